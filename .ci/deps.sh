@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Usage: .ci/deps.sh GROUP...        (build, test, lint)
+# Install what GROUPs need and what is missing, and nothing else. With nothing
+# missing it does nothing, needs no rights and asks no server.
+set -eu
+
+# group   Debian package   how to see that it is there
+table() {
+	cat <<'END'
+build make            command make
+build gcc             compiler
+build libc6-dev       compiler
+build pkgconf         command pkg-config
+build libfuse3-dev    library fuse3
+build fuse3           command fusermount3
+build libinih-dev     library inih
+build libjansson-dev  library jansson
+build libffi-dev      library libffi
+test  libcmocka-dev   library cmocka
+test  bats            command bats
+test  bats-support    file /usr/lib/bats/bats-support/load.bash
+test  bats-assert     file /usr/lib/bats/bats-assert/load.bash
+test  bats-file       file /usr/lib/bats/bats-file/load.bash
+test  python3         command python3
+test  rsync           command rsync
+test  procps          command pgrep
+test  psmisc          command fuser
+test  mount           command findmnt umount
+test  util-linux      command unshare setpriv
+test  mandoc          command mandoc
+lint  clang-format    command clang-format
+lint  shellcheck      command shellcheck
+lint  cppcheck        command cppcheck
+lint  mandoc          command mandoc
+END
+}
+
+there() {
+	how=$1
+	shift
+	case $how in
+	command)
+		for name; do
+			command -v "$name" >/dev/null || return 1
+		done ;;
+	library) pkg-config --exists "$1" 2>/dev/null ;;
+	file) [ -e "$1" ] ;;
+	compiler)
+		# clang will do as well; a compiler without the C library's headers will not
+		echo '#include <stdio.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ;;
+	esac
+}
+
+[ $# -gt 0 ] || { echo "usage: $0 build|test|lint ..." >&2; exit 1; }
+
+missing=
+for group; do
+	case $group in
+	build | test | lint) ;;
+	*) echo "$0: there is no group '$group' (build, test, lint)" >&2; exit 1 ;;
+	esac
+	while read -r of package how; do
+		[ "$of" = "$group" ] || continue
+		case " $missing " in *" $package "*) continue ;; esac
+		# $how is a word and its arguments
+		# shellcheck disable=SC2086
+		there $how || missing="$missing $package"
+	done <<END
+$(table)
+END
+done
+
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+	{
+		echo "These are missing (Debian's names):$missing"
+		echo "There is no apt-get here to install them: install them your system's way."
+	} >&2
+	exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	{
+		echo "These packages are missing:$missing"
+		echo "Installing them needs root: sudo .ci/deps.sh $*"
+	} >&2
+	exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# $missing is a list of words
+# shellcheck disable=SC2086
+apt-get install -q -y --no-install-recommends $missing

@@ -1,0 +1,218 @@
+# rkfs: GPU kernels as files.
+#
+# Targets
+#   all        build/mount.rkfs and build/rk-worker (the default)
+#   deps       install the Debian packages that a build needs and that are missing (needs root)
+#   up         deps, all, then mount at MNT and print five commands to try
+#   down       unmount MNT; does nothing where no rkfs is mounted
+#   check      set up, then every test: unit, bats, and unit under ASan+UBSan and TSan;
+#              the last line is "N passed, N failed"
+#   unit       the unit programs, tests/unit/test_*.c
+#   bats       the tests of a mounted rkfs, tests/bats/*.bats; needs root and /dev/fuse
+#   asan       a build in build/asan with AddressSanitizer and UBSan; runs its unit programs
+#   tsan       the same in build/tsan with ThreadSanitizer
+#   lint       arrows between folders, format, shellcheck, cppcheck, man pages
+#   fmt        clang-format -i on all C files
+#   bench      tests/bench/run on the binaries in BIN
+#   install    mount.rkfs to /sbin (libmount looks nowhere else), the rest below PREFIX
+#   uninstall  remove what install put there; the configuration stays
+#   clean      remove build/
+#   help       print this
+#
+# Knobs (make NAME=value)
+#   MNT=/mnt/rk        where up mounts and down unmounts
+#   CONFIG=            configuration file for up (etc/rkfs.conf)
+#   PREFIX=/usr/local  for install; also compiled in, as the place of rk-worker
+#   DESTDIR=           put in front of every installed path
+#   CC=, CFLAGS=, LDFLAGS=   compiler; flags given here are added to the project's
+#   WERROR=1           warnings are errors (as in CI)
+#   BIN=build          which binaries bats and bench use, for example BIN=build/asan
+#   TESTS=             names of unit programs or bats files to run alone: TESTS="config plan"
+#   V=1                show the commands
+
+VERSION    = 0.1.0
+
+MNT        = /mnt/rk
+CONFIG     = etc/rkfs.conf
+PREFIX     = /usr/local
+DESTDIR    =
+BUILD      = build
+BIN        = $(BUILD)
+LIBEXECDIR = $(PREFIX)/libexec/rkfs
+MANDIR     = $(PREFIX)/share/man
+
+SHELL      = /bin/sh
+PKG_CONFIG = pkg-config
+Q          = $(if $(V),,@)
+say        = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
+
+LIBS_DAEMON = fuse3 inih jansson
+LIBS_WORKER = libffi jansson
+# asked once, and only by a target that compiles: `make deps` must work without pkg-config
+once        = $(eval $(1) := $(2))$(2)
+PKG_CFLAGS  = $(call once,PKG_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(LIBS_DAEMON) $(LIBS_WORKER)))
+PKG_DAEMON  = $(call once,PKG_DAEMON,$(shell $(PKG_CONFIG) --libs $(LIBS_DAEMON)))
+PKG_WORKER  = $(call once,PKG_WORKER,$(shell $(PKG_CONFIG) --libs $(LIBS_WORKER)))
+PKG_CMOCKA  = $(call once,PKG_CMOCKA,$(shell $(PKG_CONFIG) --libs cmocka))
+
+SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 -O2 -g -pthread \
+	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
+	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(CFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
+TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"'
+
+# --- sources ----------------------------------------------------------------
+
+obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+FS        = $(wildcard fs/*.c)
+RUNTIME   = $(wildcard runtime/*.c)
+GPU       = $(wildcard gpu/*.c gpu/kernels/*.c)
+GEN       = $(BUILD)/gen/manifest_builtins.c
+# all that gpu/ may use of runtime/ (an arrow too many fails to link)
+SHARED    = $(wildcard $(addprefix runtime/,error.c log.c fault.c tensor.c))
+MAINS     = fs/mount_rkfs.c gpu/worker_main.c
+UNIT      = $(wildcard tests/unit/test_*.c)
+UNIT_HELP = $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+
+GEN_OBJ    = $(GEN:.c=.o)
+DAEMON_OBJ = $(call obj,$(FS) $(RUNTIME)) $(GEN_OBJ)
+WORKER_OBJ = $(call obj,$(GPU) $(SHARED))
+LIB_OBJ    = $(call obj,$(filter-out $(MAINS),$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
+UNIT_OBJ   = $(call obj,$(UNIT))
+HELP_OBJ   = $(call obj,$(UNIT_HELP))
+UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ))
+BATS       = $(wildcard tests/bats/*.bats)
+C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
+
+RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests/run
+
+# --- build ------------------------------------------------------------------
+
+.PHONY: all deps up down check unit bats asan tsan lint fmt bench install uninstall clean help \
+	FORCE
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker
+
+$(BUILD)/mount.rkfs: $(DAEMON_OBJ)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(DAEMON_OBJ) $(PKG_DAEMON) -lm
+
+$(BUILD)/rk-worker: $(WORKER_OBJ)
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(WORKER_OBJ) $(PKG_WORKER) -ldl -lm
+
+$(BUILD)/librkfs.a: $(LIB_OBJ)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(HELP_OBJ) $(BUILD)/librkfs.a
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
+		$(BUILD)/librkfs.a $(PKG_CMOCKA) $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
+	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# written anew only where it differs, so that a removed description is noticed too
+$(GEN): FORCE
+	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.tmp && \
+	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
+
+# other flags or another compiler: everything is compiled again
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) $(ALL_LDFLAGS))' >$@.tmp && \
+	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
+
+FORCE:
+
+-include $(ALL_OBJ:.o=.d)
+
+# --- try it -----------------------------------------------------------------
+
+deps:
+	@.ci/deps.sh build
+
+# what deps installs must be there before make looks for libraries: hence a second make
+up:
+	@.ci/deps.sh build
+	@+$(MAKE) --no-print-directory all
+	@mkdir -p '$(MNT)'
+	@$(BUILD)/mount.rkfs '$(CONFIG)' '$(MNT)'
+	@printf '%s\n' 'rkfs is mounted at $(MNT). Try:' \
+	"  cat $(MNT)/state" \
+	"  cat $(MNT)/stats/all" \
+	"  (exec 3<>$(MNT)/kernels/core/vector-add/call.json; echo '{\"a\":[1,2,3],\"b\":[10,20,30]}' >&3; cat <&3)" \
+	"  echo drain >$(MNT)/control && cat $(MNT)/wait/stopped" \
+	"  cat $(MNT)/events" \
+	"'make down$(if $(filter file,$(origin MNT)),, MNT=$(MNT))' unmounts it."
+
+# mountinfo is asked, never the directory: a daemon that hangs must not hang this
+down:
+	@dir=$$(cd "$$(dirname '$(MNT)')" && pwd -P) && dir=$${dir%/}/$$(basename '$(MNT)') && \
+	if awk -v dir="$$dir" '$$5 == dir && / - fuse\.rkfs / { found = 1 } END { exit !found }' \
+		/proc/self/mountinfo; \
+	then umount "$$dir" || fusermount3 -u "$$dir"; \
+	else echo "no rkfs is mounted at $$dir"; fi
+
+# --- tests ------------------------------------------------------------------
+
+check:
+	@.ci/deps.sh build test
+	@+MAKE='$(MAKE)' tests/run check '$(BUILD)/results'
+
+wanted = $(if $(TESTS),$(foreach t,$(TESTS),$(filter %/$(t) %/test_$(t) %/$(t).bats,$(1))),$(1))
+
+unit: $(UNIT_BIN) $(BUILD)/rk-worker
+	@BIN='$(abspath $(BUILD))' $(if $(RESULTS),RESULTS='$(RESULTS)') tests/run unit $(call wanted,$(UNIT_BIN))
+
+bats: $(if $(filter $(BUILD),$(BIN)),all)
+	@$(RUN) bats $(call wanted,$(BATS))
+
+asan:
+	@+$(MAKE) --no-print-directory BUILD=build/asan SANITIZE=address,undefined all unit
+
+tsan:
+	@+$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread all unit
+
+lint:
+	@.ci/deps.sh build lint
+	@tests/lint/run
+
+fmt:
+	clang-format -i $(C_FILES)
+
+bench: $(if $(filter $(BUILD),$(BIN)),all)
+	@if [ -x tests/bench/run ]; then BIN='$(abspath $(BIN))' tests/bench/run; \
+	else echo 'tests/bench/run is missing' >&2; exit 1; fi
+
+# --- install ----------------------------------------------------------------
+
+MAN5 = $(wildcard doc/*.5)
+MAN8 = $(wildcard doc/*.8)
+
+install: all
+	install -D -m 755 $(BUILD)/mount.rkfs '$(DESTDIR)/sbin/mount.rkfs'
+	install -D -m 755 $(BUILD)/rk-worker '$(DESTDIR)$(LIBEXECDIR)/rk-worker'
+	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \
+		install -D -m 644 etc/rkfs.conf '$(DESTDIR)/etc/rkfs/rkfs.conf'
+	$(if $(MAN5),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man5' $(MAN5))
+	$(if $(MAN8),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man8' $(MAN8))
+
+uninstall:
+	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
+		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \
+		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man8/%',$(MAN8))
+	[ ! -d '$(DESTDIR)$(LIBEXECDIR)' ] || rmdir '$(DESTDIR)$(LIBEXECDIR)'
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//; p' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One row per file. Lookup, getattr, open, permissions and readdir all derive
+ * from the row; adding a file is adding a row (fs/attr_*.c) and its man page entry.
+ */
+#ifndef RKFS_ATTR_H
+#define RKFS_ATTR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fs/textbuf.h"
+#include "fs/waitq.h"
+#include "runtime/runtime.h"
+
+struct rkfs;
+struct rkfs_file;
+struct rkfs_attr;
+
+/* Which thing a file is about: a kernel for rows under kernels/D/N/, else NULL. */
+struct rkfs_subject {
+	struct rkfs *fs;
+	struct rk_kernel *kernel; /* a reference, held while the file is open */
+};
+
+/* Receives the bytes of a read, exactly once, under the file's lock; must copy or send them. */
+typedef void (*rkfs_emit)(void *ctx, const void *data, size_t len);
+
+/*
+ * A file that is more than text. All are called with the file's lock held (open and release:
+ * by the only user, no lock needed); none may block. What they wake is woken once the lock is free.
+ */
+struct rkfs_stream_ops {
+	/* Set file->waitq, allocate file->stream. 0 or a negative errno. NULL: nothing to do. */
+	int (*open)(struct rkfs_file *file, const struct rk_caller *caller, int flags);
+	/*
+	 * Update the file's state, then emit up to @size bytes (0 = EOF) and return 0; or a
+	 * negative errno without emitting. -EAGAIN: wait on *file->waitq and call again.
+	 */
+	int (*read)(struct rkfs_file *file, const struct rk_caller *caller, size_t size, int flags,
+		    rkfs_emit emit, void *ctx);
+	/* Bytes taken (all of them) or a negative errno. NULL: -EPERM. */
+	ssize_t (*write)(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
+			 size_t size);
+	/* POLLIN, POLLOUT, POLLPRI, POLLERR, POLLHUP as they hold now. NULL: POLLIN. */
+	unsigned int (*poll)(struct rkfs_file *file);
+	void (*release)(struct rkfs_file *file);
+};
+
+enum rkfs_attr_flags {
+	RKFS_HIDDEN = 1,     /* can be opened, is not listed by readdir */
+	RKFS_STREAM = 2,     /* FOPEN_STREAM: no offset, reads may wait */
+	RKFS_POLL_STATE = 4, /* POLLPRI when the state has changed since the last render (or the open) */
+};
+
+struct rkfs_attr {
+	const char *name;
+	mode_t mode; /* permission bits */
+	unsigned int flags;
+	/*
+	 * Text files: the content. Append to @out and return 0, or a negative errno but -EAGAIN (an unknown
+	 * value is an errno, never a false 0). Must not block, take no lock that is held across a driver call.
+	 */
+	int (*show)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		    struct rkfs_textbuf *out);
+	/*
+	 * Text files: one write(2) of @len bytes at @text, NUL-terminated behind them (the text itself may hold
+	 * NULs; a final newline and surrounding blanks are still there). 0 or a negative errno.
+	 */
+	int (*store)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     const struct rk_caller *caller, const char *text, size_t len);
+	const struct rkfs_stream_ops *stream; /* instead of show and store */
+	uintptr_t arg;			      /* what the row's functions are parameterised with */
+};
+
+/* The rows of one directory. */
+struct rkfs_attrs {
+	const struct rkfs_attr *rows;
+	size_t count;
+};
+
+extern const struct rkfs_attrs rkfs_root_attrs;	  /* attr_root.c */
+extern const struct rkfs_attrs rkfs_stats_attrs;  /* attr_stats.c */
+extern const struct rkfs_attrs rkfs_wait_attrs;	  /* attr_wait.c */
+extern const struct rkfs_attrs rkfs_drain_attrs;  /* attr_drain.c */
+extern const struct rkfs_attrs rkfs_kernel_attrs; /* attr_kernel.c */
+
+/*
+ * The rows of config/, made from rk_config_fields(). *@attrs is written; its rows are the caller's,
+ * who free()s them. 0 or -ENOMEM.
+ */
+int rkfs_config_attrs(struct rkfs_attrs *attrs);
+
+/* attr_events.c */
+int rkfs_events_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     struct rkfs_textbuf *out);
+extern const struct rkfs_stream_ops rkfs_events_follow_ops;
+
+/* fs/call.c */
+extern const struct rkfs_stream_ops rkfs_call_json_ops;
+
+#endif

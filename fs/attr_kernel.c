@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* kernels/DOMAIN/NAME/: what a kernel is, what it has done, and its call file. */
+#include <errno.h>
+#include <stddef.h>
+
+#include "fs/control.h"
+#include "fs/node.h"
+
+/* A text member of the description; arg is its offset. */
+static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     struct rkfs_textbuf *out)
+{
+	rkfs_textbuf_line(out, (const char *)&subject->kernel->manifest + attr->arg);
+	return 0;
+}
+
+static int backend_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	char name[RK_WIRE_NAME_MAX];
+
+	(void)attr;
+	rk_runtime_backend(subject->fs->rt, name);
+	rkfs_textbuf_line(out, name);
+	return 0;
+}
+
+static int enable_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		       struct rkfs_textbuf *out)
+{
+	(void)attr;
+	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->wanted));
+	return 0;
+}
+
+static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			const struct rk_caller *caller, const char *text, size_t len)
+{
+	struct rk_error err;
+	const char *word;
+	size_t wordlen;
+	int rc;
+
+	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
+	if (!rc && (wordlen != 1 || (*word != '0' && *word != '1')))
+		rc = rk_error_set(&err, EINVAL, "%s of %s: write 1 to enable, 0 to disable",
+				  attr->name, subject->kernel->manifest.id);
+	if (!rc)
+		rc = rk_runtime_enable(subject->fs->rt, subject->kernel, *word == '1', caller,
+				       &err);
+	return rkfs_control_note(subject->fs, rc, &err);
+}
+
+static int queue_depth_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			    struct rkfs_textbuf *out)
+{
+	(void)attr;
+	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->queued));
+	return 0;
+}
+
+/* One port per line; arg is true for inputs. */
+static int ports_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out)
+{
+	const struct rk_manifest *m = &subject->kernel->manifest;
+	const struct rk_port *ports = attr->arg ? m->inputs : m->outputs;
+	unsigned int count = attr->arg ? m->ninputs : m->noutputs;
+	/* "NAME = DTYPE[AXIS,...]": every axis is a name or a number */
+	char line[RK_NAME_MAX * (RK_MAX_RANK + 2)];
+
+	for (unsigned int i = 0; i < count; i++) {
+		rk_port_print(m, &ports[i], line, sizeof(line));
+		rkfs_textbuf_line(out, line);
+	}
+	return 0;
+}
+
+static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out)
+{
+	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->count[attr->arg]));
+	return 0;
+}
+
+static int in_flight_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			  struct rkfs_textbuf *out)
+{
+	struct rk_counts counts;
+
+	(void)attr;
+	rk_dispatch_snapshot(rk_runtime_dispatch(subject->fs->rt), subject->kernel, &counts);
+	rkfs_textbuf_u64_line(out, counts.in_flight);
+	return 0;
+}
+
+static int last_error_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			   struct rkfs_textbuf *out)
+{
+	char sentence[RK_ERROR_MAX];
+
+	(void)attr;
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(subject->fs->rt), subject->kernel,
+				      sentence);
+	rkfs_textbuf_line(out, sentence);
+	return 0;
+}
+
+#define TEXT(member)                                                                               \
+	{ .name = #member,                                                                         \
+	  .mode = 0444,                                                                            \
+	  .show = text_show,                                                                       \
+	  .arg = offsetof(struct rk_manifest, member) }
+
+static const struct rkfs_attr rows[] = {
+	TEXT(mode),
+	TEXT(description),
+	TEXT(version),
+	{ .name = "backend", .mode = 0444, .show = backend_show },
+	{ .name = "enable", .mode = 0644, .show = enable_show, .store = enable_store },
+	{ .name = "queue_depth", .mode = 0444, .show = queue_depth_show },
+	{ .name = "inputs", .mode = 0444, .show = ports_show, .arg = true },
+	{ .name = "outputs", .mode = 0444, .show = ports_show, .arg = false },
+#define X(counter, file) { .name = file, .mode = 0444, .show = count_show, .arg = counter },
+	RK_COUNTERS(X)
+#undef X
+	{ .name = "messages_in_flight", .mode = 0444, .show = in_flight_show },
+	{ .name = "last_error", .mode = 0444, .show = last_error_show },
+	{ .name = "call.json", .mode = 0600, .flags = RKFS_STREAM, .stream = &rkfs_call_json_ops },
+};
+
+const struct rkfs_attrs rkfs_kernel_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* The files at the top of the mount. */
+#include "fs/control.h"
+#include "fs/node.h"
+
+static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	(void)attr;
+	(void)subject;
+	rkfs_textbuf_line(out, "rkfs " RK_VERSION);
+	return 0;
+}
+
+static int state_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out)
+{
+	(void)attr;
+	rkfs_textbuf_line(out, rk_state_name(rk_runtime_state(subject->fs->rt)));
+	return 0;
+}
+
+static int last_cmd_status_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+				struct rkfs_textbuf *out)
+{
+	char sentence[RK_ERROR_MAX];
+
+	(void)attr;
+	rk_runtime_status(subject->fs->rt, sentence);
+	rkfs_textbuf_line(out, sentence);
+	return 0;
+}
+
+static const struct rkfs_attr rows[] = {
+	{ .name = "version", .mode = 0444, .show = version_show },
+	{ .name = "state", .mode = 0444, .flags = RKFS_POLL_STATE, .show = state_show },
+	{ .name = "control",
+	  .mode = RKFS_CONTROL_MODE,
+	  .show = rkfs_control_show,
+	  .store = rkfs_control_store },
+	{ .name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show },
+	{ .name = "events", .mode = 0444, .show = rkfs_events_show },
+	{ .name = "events_follow",
+	  .mode = 0444,
+	  .flags = RKFS_HIDDEN | RKFS_STREAM,
+	  .stream = &rkfs_events_follow_ops },
+};
+
+const struct rkfs_attrs rkfs_root_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };

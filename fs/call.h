@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Call files: write a request, read its answer. The stream behind call.json. */
+#ifndef RKFS_CALL_H
+#define RKFS_CALL_H
+
+#include <stddef.h>
+
+struct rkfs;
+struct rk_kernel;
+struct rkfs_calls;
+
+/* Start and end the codec threads and the list of open calls. 0 or -ENOMEM, or pthread_create's. */
+int rkfs_calls_create(struct rkfs_calls **calls);
+void rkfs_calls_destroy(struct rkfs_calls *calls); /* no call file is open any more */
+
+/* A full queue of @k has room: pollers for POLLOUT look again. */
+void rkfs_calls_room(struct rkfs_calls *calls, struct rk_kernel *k);
+
+/* Call files whose message is in flight or whose answer is not read to its end. */
+size_t rkfs_calls_unfinished(struct rkfs_calls *calls);
+
+/* Call @fn whenever that number falls to 0: from any thread, locks may be held, so it only signals.
+ */
+void rkfs_calls_on_finished(struct rkfs_calls *calls, void (*fn)(void *ctx), void *ctx);
+
+#endif

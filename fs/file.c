@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* Open files: the second half of fs/node.h. */
+#include "fs/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+static bool attr_writable(const struct rkfs_attr *attr)
+{
+	return attr->stream ? attr->stream->write != NULL : attr->store != NULL;
+}
+
+static bool attr_readable(const struct rkfs_attr *attr)
+{
+	return attr->stream ? attr->stream->read != NULL : attr->show != NULL;
+}
+
+int rkfs_writable(struct rkfs *fs, uint64_t ino)
+{
+	const struct rkfs_attr *attr;
+	struct rk_kernel *kernel;
+	int rc = rkfs_row(fs, ino, &attr, &kernel);
+
+	if (rc)
+		return rc;
+	rk_kernel_unref(kernel);
+	return attr_writable(attr) ? 0 : -EPERM;
+}
+
+static int check_access(const struct rkfs_attr *attr, int flags)
+{
+	int mode = flags & O_ACCMODE;
+
+	if (mode != O_RDONLY && !attr_writable(attr))
+		return -EPERM;
+	if (mode != O_WRONLY && !attr_readable(attr))
+		return -EPERM;
+	return 0;
+}
+
+static void file_free(struct rkfs_file *file)
+{
+	rk_kernel_unref(file->subject.kernel);
+	rkfs_textbuf_free(&file->text);
+	pthread_mutex_destroy(&file->lock);
+	free(file);
+}
+
+/* Takes over the reference to @kernel where it succeeds. */
+static struct rkfs_file *file_new(struct rkfs *fs, const struct rkfs_attr *attr,
+				  struct rk_kernel *kernel)
+{
+	struct rkfs_file *file = malloc(sizeof(*file));
+
+	if (!file)
+		return NULL;
+	if (pthread_mutex_init(&file->lock, NULL)) {
+		free(file);
+		return NULL;
+	}
+	atomic_init(&file->refs, 1);
+	file->attr = attr;
+	file->subject = (struct rkfs_subject){ .fs = fs, .kernel = kernel };
+	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
+	rkfs_textbuf_init(&file->text);
+	file->rendered = false;
+	file->sent = 0;
+	file->seen = atomic_load(&fs->changes);
+	file->stream = NULL;
+	file->poll = NULL;
+	return file;
+}
+
+int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int flags,
+	      struct rkfs_file **opened)
+{
+	const struct rkfs_attr *attr;
+	struct rk_kernel *kernel;
+	struct rkfs_file *file;
+	int rc;
+
+	rc = rkfs_row(fs, ino, &attr, &kernel);
+	if (rc)
+		return rc;
+	rc = check_access(attr, flags);
+	file = rc ? NULL : file_new(fs, attr, kernel);
+	if (!file) {
+		rk_kernel_unref(kernel);
+		return rc ? rc : -ENOMEM;
+	}
+	if (attr->stream && attr->stream->open) {
+		rc = attr->stream->open(file, caller, flags);
+		if (rc) {
+			file_free(file);
+			return rc;
+		}
+	}
+	pthread_mutex_lock(&fs->files_lock);
+	TAILQ_INSERT_TAIL(&fs->files, file, open);
+	pthread_mutex_unlock(&fs->files_lock);
+	*opened = file;
+	return 0;
+}
+
+struct rkfs_file *rkfs_file_ref(struct rkfs_file *file)
+{
+	atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+	return file;
+}
+
+void rkfs_file_unref(struct rkfs_file *file)
+{
+	struct rkfs *fs = file->subject.fs;
+
+	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	pthread_mutex_lock(&fs->files_lock);
+	TAILQ_REMOVE(&fs->files, file, open);
+	pthread_mutex_unlock(&fs->files_lock);
+	if (file->attr->stream && file->attr->stream->release)
+		file->attr->stream->release(file);
+	file_free(file);
+}
+
+void rkfs_close_files(struct rkfs *fs)
+{
+	struct rkfs_file *file;
+
+	while ((file = TAILQ_FIRST(&fs->files)))
+		rkfs_file_unref(file);
+}
+
+/* What is woken under a file's lock may be parked on another file: it has to wait for the unlock. */
+static void file_lock(struct rkfs_file *file)
+{
+	rkfs_waitq_hold();
+	pthread_mutex_lock(&file->lock);
+}
+
+static void file_unlock(struct rkfs_file *file)
+{
+	pthread_mutex_unlock(&file->lock);
+	rkfs_waitq_release();
+}
+
+static int render(struct rkfs_file *file)
+{
+	int rc;
+
+	/* before show: a change during it must be seen as one */
+	file->seen = atomic_load(&file->subject.fs->changes);
+	file->rendered = false;
+	rkfs_textbuf_reset(&file->text);
+	rc = file->attr->show(file->attr, &file->subject, &file->text);
+	if (rc)
+		return rc;
+	if (file->text.error)
+		return -file->text.error;
+	file->rendered = true;
+	return 0;
+}
+
+static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_emit emit,
+		     void *ctx)
+{
+	size_t left;
+	int rc = 0;
+
+	if (!offset || !file->rendered)
+		rc = render(file);
+	if (rc)
+		return rc;
+	if (offset > file->text.len)
+		offset = file->text.len;
+	left = file->text.len - offset;
+	emit(ctx, file->text.data + offset, left < size ? left : size);
+	return 0;
+}
+
+void rkfs_emit_rest(struct rkfs_file *file, size_t size, rkfs_emit emit, void *ctx)
+{
+	const char *data = file->text.data + file->sent;
+	size_t left = file->text.len - file->sent;
+
+	if (left > size)
+		left = size;
+	file->sent += left; /* before the reply: the next read may be here already */
+	emit(ctx, data, left);
+}
+
+int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,
+	      int flags, rkfs_emit emit, void *ctx)
+{
+	int rc;
+
+	file_lock(file);
+	if (file->attr->stream)
+		rc = file->attr->stream->read(file, caller, size, flags, emit, ctx);
+	else
+		rc = read_text(file, offset, size, emit, ctx);
+	file_unlock(file);
+	return rc;
+}
+
+static int store_text(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
+		      size_t size)
+{
+	char small[256];
+	char *text = size < sizeof(small) ? small : malloc(size + 1);
+	int rc;
+
+	if (!text)
+		return -ENOMEM;
+	memcpy(text, buf, size);
+	text[size] = '\0';
+	rc = file->attr->store(file->attr, &file->subject, caller, text, size);
+	if (text != small)
+		free(text);
+	file->rendered = false;
+	return rc;
+}
+
+ssize_t rkfs_write(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
+		   size_t size)
+{
+	ssize_t rc;
+
+	if (!attr_writable(file->attr))
+		return -EPERM;
+	file_lock(file);
+	if (file->attr->stream) {
+		rc = file->attr->stream->write(file, caller, buf, size);
+	} else {
+		rc = store_text(file, caller, buf, size);
+		if (!rc)
+			rc = (ssize_t)size;
+	}
+	file_unlock(file);
+	return rc;
+}
+
+unsigned int rkfs_poll(struct rkfs_file *file)
+{
+	const struct rkfs_attr *attr = file->attr;
+	unsigned int events = POLLIN;
+
+	if (attr->stream) {
+		if (attr->stream->poll) {
+			file_lock(file);
+			events = attr->stream->poll(file);
+			file_unlock(file);
+		}
+		return events;
+	}
+	if (attr->store)
+		events |= POLLOUT;
+	file_lock(file);
+	if ((attr->flags & RKFS_POLL_STATE) &&
+	    file->seen != atomic_load(&file->subject.fs->changes))
+		events |= POLLPRI | POLLERR;
+	file_unlock(file);
+	return events;
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/mountpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/mountinfo.h"
+
+/* a path in a sentence, which shall not be cut before it says what is wrong */
+#define PATH	  "%.200s"
+#define MAX_LINKS 40 /* as the kernel */
+#define MAX_DEAD  64 /* dead mounts on each other at one place */
+
+extern char **environ;
+
+/* A path on its way to be resolved. */
+struct walk {
+	char done[PATH_MAX]; /* resolved: "" is the root, else "/a/b" */
+	char rest[PATH_MAX]; /* still to go */
+	int links;
+	const struct rkfs_mounts *mounts;
+	struct rk_error *err;
+};
+
+static int too_long(struct walk *w)
+{
+	return rk_error_set(w->err, ENAMETOOLONG, "DIR is longer than a path may be (%d bytes)",
+			    PATH_MAX - 1);
+}
+
+/* w->rest = @head "/" @tail, where @tail may lie in w->rest. */
+static int set_rest(struct walk *w, const char *head, const char *tail)
+{
+	size_t n = strlen(head), m = strlen(tail);
+
+	if (n + 1 + m >= sizeof(w->rest))
+		return too_long(w);
+	memmove(w->rest + n + 1, tail, m + 1);
+	memcpy(w->rest, head, n);
+	w->rest[n] = '/';
+	return 0;
+}
+
+static void go_up(struct walk *w)
+{
+	char *slash = strrchr(w->done, '/');
+
+	if (slash)
+		*slash = '\0';
+}
+
+/* Follow w->done if it is a symbolic link; it is no mount point. */
+static int follow_link(struct walk *w)
+{
+	char link[PATH_MAX];
+	ssize_t n = readlink(w->done, link, sizeof(link));
+
+	if (n < 0 && errno == EINVAL)
+		return 0;
+	if (n < 0 && errno == ENOENT)
+		return rk_error_set(w->err, ENOENT, PATH " does not exist; make it with mkdir -p",
+				    w->done);
+	if (n < 0)
+		return rk_error_set(w->err, errno, PATH ": %s", w->done, strerror(errno));
+	if ((size_t)n == sizeof(link))
+		return too_long(w);
+	link[n] = '\0';
+	if (++w->links > MAX_LINKS)
+		return rk_error_set(w->err, ELOOP, PATH ": too many symbolic links", w->done);
+	if (link[0] == '/')
+		w->done[0] = '\0';
+	else
+		go_up(w);
+	return set_rest(w, link, w->rest);
+}
+
+/* Go into the first component of w->rest, @len bytes. */
+static int step(struct walk *w, size_t len)
+{
+	size_t n = strlen(w->done);
+	char *name = w->rest;
+
+	if (rkfs_mount_is_rkfs(rkfs_mounts_find(w->mounts, n ? w->done : "/")))
+		return rk_error_set(w->err, EBUSY,
+				    "DIR lies inside the rkfs that is mounted at " PATH
+				    "; choose a directory outside of it",
+				    n ? w->done : "/");
+	if (n + 1 + len >= sizeof(w->done))
+		return too_long(w);
+	w->done[n] = '/';
+	memcpy(w->done + n + 1, name, len);
+	w->done[n + 1 + len] = '\0';
+	memmove(w->rest, name + len, strlen(name + len) + 1);
+	/* a mount point is no link, and looking at it may hang */
+	return rkfs_mounts_find(w->mounts, w->done) ? 0 : follow_link(w);
+}
+
+static int start_walk(struct walk *w, const char *dir)
+{
+	char *cwd;
+	int rc;
+
+	if (!*dir)
+		return rk_error_set(w->err, EINVAL, "DIR is empty");
+	if (strlen(dir) >= sizeof(w->rest) - 1)
+		return too_long(w);
+	if (dir[0] == '/')
+		return set_rest(w, "", dir);
+	/* the kernel knows it; nothing is looked at */
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return rk_error_set(w->err, errno,
+				    PATH ": the working directory cannot be found: %s", dir,
+				    strerror(errno));
+	rc = set_rest(w, cwd, dir);
+	free(cwd);
+	return rc;
+}
+
+static int resolve(const char *dir, const struct rkfs_mounts *mounts, char **path,
+		   struct rk_error *err)
+{
+	struct walk w = {.mounts = mounts, .err = err};
+	int rc = start_walk(&w, dir);
+	char *copy;
+
+	while (rc == 0) {
+		size_t slashes = strspn(w.rest, "/"), len;
+
+		memmove(w.rest, w.rest + slashes, strlen(w.rest + slashes) + 1);
+		len = strcspn(w.rest, "/");
+		if (len == 0)
+			break;
+		if (len <= 2 && strncmp(w.rest, "..", len) == 0) {
+			if (len == 2)
+				go_up(&w);
+			memmove(w.rest, w.rest + len, strlen(w.rest + len) + 1);
+		} else {
+			rc = step(&w, len);
+		}
+	}
+	if (rc < 0)
+		return rc;
+	copy = strdup(w.done[0] ? w.done : "/");
+	if (!copy)
+		return rk_error_set(err, ENOMEM, "out of memory");
+	*path = copy;
+	return 0;
+}
+
+int rkfs_mountpoint_resolve(const char *dir, const char *mountinfo, char **path,
+			    struct rk_error *err)
+{
+	struct rkfs_mounts mounts;
+	int rc = rkfs_mounts_read(&mounts, mountinfo, err);
+
+	if (rc < 0)
+		return rc;
+	rc = resolve(dir, &mounts, path, err);
+	rkfs_mounts_free(&mounts);
+	return rc;
+}
+
+static void probe_child(const char *path, int fd) __attribute__((noreturn));
+static void probe_child(const char *path, int fd)
+{
+	struct statfs st;
+	int code;
+
+	/* it may outlive us in the kernel: it must hold no descriptor that somebody waits on */
+	if (fd > 0)
+		close_range(0, (unsigned int)fd - 1, 0);
+	close_range((unsigned int)fd + 1, ~0U, 0);
+	code = statfs(path, &st) < 0 ? errno : 0;
+	_exit(write(fd, &code, sizeof(code)) == (ssize_t)sizeof(code) ? 0 : 1);
+}
+
+static long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000L + ts.tv_nsec / 1000000L;
+}
+
+/* The child's answer from @fd: 0 or a positive errno; ETIMEDOUT where none comes in time. */
+static int probe_answer(int fd)
+{
+	long deadline = now_ms() + RKFS_PROBE_MS;
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	int code, n;
+	ssize_t got;
+
+	do {
+		long left = deadline - now_ms();
+
+		n = poll(&pfd, 1, left > 0 ? (int)left : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return ETIMEDOUT;
+	if (n < 0)
+		return errno;
+	got = read(fd, &code, sizeof(code));
+	return got == (ssize_t)sizeof(code) ? code : EIO;
+}
+
+/* What statfs says of the mount at @path: 0 or a positive errno in *@code, ETIMEDOUT: nothing. */
+static int probe(const char *path, int *code, struct rk_error *err)
+{
+	int fds[2], rc;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return rk_error_set(err, errno, PATH ": cannot make a pipe: %s", path,
+				    strerror(errno));
+	pid = fork();
+	if (pid == 0)
+		probe_child(path, fds[1]);
+	rc = errno;
+	close(fds[1]);
+	if (pid < 0) {
+		close(fds[0]);
+		return rk_error_set(err, rc, PATH ": cannot fork: %s", path, strerror(rc));
+	}
+	*code = probe_answer(fds[0]);
+	close(fds[0]);
+	/* stuck in the kernel it does not die: it is left to init then */
+	if (*code == ETIMEDOUT)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, *code == ETIMEDOUT ? WNOHANG : 0) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+/* Run fusermount3 -u -z @path quietly. Returns its exit status, or -1. */
+static int run_fusermount(const char *path)
+{
+	char *argv[] = {(char *)"fusermount3", (char *)"-u", (char *)"-z",
+			(char *)"--",	       (char *)path, NULL};
+	posix_spawn_file_actions_t actions;
+	int rc, status;
+	pid_t pid;
+
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		return -1;
+	rc = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	if (rc == 0)
+		rc = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (rc != 0)
+		return -1;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int detach(const char *path, struct rk_error *err)
+{
+	int rc;
+
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	rc = errno;
+	if (rc == EPERM && run_fusermount(path) == 0)
+		return 0;
+	return rk_error_set(err, ENOTCONN,
+			    PATH " is a dead rkfs mount and could not be detached (%s); as root, "
+				 "detach it with umount -l",
+			    path, strerror(rc));
+}
+
+/*
+ * What is to be done about the mount at @path. Returns 0 where one may mount over it, 1
+ * where it is a dead rkfs, or a negative errno.
+ */
+static int judge(const struct rkfs_mount *mount, const char *path, struct rk_error *err)
+{
+	bool ours = rkfs_mount_is_rkfs(mount);
+	int code = 0;
+	int rc = probe(path, &code, err);
+
+	if (rc < 0)
+		return rc;
+	switch (code) {
+	case 0:
+		if (!ours)
+			return 0;
+		return rk_error_set(err, EBUSY,
+				    PATH " is already an rkfs mount; umount it first, or choose "
+					 "another directory",
+				    path);
+	case ENOTCONN:
+	case ECONNABORTED: /* aborted through /sys/fs/fuse/connections */
+		if (ours)
+			return 1;
+		return rk_error_set(err, ENOTCONN,
+				    PATH
+				    " is a dead mount of type %s, which is not rkfs's to clear; "
+				    "umount it first",
+				    path, mount->type);
+	case ETIMEDOUT:
+		return rk_error_set(err, ETIMEDOUT,
+				    PATH
+				    " is a mount of type %s that does not answer: its server is "
+				    "stopped or stuck; end it, or detach the mount with umount -l",
+				    path, mount->type);
+	default:
+		return rk_error_set(err, code, PATH ", a mount of type %s: %s", path, mount->type,
+				    strerror(code));
+	}
+}
+
+/* Look at the mount at @path, if any. 0: none or a sound one, 1: a dead rkfs, or an error. */
+static int examine(const char *path, const char *mountinfo, struct rk_error *err)
+{
+	struct rkfs_mounts mounts;
+	const struct rkfs_mount *mount;
+	int rc = rkfs_mounts_read(&mounts, mountinfo, err);
+
+	if (rc < 0)
+		return rc;
+	mount = rkfs_mounts_find(&mounts, path);
+	rc = mount ? judge(mount, path, err) : 0;
+	rkfs_mounts_free(&mounts);
+	return rc;
+}
+
+static int check_empty(const char *path, struct rk_error *err)
+{
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+	int rc = 0;
+
+	if (!dir && errno == ENOTDIR)
+		return rk_error_set(err, ENOTDIR, PATH " is not a directory", path);
+	if (!dir)
+		return rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
+	for (;;) {
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry) {
+			if (errno)
+				rc = rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
+			break;
+		}
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+			rc = rk_error_set(
+				err, ENOTEMPTY,
+				PATH " is not empty: a mount there would hide what is in it", path);
+			break;
+		}
+	}
+	if (closedir(dir) < 0 && rc == 0)
+		rc = rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
+	return rc;
+}
+
+int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake, char **path,
+			    struct rk_error *err)
+{
+	char *at;
+	int rc = rkfs_mountpoint_resolve(dir, mountinfo, &at, err);
+
+	if (rc < 0)
+		return rc;
+	/* under a dead mount may lie another one */
+	for (int i = 0; (rc = examine(at, mountinfo, err)) == 1 && !fake; i++) {
+		rc = i < MAX_DEAD
+			     ? detach(at, err)
+			     : rk_error_set(err, ENOTCONN,
+					    PATH ": dead rkfs mounts lie there that do not go away",
+					    at);
+		if (rc < 0)
+			break;
+	}
+	if (rc == 0)
+		rc = check_empty(at, err);
+	if (rc < 0) {
+		free(at);
+		return rc;
+	}
+	*path = at;
+	return 0;
+}
+
+int rkfs_mountpoint_enter_ns(const char *ns, struct rk_error *err)
+{
+	char path[64];
+	const char *file = ns;
+	int fd, rc = 0;
+
+	if (*ns && strspn(ns, "0123456789") == strlen(ns)) {
+		if (snprintf(path, sizeof(path), "/proc/%s/ns/mnt", ns) >= (int)sizeof(path))
+			return rk_error_set(err, EINVAL, "-N %.80s: not a process id", ns);
+		file = path;
+	}
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return rk_error_set(err, errno, "-N %.80s: %.80s: %s", ns, file, strerror(errno));
+	if (setns(fd, CLONE_NEWNS) < 0)
+		rc = rk_error_set(err, errno, "-N %.80s: %s", ns, strerror(errno));
+	close(fd);
+	return rc;
+}

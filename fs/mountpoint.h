@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * DIR before the mount: is it a place to mount at? mountinfo is asked before DIR is touched,
+ * and DIR is then first touched by a child, because a stopped FUSE daemon there would hang whoever
+ * does. For a process with one thread (it forks). No locks.
+ */
+#ifndef RKFS_MOUNTPOINT_H
+#define RKFS_MOUNTPOINT_H
+
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+#define RKFS_PROBE_MS 2000 /* how long a mount at DIR may take to answer */
+
+/*
+ * The absolute path of @dir without ".", ".." and symbolic links. No mount point is looked at, only
+ * what mountinfo (@mountinfo: RKFS_MOUNTINFO, or another for tests) says of it, so @dir may be
+ * a dead or stopped rkfs. *@path is owned by the caller: free(). -EINVAL for an empty @dir, -EBUSY
+ * where @dir lies inside an rkfs, -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EACCES, those of
+ * rkfs_mounts_read.
+ */
+int rkfs_mountpoint_resolve(const char *dir, const char *mountinfo, char **path,
+			    struct rk_error *err);
+
+/*
+ * Resolve @dir and see that rkfs can be mounted there: an existing, empty directory. A dead
+ * rkfs mount ("Transport endpoint is not connected") is detached first, through fusermount3
+ * where that is not permitted; with @fake it is left and counts as free. Nothing else is
+ * unmounted. *@path as above.
+ * Fails as rkfs_mountpoint_resolve, and with -EBUSY (an rkfs is mounted there and answers),
+ * -ETIMEDOUT (a mount there does not answer within RKFS_PROBE_MS), -ENOTCONN (a dead mount of
+ * another type, or one that could not be detached), -ENOTEMPTY, -ENOMEM, those of fork, pipe and
+ * opendir.
+ */
+int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake, char **path,
+			    struct rk_error *err);
+
+/*
+ * Enter the mount namespace @ns: the path of a namespace file, or a process id (mount -N).
+ * The working directory is that namespace's root afterwards. The errno of open and setns.
+ */
+int rkfs_mountpoint_enter_ns(const char *ns, struct rk_error *err);
+
+#endif

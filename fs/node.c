@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/node.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/call.h"
+
+#define CACHE_SECS   3600.0
+#define DIR_MODE     0555
+#define COOKIE_FIRST 2 /* "." and ".." come before it */
+
+/* Directories with a name hang below @parent; those without come from the registry. */
+static const struct dir {
+	const char *name;
+	enum rkfs_class parent;
+} dirs[RKFS_CLASS_COUNT] = {
+	[RKFS_ROOT] = { "", RKFS_ROOT },	 [RKFS_STATS] = { "stats", RKFS_ROOT },
+	[RKFS_CONFIG] = { "config", RKFS_ROOT }, [RKFS_WAIT] = { "wait", RKFS_ROOT },
+	[RKFS_DRAIN] = { "drain", RKFS_ROOT },	 [RKFS_KERNELS] = { "kernels", RKFS_ROOT },
+	[RKFS_DOMAIN] = { NULL, RKFS_KERNELS },	 [RKFS_KERNEL] = { NULL, RKFS_DOMAIN },
+};
+
+/* What an inode number says: a directory (row 0), or its row - 1. */
+struct place {
+	enum rkfs_class class;
+	uint32_t id; /* domain id or kernel slot */
+	unsigned int row;
+};
+
+static uint64_t place_ino(enum rkfs_class class, uint32_t id, size_t row)
+{
+	return RKFS_ROOT_INO + ((uint64_t)class << 48 | (uint64_t)id << 16 | row);
+}
+
+static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
+{
+	return class != RKFS_ROOT && dirs[class].name && dirs[class].parent == parent;
+}
+
+/* Whether the domain or kernel that @class and @id stand for exists. */
+static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
+{
+	struct rk_registry *reg = rk_runtime_registry(fs->rt);
+	char name[RK_NAME_MAX];
+	struct rk_kernel *k;
+
+	switch (class) {
+	case RKFS_DOMAIN:
+		return id && rk_registry_next_domain(reg, id, name) == id;
+	case RKFS_KERNEL:
+		k = rk_registry_slot(reg, id);
+		rk_kernel_unref(k);
+		return k;
+	default:
+		return id == 0;
+	}
+}
+
+static int place_parse(struct rkfs *fs, uint64_t ino, struct place *at)
+{
+	uint64_t bits = ino - RKFS_ROOT_INO;
+	uint64_t class = bits >> 48;
+
+	if (class >= RKFS_CLASS_COUNT)
+		return -ENOENT;
+	at->class = (enum rkfs_class)class;
+	at->id = (uint32_t)(bits >> 16);
+	at->row = (unsigned int)(bits & 0xffff);
+	if (at->row > fs->attrs[class].count)
+		return -ENOENT;
+	return 0;
+}
+
+/* The directory that @ino is, if it still exists. */
+static int dir_parse(struct rkfs *fs, uint64_t ino, struct place *at)
+{
+	int rc = place_parse(fs, ino, at);
+
+	if (rc)
+		return rc;
+	if (at->row)
+		return -ENOTDIR;
+	return subject_exists(fs, at->class, at->id) ? 0 : -ENOENT;
+}
+
+static nlink_t dir_links(enum rkfs_class class)
+{
+	nlink_t n = 2;
+
+	/* these come and go while attributes are cached; 1 says "not counted" to find and fts */
+	if (class == RKFS_KERNELS || class == RKFS_DOMAIN)
+		return 1;
+	for (int i = 0; i < RKFS_CLASS_COUNT; i++)
+		n += is_child_dir(i, class);
+	return n;
+}
+
+static void fill_stat(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_t row,
+		      struct stat *st)
+{
+	const struct rkfs_attr *attr = row ? &fs->attrs[class].rows[row - 1] : NULL;
+
+	memset(st, 0, sizeof(*st));
+	st->st_ino = place_ino(class, id, row);
+	st->st_mode = attr ? S_IFREG | attr->mode : S_IFDIR | DIR_MODE;
+	st->st_nlink = attr ? 1 : dir_links(class);
+	st->st_uid = fs->uid;
+	st->st_gid = fs->gid;
+	st->st_blksize = 4096;
+	st->st_atim = st->st_mtim = st->st_ctim = fs->born;
+}
+
+/* The subject called @name in @at, kernels/ or a domain; 0 where there is none. */
+static uint32_t find_subject(struct rkfs *fs, const struct place *at, const char *name)
+{
+	struct rk_registry *reg = rk_runtime_registry(fs->rt);
+	char domain[RK_NAME_MAX];
+	struct rk_kernel *k;
+	uint32_t slot;
+
+	if (at->class == RKFS_KERNELS)
+		return rk_registry_domain(reg, name);
+	if (at->class != RKFS_DOMAIN || rk_registry_next_domain(reg, at->id, domain) != at->id)
+		return 0;
+	k = rk_registry_find(reg, domain, name);
+	slot = k ? k->slot : 0;
+	rk_kernel_unref(k);
+	return slot;
+}
+
+int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
+		double *timeout)
+{
+	const struct rkfs_attrs *attrs;
+	struct place at;
+	uint32_t id;
+	int rc;
+
+	rc = dir_parse(fs, parent, &at);
+	if (rc)
+		return rc;
+	if (strnlen(name, NAME_MAX + 1) > NAME_MAX)
+		return -ENAMETOOLONG;
+	*timeout = CACHE_SECS;
+	attrs = &fs->attrs[at.class];
+	for (size_t i = 0; i < attrs->count; i++) {
+		if (!strcmp(attrs->rows[i].name, name)) {
+			fill_stat(fs, at.class, at.id, i + 1, st);
+			return 0;
+		}
+	}
+	for (int i = 0; i < RKFS_CLASS_COUNT; i++) {
+		if (is_child_dir(i, at.class) && !strcmp(dirs[i].name, name)) {
+			fill_stat(fs, i, 0, 0, st);
+			return 0;
+		}
+	}
+	id = find_subject(fs, &at, name);
+	if (!id)
+		return -ENOENT;
+	*timeout = 0; /* it may be removed */
+	fill_stat(fs, at.class == RKFS_KERNELS ? RKFS_DOMAIN : RKFS_KERNEL, id, 0, st);
+	return 0;
+}
+
+int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st)
+{
+	struct place at;
+	int rc = place_parse(fs, ino, &at);
+
+	if (rc)
+		return rc;
+	if (!subject_exists(fs, at.class, at.id))
+		return -ENOENT;
+	fill_stat(fs, at.class, at.id, at.row, st);
+	return 0;
+}
+
+/* --- readdir --- */
+
+struct listing {
+	struct rkfs *fs;
+	struct place at;
+	bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next);
+	void *ctx;
+};
+
+static bool list_one(const struct listing *l, const char *name, uint64_t ino, mode_t type,
+		     uint64_t next)
+{
+	const struct stat st = { .st_ino = ino, .st_mode = type };
+
+	return l->fill(l->ctx, name, &st, next);
+}
+
+static uint64_t parent_ino(struct rkfs *fs, const struct place *at)
+{
+	uint64_t ino = place_ino(dirs[at->class].parent, 0, 0);
+	struct rk_kernel *k;
+
+	if (at->class == RKFS_KERNEL) {
+		k = rk_registry_slot(rk_runtime_registry(fs->rt), at->id);
+		if (k)
+			ino = place_ino(RKFS_DOMAIN, k->domain_id, 0);
+		rk_kernel_unref(k);
+	}
+	return ino;
+}
+
+/* Rows, then directories that are always there; @i counts both. */
+static void list_fixed(const struct listing *l, size_t i)
+{
+	const struct rkfs_attrs *attrs = &l->fs->attrs[l->at.class];
+
+	for (; i < attrs->count; i++) {
+		const struct rkfs_attr *attr = &attrs->rows[i];
+
+		if (!(attr->flags & RKFS_HIDDEN) &&
+		    !list_one(l, attr->name, place_ino(l->at.class, l->at.id, i + 1), S_IFREG,
+			      i + 1 + COOKIE_FIRST))
+			return;
+	}
+	for (size_t c = i - attrs->count; c < RKFS_CLASS_COUNT; c++) {
+		if (is_child_dir(c, l->at.class) &&
+		    !list_one(l, dirs[c].name, place_ino(c, 0, 0), S_IFDIR,
+			      attrs->count + c + 1 + COOKIE_FIRST))
+			return;
+	}
+}
+
+/* Domains or kernels whose id is at least @id; a cookie is an id, so none is listed twice or left out. */
+static void list_subjects(const struct listing *l, uint32_t id)
+{
+	struct rk_registry *reg = rk_runtime_registry(l->fs->rt);
+	char name[RK_NAME_MAX];
+	bool more = true;
+
+	while (more && l->at.class == RKFS_KERNELS &&
+	       (id = rk_registry_next_domain(reg, id, name))) {
+		more = list_one(l, name, place_ino(RKFS_DOMAIN, id, 0), S_IFDIR,
+				id + 1ULL + COOKIE_FIRST);
+		id++;
+	}
+	while (more && l->at.class == RKFS_DOMAIN) {
+		struct rk_kernel *k = rk_registry_next(reg, id, l->at.id);
+
+		if (!k)
+			break;
+		id = k->slot + 1;
+		more = list_one(l, k->manifest.name, place_ino(RKFS_KERNEL, k->slot, 0), S_IFDIR,
+				(uint64_t)id + COOKIE_FIRST);
+		rk_kernel_unref(k);
+	}
+}
+
+int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
+		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
+		 void *ctx)
+{
+	struct listing l = { .fs = fs, .fill = fill, .ctx = ctx };
+	int rc = dir_parse(fs, ino, &l.at);
+
+	if (rc)
+		return rc;
+	if (offset < 1 && !list_one(&l, ".", ino, S_IFDIR, 1))
+		return 0;
+	if (offset < COOKIE_FIRST &&
+	    !list_one(&l, "..", parent_ino(fs, &l.at), S_IFDIR, COOKIE_FIRST))
+		return 0;
+	offset = offset < COOKIE_FIRST ? 0 : offset - COOKIE_FIRST;
+	if (offset > UINT32_MAX)
+		return 0;
+	if (l.at.class == RKFS_KERNELS || l.at.class == RKFS_DOMAIN)
+		list_subjects(&l, (uint32_t)offset);
+	else
+		list_fixed(&l, offset);
+	return 0;
+}
+
+/* --- the filesystem --- */
+
+int rkfs_init(struct rkfs *fs)
+{
+	int rc;
+
+	fs->uid = geteuid();
+	fs->gid = getegid();
+	clock_gettime(CLOCK_REALTIME, &fs->born);
+	TAILQ_INIT(&fs->files);
+	fs->attrs[RKFS_ROOT] = rkfs_root_attrs;
+	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
+	fs->attrs[RKFS_WAIT] = rkfs_wait_attrs;
+	fs->attrs[RKFS_DRAIN] = rkfs_drain_attrs;
+	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
+	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
+	if (rc)
+		return rc;
+	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	if (rc)
+		goto free_attrs;
+	rc = rkfs_waitq_init(&fs->state_wait);
+	if (rc)
+		goto free_lock;
+	rc = rkfs_waitq_init(&fs->event_wait);
+	if (!rc)
+		return 0;
+	rkfs_waitq_destroy(&fs->state_wait);
+free_lock:
+	pthread_mutex_destroy(&fs->files_lock);
+free_attrs:
+	free((void *)fs->attrs[RKFS_CONFIG].rows);
+	return rc;
+}
+
+void rkfs_destroy(struct rkfs *fs)
+{
+	rkfs_waitq_destroy(&fs->event_wait);
+	rkfs_waitq_destroy(&fs->state_wait);
+	pthread_mutex_destroy(&fs->files_lock);
+	free((void *)fs->attrs[RKFS_CONFIG].rows);
+}
+
+static void on_state(void *ctx)
+{
+	struct rkfs *fs = ctx;
+
+	atomic_fetch_add(&fs->changes, 1);
+	rkfs_waitq_wake(&fs->state_wait);
+}
+
+static void on_event(void *ctx)
+{
+	struct rkfs *fs = ctx;
+
+	rkfs_waitq_wake(&fs->event_wait);
+}
+
+static void on_room(void *ctx, struct rk_kernel *k)
+{
+	struct rkfs *fs = ctx;
+
+	rkfs_calls_room(fs->calls, k);
+}
+
+struct rk_runtime_observer rkfs_observer(struct rkfs *fs)
+{
+	return (struct rk_runtime_observer){
+		.state = on_state,
+		.event = on_event,
+		.room = on_room,
+		.ctx = fs,
+	};
+}
+
+void rkfs_end_waiters(struct rkfs *fs)
+{
+	atomic_store(&fs->ending, true);
+	rkfs_waitq_wake(&fs->state_wait);
+	rkfs_waitq_wake(&fs->event_wait);
+}
+
+int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
+	     struct rk_kernel **kernel)
+{
+	struct place at;
+	int rc = place_parse(fs, ino, &at);
+
+	if (rc)
+		return rc;
+	if (!at.row)
+		return -EISDIR;
+	*kernel = NULL;
+	if (at.class == RKFS_KERNEL) {
+		*kernel = rk_registry_slot(rk_runtime_registry(fs->rt), at.id);
+		if (!*kernel)
+			return -ENOENT;
+	}
+	*attr = &fs->attrs[at.class].rows[at.row - 1];
+	return 0;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tree (node.c): names, inode numbers, attributes; open files (file.c). Knows no FUSE, so all of it is
+ * tested unmounted. Inode numbers are computed, never stored: a class of directory, the id of
+ * its subject (never used twice) and the row; so there is no lookup count and nothing to forget.
+ *
+ * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
+ * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
+ * off (fs/waitq.h).
+ */
+#ifndef RKFS_NODE_H
+#define RKFS_NODE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "fs/attr.h"
+
+#define RKFS_ROOT_INO 1
+
+/* Directories by what their entries are; a row of the table in node.c each. */
+enum rkfs_class {
+	RKFS_ROOT,
+	RKFS_STATS,
+	RKFS_CONFIG,
+	RKFS_WAIT,
+	RKFS_DRAIN,
+	RKFS_KERNELS,
+	RKFS_DOMAIN, /* kernels/D: one per domain */
+	RKFS_KERNEL, /* kernels/D/N: one per kernel */
+	RKFS_CLASS_COUNT,
+};
+
+struct rkfs_parking;
+TAILQ_HEAD(rkfs_files, rkfs_file);
+
+/* The filesystem, one per mount. */
+struct rkfs {
+	struct rk_runtime *rt;
+	uid_t uid; /* owner of every file; rkfs_init sets the process's own */
+	gid_t gid;
+	struct timespec born; /* atime, mtime, ctime of every file */
+	struct rkfs_attrs attrs[RKFS_CLASS_COUNT];
+	struct rkfs_waitq state_wait;
+	struct rkfs_waitq event_wait;
+	atomic_bool ending;	      /* waiters and followers read EOF from now on */
+	atomic_ulong changes;	      /* of the state, for POLLPRI */
+	struct rkfs_calls *calls;     /* open call files; fs/call.c; set before the first open */
+	struct rkfs_parking *parking; /* requests that wait; fs/park.c; NULL without a session */
+	pthread_mutex_t files_lock;   /* innermost */
+	struct rkfs_files files;      /* all that are open */
+};
+
+/* An open file. */
+struct rkfs_file {
+	atomic_uint refs;
+	pthread_mutex_t lock;
+	const struct rkfs_attr *attr;
+	struct rkfs_subject subject;
+	struct rkfs_waitq *waitq; /* what a read that would wait, or a poll, waits on; NULL = never waits */
+	struct rkfs_textbuf text; /* content as of the last render; a stream may use it as it likes */
+	bool rendered;		  /* text is valid */
+	size_t sent;		  /* of text, by a stream */
+	unsigned long seen;	  /* fs->changes at the open and at the last render */
+	void *stream;		  /* the stream's own state */
+	void *poll;		  /* the newest poll; fs/park.c */
+	TAILQ_ENTRY(rkfs_file) open;
+};
+
+/*
+ * Prepare @fs (zeroed by the caller); @fs->rt and @fs->calls are set by the caller afterwards, before
+ * anything else is called. Returns 0 or a negative errno. rkfs_observer() is what the runtime must call.
+ */
+int rkfs_init(struct rkfs *fs);
+/*
+ * Release the files that are still open: a connection that ends brings no RELEASE. Nobody uses
+ * them any more. rkfs_session_destroy does it; before rk_runtime_destroy and rkfs_calls_destroy.
+ */
+void rkfs_close_files(struct rkfs *fs);
+/* Free what rkfs_init made. No file is open and the runtime is destroyed. */
+void rkfs_destroy(struct rkfs *fs);
+struct rk_runtime_observer rkfs_observer(struct rkfs *fs);
+
+/* Answer whoever waits in wait/ and events_follow with EOF, now and from now on. */
+void rkfs_end_waiters(struct rkfs *fs);
+
+/*
+ * Find @name in directory @parent. On success fills *@st and *@timeout (seconds that the answer may be
+ * cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG.
+ */
+int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
+		double *timeout);
+/* -ENOENT where its subject is gone. Never calls show. */
+int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st);
+/* Whether @ino is a file that can be written to: 0, -EPERM, -EISDIR or -ENOENT. */
+int rkfs_writable(struct rkfs *fs, uint64_t ino);
+/*
+ * The row of file @ino, and the kernel that it is about (a reference for the caller) or NULL. -ENOENT,
+ * -EISDIR.
+ */
+int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
+	     struct rk_kernel **kernel);
+/*
+ * List @ino from cookie @offset on (0 = start; "." and ".." included). @fill returns false when its
+ * buffer is full; @next is the cookie of the entry after this one. Only the type and number in
+ * @st are set. -ENOENT, -ENOTDIR.
+ */
+int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
+		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
+		 void *ctx);
+
+/*
+ * Open @ino with open(2) @flags. *@file has one reference. -ENOENT, -EISDIR, -EPERM
+ * (writing a file that has no store, reading one that cannot be read), -ENOMEM.
+ */
+int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int flags,
+	      struct rkfs_file **file);
+struct rkfs_file *rkfs_file_ref(struct rkfs_file *file);
+void rkfs_file_unref(struct rkfs_file *file);
+
+/*
+ * Text: rendered at offset 0 and where nothing is rendered yet; the bytes from @offset on. Stream: its read.
+ * Calls @emit once and returns 0, or a negative errno without emitting; -EAGAIN only where it must wait
+ * on file->waitq. The caller holds a reference: the kernel may RELEASE as soon as @emit has replied.
+ */
+int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,
+	      int flags, rkfs_emit emit, void *ctx);
+/* Bytes taken or a negative errno. */
+ssize_t rkfs_write(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
+		   size_t size);
+/* Poll events that hold now. */
+unsigned int rkfs_poll(struct rkfs_file *file);
+
+/* For streams: emit what is left of file->text after file->sent, @size bytes at the most. */
+void rkfs_emit_rest(struct rkfs_file *file, size_t size, rkfs_emit emit, void *ctx);
+
+#endif

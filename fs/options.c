@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/config.h"
+
+#define USAGE "mount.rkfs [-fnsv] [-N NS] [-o OPTS] [CONFIG|none] DIR"
+
+enum word_action {
+	WORD_IGNORE, /* says nothing that rkfs would do differently */
+	WORD_FUSE,   /* passed on to the FUSE mount */
+	WORD_NOSTART,
+	WORD_RO,
+	WORD_RW,
+	WORD_REMOUNT,
+};
+
+/* The words of -o that are no configuration fields. "NAME*": what begins with NAME. */
+static const struct word {
+	const char *name;
+	enum word_action action;
+	bool value; /* NAME=VALUE is allowed too */
+	const char *help;
+} words[] = {
+	{"nostart", WORD_NOSTART, false, "mount, but leave the runtime in Created"},
+	{"allow_other", WORD_FUSE, false, "other users may use the mount (always so for root)"},
+	{"allow_root", WORD_FUSE, false, "root may use the mount"},
+	{"default_permissions", WORD_FUSE, false, "the kernel checks permissions (as for root)"},
+	{"noexec", WORD_FUSE, false, NULL},
+	{"nosuid", WORD_FUSE, false, NULL},
+	{"nodev", WORD_FUSE, false, NULL},
+	{"rw", WORD_RW, false, NULL},
+	{"ro", WORD_RO, false, NULL},
+	{"remount", WORD_REMOUNT, false, NULL},
+	{"defaults", WORD_IGNORE, false, NULL},
+	{"auto", WORD_IGNORE, false, NULL},
+	{"noauto", WORD_IGNORE, false, NULL},
+	{"nofail", WORD_IGNORE, false, NULL},
+	{"_netdev", WORD_IGNORE, false, NULL},
+	{"user", WORD_IGNORE, true, NULL},
+	{"nouser", WORD_IGNORE, false, NULL},
+	{"users", WORD_IGNORE, false, NULL},
+	{"nousers", WORD_IGNORE, false, NULL},
+	{"owner", WORD_IGNORE, false, NULL},
+	{"noowner", WORD_IGNORE, false, NULL},
+	{"group", WORD_IGNORE, false, NULL},
+	{"nogroup", WORD_IGNORE, false, NULL},
+	{"exec", WORD_IGNORE, false, NULL},
+	{"suid", WORD_IGNORE, false, NULL},
+	{"dev", WORD_IGNORE, false, NULL},
+	{"sync", WORD_IGNORE, false, NULL},
+	{"async", WORD_IGNORE, false, NULL},
+	{"dirsync", WORD_IGNORE, false, NULL},
+	{"atime", WORD_IGNORE, false, NULL},
+	{"noatime", WORD_IGNORE, false, NULL},
+	{"diratime", WORD_IGNORE, false, NULL},
+	{"nodiratime", WORD_IGNORE, false, NULL},
+	{"relatime", WORD_IGNORE, false, NULL},
+	{"norelatime", WORD_IGNORE, false, NULL},
+	{"strictatime", WORD_IGNORE, false, NULL},
+	{"nostrictatime", WORD_IGNORE, false, NULL},
+	{"lazytime", WORD_IGNORE, false, NULL},
+	{"nolazytime", WORD_IGNORE, false, NULL},
+	{"silent", WORD_IGNORE, false, NULL},
+	{"loud", WORD_IGNORE, false, NULL},
+	{"comment", WORD_IGNORE, true, NULL},
+	{"x-*", WORD_IGNORE, true, NULL},
+	{"X-*", WORD_IGNORE, true, NULL},
+};
+
+/* What is known only when all of the command line has been seen. */
+struct parse {
+	struct rkfs_options *opts;
+	struct rk_error *err;
+	const char **optstrings; /* the arguments of -o, in order */
+	size_t noptstrings;
+	const char *args[2]; /* CONFIG and DIR, or DIR */
+	int nargs;
+	bool read_only;
+};
+
+enum {
+	OPT_FOREGROUND = 256,
+	OPT_READY_FD,
+};
+
+static const struct option long_options[] = {
+	{"foreground", no_argument, NULL, OPT_FOREGROUND},
+	{"ready-fd", required_argument, NULL, OPT_READY_FD},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{0},
+};
+
+void rkfs_options_init(struct rkfs_options *opts)
+{
+	*opts = (struct rkfs_options){
+		.ready_fd = -1,
+		.default_config = RKFS_DEFAULT_CONFIG,
+	};
+}
+
+void rkfs_options_free(struct rkfs_options *opts)
+{
+	free(opts->source);
+	free(opts->config);
+	free(opts->dir);
+	free(opts->mount_ns);
+	for (size_t i = 0; i < opts->nconfig_options; i++)
+		free(opts->config_options[i]);
+	free(opts->config_options);
+	free(opts->fuse_options);
+	rkfs_options_init(opts);
+}
+
+static int no_memory(struct rk_error *err)
+{
+	return rk_error_set(err, ENOMEM, "out of memory while reading the command line");
+}
+
+/* Replace *@string, which is owned, by a copy of @text. */
+static int set_string(char **string, const char *text, struct rk_error *err)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return no_memory(err);
+	free(*string);
+	*string = copy;
+	return 0;
+}
+
+/* Whether option text @item of @len bytes before any '=' is @word; @valued: it has a '='. */
+static bool word_matches(const struct word *word, const char *item, size_t len, bool valued)
+{
+	size_t n = strlen(word->name);
+
+	if (valued && !word->value)
+		return false;
+	if (word->name[n - 1] == '*')
+		return len >= n - 1 && memcmp(word->name, item, n - 1) == 0;
+	return len == n && memcmp(word->name, item, n) == 0;
+}
+
+static int add_fuse_option(struct parse *p, const char *name)
+{
+	const char *had = p->opts->fuse_options;
+	size_t len = strlen(name);
+	char *joined;
+
+	for (const char *at = had; *at; at += strcspn(at, ","), at += *at == ',')
+		if (strcspn(at, ",") == len && memcmp(at, name, len) == 0)
+			return 0;
+	if (asprintf(&joined, "%s%s%s", had, *had ? "," : "", name) < 0)
+		return no_memory(p->err);
+	free(p->opts->fuse_options);
+	p->opts->fuse_options = joined;
+	return 0;
+}
+
+/* Takes @item, "key=value". The last value of a key counts, as everywhere in mount(8). */
+static int add_config_option(struct parse *p, char *item, size_t key_len)
+{
+	struct rkfs_options *opts = p->opts;
+	size_t n = opts->nconfig_options;
+	char **grown;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(opts->config_options[i], item, key_len + 1) == 0) {
+			free(opts->config_options[i]);
+			opts->config_options[i] = item;
+			return 0;
+		}
+	}
+	grown = reallocarray(opts->config_options, n + 2, sizeof(*grown));
+	if (!grown) {
+		free(item);
+		return no_memory(p->err);
+	}
+	grown[n] = item;
+	grown[n + 1] = NULL;
+	opts->config_options = grown;
+	opts->nconfig_options = n + 1;
+	return 0;
+}
+
+static int apply_word(struct parse *p, const struct word *word)
+{
+	switch (word->action) {
+	case WORD_IGNORE:
+		return 0;
+	case WORD_FUSE:
+		return add_fuse_option(p, word->name);
+	case WORD_NOSTART:
+		p->opts->nostart = true;
+		return 0;
+	case WORD_RO:
+	case WORD_RW:
+		p->read_only = word->action == WORD_RO;
+		return 0;
+	case WORD_REMOUNT:
+		break;
+	}
+	return rk_error_set(p->err, EINVAL,
+			    "-o remount: rkfs cannot be remounted; write to config/ what may "
+			    "change while it runs, and umount and mount for the rest");
+}
+
+/* One option without escapes. Takes @item. */
+static int apply_item(struct parse *p, char *item)
+{
+	size_t len = strcspn(item, "=");
+	bool valued = item[len] == '=';
+	const struct rk_config_field *field;
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (word_matches(&words[i], item, len, valued)) {
+			rc = apply_word(p, &words[i]);
+			goto out;
+		}
+	}
+	item[len] = '\0';
+	field = rk_config_find(item);
+	if (valued)
+		item[len] = '=';
+	if (field && valued)
+		return add_config_option(p, item, len);
+	if (field)
+		rc = rk_error_set(p->err, EINVAL, "-o %.60s: needs a value, as in -o %.60s=VALUE",
+				  item, item);
+	else if (!p->opts->sloppy)
+		rc = rk_error_set(p->err, EINVAL,
+				  "-o %.100s: there is no such option; mount.rkfs --help lists "
+				  "those there are",
+				  item);
+out:
+	free(item);
+	return rc;
+}
+
+/* Split at commas; a comma or backslash after a backslash is part of the value. */
+static int apply_optstring(struct parse *p, const char *text)
+{
+	while (*text) {
+		char *item = malloc(strlen(text) + 1);
+		size_t n = 0;
+		int rc;
+
+		if (!item)
+			return no_memory(p->err);
+		for (; *text && *text != ','; text++) {
+			if (*text == '\\' && (text[1] == ',' || text[1] == '\\'))
+				text++;
+			item[n++] = *text;
+		}
+		item[n] = '\0';
+		text += *text == ',';
+		if (n == 0) { /* "a,,b" and a final comma are harmless */
+			free(item);
+			continue;
+		}
+		rc = apply_item(p, item);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int set_ready_fd(struct parse *p, const char *text)
+{
+	char *end;
+	long fd;
+
+	errno = 0;
+	fd = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end || fd < 3 || fd > INT_MAX)
+		return rk_error_set(p->err, EINVAL,
+				    "--ready-fd=%.20s: must be the number of an open file "
+				    "descriptor, 3 or more",
+				    text);
+	if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+		return rk_error_set(p->err, errno, "--ready-fd=%.20s: %s", text, strerror(errno));
+	p->opts->ready_fd = (int)fd;
+	return 0;
+}
+
+static int add_arg(struct parse *p, const char *arg)
+{
+	if (p->nargs == 2)
+		return rk_error_set(p->err, EINVAL, "'%.100s' is one argument too many: " USAGE,
+				    arg);
+	if (!*arg)
+		return rk_error_set(p->err, EINVAL, "an argument is empty: " USAGE);
+	p->args[p->nargs++] = arg;
+	return 0;
+}
+
+static int apply_option(struct parse *p, int c, const char *bad)
+{
+	struct rkfs_options *opts = p->opts;
+
+	switch (c) {
+	case 1:
+		return add_arg(p, optarg);
+	case 'f':
+		opts->fake = true;
+		return 0;
+	case 's':
+		opts->sloppy = true;
+		return 0;
+	case 'v':
+		opts->verbose = true;
+		return 0;
+	case 'n': /* no /etc/mtab has to be left alone any more */
+	case 't': /* the type is known */
+		return 0;
+	case 'N':
+		return set_string(&opts->mount_ns, optarg, p->err);
+	case 'o':
+		p->optstrings[p->noptstrings++] = optarg;
+		return 0;
+	case OPT_FOREGROUND:
+		opts->foreground = true;
+		return 0;
+	case OPT_READY_FD:
+		return set_ready_fd(p, optarg);
+	case 'h':
+		opts->help = true;
+		return 0;
+	case 'V':
+		opts->version = true;
+		return 0;
+	case ':':
+		return rk_error_set(p->err, EINVAL, "%s needs an argument: " USAGE, bad);
+	default:
+		return rk_error_set(
+			p->err, EINVAL,
+			"'%.100s' is not understood; mount.rkfs --help lists the options", bad);
+	}
+}
+
+static int read_command_line(struct parse *p, int argc, char *const argv[])
+{
+	char letter[3] = "-";
+	int c, rc = 0;
+
+	opterr = 0;
+	optind = 0; /* glibc: start anew */
+	/* "-": arguments come in order, so POSIXLY_CORRECT cannot hide options behind DIR */
+	while ((c = getopt_long(argc, argv, "-:fnsvhVN:o:t:", long_options, NULL)) != -1) {
+		const char *bad = "";
+
+		if (c == '?' || c == ':') {
+			/* a long option, or one letter of a bundle */
+			letter[1] = (char)optopt;
+			bad = optopt > 0 && optopt < 256 && strncmp(argv[optind - 1], "--", 2) != 0
+				      ? letter
+				      : argv[optind - 1];
+		}
+		rc = apply_option(p, c, bad);
+		if (rc < 0 || p->opts->help || p->opts->version)
+			return rc;
+	}
+	while (rc == 0 && optind < argc)
+		rc = add_arg(p, argv[optind++]);
+	return rc;
+}
+
+/* The daemon leaves the working directory and reads the file again at each reload. */
+static int set_config(struct parse *p, const char *path)
+{
+	char *cwd, *joined;
+	int n;
+
+	if (path[0] == '/')
+		return set_string(&p->opts->config, path, p->err);
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return rk_error_set(p->err, errno,
+				    "%.200s: the working directory cannot be found: %s; give the "
+				    "full path",
+				    path, strerror(errno));
+	n = asprintf(&joined, "%s/%s", cwd, path);
+	free(cwd);
+	if (n < 0)
+		return no_memory(p->err);
+	p->opts->config = joined;
+	return 0;
+}
+
+static int apply_args(struct parse *p)
+{
+	struct rkfs_options *opts = p->opts;
+	int rc;
+
+	if (p->nargs == 0)
+		return rk_error_set(p->err, EINVAL, "DIR is missing: " USAGE);
+	if (p->read_only)
+		return rk_error_set(p->err, EINVAL,
+				    "-o ro: rkfs is driven by writing to its files, a read-only "
+				    "mount could do nothing; leave it out");
+	rc = set_string(&opts->dir, p->args[p->nargs - 1], p->err);
+	if (rc == 0)
+		rc = set_string(&opts->source, p->nargs == 2 ? p->args[0] : "rkfs", p->err);
+	if (rc < 0)
+		return rc;
+	if (p->nargs == 2)
+		return strcmp(p->args[0], "none") == 0 ? 0 : set_config(p, p->args[0]);
+	/* where it exists and cannot be read, reading it will say why */
+	if (faccessat(AT_FDCWD, opts->default_config, F_OK, AT_EACCESS) < 0 && errno == ENOENT)
+		return 0;
+	return set_config(p, opts->default_config);
+}
+
+int rkfs_options_parse(struct rkfs_options *opts, int argc, char *const argv[],
+		       struct rk_error *err)
+{
+	struct parse p = {.opts = opts, .err = err};
+	int rc;
+
+	p.optstrings = calloc((size_t)argc + 1, sizeof(*p.optstrings));
+	if (!p.optstrings)
+		return no_memory(err);
+	rc = set_string(&opts->fuse_options, "", err);
+	if (rc == 0)
+		rc = read_command_line(&p, argc, argv);
+	if (rc == 0 && !opts->help && !opts->version) {
+		/* only now, because -s may come behind -o */
+		for (size_t i = 0; rc == 0 && i < p.noptstrings; i++)
+			rc = apply_optstring(&p, p.optstrings[i]);
+		if (rc == 0)
+			rc = apply_args(&p);
+	}
+	free(p.optstrings);
+	return rc;
+}
+
+static void print_field(FILE *out, const struct rk_config_field *field)
+{
+	static const char *const kinds[] = {
+		[RK_CONFIG_BOOL] = "yes|no",   [RK_CONFIG_COUNT] = "NUMBER",
+		[RK_CONFIG_SIZE] = "SIZE",     [RK_CONFIG_DURATION] = "TIME",
+		[RK_CONFIG_FACTOR] = "FACTOR", [RK_CONFIG_CHOICE] = "WORD",
+		[RK_CONFIG_TEXT] = "TEXT",
+	};
+	int n = fprintf(out, "  %s=%s", field->key, kinds[field->type]);
+
+	fprintf(out, "%*s%s", n < 34 ? 34 - n : 1, "", field->help);
+	if (field->choices)
+		fprintf(out, " (%s)", field->choices);
+	else if (field->min && field->max)
+		fprintf(out, " (%s to %s)", field->min, field->max);
+	else if (field->min)
+		fprintf(out, " (at least %s)", field->min);
+	else if (field->max)
+		fprintf(out, " (at most %s)", field->max);
+	fputc('\n', out);
+}
+
+int rkfs_options_help(FILE *out)
+{
+	size_t count;
+	const struct rk_config_field *fields = rk_config_fields(&count);
+
+	fputs("Usage: " USAGE "\n"
+	      "Start the rkfs runtime and mount it at DIR, with the configuration file CONFIG\n"
+	      "(none: no file; with DIR alone: " RKFS_DEFAULT_CONFIG " where it exists).\n\n"
+	      "  -o OPTS          options, comma-separated; \\, is a comma in a value\n"
+	      "  -f               fake: check everything, do not mount\n"
+	      "  -s               sloppy: ignore unknown options of -o\n"
+	      "  -v               say what is done\n"
+	      "  -N NS            mount in this mount namespace (a path or a process id)\n"
+	      "  -n, -t TYPE      accepted, as mount(8) passes them\n"
+	      "  --foreground     stay in the foreground, log to stderr\n"
+	      "  --ready-fd=N     write a newline to file descriptor N once ready\n"
+	      "  --help, --version\n\n"
+	      "Options of -o:\n",
+	      out);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (words[i].help)
+			fprintf(out, "  %-31s %s\n", words[i].name, words[i].help);
+	fputs("Accepted as in fstab:\n ", out);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (!words[i].help && words[i].action <= WORD_FUSE)
+			fprintf(out, " %s", words[i].name);
+	fputs(" rw\n\nConfiguration fields, for -o, for CONFIG and as RKFS_KEY in the "
+	      "environment:\n",
+	      out);
+	for (size_t i = 0; i < count; i++)
+		print_field(out, &fields[i]);
+	return fflush(out) == 0 && !ferror(out) ? 0 : -EIO;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/park.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* A read or a poll that waits. Owned by whoever takes it off its file's queue. */
+struct parked {
+	struct rkfs_waiter waiter;
+	TAILQ_ENTRY(parked) link; /* of parking.all: until libfuse is not needed any more */
+	struct rkfs_file *file;	  /* a reference */
+	struct fuse_pollhandle *ph; /* a poll's, owned */
+	fuse_req_t req;		    /* a read's, and what it asks for */
+	struct rk_caller caller;
+	uint64_t offset;
+	size_t size;
+	int flags;
+};
+
+struct rkfs_parking {
+	pthread_mutex_t lock;
+	pthread_cond_t empty;
+	TAILQ_HEAD(, parked) all;
+};
+
+static struct parked *parked_of(struct rkfs_waiter *w)
+{
+	return (struct parked *)((char *)w - offsetof(struct parked, waiter));
+}
+
+static struct rkfs_parking *parking_of(const struct parked *p)
+{
+	return p->file->subject.fs->parking;
+}
+
+int rkfs_parking_create(struct rkfs *fs)
+{
+	struct rkfs_parking *parking = calloc(1, sizeof(*parking));
+	int rc;
+
+	if (!parking)
+		return -ENOMEM;
+	TAILQ_INIT(&parking->all);
+	rc = pthread_mutex_init(&parking->lock, NULL);
+	if (rc)
+		goto free_parking;
+	rc = pthread_cond_init(&parking->empty, NULL);
+	if (rc)
+		goto free_lock;
+	fs->parking = parking;
+	return 0;
+free_lock:
+	pthread_mutex_destroy(&parking->lock);
+free_parking:
+	free(parking);
+	return -rc;
+}
+
+/* The last use of @p: its request has been answered, or its poll handle is gone. */
+static void parked_end(struct parked *p)
+{
+	struct rkfs_parking *parking = parking_of(p);
+
+	/* first, so that no file is in use once nothing is parked */
+	rkfs_file_unref(p->file);
+	pthread_mutex_lock(&parking->lock);
+	TAILQ_REMOVE(&parking->all, p, link);
+	if (TAILQ_EMPTY(&parking->all))
+		pthread_cond_signal(&parking->empty);
+	pthread_mutex_unlock(&parking->lock);
+	free(p);
+}
+
+/* --- reads --- */
+
+static void reply_bytes(void *ctx, const void *data, size_t len)
+{
+	/* fails where the reader is gone (ENOENT, ENODEV): nobody is left to be told */
+	(void)fuse_reply_buf(ctx, data, len);
+}
+
+/* libfuse may be calling on_interrupt right now; afterwards it will not. Then @p can be freed. */
+static void disarm(struct parked *p)
+{
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+}
+
+static void reply_parked_bytes(void *ctx, const void *data, size_t len)
+{
+	struct parked *p = ctx;
+
+	disarm(p);
+	reply_bytes(p->req, data, len);
+}
+
+static void reply_parked_error(struct parked *p, int code)
+{
+	disarm(p);
+	(void)fuse_reply_err(p->req, code);
+	parked_end(p);
+}
+
+/*
+ * A signal at the reader. libfuse holds the request's lock, and also calls this from within
+ * fuse_req_interrupt_func, where answering would free that very lock: but then @p is not queued yet,
+ * and its owner finds it cancelled.
+ */
+static void on_interrupt(fuse_req_t req, void *ctx)
+{
+	struct parked *p = ctx;
+
+	if (!rkfs_waitq_cancel(p->file->waitq, &p->waiter))
+		return;
+	(void)fuse_reply_err(req, EINTR);
+	parked_end(p);
+}
+
+/* Try the read of @p, which this thread owns, until it is answered or queued. */
+static void retry(struct parked *p)
+{
+	struct rkfs_waitq *q = p->file->waitq;
+	uint64_t seq;
+	int rc;
+
+	do {
+		seq = rkfs_waitq_seq(q);
+		rc = rkfs_read(p->file, &p->caller, p->offset, p->size, p->flags,
+			       reply_parked_bytes, p);
+		if (!rc) {
+			parked_end(p);
+			return;
+		}
+		if (rc != -EAGAIN) {
+			reply_parked_error(p, -rc);
+			return;
+		}
+		rc = rkfs_waitq_add(q, &p->waiter, seq);
+	} while (rc == -EAGAIN);
+	if (rc)
+		reply_parked_error(p, EINTR);
+}
+
+static void wake_read(struct rkfs_waiter *w)
+{
+	retry(parked_of(w));
+}
+
+static struct parked *parked_new(struct rkfs_file *file, void (*wake)(struct rkfs_waiter *w))
+{
+	struct parked *p = calloc(1, sizeof(*p));
+
+	if (p) {
+		p->waiter.wake = wake;
+		p->file = rkfs_file_ref(file);
+	}
+	return p;
+}
+
+void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
+		    uint64_t offset, size_t size, int flags)
+{
+	struct rkfs_parking *parking = file->subject.fs->parking;
+	struct parked *p;
+	int rc;
+
+	rc = rkfs_read(file, caller, offset, size, flags, reply_bytes, req);
+	if (!rc)
+		return;
+	if (rc != -EAGAIN || !file->waitq || (flags & O_NONBLOCK)) {
+		(void)fuse_reply_err(req, -rc);
+		return;
+	}
+	p = parked_new(file, wake_read);
+	if (!p) {
+		(void)fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	p->req = req;
+	p->caller = *caller;
+	p->offset = offset;
+	p->size = size;
+	p->flags = flags;
+	pthread_mutex_lock(&parking->lock);
+	TAILQ_INSERT_TAIL(&parking->all, p, link);
+	pthread_mutex_unlock(&parking->lock);
+	fuse_req_interrupt_func(req, on_interrupt, p);
+	retry(p);
+}
+
+/* --- polls --- */
+
+static void poll_end(struct parked *p)
+{
+	fuse_pollhandle_destroy(p->ph);
+	parked_end(p);
+}
+
+static void wake_poll(struct rkfs_waiter *w)
+{
+	struct parked *p = parked_of(w);
+	struct rkfs_parking *parking = parking_of(p);
+
+	pthread_mutex_lock(&parking->lock);
+	if (p->file->poll == p)
+		p->file->poll = NULL;
+	pthread_mutex_unlock(&parking->lock);
+	/* fails where the file is closed or nobody polls it any more */
+	(void)fuse_lowlevel_notify_poll(p->ph);
+	poll_end(p);
+}
+
+/*
+ * Make @p (or NULL) the file's poll. Returns the one it had before where that is now the
+ * caller's; one that is being woken ends itself.
+ */
+static struct parked *replace_poll(struct rkfs_file *file, struct parked *p)
+{
+	struct rkfs_parking *parking = file->subject.fs->parking;
+	struct parked *old;
+
+	/* with the lock: none of them is freed, and no other poll of this file sees @p unqueued */
+	pthread_mutex_lock(&parking->lock);
+	old = file->poll;
+	file->poll = p;
+	if (old && !rkfs_waitq_remove(file->waitq, &old->waiter))
+		old = NULL;
+	if (p) {
+		TAILQ_INSERT_TAIL(&parking->all, p, link);
+		while (rkfs_waitq_add(file->waitq, &p->waiter, rkfs_waitq_seq(file->waitq)))
+			;
+	}
+	pthread_mutex_unlock(&parking->lock);
+	return old;
+}
+
+void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhandle *ph)
+{
+	struct parked *p, *old;
+	unsigned int events;
+
+	if (ph && !file->waitq) {
+		fuse_pollhandle_destroy(ph);
+	} else if (ph) {
+		p = parked_new(file, wake_poll);
+		if (!p) {
+			fuse_pollhandle_destroy(ph);
+			(void)fuse_reply_err(req, ENOMEM);
+			return;
+		}
+		p->ph = ph;
+		old = replace_poll(file, p);
+		if (old)
+			poll_end(old);
+	}
+	/* after queueing: what comes from now on is notified */
+	events = rkfs_poll(file);
+	if (events & POLLIN)
+		events |= POLLRDNORM;
+	if (events & POLLOUT)
+		events |= POLLWRNORM;
+	(void)fuse_reply_poll(req, events);
+}
+
+void rkfs_park_release(struct rkfs_file *file)
+{
+	struct parked *old;
+
+	if (!file->waitq)
+		return;
+	old = replace_poll(file, NULL);
+	if (old)
+		poll_end(old);
+}
+
+/* One that nobody is waking at this moment; now it is the caller's. Those being woken end themselves. */
+static struct parked *take_any_locked(struct rkfs_parking *parking)
+{
+	struct parked *p;
+
+	TAILQ_FOREACH (p, &parking->all, link) {
+		if (!rkfs_waitq_cancel(p->file->waitq, &p->waiter))
+			continue;
+		if (p->file->poll == p)
+			p->file->poll = NULL;
+		return p;
+	}
+	return NULL;
+}
+
+void rkfs_parking_destroy(struct rkfs *fs)
+{
+	struct rkfs_parking *parking = fs->parking;
+	struct parked *p;
+
+	pthread_mutex_lock(&parking->lock);
+	while (!TAILQ_EMPTY(&parking->all)) {
+		p = take_any_locked(parking);
+		if (!p) {
+			pthread_cond_wait(&parking->empty, &parking->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&parking->lock);
+		if (p->ph)
+			poll_end(p);
+		else
+			reply_parked_error(p, ENOTCONN);
+		pthread_mutex_lock(&parking->lock);
+	}
+	pthread_mutex_unlock(&parking->lock);
+	pthread_cond_destroy(&parking->empty);
+	pthread_mutex_destroy(&parking->lock);
+	free(parking);
+	fs->parking = NULL;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests that wait. A read that must wait keeps its fuse_req_t here and is answered by whoever
+ * wakes the file's wait queue; it costs no thread. INTERRUPT (a signal at the reader) answers
+ * EINTR. A poll keeps the file's newest poll handle until the queue is woken.
+ *
+ * Locks, outermost first: a request's own (libfuse holds it in the interrupt callback) ->
+ * parking.lock -> a wait queue's. libfuse is never called with either of the last two held.
+ */
+#ifndef RKFS_PARK_H
+#define RKFS_PARK_H
+
+#include <fuse_lowlevel.h>
+
+#include "fs/node.h"
+
+/* Make fs->parking. 0 or a negative errno. */
+int rkfs_parking_create(struct rkfs *fs);
+/*
+ * Answer all that wait with ENOTCONN and free fs->parking. Blocks until requests that are being answered now have
+ * been. The session must still exist, its loop must have ended.
+ */
+void rkfs_parking_destroy(struct rkfs *fs);
+
+/*
+ * Answer @req with a read of @file now, or when it can be (O_NONBLOCK in @flags: EAGAIN). The
+ * caller's reference to @file stays the caller's; one more is held while parked.
+ */
+void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
+		    uint64_t offset, size_t size, int flags);
+
+/* Answer @req with the events that hold; with @ph (owned), tell the kernel when to ask again. */
+void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhandle *ph);
+
+/* Drop the file's poll handle: at its RELEASE, before the reference is given up. */
+void rkfs_park_release(struct rkfs_file *file);
+
+#endif

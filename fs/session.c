@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/session.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/park.h"
+#include "runtime/log.h"
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define ATTR_SECS   3600.0
+#define WAKE_SIGNAL SIGUSR2
+#define WAKE_NS	    1000000
+#define MAX_WRITE   (1U << 20) /* bytes of one request, reads too */
+#define THREADS_MIN 2	       /* one slow reload must not stop `cat state` on a single CPU */
+
+struct rkfs_session {
+	struct rkfs *fs;
+	struct fuse_session *fuse;
+	void (*ready)(void *ctx);
+	void *ready_ctx;
+	pthread_mutex_t lock; /* the rest */
+	bool exiting;
+	bool looping;
+	timer_t waker; /* while looping: interrupts the loop's sem_wait again and again once armed */
+};
+
+static struct rkfs *fs_of(fuse_req_t req)
+{
+	return ((struct rkfs_session *)fuse_req_userdata(req))->fs;
+}
+
+static struct rkfs_file *file_of(const struct fuse_file_info *fi)
+{
+	return (struct rkfs_file *)(uintptr_t)fi->fh;
+}
+
+static struct rk_caller caller_of(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct rk_caller){ .uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid };
+}
+
+/*
+ * A reply fails where whoever asked is gone: ENOENT (interrupted) or ENODEV (unmounted). There is
+ * nobody to tell, and nothing to undo but in op_open.
+ */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct rkfs_session *s = userdata;
+
+	conn->max_write = MAX_WRITE;
+	if (conn->capable & FUSE_CAP_ATOMIC_O_TRUNC)
+		conn->want |= FUSE_CAP_ATOMIC_O_TRUNC;
+	/* an asynchronous read that waits would take one of few background places, which RELEASE needs */
+	conn->want &= ~FUSE_CAP_ASYNC_DIO;
+	if (s->ready)
+		s->ready(s->ready_ctx);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fuse_entry_param e = { .generation = 1, .attr_timeout = ATTR_SECS };
+	int rc = rkfs_lookup(fs_of(req), parent, name, &e.attr, &e.entry_timeout);
+
+	e.ino = e.attr.st_ino;
+	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_entry(req, &e));
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct stat st;
+	int rc = rkfs_getattr(fs_of(req), ino, &st);
+
+	(void)fi;
+	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_attr(req, &st, ATTR_SECS));
+}
+
+/* `echo >file` and truncate(2) set a size, which a file that can be written to has no use for. */
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	int rc = -EPERM;
+
+	(void)attr;
+	if ((to_set & FUSE_SET_ATTR_SIZE) &&
+	    !(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
+		rc = rkfs_writable(fs_of(req), ino);
+	if (rc)
+		(void)fuse_reply_err(req, -rc);
+	else
+		op_getattr(req, ino, fi);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	const struct rk_caller caller = caller_of(req);
+	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH };
+	struct rkfs_file *file;
+	int rc = rkfs_open(fs_of(req), ino, &caller, fi->flags, &file);
+
+	if (rc) {
+		(void)fuse_reply_err(req, -rc);
+		return;
+	}
+	if (file->attr->flags & RKFS_STREAM)
+		out.open_flags |= FOPEN_STREAM;
+	out.fh = (uintptr_t)file;
+	/* raw, since libfuse 3.14 knows no FOPEN_STREAM; where it fails no RELEASE will come */
+	if (fuse_reply_buf(req, (const char *)&out, sizeof(out)))
+		rkfs_file_unref(file);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		    struct fuse_file_info *fi)
+{
+	const struct rk_caller caller = caller_of(req);
+	struct rkfs_file *file = rkfs_file_ref(file_of(fi));
+
+	(void)ino;
+	rkfs_park_read(req, file, &caller, (uint64_t)off, size, fi->flags);
+	rkfs_file_unref(file);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	const struct rk_caller caller = caller_of(req);
+	ssize_t n = rkfs_write(file_of(fi), &caller, buf, size);
+
+	(void)ino;
+	(void)off;
+	(void)(n < 0 ? fuse_reply_err(req, (int)-n) : fuse_reply_write(req, (size_t)n));
+}
+
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		    struct fuse_pollhandle *ph)
+{
+	(void)ino;
+	rkfs_park_poll(req, file_of(fi), ph);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct rkfs_file *file = file_of(fi);
+
+	(void)ino;
+	rkfs_park_release(file);
+	rkfs_file_unref(file);
+	(void)fuse_reply_err(req, 0);
+}
+
+struct dirbuf {
+	fuse_req_t req;
+	char *data;
+	size_t len, size;
+};
+
+static bool dirbuf_add(void *ctx, const char *name, const struct stat *st, uint64_t next)
+{
+	struct dirbuf *d = ctx;
+	size_t need = fuse_add_direntry(d->req, d->data + d->len, d->size - d->len, name, st,
+					(off_t)next);
+
+	if (need > d->size - d->len)
+		return false;
+	d->len += need;
+	return true;
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	struct dirbuf d = { .req = req, .data = malloc(size), .size = size };
+	int rc = -ENOMEM;
+
+	(void)fi;
+	if (d.data)
+		rc = rkfs_readdir(fs_of(req), ino, (uint64_t)off, dirbuf_add, &d);
+	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_buf(req, d.data, d.len));
+	free(d.data);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	const struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255 };
+
+	(void)ino;
+	(void)fuse_reply_statfs(req, &st);
+}
+
+/* The structure is the runtime's: nobody makes, moves or removes an entry. */
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev)
+{
+	(void)parent, (void)name, (void)mode, (void)dev;
+	(void)fuse_reply_err(req, EPERM);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	op_mknod(req, parent, name, mode, 0);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
+{
+	(void)fi;
+	op_mknod(req, parent, name, mode, 0);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	op_mknod(req, parent, name, 0, 0);
+}
+
+static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	(void)link;
+	op_mknod(req, parent, name, 0, 0);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	(void)ino;
+	op_mknod(req, parent, name, 0, 0);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+		      const char *newname, unsigned int flags)
+{
+	(void)newparent, (void)newname, (void)flags;
+	op_mknod(req, parent, name, 0, 0);
+}
+
+/*
+ * What is missing is ENOSYS, which the kernel remembers: attributes are not asked for again, fsync is
+ * success, locks are the kernel's own.
+ */
+static const struct fuse_lowlevel_ops ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.open = op_open,
+	.read = op_read,
+	.write = op_write,
+	.poll = op_poll,
+	.release = op_release,
+	.readdir = op_readdir,
+	.statfs = op_statfs,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.create = op_create,
+	.unlink = op_unlink,
+	.rmdir = op_unlink,
+	.symlink = op_symlink,
+	.link = op_link,
+	.rename = op_rename,
+};
+
+/* --- mount, loop, end --- */
+
+/* libfuse's last words in this thread: why a mount failed. */
+static _Thread_local char last_words[RK_ERROR_MAX];
+
+static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char line[RK_ERROR_MAX];
+	const char *text = line;
+
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	if (!strncmp(line, "fuse: ", 6))
+		text += 6;
+	snprintf(last_words, sizeof(last_words), "%s", text);
+	rk_log(level <= FUSE_LOG_WARNING ? RK_LOG_WARN : RK_LOG_DEBUG, "fuse: %s", text);
+}
+
+/* Fill @args for fuse_session_new. 0 or -1 where memory is out. */
+static int mount_args(struct fuse_args *args, const char *fsname, const char *options)
+{
+	char *source, *opts = NULL;
+	int rc = -1;
+
+	if (asprintf(&source, "fsname=%s", fsname) < 0)
+		return -1;
+	/* a comma in the name must not end it */
+	if (fuse_opt_add_opt_escaped(&opts, source) ||
+	    fuse_opt_add_opt(&opts, "subtype=rkfs,default_permissions") ||
+	    (geteuid() == 0 && fuse_opt_add_opt(&opts, "allow_other")) ||
+	    (*options && fuse_opt_add_opt(&opts, options)))
+		goto out;
+	rc = fuse_opt_add_arg(args, "rkfs") || fuse_opt_add_arg(args, "-o") ||
+	     fuse_opt_add_arg(args, opts);
+out:
+	free(opts);
+	free(source);
+	return rc ? -1 : 0;
+}
+
+static int session_connect(struct rkfs_session *s, const char *mountpoint, const char *fsname,
+			   const char *options, struct rk_error *err)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int code;
+
+	fuse_set_log_func(log_line);
+	last_words[0] = '\0';
+	if (mount_args(&args, fsname, options)) {
+		fuse_opt_free_args(&args);
+		return rk_error_set(err, ENOMEM, "no memory to mount at %s", mountpoint);
+	}
+	s->fuse = fuse_session_new(&args, &ops, sizeof(ops), s);
+	fuse_opt_free_args(&args);
+	if (!s->fuse)
+		return rk_error_set(err, EINVAL, "cannot mount at %s: %s", mountpoint,
+				    *last_words ? last_words : "bad FUSE options");
+	errno = 0;
+	if (!fuse_session_mount(s->fuse, mountpoint))
+		return 0;
+	code = errno ? errno : EIO;
+	fuse_session_destroy(s->fuse);
+	return rk_error_set(err, code, "cannot mount at %s: %s", mountpoint,
+			    *last_words ? last_words : strerror(code));
+}
+
+int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsname,
+		       const char *options, struct rkfs_session **session, struct rk_error *err)
+{
+	struct rkfs_session *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return rk_error_set(err, ENOMEM, "no memory to mount at %s", mountpoint);
+	s->fs = fs;
+	rc = -pthread_mutex_init(&s->lock, NULL);
+	if (rc)
+		goto free_session;
+	rc = rkfs_parking_create(fs);
+	if (rc)
+		goto free_lock;
+	rc = session_connect(s, mountpoint, fsname, options, err);
+	if (!rc) {
+		*session = s;
+		return 0;
+	}
+	rkfs_parking_destroy(fs);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	return rc;
+free_lock:
+	pthread_mutex_destroy(&s->lock);
+free_session:
+	free(s);
+	return rk_error_set(err, -rc, "cannot mount at %s: %s", mountpoint, strerror(-rc));
+}
+
+void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx)
+{
+	session->ready = fn;
+	session->ready_ctx = ctx;
+}
+
+static unsigned int loop_threads(void)
+{
+	cpu_set_t set;
+	long n = -1;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		n = CPU_COUNT(&set);
+	else
+		n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n > THREADS_MIN ? (unsigned int)n : THREADS_MIN;
+}
+
+static void on_wake_signal(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * The loop waits in sem_wait, which a signal interrupts; one that comes just before it is lost. So
+ * the wake-up is a timer that fires until the loop has ended.
+ */
+static int waker_create(timer_t *waker)
+{
+	struct sigaction sa = { .sa_handler = on_wake_signal }; /* no SA_RESTART */
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = WAKE_SIGNAL };
+	sigset_t set;
+
+	event.sigev_notify_thread_id = gettid();
+	sigemptyset(&sa.sa_mask);
+	sigemptyset(&set);
+	sigaddset(&set, WAKE_SIGNAL);
+	if (sigaction(WAKE_SIGNAL, &sa, NULL) || timer_create(CLOCK_MONOTONIC, &event, waker))
+		return -errno;
+	return -pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int serve(struct rkfs_session *s)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int rc;
+
+	if (!config)
+		return -ENOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 1);
+	fuse_loop_cfg_set_max_threads(config, loop_threads());
+	/* fewer than there are would end and start threads all the time */
+	fuse_loop_cfg_set_idle_threads(config, loop_threads());
+	rc = fuse_session_loop_mt(s->fuse, config);
+	fuse_loop_cfg_destroy(config);
+	return rc > 0 ? -rc : rc;
+}
+
+int rkfs_session_loop(struct rkfs_session *session)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&session->lock);
+	if (!session->exiting)
+		rc = waker_create(&session->waker);
+	session->looping = !session->exiting && !rc;
+	pthread_mutex_unlock(&session->lock);
+	if (!session->looping)
+		return rc;
+	rc = serve(session);
+	pthread_mutex_lock(&session->lock);
+	session->looping = false;
+	timer_delete(session->waker);
+	pthread_mutex_unlock(&session->lock);
+	return rc;
+}
+
+void rkfs_session_exit(struct rkfs_session *session)
+{
+	const struct itimerspec soon = { .it_interval = { .tv_nsec = WAKE_NS },
+					 .it_value = { .tv_nsec = 1 } };
+
+	pthread_mutex_lock(&session->lock);
+	session->exiting = true;
+	if (session->looping) {
+		fuse_session_exit(session->fuse);
+		timer_settime(session->waker, 0, &soon, NULL);
+	}
+	pthread_mutex_unlock(&session->lock);
+}
+
+void rkfs_session_destroy(struct rkfs_session *session)
+{
+	rkfs_parking_destroy(session->fs);
+	fuse_session_unmount(session->fuse);
+	rkfs_close_files(session->fs);
+	fuse_session_destroy(session->fuse);
+	pthread_mutex_destroy(&session->lock);
+	free(session);
+}

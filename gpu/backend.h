@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backend runs kernels on one kind of device. The worker opens one, and all
+ * it knows of it is its struct rk_backend_ops.
+ *
+ * Threads: open, close, load and unload are called by the control thread only,
+ * one at a time. run is called by the executor threads, many at once, also of
+ * the same kernel, and also while the control thread loads or unloads another
+ * one. A kernel is never unloaded while a run of it is under way, and close comes
+ * after the last run and unload. No lock is held across any of these calls; each may
+ * block as long as the device does: the daemon ends a worker that takes too long.
+ */
+#ifndef RK_GPU_BACKEND_H
+#define RK_GPU_BACKEND_H
+
+#include <stdint.h>
+
+#include "gpu/wire.h"
+#include "runtime/error.h"
+
+/* What a backend is opened with. All of it stays valid until close. */
+struct rk_backend_env {
+	unsigned int threads;	       /* executor threads: run's @thread is below it */
+	uint8_t *payload;	       /* the mapped payload: every buffer lies in it */
+	uint64_t payload_bytes;	       /* its size */
+	struct rk_wire_shared *shared; /* device memory accounting, for the backend to keep */
+};
+
+/*
+ * One argument of a run, checked: a buffer lies inside the payload, aligned to
+ * its dtype and a multiple of it in length. The address of value (= of buffer) is what
+ * libffi and cuLaunchKernel want as the address of a host-side argument.
+ */
+struct rk_backend_arg {
+	union {
+		void *buffer;	/* RK_WIRE_ARG_INPUT, _OUTPUT */
+		uint64_t value; /* RK_WIRE_ARG_SCALAR, _DIM: the value's bytes come first */
+	};
+	uint64_t bytes; /* of the buffer or of the value; a buffer of 0 is allowed */
+};
+
+struct rk_backend_ops {
+	const char *name; /* as the configuration calls it */
+
+	/*
+	 * Take the device. @env is copied if it is needed later. *@backend belongs to the
+	 * caller until close; NULL is a legal value of it. Returns 0; -ENODEV where there is no
+	 * such device or driver; another negative errno where it does not work.
+	 */
+	int (*open)(const struct rk_backend_env *env, void **backend, struct rk_error *err);
+
+	/* Give the device back. Every kernel is unloaded by then. */
+	void (*close)(void *backend);
+
+	/*
+	 * Prepare the kernel that @load describes (params are valid, strings terminated), so that
+	 * run allocates nothing. *@kernel belongs to the caller until unload. Returns 0; -ENOENT
+	 * no such library or entry; -EINVAL a signature that cannot be called; -ENOTSUP what this
+	 * backend does not do; -ENOMEM.
+	 */
+	int (*load)(void *backend, const struct rk_wire_load *load, void **kernel,
+		    struct rk_error *err);
+
+	void (*unload)(void *backend, void *kernel);
+
+	/*
+	 * Run @kernel once and wait for the end: its outputs are in the payload on return. @args
+	 * has as many entries as the load packet had parameters; @thread says which executor calls.
+	 * *@run_ns is the time the kernel itself took, in nanoseconds. Returns 0, or a negative
+	 * errno (-EIO: the kernel failed; -ENOMEM: no device memory).
+	 */
+	int (*run)(void *backend, void *kernel, unsigned int thread,
+		   const struct rk_backend_arg *args, uint64_t *run_ns, struct rk_error *err);
+};
+
+extern const struct rk_backend_ops rk_backend_cpu;
+
+/*
+ * The backend called @name. Returns 0; -ENODEV where this build was made without it; -EINVAL
+ * where no backend has that name. *@ops is static storage. Never blocks.
+ */
+int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err);
+
+#endif

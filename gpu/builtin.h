@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernels that are compiled in: one row each, entry name and signature.
+ * The function is rk_kernel_ENTRY in gpu/kernels/kernels.h. The signature is
+ * checked against the description at load: a C function called with other
+ * arguments than it was written for takes the worker down.
+ *
+ * X(entry, parameters...), each of RK_IN(dtype), RK_OUT(dtype), RK_VALUE(dtype), RK_DIM.
+ */
+#ifndef RK_GPU_BUILTIN_H
+#define RK_GPU_BUILTIN_H
+
+#include "gpu/kernels/kernels.h"
+#include "gpu/wire.h"
+#include "runtime/tensor.h"
+
+/* clang-format off */
+#define RK_BUILTINS(X)                                             \
+	X(echo, RK_IN(RK_U8), RK_OUT(RK_U8), RK_DIM)                    \
+	X(vector_add, RK_IN(RK_F32), RK_IN(RK_F32), RK_OUT(RK_F32), RK_DIM) \
+	X(reduce_sum, RK_IN(RK_F32), RK_OUT(RK_F64), RK_DIM)            \
+	X(delay, RK_VALUE(RK_U32), RK_OUT(RK_U32))
+/* clang-format on */
+
+/* One parameter, as a struct rk_wire_param. */
+#define RK_IN(t)                                                                                   \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_INPUT, .dtype = (t)                                            \
+	}
+#define RK_OUT(t)                                                                                  \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_OUTPUT, .dtype = (t)                                           \
+	}
+#define RK_VALUE(t)                                                                                \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_SCALAR, .dtype = (t)                                           \
+	}
+#define RK_DIM                                                                                     \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64                                           \
+	}
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The message side of a worker: threads that take struct rk_wire_run off the
+ * messages socket, run them on the backend and answer, and the table of loaded kernels.
+ *
+ * A packet that breaks the protocol, and the daemon's death, end the process from within
+ * these threads. load, unload and stop are for one thread, the control thread.
+ */
+#ifndef RK_GPU_EXECUTOR_H
+#define RK_GPU_EXECUTOR_H
+
+#include "gpu/backend.h"
+#include "gpu/wire.h"
+#include "runtime/error.h"
+
+struct rk_executor;
+
+/*
+ * Start env->threads threads on the socket @messages, running on @backend of @ops; all is
+ * borrowed until rk_executor_stop(). *@executor belongs to the caller. Returns 0, -ENOMEM, or
+ * -EAGAIN and other errnos of pthread_create(3), with no thread left over then.
+ */
+int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env *env, int messages,
+		      const struct rk_backend_ops *ops, void *backend, struct rk_error *err);
+
+/*
+ * Load the kernel of a checked packet into its slot, which must be free. Returns 0, -EEXIST
+ * (the slot is taken), -ENOMEM, or what the backend's load says. Blocks as the backend does.
+ */
+int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load,
+		     struct rk_error *err);
+
+/*
+ * Unload slot @kernel, which is below RK_WIRE_KERNELS_MAX. Returns 0; -ENODEV: it is not loaded;
+ * -EBUSY: a message of it is running (it stays loaded).
+ */
+int rk_executor_unload(struct rk_executor *executor, uint32_t kernel, struct rk_error *err);
+
+/*
+ * Take no packet that the daemon sends from now on (it gets EPIPE), run and answer those
+ * already sent, wait for the threads, unload every kernel and free. Blocks until the kernels that
+ * run have ended. Ends the process with RK_WORKER_EXIT_FAILURE where the threads cannot be stopped.
+ */
+void rk_executor_stop(struct rk_executor *executor);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Packets over the worker's sockets. Thread-safe; both calls block, and go on after a signal. */
+#ifndef RK_GPU_PACKET_H
+#define RK_GPU_PACKET_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define RK_WORKER_EXIT_FAILURE 1 /* the worker's exit status after a failure of its own */
+
+/*
+ * Send one packet. Returns 0; -EPIPE where the daemon is gone (without SIGPIPE); another negative
+ * errno from send(2).
+ */
+int rk_packet_send(int fd, const void *packet, size_t len);
+
+/*
+ * Receive one packet into @buf. Returns the packet's own length, which is above @size where it
+ * was cut; 0 where the daemon is gone; a negative errno from recv(2).
+ */
+ssize_t rk_packet_recv(int fd, void *buf, size_t size);
+
+/* Log the sentence and end the process at once with RK_WIRE_EXIT_PROTOCOL. */
+_Noreturn void rk_packet_violation(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

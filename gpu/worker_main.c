@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+/* rk-worker: started by mount.rkfs with the descriptors that gpu/wire.h names. */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "gpu/packet.h"
+#include "gpu/wire.h"
+#include "gpu/worker.h"
+
+#define EXIT_USAGE 2
+
+static bool is_seqpacket(int fd)
+{
+	int type;
+	socklen_t len = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+}
+
+/*
+ * A terminal sends its signals to the whole process group. The daemon decides what they
+ * mean, and needs this worker for the drain.
+ */
+static int ignore_group_signals(void)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (signal(signals[i], SIG_IGN) == SIG_ERR)
+			return -errno;
+	return 0;
+}
+
+int main(void)
+{
+	int rc;
+
+	if (!is_seqpacket(RK_WIRE_FD_CONTROL) || !is_seqpacket(RK_WIRE_FD_MESSAGES)) {
+		fputs("rk-worker is started by mount.rkfs; it is no command of its own\n", stderr);
+		return EXIT_USAGE;
+	}
+	rc = ignore_group_signals();
+	if (rc == 0 && prctl(PR_SET_NAME, "rk-worker") < 0)
+		rc = -errno;
+	if (rc) {
+		fprintf(stderr, "rk-worker: cannot set itself up: %s\n", strerror(-rc));
+		return RK_WORKER_EXIT_FAILURE;
+	}
+	return rk_worker_run(RK_WIRE_FD_CONTROL, RK_WIRE_FD_MESSAGES, RK_WIRE_FD_PAYLOAD,
+			     RK_WIRE_FD_SHARED);
+}

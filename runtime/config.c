@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/config_value.h"
+#include "runtime/ini_file.h"
+
+#define ENV_PREFIX     "RKFS_"
+#define ENV_IGNORED    "RKFS_MOUNT" /* of the Makefile and scripts: where to mount */
+#define CONFIG_KEY_MAX 64
+
+static const struct rk_config_field config_fields[] = {
+#define RK_FIELD(section_, name_, type_, hot_, min_, max_, choices_, dev_, prod_, high_, test_,    \
+		 help_)                                                                            \
+	{                                                                                          \
+		.section = section_,                                                               \
+		.key = #name_,                                                                     \
+		.type = RK_CONFIG_##type_,                                                         \
+		.hot = hot_,                                                                       \
+		.offset = offsetof(struct rk_config, name_),                                       \
+		.size = sizeof(((struct rk_config *)NULL)->name_),                                 \
+		.min = min_,                                                                       \
+		.max = max_,                                                                       \
+		.choices = choices_,                                                               \
+		.preset = {dev_, prod_, high_, test_},                                             \
+		.help = help_,                                                                     \
+	},
+#include "runtime/config.def"
+#undef RK_FIELD
+};
+
+#define CONFIG_FIELDS (sizeof(config_fields) / sizeof(config_fields[0]))
+
+static const char *const preset_names[RK_PRESET_COUNT] = {
+	[RK_PRESET_DEVELOPMENT] = "development",
+	[RK_PRESET_PRODUCTION] = "production",
+	[RK_PRESET_HIGH_PERFORMANCE] = "high_performance",
+	[RK_PRESET_TESTING] = "testing",
+};
+
+/* Values as the sources give them, before the preset fills in the rest. */
+struct config_loader {
+	struct rk_config config;
+	bool set[CONFIG_FIELDS];
+};
+
+const struct rk_config_field *rk_config_fields(size_t *count)
+{
+	*count = CONFIG_FIELDS;
+	return config_fields;
+}
+
+const struct rk_config_field *rk_config_find(const char *key)
+{
+	for (size_t i = 0; i < CONFIG_FIELDS; i++)
+		if (!strcmp(config_fields[i].key, key))
+			return &config_fields[i];
+	return NULL;
+}
+
+int rk_config_set(struct rk_config *config, const struct rk_config_field *field, const char *value,
+		  struct rk_error *err)
+{
+	int rc = rk_config_value_parse(config, field, value, err);
+
+	if (rc)
+		rk_error_prefix(err, "%s", field->key);
+	return rc;
+}
+
+static int loader_set(struct config_loader *loader, const struct rk_config_field *field,
+		      const char *value, struct rk_error *err)
+{
+	int rc = rk_config_value_parse(&loader->config, field, value, err);
+
+	if (!rc)
+		loader->set[field - config_fields] = true;
+	return rc;
+}
+
+static int load_pair(void *ctx, const char *section, const char *key, const char *value,
+		     struct rk_error *err)
+{
+	struct config_loader *loader = ctx;
+	const struct rk_config_field *field = rk_config_find(key);
+	int rc;
+
+	if (!field)
+		return rk_error_set(err, EINVAL,
+				    "%.64s: there is no such key; rkfs(5) lists them all", key);
+	if (!*section)
+		return rk_error_set(err, EINVAL,
+				    "%s: stands before any section; it belongs to [%s]", key,
+				    field->section);
+	if (strcmp(section, field->section))
+		return rk_error_set(err, EINVAL, "%s: is in section [%s]; it belongs to [%s]", key,
+				    section, field->section);
+	if (loader->set[field - config_fields])
+		return rk_error_set(err, EINVAL, "%s: is set a second time; keep one of the lines",
+				    key);
+	rc = loader_set(loader, field, value, err);
+	if (rc)
+		rk_error_prefix(err, "%s", key);
+	return rc;
+}
+
+/* The field that the variable RKFS_@upper of @len bytes sets, or NULL. */
+static const struct rk_config_field *env_field(const char *upper, size_t len)
+{
+	for (size_t i = 0; i < CONFIG_FIELDS; i++) {
+		const char *key = config_fields[i].key;
+		size_t n = 0;
+
+		while (n < len && key[n] && toupper((unsigned char)key[n]) == upper[n])
+			n++;
+		if (n == len && !key[n])
+			return &config_fields[i];
+	}
+	return NULL;
+}
+
+static int load_environ(struct config_loader *loader, const char *const *vars, struct rk_error *err)
+{
+	const size_t prefix = strlen(ENV_PREFIX);
+
+	for (; *vars; vars++) {
+		size_t len = strcspn(*vars, "=");
+		const struct rk_config_field *field;
+		int rc;
+
+		if (strncmp(*vars, ENV_PREFIX, prefix) || !(*vars)[len])
+			continue;
+		if (len == strlen(ENV_IGNORED) && !strncmp(*vars, ENV_IGNORED, len))
+			continue;
+		field = env_field(*vars + prefix, len - prefix);
+		if (!field)
+			return rk_error_set(err, EINVAL,
+					    "%.*s: no configuration key has this name; unset the "
+					    "variable, or see rkfs(5) for the keys",
+					    (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX),
+					    *vars);
+		rc = loader_set(loader, field, *vars + len + 1, err);
+		if (rc) {
+			rk_error_prefix(err, "%.*s", (int)len, *vars);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int load_options(struct config_loader *loader, const char *const *options,
+			struct rk_error *err)
+{
+	/* A key may come again, and the last one wins, as in mount(8) and fstab. */
+	for (; *options; options++) {
+		char key[CONFIG_KEY_MAX];
+		size_t len = strcspn(*options, "=");
+		const struct rk_config_field *field = NULL;
+		int rc;
+
+		if (len < sizeof(key)) {
+			memcpy(key, *options, len);
+			key[len] = '\0';
+			field = rk_config_find(key);
+		}
+		if (!field)
+			return rk_error_set(err, EINVAL,
+					    "option %.*s: there is no such key; rkfs(5) lists them "
+					    "all",
+					    (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX),
+					    *options);
+		if (!(*options)[len])
+			return rk_error_set(err, EINVAL, "option %s: has no value; write %s=VALUE",
+					    key, key);
+		rc = loader_set(loader, field, *options + len + 1, err);
+		if (rc) {
+			rk_error_prefix(err, "option %s", key);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int load_sources(struct config_loader *loader, const struct rk_config_sources *sources,
+			struct rk_error *err)
+{
+	int rc = 0;
+
+	if (sources->file)
+		rc = rk_ini_parse_file(sources->file, load_pair, loader, err);
+	if (!rc && sources->environ)
+		rc = load_environ(loader, sources->environ, err);
+	if (!rc && sources->options)
+		rc = load_options(loader, sources->options, err);
+	return rc;
+}
+
+/* Every field at its default in the preset called @name, which is one of preset_names. */
+static int load_defaults(struct rk_config *config, const char *name, struct rk_error *err)
+{
+	size_t preset = 0;
+
+	while (preset + 1 < RK_PRESET_COUNT && strcmp(preset_names[preset], name))
+		preset++;
+	for (size_t i = 0; i < CONFIG_FIELDS; i++) {
+		int rc = rk_config_set(config, &config_fields[i], config_fields[i].preset[preset],
+				       err);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int check_backends(const struct rk_config *c, struct rk_error *err)
+{
+	if (!strcmp(c->primary_backend, c->fallback_backend))
+		return rk_error_set(err, EINVAL,
+				    "primary_backend and fallback_backend are both %s; set "
+				    "fallback_backend to none or to the other one",
+				    c->primary_backend);
+	if (!c->gpu_enabled && !strcmp(c->primary_backend, "cuda") &&
+	    strcmp(c->fallback_backend, "cpu"))
+		return rk_error_set(
+			err, EINVAL,
+			"gpu_enabled is no and leaves no backend, as primary_backend "
+			"is cuda and fallback_backend is %s; set one of them to cpu, or "
+			"gpu_enabled to yes",
+			c->fallback_backend);
+	return 0;
+}
+
+/* @small must not exceed @large: neither could ever be used to the full. */
+static int check_order(const struct rk_config *c, const char *small, const char *large,
+		       struct rk_error *err)
+{
+	const struct rk_config_field *s = rk_config_find(small);
+	const struct rk_config_field *l = rk_config_find(large);
+	char stext[RK_CONFIG_VALUE_MAX], ltext[RK_CONFIG_VALUE_MAX];
+	uint64_t sval, lval;
+
+	memcpy(&sval, (const char *)c + s->offset, sizeof(sval));
+	memcpy(&lval, (const char *)c + l->offset, sizeof(lval));
+	if (sval <= lval)
+		return 0;
+	rk_config_print(c, s, stext, sizeof(stext));
+	rk_config_print(c, l, ltext, sizeof(ltext));
+	return rk_error_set(err, EINVAL,
+			    "%s (%.32s) is larger than %s (%.32s); raise %s or lower %s", small,
+			    stext, large, ltext, large, small);
+}
+
+/*
+ * Each part of @paths between separators must be absolute: a daemon's working
+ * directory is /, not the one of whoever wrote the value.
+ */
+static int check_paths(const char *key, const char *paths, char separator, struct rk_error *err)
+{
+	const char *part = paths;
+
+	while (*paths && part) {
+		if (*part != '/')
+			return rk_error_set(err, EINVAL,
+					    "%s: \"%.128s\" is not an absolute path; it must begin "
+					    "with '/', without quotes",
+					    key, part);
+		part = separator ? strchr(part, separator) : NULL;
+		part = part ? part + 1 : NULL;
+	}
+	return 0;
+}
+
+static int check_all(const struct rk_config *c, struct rk_error *err)
+{
+	int rc = check_backends(c, err);
+
+	if (!rc)
+		rc = check_order(c, "max_message_bytes", "max_buffered_bytes", err);
+	if (!rc)
+		rc = check_order(c, "max_json_bytes", "max_buffered_bytes", err);
+	if (!rc)
+		rc = check_paths("log_file", c->log_file, '\0', err);
+	if (!rc)
+		rc = check_paths("kernels_dir", c->kernels_dir, ':', err);
+	return rc;
+}
+
+/*
+ * A preset's fallback goes with its own primary: `primary_backend = cpu` alone must not
+ * collide with the default fallback cpu. One that was asked for is checked instead.
+ */
+static void settle_fallback(struct rk_config *c, const struct config_loader *loader)
+{
+	const struct rk_config_field *field = rk_config_find("fallback_backend");
+
+	if (!loader->set[field - config_fields] && !strcmp(c->primary_backend, c->fallback_backend))
+		strcpy(c->fallback_backend, "none");
+}
+
+int rk_config_load(struct rk_config *config, const struct rk_config_sources *sources,
+		   struct rk_error *err)
+{
+	struct config_loader loader;
+	struct rk_config result;
+	int rc;
+
+	memset(&loader, 0, sizeof(loader));
+	memset(&result, 0, sizeof(result));
+	strcpy(loader.config.preset, preset_names[RK_PRESET_PRODUCTION]);
+	rc = load_sources(&loader, sources, err);
+	if (!rc)
+		rc = load_defaults(&result, loader.config.preset, err);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < CONFIG_FIELDS; i++)
+		if (loader.set[i])
+			rk_config_copy(&result, &loader.config, &config_fields[i]);
+	settle_fallback(&result, &loader);
+	rc = check_all(&result, err);
+	if (!rc)
+		*config = result;
+	return rc;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues and accounting. One lock decides all that must agree: whether messages are
+ * accepted, the enqueue, the in-flight count and the counters; so that
+ * accepted = processed + failed + cancelled + timed_out + in_flight in every snapshot.
+ *
+ * At most `slots` messages are handed to the worker at a time; the rest wait in
+ * their kernel's queue, and kernels with queued messages take turns. No function blocks: the
+ * worker's socket is written without waiting, and done callbacks run with no lock held.
+ */
+#ifndef RK_RUNTIME_DISPATCH_H
+#define RK_RUNTIME_DISPATCH_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gpu/wire.h"
+#include "runtime/error.h"
+#include "runtime/message.h"
+#include "runtime/stats.h"
+
+/* What dispatch tells its owner, with no lock held. */
+struct rk_dispatch_observer {
+	void (*idle)(void *ctx); /* the last message in flight is gone */
+	/* A message must be done by @at_ns (CLOCK_MONOTONIC): call rk_dispatch_expire then. */
+	void (*deadline)(void *ctx, uint64_t at_ns);
+	void (*room)(void *ctx, struct rk_kernel *k);	    /* a queue that was full has room */
+	void (*unloadable)(void *ctx, struct rk_kernel *k); /* ENDING and nothing in flight */
+	void *ctx;
+};
+
+struct rk_dispatch {
+	pthread_mutex_t lock;
+	struct rk_dispatch_observer observer;
+	bool accepting;
+	uint64_t next_id;
+	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
+	uint32_t max_queue_depth;    /* per kernel */
+	uint64_t message_timeout_ns; /* 0 = none */
+	int fd;			     /* message socket, -1 = no worker */
+	uint32_t nslots, running;
+	struct rk_message *slots[RK_WIRE_THREADS_MAX]; /* RUNNING; a reference each */
+	TAILQ_HEAD(, rk_kernel) ready;		       /* kernels with queued messages, in turn */
+	TAILQ_HEAD(, rk_kernel) busy;		       /* kernels with messages in flight */
+	struct rk_message_list finished; /* done, callback not called yet; a reference each */
+	struct rk_message_list refused;	 /* the same, left to rk_dispatch_flush */
+	TAILQ_HEAD(, rk_kernel) noticed; /* kernels whose observer is to be called */
+	_Atomic uint64_t kernels_active;
+	struct rk_stats stats;
+};
+
+/* Returns 0 or a negative errno. Nothing is accepted yet. */
+int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *observer);
+void rk_dispatch_destroy(struct rk_dispatch *d);
+
+/* Limits for messages accepted from now on. @timeout_ns 0 = none. */
+void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns);
+
+/*
+ * Accept messages from now on, or refuse them with ESHUTDOWN. Refusing fails those that
+ * wait for room; those in flight go on. Returns the number in flight at that instant.
+ * May be called with lifecycle.lock held: done callbacks of those waiting are
+ * left to rk_dispatch_flush, which the caller calls once it holds no lock.
+ */
+uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting);
+void rk_dispatch_flush(struct rk_dispatch *d);
+
+/*
+ * Submit @m, whose plan is laid out and whose block holds the inputs. Returns 0: it is
+ * accepted, or (@may_wait) waits for queue room, and m->done will be called. Fails with
+ * ESHUTDOWN (not accepting), ENODEV (kernel gone, disabled, not loaded), EAGAIN (queue full,
+ * !@may_wait). Refusals but EAGAIN count as rejected.
+ */
+int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
+		       struct rk_error *err);
+
+/* Count a request that failed before submission (malformed, too large, no memory). */
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
+
+/*
+ * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; one that
+ * runs stays in flight until the worker has finished it and is then counted as cancelled.
+ */
+void rk_dispatch_cancel(struct rk_dispatch *d, struct rk_message *m);
+
+/*
+ * End everything in flight, now: queued and running messages are done with @code and the sentence
+ * @why (counted cancelled for ECANCELED, else failed). The messages that were running are appended
+ * to *@held with a reference each: their blocks must outlive the worker process. Returns how many
+ * were ended.
+ */
+uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
+			     struct rk_message_list *held);
+
+/* A worker with @nslots threads listens on @fd: hand out what is queued. */
+void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots);
+
+/*
+ * The worker is gone or about to be killed: nothing more is handed out. Running messages are done
+ * with EIO and @why, but for those whose verdict is decided already and those past
+ * their deadline (ETIMEDOUT); they go to *@held as above. Queued ones stay. Returns
+ * the number of messages that were running.
+ */
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, struct rk_message_list *held);
+
+/*
+ * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
+ * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
+ * output (its message has failed with EIO). After either the worker must be replaced.
+ */
+int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
+			 struct rk_error *err);
+
+/*
+ * End queued messages whose deadline has passed with ETIMEDOUT. Returns true where a running one is
+ * past its deadline too: the worker must be replaced. *@next is the earliest deadline left, 0 =
+ * none.
+ */
+bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
+
+/*
+ * Change a kernel's state. Anything but ACTIVE fails those that wait for room with ENODEV; OFF also
+ * fails those that are queued (EIO, with @why). ENDING with nothing in flight calls the observer's
+ * unloadable.
+ */
+void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
+			      enum rk_kernel_state state, const char *why);
+/* Remember the sentence that `last_error` shows. */
+void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg);
+void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
+				   char msg[RK_ERROR_MAX]);
+
+/* Whether a submission to @k would find room; no promise. */
+bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* All counters and in_flight in one critical section: the books balance. @k NULL = the whole
+ * runtime. */
+void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts);
+
+/* Counters (and last_error) from 0 again. Nothing is in flight. */
+void rk_dispatch_reset(struct rk_dispatch *d);
+void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* In flight right now. */
+uint64_t rk_dispatch_in_flight(struct rk_dispatch *d);
+
+/* One line of drain/stuck and inflight/. */
+struct rk_message_info {
+	uint64_t id;
+	char kernel[RK_KERNEL_ID_MAX];
+	enum rk_message_state state;
+	uint64_t age_ms;
+	uid_t uid;
+	pid_t pid;
+};
+
+/*
+ * Messages of @k in flight, oldest first, into @info[@max]. Returns how many there are (may exceed
+ * @max).
+ */
+size_t rk_dispatch_list(struct rk_dispatch *d, struct rk_kernel *k, struct rk_message_info *info,
+			size_t max);
+
+#endif

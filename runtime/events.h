@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happened, as JSON Lines in a bounded ring:
+ * {"seq":7,"time":"2026-01-31T12:00:00.123456Z","event":"Draining",...}
+ * Sequence numbers start at 1 and are never used twice in the life of a mount.
+ */
+#ifndef RK_RUNTIME_EVENTS_H
+#define RK_RUNTIME_EVENTS_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define RK_EVENTS_RETAINED 1024
+
+struct rk_events {
+	pthread_mutex_t lock;
+	uint64_t next; /* sequence number of the next event */
+	char **ring;   /* RK_EVENTS_RETAINED lines, each with its newline; owned */
+};
+
+/* Returns 0, -ENOMEM or the negative errno of the mutex. */
+int rk_events_init(struct rk_events *ev);
+void rk_events_destroy(struct rk_events *ev);
+
+/*
+ * Append an event called @name. @fields is an object whose members follow seq, time and event;
+ * the reference is stolen; NULL = none. Where memory is out the event is lost and the
+ * sequence shows the gap. Does not notify: the runtime does, with no lock held.
+ */
+void rk_events_add(struct rk_events *ev, const char *name, json_t *fields);
+
+/*
+ * Copy the first retained event numbered *@seq or above. Returns its length
+ * and sets *@line (malloc'ed, with its newline, owned by the caller) and *@seq (one past it);
+ * 0 where there is none yet; -ENOMEM.
+ */
+ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line);
+
+/* The sequence number that the next event will have. */
+uint64_t rk_events_end(struct rk_events *ev);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The log: one line per message, to stderr, syslog, a file, or a function
+ * (the worker hands its lines to the daemon). Thread-safe; a call below the
+ * current level costs one relaxed load. May block as long as its destination
+ * does; never call it with a lock held that a FUSE thread wants.
+ */
+#ifndef RK_RUNTIME_LOG_H
+#define RK_RUNTIME_LOG_H
+
+#include <stdbool.h>
+
+#include "runtime/error.h"
+
+enum rk_log_level {
+	RK_LOG_ERROR,
+	RK_LOG_WARN,
+	RK_LOG_INFO,
+	RK_LOG_DEBUG,
+	RK_LOG_TRACE,
+};
+
+enum rk_log_dest {
+	RK_LOG_TO_STDERR,
+	RK_LOG_TO_SYSLOG,
+	RK_LOG_TO_FILE,
+};
+
+/* "error", "warn", "info", "debug", "trace"; static storage. */
+const char *rk_log_level_name(enum rk_log_level level);
+
+/*
+ * Choose the destination. @path names the file for RK_LOG_TO_FILE (appended
+ * to, created 0640) and is ignored otherwise. @structured: one JSON object per
+ * line instead of text. Returns 0, or the errno of the open, leaving the
+ * destination as it was.
+ */
+int rk_log_open(enum rk_log_dest dest, const char *path, bool structured, struct rk_error *err);
+
+/*
+ * Write lines through @sink instead; NULL restores the destination. @line is the sanitized
+ * message alone, without level, time or newline. @sink is called with the log's lock held: it
+ * must not call anything of this header; on return from here the former sink runs no more.
+ */
+void rk_log_set_sink(void (*sink)(void *ctx, enum rk_log_level level, const char *line), void *ctx);
+
+/* Lines above @level are dropped from now on. The level at start is RK_LOG_INFO. */
+void rk_log_set_level(enum rk_log_level level);
+enum rk_log_level rk_log_level(void);
+
+/*
+ * Log one line; control characters in it are replaced by '?', a final newline is not wanted.
+ * Over 1023 bytes it is cut and ends in "...". errno is preserved. A line that cannot be
+ * written is counted, and the next one that can is preceded by a line that says so.
+ */
+void rk_log(enum rk_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Close the destination; later lines go to stderr. */
+void rk_log_close(void);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A message: one request to one kernel, from submission to its result.
+ * Its maker holds one reference, dispatch one while it is in flight or waiting,
+ * and a worker that was ended while running it one until that process is dead
+ * (it may still be writing into the block).
+ */
+#ifndef RK_RUNTIME_MESSAGE_H
+#define RK_RUNTIME_MESSAGE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "runtime/error.h"
+#include "runtime/payload.h"
+#include "runtime/plan.h"
+#include "runtime/registry.h"
+
+enum rk_message_state {
+	RK_MESSAGE_NEW,
+	RK_MESSAGE_WAITING, /* for queue room; not accepted */
+	RK_MESSAGE_QUEUED,
+	RK_MESSAGE_RUNNING,
+	RK_MESSAGE_DONE, /* result and error are final */
+};
+
+struct rk_message {
+	atomic_uint refs;
+	struct rk_kernel *kernel; /* a reference */
+	uid_t uid;		  /* who asked */
+	pid_t pid;
+	struct rk_plan plan;
+	struct rk_block block; /* inputs, then outputs; owned */
+
+	/*
+	 * Called once, with no lock held, from any thread, when the message is DONE; not
+	 * called where rk_dispatch_submit failed. Must not block.
+	 */
+	void (*done)(struct rk_message *m, void *ctx);
+	void *ctx;
+
+	/* Guarded by dispatch.lock until DONE, constant afterwards. */
+	enum rk_message_state state;
+	uint64_t id;	       /* 0 until accepted */
+	uint64_t accepted_ns;  /* CLOCK_MONOTONIC */
+	uint64_t deadline_ns;  /* 0 = none */
+	uint64_t run_ns;       /* time in the kernel */
+	uint32_t slot;	       /* of the worker while RUNNING */
+	int verdict;	       /* while RUNNING: errno decided already (cancelled), 0 = none */
+	struct rk_error error; /* code 0 = success */
+	TAILQ_ENTRY(rk_message) queue;	  /* kernel's queue or waiting list */
+	TAILQ_ENTRY(rk_message) inflight; /* kernel's inflight list */
+	TAILQ_ENTRY(rk_message) finished; /* a list private to the thread that finishes it */
+};
+
+/*
+ * A new message with one reference and an initialised plan for @kernel (a reference is taken).
+ * NULL where memory is out.
+ */
+struct rk_message *rk_message_new(struct rk_kernel *kernel, uid_t uid, pid_t pid);
+struct rk_message *rk_message_ref(struct rk_message *m);
+void rk_message_unref(struct rk_message *m); /* NULL is allowed; the last one frees block and all */
+
+#endif

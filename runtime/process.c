@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXIT_CANNOT_EXEC 127
+
+/* What the child has under which number; in the order of RK_WIRE_FD_*. */
+struct child_fds {
+	int fd[4];
+	int null;
+	int executable;
+};
+
+/* Between fork and exec: async-signal-safe calls only. */
+static void __attribute__((noreturn)) become_worker(const struct child_fds *fds, pid_t daemon)
+{
+	char name[] = "rk-worker";
+	char *const argv[] = {name, NULL};
+	int moved[4], executable;
+	sigset_t none;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != daemon)
+		_exit(EXIT_CANNOT_EXEC);
+	/* Out of the way first: a source may have the number of another's target. */
+	executable = fcntl(fds->executable, F_DUPFD_CLOEXEC, 16);
+	for (int i = 0; i < 4; i++) {
+		moved[i] = fcntl(fds->fd[i], F_DUPFD_CLOEXEC, 16);
+		if (moved[i] < 0)
+			_exit(EXIT_CANNOT_EXEC);
+	}
+	/* The daemon's stdio may be somebody's pipe: a worker that held it would keep it open. */
+	for (int i = 0; i < 3; i++)
+		if (dup2(fds->null, i) < 0)
+			_exit(EXIT_CANNOT_EXEC);
+	for (int i = 0; i < 4; i++)
+		if (dup2(moved[i], RK_WIRE_FD_CONTROL + i) < 0)
+			_exit(EXIT_CANNOT_EXEC);
+	if (executable < 0 || close_range(RK_WIRE_FD_SHARED + 1, ~0U, CLOSE_RANGE_CLOEXEC))
+		_exit(EXIT_CANNOT_EXEC);
+	sigemptyset(&none);
+	if (sigprocmask(SIG_SETMASK, &none, NULL))
+		_exit(EXIT_CANNOT_EXEC);
+	fexecve(executable, argv, environ);
+	_exit(EXIT_CANNOT_EXEC);
+}
+
+static int map_shared(struct rk_process *p, int *fd, struct rk_error *err)
+{
+	*fd = memfd_create("rkfs-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0)
+		return rk_error_set(err, errno, "cannot create the shared page: %m");
+	if (ftruncate(*fd, sizeof(struct rk_wire_shared)) ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return rk_error_set(err, errno, "cannot seal the shared page: %m");
+	p->shared = mmap(NULL, sizeof(*p->shared), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (p->shared == MAP_FAILED) {
+		p->shared = NULL;
+		return rk_error_set(err, errno, "cannot map the shared page: %m");
+	}
+	return 0;
+}
+
+static int fork_worker(struct rk_process *p, const struct child_fds *fds, struct rk_error *err)
+{
+	pid_t self = getpid();
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become_worker(fds, self);
+	if (pid < 0)
+		return rk_error_set(err, errno, "cannot fork a worker: %m");
+	p->pid = pid;
+	p->pidfd = pidfd_open(pid, 0);
+	if (p->pidfd < 0) {
+		int rc = rk_error_set(err, errno, "cannot watch worker %d: %m", pid);
+
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return rc;
+	}
+	return 0;
+}
+
+static void close_all(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
+		     struct rk_error *err)
+{
+	int control[2] = {-1, -1}, messages[2] = {-1, -1}, page = -1, null;
+	struct rk_process got = {.pidfd = -1};
+	int rc;
+
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		rc = rk_error_set(err, errno, "cannot open /dev/null: %m");
+	else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) ||
+		 socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, messages))
+		rc = rk_error_set(err, errno, "cannot create a socket pair: %m");
+	else
+		rc = map_shared(&got, &page, err);
+	if (!rc) {
+		struct child_fds fds = {
+			.fd = {control[1], messages[1], rk_payload_fd(payload), page},
+			.null = null,
+			.executable = worker_fd,
+		};
+
+		rc = fork_worker(&got, &fds, err);
+	}
+	close_all((int[]){control[1], messages[1], page, null}, 4);
+	if (rc) {
+		close_all((int[]){control[0], messages[0]}, 2);
+		if (got.shared)
+			munmap(got.shared, sizeof(*got.shared));
+		return rc;
+	}
+	got.control = control[0];
+	got.messages = messages[0];
+	got.payload = rk_payload_ref(payload);
+	*p = got;
+	return 0;
+}
+
+int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet)
+{
+	ssize_t n;
+
+	do
+		n = send(p->control, packet, sizeof(*packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+void rk_process_kill(const struct rk_process *p)
+{
+	/* Through the pidfd: the number may belong to somebody else by now. ESRCH is fine. */
+	(void)pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+}
+
+bool rk_process_reap(const struct rk_process *p, char *how, size_t size, bool *clean)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG)) {
+		if (errno != ECHILD)
+			return false;
+		*clean = false;
+		snprintf(how, size, "ended"); /* somebody else collected its status */
+		return true;
+	}
+	if (info.si_pid == 0)
+		return false;
+	*clean = info.si_code == CLD_EXITED && info.si_status == 0;
+	if (info.si_code != CLD_EXITED) {
+		const char *name = sigabbrev_np(info.si_status);
+
+		snprintf(how, size, "was killed by SIG%s", name ? name : "?");
+	} else if (info.si_status == EXIT_CANNOT_EXEC) {
+		snprintf(how, size, "could not be executed");
+	} else {
+		snprintf(how, size, "exited with status %d", info.si_status);
+	}
+	return true;
+}
+
+void rk_process_release(struct rk_process *p)
+{
+	close_all((int[]){p->pidfd, p->control, p->messages}, 3);
+	if (p->shared)
+		munmap(p->shared, sizeof(*p->shared));
+	rk_payload_unref(p->payload);
+	*p = (struct rk_process){.pidfd = -1, .control = -1, .messages = -1};
+}

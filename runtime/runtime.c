@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/runtime_internal.h"
+
+#define STUCK_NAMED 32 /* messages that an event of cancelled ones names */
+
+/* --- events --- */
+
+void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields)
+{
+	rk_events_add(&rt->events, name, fields);
+	rt->observer.event(rt->observer.ctx);
+}
+
+void rk_runtime_message_failed(struct rk_runtime *rt, const struct rk_kernel *k, uint64_t id,
+			       const struct rk_caller *caller, const struct rk_error *err)
+{
+	if (err->code == ECANCELED || err->code == ESHUTDOWN)
+		return;
+	rk_runtime_event(rt, id ? "MessageFailed" : "MessageRejected",
+			 json_pack("{s:I,s:s,s:s,s:s,s:i,s:i}", "id", (json_int_t)id, "kernel",
+				   k->manifest.id, "errno", rk_error_name(err->code), "why",
+				   err->msg, "uid", (int)caller->uid, "pid", (int)caller->pid));
+}
+
+/*
+ * Fire @trigger with lifecycle.lock held; the event goes in before the state can be seen, its
+ * followers are told by after_transition. -EBUSY with no effect where the table does not list it.
+ */
+static int transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			  json_t *fields)
+{
+	enum rk_state from;
+	int rc = -EBUSY;
+
+	if (rk_lifecycle_allows(&rt->lifecycle, trigger)) {
+		rk_events_add(&rt->events, event, json_incref(fields));
+		rc = rk_lifecycle_fire_locked(&rt->lifecycle, trigger, &from);
+	}
+	json_decref(fields);
+	return rc;
+}
+
+static void after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
+{
+	rt->observer.state(rt->observer.ctx);
+	rt->observer.event(rt->observer.ctx);
+	rk_log(RK_LOG_INFO, "state %s (%s)", rk_state_name(rk_runtime_state(rt)),
+	       rk_trigger_name(trigger));
+}
+
+/* --- ways into Stopped and Failed --- */
+
+/* All kernels are loaded no more. Nothing is in flight. */
+static void deactivate_all(struct rk_runtime *rt)
+{
+	struct rk_kernel *k;
+
+	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
+		slot = k->slot;
+		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_OFF, NOT_RUNNING);
+		rk_kernel_unref(k);
+	}
+}
+
+/* Leave for Stopped or Failed, with lifecycle.lock held and nothing in flight. */
+static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			json_t *fields, bool force, struct rk_message_list *held)
+{
+	int rc;
+
+	deactivate_all(rt);
+	rk_worker_arm_drain(rt->worker, 0);
+	atomic_store(&rt->drain_deadline_ns, 0);
+	if (atomic_load(&rt->started_ns) && !atomic_load(&rt->stopped_ns))
+		atomic_store(&rt->stopped_ns, rk_now_ns());
+	rc = transit_locked(rt, trigger, event, fields);
+	rk_worker_stop(rt->worker, force, held);
+	return rc;
+}
+
+/* What is in flight, for an event: [{"id":3,"kernel":"core/delay","state":"running",...},...] */
+static json_t *name_in_flight(struct rk_runtime *rt)
+{
+	struct rk_message_info info[STUCK_NAMED];
+	json_t *list = json_array();
+	struct rk_kernel *k;
+	size_t named = 0;
+
+	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
+		size_t n = rk_dispatch_list(&rt->dispatch, k, info, STUCK_NAMED);
+
+		for (size_t i = 0; i < n && i < STUCK_NAMED && named < STUCK_NAMED; i++, named++)
+			json_array_append_new(
+				list,
+				json_pack("{s:I,s:s,s:s,s:I,s:i,s:i}", "id", (json_int_t)info[i].id,
+					  "kernel", info[i].kernel, "state",
+					  info[i].state == RK_MESSAGE_RUNNING ? "running"
+									      : "queued",
+					  "age_ms", (json_int_t)info[i].age_ms, "uid",
+					  (int)info[i].uid, "pid", (int)info[i].pid));
+		slot = k->slot;
+		rk_kernel_unref(k);
+	}
+	return list;
+}
+
+/*
+ * End by force: refuse, end what is in flight with @code and @why, then fire. With command_lock
+ * held, so that no other command comes between; the state changes last, so that whoever sees it
+ * sees final counters.
+ */
+static int end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
+		  const char *event, json_t *fields)
+{
+	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
+	json_t *stuck;
+	uint64_t ended;
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (!rk_lifecycle_allows(&rt->lifecycle, trigger)) {
+		rk_lifecycle_unlock(&rt->lifecycle);
+		json_decref(fields);
+		return -EBUSY;
+	}
+	rt->ending = true;
+	rk_dispatch_accept(&rt->dispatch, false);
+	rk_lifecycle_unlock(&rt->lifecycle);
+
+	stuck = name_in_flight(rt);
+	ended = rk_dispatch_end_all(&rt->dispatch, code, why, &held);
+	rk_dispatch_flush(&rt->dispatch);
+	if (ended)
+		rk_runtime_event(rt, code == ECANCELED ? "MessagesCancelled" : "MessagesFailed",
+				 json_pack("{s:I,s:s,s:O}", "count", (json_int_t)ended, "why", why,
+					   "messages", stuck));
+	json_decref(stuck);
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	rc = leave_locked(rt, trigger, event, fields, true, &held);
+	rt->ending = false;
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		after_transition(rt, trigger);
+	if (ended)
+		rk_log(RK_LOG_WARN, "%llu messages ended: %s", (unsigned long long)ended, why);
+	return rc;
+}
+
+/* Nothing is in flight and nothing is accepted: a drain is complete. */
+static void on_idle(void *ctx)
+{
+	struct rk_message_list none = TAILQ_HEAD_INITIALIZER(none);
+	struct rk_runtime *rt = ctx;
+	int rc = -EBUSY;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	/* The news may be old: a resume may have come, or another drain with messages. */
+	if (rk_runtime_state(rt) == RK_DRAINING && !rt->ending &&
+	    !rk_dispatch_in_flight(&rt->dispatch))
+		rc = leave_locked(rt, RK_DRAINED, "Stopped", json_pack("{s:s}", "by", "drain"),
+				  false, &none);
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		after_transition(rt, RK_DRAINED);
+}
+
+static void on_drain_deadline(void *ctx)
+{
+	struct rk_runtime *rt = ctx;
+	uint64_t deadline;
+
+	pthread_mutex_lock(&rt->command_lock);
+	deadline = atomic_load(&rt->drain_deadline_ns);
+	if (deadline && rk_now_ns() >= deadline)
+		(void)end_by(rt, RK_DEADLINE, ECANCELED, "the drain deadline passed", "Stopped",
+			     json_pack("{s:s}", "by", "deadline"));
+	pthread_mutex_unlock(&rt->command_lock);
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+	bool starting = rk_runtime_state(rt) == RK_STARTING;
+	char status[RK_ERROR_MAX];
+
+	pthread_mutex_lock(&rt->command_lock);
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(rt->failure, sizeof(rt->failure), "%s", why);
+	pthread_mutex_unlock(&rt->text_lock);
+	if (starting) {
+		snprintf(status, sizeof(status), "start: %.300s", why);
+		rk_runtime_set_status(rt, status);
+	}
+	rk_log(RK_LOG_ERROR, "failed: %s", why);
+	(void)end_by(rt, RK_FAULT, EIO, why, "Failed", json_pack("{s:s}", "reason", why));
+	pthread_mutex_unlock(&rt->command_lock);
+}
+
+/* --- what the supervisor tells --- */
+
+static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
+{
+	struct rk_runtime *rt = ctx;
+	int rc = -EBUSY;
+
+	rk_runtime_event(rt, "WorkerStarted",
+			 json_pack("{s:i,s:s}", "pid", (int)pid, "backend", backend));
+	rk_log(RK_LOG_INFO, "worker %d runs the %s backend", pid, backend);
+	if (fallback_why[0]) {
+		rk_runtime_event(rt, "BackendFallback",
+				 json_pack("{s:s,s:s}", "backend", backend, "why", fallback_why));
+		rk_log(RK_LOG_WARN, "fell back to the %s backend: %s", backend, fallback_why);
+	}
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending) {
+		atomic_store(&rt->stopped_ns, 0);
+		atomic_store(&rt->started_ns, rk_now_ns());
+		rc = transit_locked(rt, RK_READY, "Started",
+				    json_pack("{s:s}", "backend", backend));
+		if (!rc)
+			rk_dispatch_accept(&rt->dispatch, true);
+	}
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		after_transition(rt, RK_READY);
+}
+
+static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_runtime_event(
+		rt, "WorkerDied",
+		json_pack("{s:i,s:s,s:i}", "pid", (int)pid, "how", how, "running", (int)running));
+	rk_log(RK_LOG_ERROR, "worker %d %s; %u running messages failed", pid, how, running);
+}
+
+static void on_abandoned(void *ctx, pid_t pid)
+{
+	rk_runtime_event(ctx, "WorkerAbandoned", json_pack("{s:i}", "pid", (int)pid));
+}
+
+static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+	const char *id = k->manifest.id;
+
+	if (why) {
+		rk_runtime_event(rt, "KernelFailed", json_pack("{s:s,s:s}", "id", id, "why", why));
+		rk_log(RK_LOG_ERROR, "kernel %s: %s", id, why);
+		return;
+	}
+	rk_runtime_event(rt,
+			 atomic_load(&k->state) == RK_KERNEL_OFF ? "KernelDeactivated"
+								 : "KernelActivated",
+			 json_pack("{s:s}", "id", id));
+}
+
+static void on_deadline(void *ctx, uint64_t at_ns)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_worker_arm_expiry(rt->worker, at_ns);
+}
+
+static void on_room(void *ctx, struct rk_kernel *k)
+{
+	struct rk_runtime *rt = ctx;
+
+	rt->observer.room(rt->observer.ctx, k);
+}
+
+static void on_unloadable(void *ctx, struct rk_kernel *k)
+{
+	struct rk_runtime *rt = ctx;
+
+	(void)k;
+	rk_worker_kernels_changed(rt->worker);
+}
+
+/* --- commands --- */
+
+static void worker_params(const struct rk_runtime *rt, struct rk_worker_params *p)
+{
+	const struct rk_config *c = &rt->config;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	*p = (struct rk_worker_params){
+		.payload = rt->payload,
+		.threads = (uint32_t)c->worker_threads,
+		.restart_limit = c->restart_limit,
+		.max_instances = c->max_kernel_instances,
+	};
+	if (!p->threads)
+		p->threads = cpus > 0 ? (uint32_t)cpus : 1;
+	if (p->threads > RK_WIRE_THREADS_MAX)
+		p->threads = RK_WIRE_THREADS_MAX;
+	snprintf(p->primary, sizeof(p->primary), "%s", c->gpu_enabled ? c->primary_backend : "cpu");
+	if (strcmp(c->fallback_backend, "none") && strcmp(c->fallback_backend, p->primary))
+		snprintf(p->fallback, sizeof(p->fallback), "%s", c->fallback_backend);
+}
+
+static int do_start(struct rk_runtime *rt)
+{
+	struct rk_worker_params params;
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	rc = transit_locked(rt, RK_START, "Starting", NULL);
+	if (!rc) {
+		worker_params(rt, &params);
+		rk_worker_start(rt->worker, &params);
+	}
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		after_transition(rt, RK_START);
+	return rc;
+}
+
+static void set_deadline(struct rk_runtime *rt, int64_t secs)
+{
+	uint64_t wait_ms = secs >= 0 ? (uint64_t)secs * 1000 : rt->config.drain_timeout;
+	uint64_t at = rk_now_ns() + wait_ms * RK_NS_PER_MS;
+
+	atomic_store(&rt->drain_deadline_ns, at);
+	rk_worker_arm_drain(rt->worker, at);
+}
+
+static int do_drain(struct rk_runtime *rt, int64_t secs)
+{
+	uint64_t in_flight = 0;
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (rk_runtime_state(rt) == RK_DRAINING) {
+		if (secs >= 0)
+			set_deadline(rt, secs);
+		rk_lifecycle_unlock(&rt->lifecycle);
+		return 0;
+	}
+	if (rk_lifecycle_allows(&rt->lifecycle, RK_DRAIN))
+		in_flight = rk_dispatch_accept(&rt->dispatch, false);
+	rc = transit_locked(rt, RK_DRAIN, "Draining",
+			    json_pack("{s:I}", "in_flight", (json_int_t)in_flight));
+	if (!rc)
+		set_deadline(rt, secs);
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (rc)
+		return rc;
+	rk_dispatch_flush(&rt->dispatch);
+	after_transition(rt, RK_DRAIN);
+	on_idle(rt);
+	return 0;
+}
+
+static int do_resume(struct rk_runtime *rt)
+{
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	rc = transit_locked(rt, RK_RESUME, "Resumed", NULL);
+	if (!rc) {
+		atomic_store(&rt->drain_deadline_ns, 0);
+		rk_worker_arm_drain(rt->worker, 0);
+		rk_dispatch_accept(&rt->dispatch, true);
+	}
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		after_transition(rt, RK_RESUME);
+	return rc;
+}
+
+/* Everything as after create, but for the sequence of events and the kernels' `enable`. */
+static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
+		    struct rk_payload *payload)
+{
+	struct rk_kernel *k;
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (!rk_lifecycle_allows(&rt->lifecycle, RK_RESET)) {
+		rk_lifecycle_unlock(&rt->lifecycle);
+		return -EBUSY;
+	}
+	rk_dispatch_reset(&rt->dispatch);
+	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
+		slot = k->slot;
+		rk_dispatch_reset_kernel(&rt->dispatch, k);
+		rk_kernel_unref(k);
+	}
+	rk_runtime_adopt_config(rt, config, payload);
+	atomic_store(&rt->started_ns, 0);
+	atomic_store(&rt->stopped_ns, 0);
+	pthread_mutex_lock(&rt->text_lock);
+	rt->failure[0] = '\0';
+	pthread_mutex_unlock(&rt->text_lock);
+	rc = transit_locked(rt, RK_RESET, "Reset", NULL);
+	rk_lifecycle_unlock(&rt->lifecycle);
+	after_transition(rt, RK_RESET);
+	return rc;
+}
+
+/* States in which a verb's postcondition holds already, as bits, and what to do in the wrong ones.
+ */
+static const unsigned int holds[RK_TRIGGER_COUNT] = {
+	[RK_START] = 1U << RK_STARTING | 1U << RK_RUNNING,
+	[RK_DRAIN] = 1U << RK_DRAINING | 1U << RK_STOPPED,
+	[RK_RESUME] = 1U << RK_RUNNING,
+	[RK_STOP] = 1U << RK_STOPPED,
+	[RK_RESET] = 1U << RK_CREATED,
+};
+
+static const char *const advice[RK_STATE_COUNT] = {
+	[RK_CREATED] = "write start first",
+	[RK_STARTING] = "wait until it is Running, or write stop",
+	[RK_RUNNING] = "write drain or stop first",
+	[RK_DRAINING] = "write resume, or wait until it is Stopped",
+	[RK_STOPPED] = "write reset, then start",
+	[RK_FAILED] = "write reset, then start",
+};
+
+bool rk_runtime_allows(const struct rk_runtime *rt, enum rk_trigger trigger)
+{
+	return rk_lifecycle_allows(&rt->lifecycle, trigger) ||
+	       holds[trigger] & 1U << rk_runtime_state(rt);
+}
+
+static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
+		       const struct rk_config *config, struct rk_payload *payload,
+		       struct rk_error *err)
+{
+	enum rk_state state = rk_runtime_state(rt);
+	int rc;
+
+	if (holds[trigger] & 1U << state && !(trigger == RK_DRAIN && state == RK_DRAINING))
+		return 0;
+	switch (trigger) {
+	case RK_START:
+		rc = do_start(rt);
+		break;
+	case RK_DRAIN:
+		rc = do_drain(rt, secs);
+		break;
+	case RK_RESUME:
+		rc = do_resume(rt);
+		break;
+	case RK_STOP:
+		rc = end_by(rt, RK_STOP, ECANCELED, "the runtime was stopped", "Stopped",
+			    json_pack("{s:s}", "by", "stop"));
+		break;
+	case RK_RESET:
+		rc = do_reset(rt, config, payload);
+		break;
+	default:
+		rc = -EBUSY;
+	}
+	state = rk_runtime_state(rt);
+	if (rc == -EBUSY && holds[trigger] & 1U << state)
+		return 0; /* it came about by itself meanwhile */
+	if (rc)
+		return rk_error_set(err, -rc, "%s: the runtime is %s: %s", rk_trigger_name(trigger),
+				    rk_state_name(state), advice[state]);
+	return 0;
+}
+
+static void log_command(const char *what, const struct rk_caller *caller, int rc,
+			const struct rk_error *err)
+{
+	char who[64] = "the daemon";
+
+	if (caller)
+		snprintf(who, sizeof(who), "uid %u pid %d", caller->uid, caller->pid);
+	if (rc)
+		rk_log(RK_LOG_WARN, "%s from %s refused: %s", what, who, err->msg);
+	else
+		rk_log(RK_LOG_INFO, "%s from %s", what, who);
+}
+
+int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
+		       const struct rk_caller *caller, struct rk_error *err)
+{
+	struct rk_payload *payload = NULL;
+	struct rk_config *config = NULL;
+	struct rk_error why = {0};
+	int rc = 0;
+
+	/* Files are read before any lock is taken: they may take their time. */
+	if (trigger == RK_RESET && rk_lifecycle_allows(&rt->lifecycle, RK_RESET)) {
+		config = malloc(sizeof(*config));
+		if (!config)
+			rc = rk_error_set(&why, ENOMEM, "no memory");
+		else
+			rc = rk_config_load(config, &rt->sources, &why);
+		if (!rc)
+			rc = rk_payload_create(config->max_buffered_bytes, &payload, &why);
+		if (rc)
+			rk_error_prefix(&why, "reset");
+	}
+	if (!rc) {
+		pthread_mutex_lock(&rt->command_lock);
+		if (trigger == RK_RESET && !config && rk_runtime_state(rt) != RK_CREATED)
+			rc = rk_error_set(&why, EBUSY, "reset: the runtime is %s: %s",
+					  rk_state_name(rk_runtime_state(rt)),
+					  advice[rk_runtime_state(rt)]);
+		else
+			rc = run_command(rt, trigger, secs, config, payload, &why);
+		pthread_mutex_unlock(&rt->command_lock);
+	}
+	rk_payload_unref(payload);
+	free(config);
+	log_command(rk_trigger_name(trigger), caller, rc, &why);
+	rk_runtime_set_status(rt, rc ? why.msg : "ok");
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
+		      const struct rk_caller *caller, struct rk_error *err)
+{
+	char what[RK_KERNEL_ID_MAX + 16];
+
+	(void)err; /* asynchronous: nothing can fail here */
+	atomic_store(&k->wanted, enable);
+	if (!enable && atomic_load(&k->state) == RK_KERNEL_ACTIVE)
+		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_ENDING, "disabled");
+	rk_worker_kernels_changed(rt->worker);
+	snprintf(what, sizeof(what), "%s %s", enable ? "enable" : "disable", k->manifest.id);
+	log_command(what, caller, 0, NULL);
+	return 0;
+}
+
+/* --- birth and death --- */
+
+static int register_builtins(struct rk_runtime *rt, struct rk_error *err)
+{
+	struct rk_manifest *m = malloc(sizeof(*m));
+	const struct rk_manifest_builtin *list;
+	size_t count;
+	int rc = 0;
+
+	if (!m)
+		return rk_error_set(err, ENOMEM, "no memory for kernel descriptions");
+	list = rk_manifest_builtins(&count);
+	for (size_t i = 0; i < count && !rc; i++) {
+		rc = rk_manifest_parse(m, list[i].text, list[i].len, list[i].name, err);
+		if (!rc)
+			rc = rk_registry_add(rt->registry, m, err);
+		if (!rc)
+			rk_events_add(&rt->events, "KernelRegistered",
+				      json_pack("{s:s}", "id", m->id));
+	}
+	free(m);
+	return rc;
+}
+
+static int create_parts(struct rk_runtime *rt, const struct rk_config *config, int worker_fd,
+			struct rk_error *err)
+{
+	const struct rk_dispatch_observer dispatch_observer = {
+		.idle = on_idle,
+		.deadline = on_deadline,
+		.room = on_room,
+		.unloadable = on_unloadable,
+		.ctx = rt,
+	};
+	const struct rk_worker_observer worker_observer = {
+		.ready = on_ready,
+		.died = on_died,
+		.abandoned = on_abandoned,
+		.failed = on_failed,
+		.kernel = on_kernel,
+		.drain_deadline = on_drain_deadline,
+		.ctx = rt,
+	};
+	struct rk_payload *payload;
+	int rc;
+
+	if (rk_lifecycle_init(&rt->lifecycle) || rk_events_init(&rt->events) ||
+	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
+	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
+	    pthread_mutex_init(&rt->config_lock, NULL) || pthread_mutex_init(&rt->text_lock, NULL))
+		return rk_error_set(err, ENOMEM, "no memory for the runtime");
+	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
+	if (rc)
+		return rc;
+	rc = rk_worker_create(&rt->worker, &rt->dispatch, rt->registry, worker_fd, &worker_observer,
+			      err);
+	if (!rc) {
+		rk_runtime_adopt_config(rt, config, payload);
+		rc = register_builtins(rt, err);
+	}
+	rk_payload_unref(payload);
+	return rc;
+}
+
+int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *sources,
+		      int worker_fd, const struct rk_runtime_observer *observer,
+		      struct rk_error *err)
+{
+	struct rk_config *config = malloc(sizeof(*config));
+	struct rk_runtime *rt = calloc(1, sizeof(*rt));
+	int rc;
+
+	if (!rt || !config)
+		rc = rk_error_set(err, ENOMEM, "no memory for the runtime");
+	else
+		rc = rk_config_load(config, sources, err);
+	if (!rc)
+		rc = rk_runtime_copy_sources(rt, sources, err);
+	if (!rc) {
+		strcpy(rt->status, "ok");
+		rt->observer = *observer;
+		rc = create_parts(rt, config, worker_fd, err);
+	}
+	free(config);
+	if (rc) {
+		rk_runtime_destroy(rt);
+		return rc;
+	}
+	*out = rt;
+	return 0;
+}
+
+void rk_runtime_destroy(struct rk_runtime *rt)
+{
+	if (!rt)
+		return;
+	rk_worker_destroy(rt->worker);
+	rk_registry_destroy(rt->registry);
+	rk_dispatch_destroy(&rt->dispatch);
+	if (rt->events.ring)
+		rk_events_destroy(&rt->events);
+	rk_lifecycle_destroy(&rt->lifecycle);
+	rk_payload_unref(rt->payload);
+	rk_runtime_free_sources(rt);
+	pthread_mutex_destroy(&rt->command_lock);
+	pthread_mutex_destroy(&rt->config_lock);
+	pthread_mutex_destroy(&rt->text_lock);
+	free(rt);
+}

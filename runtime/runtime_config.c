@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime's configuration and the numbers that files show. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/runtime_internal.h"
+
+/* --- sources --- */
+
+static void free_strings(const char *const *list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free((char *)(uintptr_t)list[i]);
+	free((void *)(uintptr_t)list);
+}
+
+/* A deep copy of a NULL-terminated list; NULL for NULL, and where memory is out (*@rc is set). */
+static const char *const *copy_strings(const char *const *list, int *rc)
+{
+	const char **copy;
+	size_t n = 0;
+
+	if (!list)
+		return NULL;
+	while (list[n])
+		n++;
+	copy = calloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; copy && i < n; i++) {
+		copy[i] = strdup(list[i]);
+		if (!copy[i]) {
+			free_strings(copy);
+			copy = NULL;
+		}
+	}
+	if (!copy)
+		*rc = -ENOMEM;
+	return copy;
+}
+
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err)
+{
+	int rc = 0;
+
+	if (sources->file) {
+		/* Read again after the daemon has changed its directory. */
+		rt->sources.file = realpath(sources->file, NULL);
+		if (!rt->sources.file)
+			return rk_error_set(err, errno, "%s: %m", sources->file);
+	}
+	rt->sources.options = copy_strings(sources->options, &rc);
+	rt->sources.environ = copy_strings(sources->environ, &rc);
+	return rc ? rk_error_set(err, ENOMEM, "no memory for the configuration") : 0;
+}
+
+void rk_runtime_free_sources(struct rk_runtime *rt)
+{
+	free((char *)(uintptr_t)rt->sources.file);
+	free_strings(rt->sources.options);
+	free_strings(rt->sources.environ);
+}
+
+/* --- configuration --- */
+
+static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INFO, RK_LOG_DEBUG,
+					   RK_LOG_TRACE};
+
+/* Put what the hot fields say into effect. */
+static void apply_hot(struct rk_runtime *rt)
+{
+	enum rk_log_level level = rk_log_level();
+
+	rk_dispatch_set_limits(&rt->dispatch, (uint32_t)rt->config.max_queue_depth,
+			       rt->config.message_timeout * RK_NS_PER_MS);
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (!strcmp(rk_log_level_name(levels[i]), rt->config.log_level))
+			level = levels[i];
+	if (level == rk_log_level())
+		return;
+	rk_log_set_level(level);
+	rk_worker_log_level_changed(rt->worker);
+}
+
+void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
+			     struct rk_payload *payload)
+{
+	struct rk_payload *old;
+
+	pthread_mutex_lock(&rt->config_lock);
+	rt->config = rt->loaded = *config;
+	old = rt->payload;
+	rt->payload = rk_payload_ref(payload);
+	pthread_mutex_unlock(&rt->config_lock);
+	rk_payload_unref(old);
+	atomic_store(&rt->max_json_bytes, config->max_json_bytes);
+	atomic_store(&rt->max_message_bytes, config->max_message_bytes);
+	apply_hot(rt);
+}
+
+static bool hot_reload_enabled(struct rk_runtime *rt)
+{
+	bool enabled;
+
+	pthread_mutex_lock(&rt->config_lock);
+	enabled = rt->config.hot_reload_enabled;
+	pthread_mutex_unlock(&rt->config_lock);
+	return enabled;
+}
+
+static int refuse_reload(struct rk_error *err, const char *what)
+{
+	return rk_error_set(err, EPERM,
+			    "%s: hot_reload_enabled is no: set it to yes in the file and reset",
+			    what);
+}
+
+/* Copy the hot fields that differ; returns their names as an array, the others' in *@pending. */
+static json_t *take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *pending)
+{
+	json_t *changed = json_array();
+	size_t count;
+	const struct rk_config_field *fields = rk_config_fields(&count);
+
+	pthread_mutex_lock(&rt->config_lock);
+	for (size_t i = 0; i < count; i++) {
+		if (rk_config_equal(&rt->config, from, &fields[i]))
+			continue;
+		json_array_append_new(fields[i].hot ? changed : pending,
+				      json_string(fields[i].key));
+		if (fields[i].hot)
+			rk_config_copy(&rt->config, from, &fields[i]);
+	}
+	rt->loaded = *from;
+	pthread_mutex_unlock(&rt->config_lock);
+	return changed;
+}
+
+static int reload(struct rk_runtime *rt, struct rk_error *err)
+{
+	struct rk_config *config;
+	json_t *changed, *pending;
+	int rc;
+
+	if (!hot_reload_enabled(rt))
+		return refuse_reload(err, "reload");
+	config = malloc(sizeof(*config));
+	if (!config)
+		return rk_error_set(err, ENOMEM, "reload: no memory");
+	rc = rk_config_load(config, &rt->sources, err);
+	if (rc) {
+		rk_error_prefix(err, "reload");
+		free(config);
+		return rc;
+	}
+	pending = json_array();
+	changed = take_hot(rt, config, pending);
+	free(config);
+	apply_hot(rt);
+	rk_runtime_event(rt, "ConfigReloaded",
+			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
+	return 0;
+}
+
+static void conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
+		     int rc, const struct rk_error *err)
+{
+	rk_runtime_set_status(rt, rc ? err->msg : "ok");
+	rk_log(rc ? RK_LOG_WARN : RK_LOG_INFO, "%s from uid %d pid %d%s%s", what,
+	       caller ? (int)caller->uid : -1, caller ? caller->pid : 0, rc ? " refused: " : "",
+	       rc ? err->msg : "");
+}
+
+int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)
+{
+	struct rk_error why = {0};
+	int rc = reload(rt, &why);
+
+	conclude(rt, "reload", caller, rc, &why);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+static int set_field(struct rk_runtime *rt, const struct rk_config_field *field, const char *value,
+		     struct rk_error *err)
+{
+	int rc;
+
+	if (!field->hot)
+		return rk_error_set(err, EPERM,
+				    "%s cannot change while running: edit the file, then reset",
+				    field->key);
+	if (!hot_reload_enabled(rt))
+		return refuse_reload(err, field->key);
+	pthread_mutex_lock(&rt->config_lock);
+	rc = rk_config_set(&rt->config, field, value, err);
+	pthread_mutex_unlock(&rt->config_lock);
+	if (rc)
+		return rc;
+	apply_hot(rt);
+	rk_runtime_event(rt, "ConfigChanged",
+			 json_pack("{s:s,s:s}", "field", field->key, "value", value));
+	return 0;
+}
+
+int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *field,
+			  const char *value, const struct rk_caller *caller, struct rk_error *err)
+{
+	struct rk_error why = {0};
+	int rc = set_field(rt, field, value, &why);
+
+	conclude(rt, field->key, caller, rc, &why);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+size_t rk_runtime_config_print(struct rk_runtime *rt, const struct rk_config_field *field,
+			       char *buf, size_t size)
+{
+	size_t len;
+
+	pthread_mutex_lock(&rt->config_lock);
+	len = rk_config_print(&rt->config, field, buf, size);
+	pthread_mutex_unlock(&rt->config_lock);
+	return len;
+}
+
+size_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
+				 char *buf, size_t size)
+{
+	size_t len = 0;
+
+	pthread_mutex_lock(&rt->config_lock);
+	if (!field->hot && !rk_config_equal(&rt->config, &rt->loaded, field))
+		len = rk_config_print(&rt->loaded, field, buf, size);
+	pthread_mutex_unlock(&rt->config_lock);
+	return len;
+}
+
+void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config)
+{
+	pthread_mutex_lock(&rt->config_lock);
+	*config = rt->config;
+	pthread_mutex_unlock(&rt->config_lock);
+}
+
+/* --- sentences and numbers --- */
+
+void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
+{
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(rt->status, sizeof(rt->status), "%s", sentence);
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+{
+	pthread_mutex_lock(&rt->text_lock);
+	memcpy(sentence, rt->status, RK_ERROR_MAX);
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+{
+	pthread_mutex_lock(&rt->text_lock);
+	memcpy(sentence, rt->failure, RK_ERROR_MAX);
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+enum rk_state rk_runtime_state(const struct rk_runtime *rt)
+{
+	return rk_lifecycle_state(&rt->lifecycle);
+}
+
+struct rk_dispatch *rk_runtime_dispatch(struct rk_runtime *rt)
+{
+	return &rt->dispatch;
+}
+
+struct rk_registry *rk_runtime_registry(struct rk_runtime *rt)
+{
+	return rt->registry;
+}
+
+struct rk_events *rk_runtime_events(struct rk_runtime *rt)
+{
+	return &rt->events;
+}
+
+struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
+{
+	struct rk_payload *payload;
+
+	pthread_mutex_lock(&rt->config_lock);
+	payload = rk_payload_ref(rt->payload);
+	pthread_mutex_unlock(&rt->config_lock);
+	return payload;
+}
+
+uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->max_json_bytes, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->max_message_bytes, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->dispatch.kernels_active, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_gpu_memory(const struct rk_runtime *rt)
+{
+	uint64_t now, peak;
+
+	rk_worker_gpu_memory(rt->worker, &now, &peak);
+	return now;
+}
+
+uint64_t rk_runtime_gpu_memory_peak(const struct rk_runtime *rt)
+{
+	uint64_t now, peak;
+
+	rk_worker_gpu_memory(rt->worker, &now, &peak);
+	return peak;
+}
+
+uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt)
+{
+	uint64_t start = atomic_load(&rt->started_ns);
+	uint64_t end = atomic_load(&rt->stopped_ns);
+
+	if (!start)
+		return 0;
+	if (!end)
+		end = rk_now_ns();
+	return end > start ? (end - start) / RK_NS_PER_SEC : 0;
+}
+
+void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
+{
+	rk_worker_backend(rt->worker, name);
+}
+
+int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt)
+{
+	uint64_t deadline = atomic_load(&rt->drain_deadline_ns);
+	uint64_t now = rk_now_ns();
+
+	if (rk_runtime_state(rt) != RK_DRAINING || !deadline)
+		return -ENODATA;
+	return deadline > now ? (int64_t)((deadline - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS) : 0;
+}

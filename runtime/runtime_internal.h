@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by runtime.c (commands, life and death) and runtime_config.c (configuration, numbers)
+ * only. */
+#ifndef RK_RUNTIME_RUNTIME_INTERNAL_H
+#define RK_RUNTIME_RUNTIME_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "runtime/runtime.h"
+#include "runtime/worker.h"
+
+#define NOT_RUNNING "the runtime is not running"
+
+struct rk_runtime {
+	struct rk_runtime_observer observer;
+	struct rk_lifecycle lifecycle;
+	struct rk_dispatch dispatch;
+	struct rk_registry *registry;
+	struct rk_events events;
+	struct rk_worker *worker;
+
+	pthread_mutex_t
+		command_lock; /* one command, deadline or failure at a time; no I/O under it */
+	bool ending; /* by force; guarded by lifecycle.lock: a drain does not complete meanwhile */
+
+	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
+	_Atomic uint64_t max_json_bytes, max_message_bytes;
+
+	pthread_mutex_t config_lock; /* innermost */
+	struct rk_config config;     /* effective */
+	struct rk_config loaded;     /* as the sources said at the last load */
+	struct rk_payload *payload;
+	struct rk_config_sources sources; /* owned copies */
+
+	pthread_mutex_t text_lock; /* innermost */
+	char status[RK_ERROR_MAX];
+	char failure[RK_ERROR_MAX];
+};
+
+/* Add an event and tell who follows. Steals @fields. No lock may be held. */
+void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
+
+/* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
+void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
+			     struct rk_payload *payload);
+
+/* Own copies of what @sources points to. 0 or -ENOMEM. */
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err);
+void rk_runtime_free_sources(struct rk_runtime *rt);
+
+#endif

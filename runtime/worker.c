@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/worker_internal.h"
+
+#define BATCH	      16
+#define EOF_GRACE_NS  (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
+#define END_GRACE_NS  (1 * RK_NS_PER_SEC)  /* asked to end -> SIGKILL */
+#define KILL_GRACE_NS (1 * RK_NS_PER_SEC)  /* SIGKILL -> abandoned */
+#define START_NS      (60 * RK_NS_PER_SEC) /* spawn -> ready */
+#define BUDGET_NS     (60 * RK_NS_PER_SEC)
+#define BACKOFF_NS    (100 * RK_NS_PER_MS)
+
+static void wake(struct rk_worker *w)
+{
+	const uint64_t one = 1;
+
+	/* Fails only where the counter is full, and then the thread is awake. */
+	(void)!write(w->event.fd, &one, sizeof(one));
+}
+
+static int watch(struct rk_worker *w, struct rk_source *source)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
+}
+
+static void unwatch(struct rk_worker *w, struct rk_source *source)
+{
+	if (source->fd < 0)
+		return;
+	(void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, source->fd, NULL);
+	source->fd = -1;
+}
+
+static void release_held(struct rk_message_list *held)
+{
+	struct rk_message *m;
+
+	while ((m = TAILQ_FIRST(held))) {
+		TAILQ_REMOVE(held, m, queue);
+		rk_message_unref(m);
+	}
+}
+
+static void kill_proc(struct rk_proc *p)
+{
+	rk_process_kill(&p->os);
+	p->kill_at = 0;
+	p->abandon_at = rk_now_ns() + KILL_GRACE_NS;
+}
+
+/* The current process is current no more; it is dead already, or ends by kill_at. */
+static void retire(struct rk_worker *w, struct rk_proc *p)
+{
+	unwatch(w, &p->messages);
+	if (w->cur == p) {
+		pthread_mutex_lock(&w->lock);
+		w->cur = NULL;
+		pthread_mutex_unlock(&w->lock);
+	}
+}
+
+/* Whether another restart is within the budget; counts this death. */
+static bool within_budget(struct rk_worker *w, uint64_t now, unsigned int *recent)
+{
+	unsigned int n = 1;
+
+	w->deaths[w->ndeaths++ % RK_DEATHS] = now;
+	for (unsigned int i = 1; i < RK_DEATHS && i < w->ndeaths; i++) {
+		if (now - w->deaths[(w->ndeaths - 1 - i) % RK_DEATHS] > BUDGET_NS)
+			break;
+		n++;
+	}
+	*recent = n;
+	return n <= w->params.restart_limit && n < RK_DEATHS;
+}
+
+/* The current worker is lost without having been told to end. */
+static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
+{
+	char why[RK_ERROR_MAX];
+	uint64_t now = rk_now_ns();
+	unsigned int recent;
+	uint32_t running;
+
+	snprintf(why, sizeof(why), "worker %d %s", p->os.pid, how);
+	retire(w, p);
+	running = rk_dispatch_detach(w->dispatch, why, &p->held);
+	w->observer.died(w->observer.ctx, p->os.pid, how, running);
+	if (!w->ever_ready) {
+		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);
+	} else if (!within_budget(w, now, &recent)) {
+		rk_error_set(&w->scratch, EIO,
+			     "%s; %u deaths within a minute are more than restart_limit %llu", why,
+			     recent, (unsigned long long)w->params.restart_limit);
+		w->observer.failed(w->observer.ctx, w->scratch.msg);
+	} else {
+		w->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
+	}
+}
+
+void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how)
+{
+	kill_proc(p);
+	if (w->cur == p)
+		lost(w, p, how);
+}
+
+static void bury(struct rk_worker *w, struct rk_proc *p, bool dead)
+{
+	unwatch(w, &p->control);
+	unwatch(w, &p->messages);
+	unwatch(w, &p->pidfd);
+	TAILQ_REMOVE(&w->procs, p, link);
+	if (dead) {
+		release_held(&p->held);
+		rk_process_release(&p->os);
+		TAILQ_INSERT_TAIL(&w->dead, p, link); /* its sources may be in this batch */
+	}
+	/* An abandoned one may still write to its payload: nothing of it is ever freed. */
+}
+
+static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
+{
+	char how[64];
+	bool clean;
+
+	if (!rk_process_reap(&p->os, how, sizeof(how), &clean))
+		return;
+	rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
+	if (w->cur == p)
+		lost(w, p, how);
+	bury(w, p, true);
+}
+
+static void on_eof(struct rk_worker *w, struct rk_proc *p, struct rk_source *source)
+{
+	uint64_t at = rk_now_ns() + EOF_GRACE_NS;
+
+	unwatch(w, source);
+	if (!p->abandon_at && (!p->kill_at || at < p->kill_at))
+		p->kill_at = at;
+}
+
+static void on_messages(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_error err = {0};
+
+	for (int i = 0; i < 4 * BATCH && w->cur == p; i++) {
+		struct rk_wire_done done;
+		ssize_t n = recv(p->messages.fd, &done, sizeof(done), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0 && errno == ECONNRESET) /* once; what was sent before follows */
+			continue;
+		if (n <= 0) {
+			on_eof(w, p, &p->messages);
+			return;
+		}
+		if (rk_dispatch_complete(w->dispatch, &done, (size_t)n, &err)) {
+			char how[RK_ERROR_MAX];
+
+			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
+			rk_worker_replace(w, p, how);
+		}
+	}
+}
+
+static void on_control(struct rk_worker *w, struct rk_proc *p)
+{
+	for (int i = 0; i < BATCH; i++) {
+		struct rk_wire_control packet;
+		ssize_t n = recv(p->control.fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0 && errno == ECONNRESET)
+			continue;
+		if (n <= 0) {
+			on_eof(w, p, &p->control);
+			return;
+		}
+		if ((size_t)n != sizeof(packet) || rk_worker_handle(w, p, &packet)) {
+			rk_worker_replace(w, p, "was replaced: it sent a malformed control packet");
+			return;
+		}
+	}
+}
+
+static void adopt(struct rk_worker *w, struct rk_proc *p)
+{
+	p->control = (struct rk_source){p->os.control, on_control, p};
+	p->messages = (struct rk_source){p->os.messages, on_messages, p};
+	p->pidfd = (struct rk_source){p->os.pidfd, on_pidfd, p};
+	p->kill_at = rk_now_ns() + START_NS;
+	TAILQ_INIT(&p->held);
+	TAILQ_INSERT_TAIL(&w->procs, p, link);
+	pthread_mutex_lock(&w->lock);
+	w->cur = p;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void spawn(struct rk_worker *w)
+{
+	struct rk_proc *p = calloc(1, sizeof(*p));
+	struct rk_error err = {0};
+	int rc;
+
+	w->spawn_at = 0;
+	if (!p)
+		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
+	else
+		rc = rk_process_spawn(&p->os, w->executable, w->params.payload, &err);
+	if (rc) {
+		free(p);
+		w->observer.failed(w->observer.ctx, err.msg);
+		return;
+	}
+	p->epoch = w->epoch;
+	adopt(w, p);
+	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd) ||
+	    rk_worker_hello(w, p))
+		rk_worker_replace(w, p, "could not be greeted");
+}
+
+/* The current worker has to end: by request, not by accident. */
+static void end_current(struct rk_worker *w, bool force)
+{
+	struct rk_proc *p = w->cur;
+
+	retire(w, p);
+	(void)rk_dispatch_detach(w->dispatch, "the worker was stopped", &p->held);
+	p->phase = RK_PHASE_ENDING;
+	p->kill_at = rk_now_ns() + END_GRACE_NS;
+	p->abandon_at = 0;
+	if (force || rk_worker_send_shutdown(p))
+		kill_proc(p);
+}
+
+/* Take over what other threads asked for. */
+static void take_requests(struct rk_worker *w)
+{
+	struct rk_message_list orphans = TAILQ_HEAD_INITIALIZER(orphans);
+	struct rk_payload *old = NULL;
+	bool force, level, want;
+	struct rk_proc *p;
+
+	pthread_mutex_lock(&w->lock);
+	TAILQ_CONCAT(&orphans, &w->orphans, queue);
+	force = w->force;
+	level = w->level_changed;
+	want = w->want;
+	w->force = w->level_changed = false;
+	if (w->epoch != w->asked_epoch) {
+		w->epoch = w->asked_epoch;
+		old = w->params.payload;
+		w->params = w->asked;
+		w->asked.payload = NULL;
+		w->ever_ready = false;
+		w->ndeaths = 0;
+		w->spawn_at = want ? rk_now_ns() : 0;
+	}
+	pthread_mutex_unlock(&w->lock);
+	rk_payload_unref(old);
+	p = w->cur ? w->cur : TAILQ_LAST(&w->procs, rk_proc_list);
+	if (p)
+		TAILQ_CONCAT(&p->held, &orphans, queue);
+	else
+		release_held(&orphans);
+	if (w->cur && w->cur->epoch != w->epoch)
+		end_current(w, force);
+	if (w->cur && level)
+		rk_worker_send_level(w->cur);
+	if (w->cur)
+		rk_worker_reconcile(w, w->cur);
+}
+
+static void on_wake(struct rk_worker *w, struct rk_proc *unused)
+{
+	uint64_t count;
+
+	(void)unused;
+	(void)!read(w->event.fd, &count, sizeof(count));
+	take_requests(w);
+}
+
+static bool due(_Atomic uint64_t *at, uint64_t now)
+{
+	uint64_t when = atomic_load(at);
+
+	/* Re-armed meanwhile: leave it. */
+	return when && now >= when && atomic_compare_exchange_strong(at, &when, 0);
+}
+
+static void expire(struct rk_worker *w, uint64_t now)
+{
+	uint64_t next;
+	bool stuck = rk_dispatch_expire(w->dispatch, now, &next);
+
+	if (next)
+		rk_worker_arm_expiry(w, next);
+	if (stuck && w->cur)
+		rk_worker_replace(w, w->cur, "was replaced: a message ran longer than its timeout");
+}
+
+static void run_timers(struct rk_worker *w)
+{
+	uint64_t now = rk_now_ns();
+	struct rk_proc *p, *next;
+
+	if (due(&w->drain_at, now))
+		w->observer.drain_deadline(w->observer.ctx);
+	if (due(&w->expiry_at, now))
+		expire(w, now);
+	for (p = TAILQ_FIRST(&w->procs); p; p = next) {
+		next = TAILQ_NEXT(p, link);
+		if (p->kill_at && now >= p->kill_at) {
+			rk_worker_replace(w, p, "was replaced: it did not answer in time");
+		} else if (p->abandon_at && now >= p->abandon_at) {
+			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
+			       p->os.pid);
+			w->observer.abandoned(w->observer.ctx, p->os.pid);
+			bury(w, p, false);
+		}
+	}
+	if (w->spawn_at && now >= w->spawn_at)
+		spawn(w);
+}
+
+static void earlier(uint64_t *first, uint64_t at)
+{
+	if (at && (!*first || at < *first))
+		*first = at;
+}
+
+/* Milliseconds until the next timer, rounded up; -1 = none. */
+static int timeout_ms(struct rk_worker *w)
+{
+	uint64_t first = 0, now;
+	struct rk_proc *p;
+
+	earlier(&first, atomic_load(&w->drain_at));
+	earlier(&first, atomic_load(&w->expiry_at));
+	earlier(&first, w->spawn_at);
+	TAILQ_FOREACH (p, &w->procs, link) {
+		earlier(&first, p->kill_at);
+		earlier(&first, p->abandon_at);
+	}
+	if (!first)
+		return -1;
+	now = rk_now_ns();
+	if (first <= now)
+		return 0;
+	first = (first - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS;
+	return first > 3600000 ? 3600000 : (int)first;
+}
+
+static void free_dead(struct rk_worker *w)
+{
+	struct rk_proc *p;
+
+	while ((p = TAILQ_FIRST(&w->dead))) {
+		TAILQ_REMOVE(&w->dead, p, link);
+		free(p);
+	}
+}
+
+static bool finished(struct rk_worker *w)
+{
+	bool quit;
+
+	pthread_mutex_lock(&w->lock);
+	quit = w->quit;
+	pthread_mutex_unlock(&w->lock);
+	return quit && TAILQ_EMPTY(&w->procs);
+}
+
+static void *supervise(void *arg)
+{
+	struct rk_worker *w = arg;
+
+	pthread_setname_np(pthread_self(), "rk-supervisor");
+	while (!finished(w)) {
+		struct epoll_event ev[BATCH];
+		int n = epoll_wait(w->epoll, ev, BATCH, timeout_ms(w));
+
+		for (int i = 0; i < n; i++) {
+			struct rk_source *s = ev[i].data.ptr;
+
+			if (s->fd >= 0) /* not unwatched earlier in this batch */
+				s->handle(w, s->proc);
+		}
+		run_timers(w);
+		free_dead(w);
+	}
+	return NULL;
+}
+
+static int start_thread(struct rk_worker *w, struct rk_error *err)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all); /* signals are the main program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&w->thread, NULL, supervise, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %s", strerror(rc))
+		  : 0;
+}
+
+static void worker_free(struct rk_worker *w)
+{
+	if (w->epoll >= 0)
+		close(w->epoll);
+	if (w->event.fd >= 0)
+		close(w->event.fd);
+	rk_payload_unref(w->params.payload);
+	rk_payload_unref(w->asked.payload);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+int rk_worker_create(struct rk_worker **out, struct rk_dispatch *dispatch,
+		     struct rk_registry *registry, int executable,
+		     const struct rk_worker_observer *observer, struct rk_error *err)
+{
+	struct rk_worker *w = calloc(1, sizeof(*w));
+	int rc;
+
+	if (!w)
+		return rk_error_set(err, ENOMEM, "no memory for the supervisor");
+	rc = pthread_mutex_init(&w->lock, NULL);
+	if (rc) {
+		free(w);
+		return rk_error_set(err, rc, "cannot create a mutex");
+	}
+	w->dispatch = dispatch;
+	w->registry = registry;
+	w->executable = executable;
+	w->observer = *observer;
+	TAILQ_INIT(&w->procs);
+	TAILQ_INIT(&w->dead);
+	TAILQ_INIT(&w->orphans);
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->event = (struct rk_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake, NULL};
+	if (w->epoll < 0 || w->event.fd < 0 || watch(w, &w->event))
+		rc = rk_error_set(err, errno, "cannot create an event queue: %m");
+	else
+		rc = start_thread(w, err);
+	if (rc) {
+		worker_free(w);
+		return rc;
+	}
+	*out = w;
+	return 0;
+}
+
+void rk_worker_destroy(struct rk_worker *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->quit = true;
+	w->want = false;
+	w->asked_epoch++;
+	pthread_mutex_unlock(&w->lock);
+	wake(w);
+	pthread_join(w->thread, NULL);
+	free_dead(w);
+	release_held(&w->orphans);
+	worker_free(w);
+}
+
+void rk_worker_start(struct rk_worker *w, const struct rk_worker_params *params)
+{
+	pthread_mutex_lock(&w->lock);
+	rk_payload_unref(w->asked.payload);
+	w->asked = *params;
+	rk_payload_ref(w->asked.payload);
+	w->want = true;
+	w->asked_epoch++;
+	pthread_mutex_unlock(&w->lock);
+	wake(w);
+}
+
+void rk_worker_stop(struct rk_worker *w, bool force, struct rk_message_list *held)
+{
+	pthread_mutex_lock(&w->lock);
+	w->want = false;
+	w->force |= force;
+	w->asked_epoch++;
+	TAILQ_CONCAT(&w->orphans, held, queue);
+	pthread_mutex_unlock(&w->lock);
+	wake(w);
+}
+
+void rk_worker_kernels_changed(struct rk_worker *w)
+{
+	wake(w);
+}
+
+void rk_worker_log_level_changed(struct rk_worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->level_changed = true;
+	pthread_mutex_unlock(&w->lock);
+	wake(w);
+}
+
+void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns)
+{
+	atomic_store(&w->drain_at, at_ns);
+	wake(w);
+}
+
+void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
+{
+	uint64_t old = atomic_load(&w->expiry_at);
+
+	while (!old || at_ns < old) {
+		if (atomic_compare_exchange_weak(&w->expiry_at, &old, at_ns)) {
+			wake(w);
+			return;
+		}
+	}
+}
+
+void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak)
+{
+	*now = *peak = 0;
+	pthread_mutex_lock(&w->lock);
+	if (w->cur) {
+		*now = atomic_load_explicit(&w->cur->os.shared->gpu_memory_bytes,
+					    memory_order_relaxed);
+		*peak = atomic_load_explicit(&w->cur->os.shared->gpu_memory_peak_bytes,
+					     memory_order_relaxed);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
+void rk_worker_backend(struct rk_worker *w, char name[RK_WIRE_NAME_MAX])
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->cur && w->cur->phase == RK_PHASE_READY)
+		memcpy(name, w->cur->backend, RK_WIRE_NAME_MAX);
+	else
+		snprintf(name, RK_WIRE_NAME_MAX, "none");
+	pthread_mutex_unlock(&w->lock);
+}

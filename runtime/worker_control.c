@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* The control protocol with a worker, as seen from the supervisor thread. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/worker_internal.h"
+
+#define WINDOW 16 /* load packets under way: the socket's buffer is finite */
+
+int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_HELLO,
+		.hello =
+			{
+				.threads = w->params.threads,
+				.log_level = rk_log_level(),
+				.payload_bytes = rk_payload_size(w->params.payload),
+			},
+	};
+
+	memcpy(packet.hello.primary, w->params.primary, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.fallback, w->params.fallback, RK_WIRE_NAME_MAX);
+	return rk_process_send(&p->os, &packet);
+}
+
+int rk_worker_send_shutdown(struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_SHUTDOWN,
+	};
+
+	return rk_process_send(&p->os, &packet);
+}
+
+void rk_worker_send_level(struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_LOG_LEVEL,
+		.log.level = rk_log_level(),
+	};
+
+	/* A dead worker needs no level, and a full socket means that it is not listening. */
+	if (rk_process_send(&p->os, &packet))
+		rk_log(RK_LOG_WARN, "worker %d does not take the new log level", p->os.pid);
+}
+
+static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	const struct rk_wire_ready *ready = &packet->ready;
+
+	if (p->phase != RK_PHASE_HELLO || !memchr(ready->backend, '\0', sizeof(ready->backend)) ||
+	    !memchr(ready->fallback_why, '\0', sizeof(ready->fallback_why)))
+		return -EPROTO;
+	if (packet->status) {
+		char how[RK_ERROR_MAX];
+
+		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
+		snprintf(how, sizeof(how), "has no backend: %.280s", packet->text);
+		rk_worker_replace(w, p, how);
+		return 0;
+	}
+	pthread_mutex_lock(&w->lock);
+	p->phase = RK_PHASE_LOADING;
+	memcpy(p->backend, ready->backend, sizeof(p->backend));
+	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
+	pthread_mutex_unlock(&w->lock);
+	return 0;
+}
+
+static int on_loaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k,
+		     const struct rk_wire_control *packet)
+{
+	if (p->loads[k->slot] != RK_LOAD_ASKED)
+		return -EPROTO;
+	p->outstanding--;
+	if (packet->status) {
+		p->loaded--;
+		p->loads[k->slot] = RK_LOAD_REFUSED;
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, packet->text);
+		rk_dispatch_kernel_error(w->dispatch, k, packet->text);
+		w->observer.kernel(w->observer.ctx, k, packet->text);
+		return 0;
+	}
+	p->loads[k->slot] = RK_LOAD_LOADED;
+	if (atomic_load(&k->state) == RK_KERNEL_OFF) {
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
+		w->observer.kernel(w->observer.ctx, k, NULL);
+	}
+	if (!atomic_load(&k->wanted)) /* disabled meanwhile */
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
+	return 0;
+}
+
+static int on_unloaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+{
+	if (p->loads[k->slot] != RK_LOAD_UNLOADING)
+		return -EPROTO;
+	p->outstanding--;
+	p->loaded--;
+	p->loads[k->slot] = RK_LOAD_NONE;
+	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
+	w->observer.kernel(w->observer.ctx, k, NULL);
+	return 0;
+}
+
+static int on_kernel(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	struct rk_kernel *k;
+	int rc;
+
+	if (packet->kernel >= RK_WIRE_KERNELS_MAX)
+		return -EPROTO;
+	k = rk_registry_slot(w->registry, packet->kernel);
+	if (!k)
+		return -EPROTO;
+	rc = packet->type == RK_WIRE_LOADED ? on_loaded(w, p, k, packet) : on_unloaded(w, p, k);
+	rk_kernel_unref(k);
+	return rc;
+}
+
+static int on_log(struct rk_proc *p, const struct rk_wire_log *log)
+{
+	if (log->level > RK_LOG_TRACE || !memchr(log->text, '\0', sizeof(log->text)))
+		return -EPROTO;
+	rk_log(log->level, "worker %d: %s", p->os.pid, log->text);
+	return 0;
+}
+
+int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	int rc;
+
+	if (packet->version != RK_WIRE_VERSION || packet->status < 0 ||
+	    !memchr(packet->text, '\0', sizeof(packet->text)))
+		return -EPROTO;
+	if (packet->type == RK_WIRE_LOG)
+		return on_log(p, &packet->log);
+	if (w->cur != p) /* told to end; whatever it says is of no interest */
+		return 0;
+	switch (packet->type) {
+	case RK_WIRE_READY:
+		rc = on_ready(w, p, packet);
+		break;
+	case RK_WIRE_LOADED:
+	case RK_WIRE_UNLOADED:
+		rc = on_kernel(w, p, packet);
+		break;
+	default:
+		return -EPROTO;
+	}
+	if (!rc && w->cur == p)
+		rk_worker_reconcile(w, p);
+	return rc;
+}
+
+static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_LOAD,
+		.load.kernel = k->slot,
+	};
+
+	if (p->loaded >= w->params.max_instances) {
+		char why[RK_ERROR_MAX];
+
+		snprintf(why, sizeof(why), "%s is not loaded: max_kernel_instances is %llu",
+			 k->manifest.id, (unsigned long long)w->params.max_instances);
+		p->loads[k->slot] = RK_LOAD_REFUSED;
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
+		rk_dispatch_kernel_error(w->dispatch, k, why);
+		w->observer.kernel(w->observer.ctx, k, why);
+		return;
+	}
+	snprintf(packet.load.id, sizeof(packet.load.id), "%s", k->manifest.id);
+	rk_manifest_wire(&k->manifest, &packet.load);
+	if (rk_process_send(&p->os, &packet))
+		return; /* dead: EOF follows */
+	p->loads[k->slot] = RK_LOAD_ASKED;
+	p->loaded++;
+	p->outstanding++;
+}
+
+static void unload(struct rk_proc *p, struct rk_kernel *k)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_UNLOAD,
+		.kernel = k->slot,
+	};
+
+	if (rk_process_send(&p->os, &packet))
+		return;
+	p->loads[k->slot] = RK_LOAD_UNLOADING;
+	p->outstanding++;
+}
+
+static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+{
+	bool wanted = atomic_load(&k->wanted);
+	bool ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
+	struct rk_counts counts = {0};
+
+	if (ending)
+		rk_dispatch_snapshot(w->dispatch, k, &counts);
+	switch (p->loads[k->slot]) {
+	case RK_LOAD_NONE:
+		if (wanted || counts.in_flight)
+			load(w, p, k);
+		else if (ending)
+			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
+		break;
+	case RK_LOAD_REFUSED:
+		if (!wanted)
+			p->loads[k->slot] = RK_LOAD_NONE;
+		break;
+	case RK_LOAD_LOADED:
+		if (wanted && ending)
+			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
+		else if (ending && !counts.in_flight)
+			unload(p, k);
+		break;
+	case RK_LOAD_ASKED:
+	case RK_LOAD_UNLOADING:
+		break;
+	}
+}
+
+void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_kernel *k;
+
+	if (p->phase != RK_PHASE_LOADING && p->phase != RK_PHASE_READY)
+		return;
+	for (uint32_t slot = 1; p->outstanding < WINDOW; slot++) {
+		k = rk_registry_next(w->registry, slot, 0);
+		if (!k)
+			break;
+		slot = k->slot;
+		reconcile_kernel(w, p, k);
+		rk_kernel_unref(k);
+	}
+	if (p->phase != RK_PHASE_LOADING || p->outstanding)
+		return;
+	pthread_mutex_lock(&w->lock);
+	p->phase = RK_PHASE_READY;
+	pthread_mutex_unlock(&w->lock);
+	p->kill_at = 0;
+	w->ever_ready = true;
+	rk_dispatch_attach(w->dispatch, p->os.messages, w->params.threads);
+	w->observer.ready(w->observer.ctx, p->os.pid, p->backend, p->fallback_why);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by worker.c (processes and time) and worker_control.c (the control protocol) only. */
+#ifndef RK_RUNTIME_WORKER_INTERNAL_H
+#define RK_RUNTIME_WORKER_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "runtime/process.h"
+#include "runtime/worker.h"
+
+#define RK_DEATHS 128 /* remembered for the restart budget */
+
+struct rk_proc;
+
+/* A descriptor in the event queue; fd -1 = not watched any more. */
+struct rk_source {
+	int fd;
+	void (*handle)(struct rk_worker *w, struct rk_proc *proc);
+	struct rk_proc *proc;
+};
+
+enum rk_phase {
+	RK_PHASE_HELLO,	  /* spawned, greeted */
+	RK_PHASE_LOADING, /* backend open, loading kernels */
+	RK_PHASE_READY,
+	RK_PHASE_ENDING,
+};
+
+/* What a process has of a kernel. */
+enum rk_load {
+	RK_LOAD_NONE,
+	RK_LOAD_ASKED,
+	RK_LOAD_LOADED,
+	RK_LOAD_REFUSED, /* tried and failed; not tried again before it is disabled */
+	RK_LOAD_UNLOADING,
+};
+
+struct rk_proc {
+	struct rk_process os;
+	struct rk_source control, messages, pidfd;
+	enum rk_phase phase; /* written with worker.lock held */
+	uint64_t epoch;	     /* of the start request that it serves */
+	uint64_t kill_at, abandon_at;
+	char backend[RK_WIRE_NAME_MAX];
+	char fallback_why[RK_WIRE_TEXT_MAX];
+	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
+	uint8_t loads[RK_WIRE_KERNELS_MAX]; /* enum rk_load by slot */
+	uint32_t loaded;		    /* LOADED, ASKED and UNLOADING ones */
+	uint32_t outstanding;		    /* ASKED and UNLOADING ones */
+	struct rk_message_list held;	    /* released when the process is dead */
+	TAILQ_ENTRY(rk_proc) link;
+};
+
+TAILQ_HEAD(rk_proc_list, rk_proc);
+
+struct rk_worker {
+	struct rk_dispatch *dispatch;
+	struct rk_registry *registry;
+	struct rk_worker_observer observer;
+	int executable;
+	pthread_t thread;
+	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
+
+	pthread_mutex_t lock; /* guards the requests, and cur against readers */
+	bool want, force, quit, level_changed;
+	uint64_t asked_epoch;
+	struct rk_worker_params asked; /* payload: a reference, handed on to params */
+	struct rk_message_list orphans;
+	struct rk_proc *cur; /* written by the thread with the lock held */
+
+	/* The supervisor thread's own. */
+	int epoll;
+	struct rk_source event;
+	uint64_t epoch;
+	struct rk_worker_params params;
+	struct rk_proc_list procs; /* cur and those that are ending */
+	struct rk_proc_list dead;  /* freed after the batch */
+	uint64_t spawn_at;
+	bool ever_ready; /* since the last start request */
+	uint64_t deaths[RK_DEATHS];
+	unsigned int ndeaths;
+	struct rk_error scratch;
+};
+
+/* Kill @p; where it is the current one, its running messages fail and another follows or the
+ * runtime fails. */
+void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how);
+
+/* Send the greeting and the other packets. 0 or a negative errno. */
+int rk_worker_hello(struct rk_worker *w, struct rk_proc *p);
+int rk_worker_send_shutdown(struct rk_proc *p);
+void rk_worker_send_level(struct rk_proc *p);
+
+/* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
+int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet);
+
+/* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
+void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p);
+
+#endif

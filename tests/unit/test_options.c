@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/options.h"
+
+#define NO_CONFIG "/nonexistent/rkfs.conf"
+#define MAX_ARGS  16
+
+struct command {
+	struct rkfs_options opts;
+	struct rk_error err;
+};
+
+/* Parse @line, split at blanks. */
+static int parse(struct command *c, const char *line)
+{
+	char *copy = strdup(line), *save = NULL, *word;
+	char *argv[MAX_ARGS + 1];
+	int argc = 0, rc;
+
+	assert_non_null(copy);
+	argv[argc++] = (char *)"mount.rkfs";
+	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		assert_true(argc < MAX_ARGS);
+		argv[argc++] = word;
+	}
+	argv[argc] = NULL;
+	rk_error_clear(&c->err);
+	rkfs_options_init(&c->opts);
+	c->opts.default_config = NO_CONFIG;
+	rc = rkfs_options_parse(&c->opts, argc, argv, &c->err);
+	free(copy);
+	return rc;
+}
+
+static void accept(struct command *c, const char *line)
+{
+	int rc = parse(c, line);
+
+	if (rc != 0)
+		fail_msg("'%s' was refused: %s", line, c->err.msg);
+}
+
+/* @line is refused with @code and a sentence that has @words. */
+static void refuse(const char *line, int code, const char *words)
+{
+	struct command c;
+	int rc = parse(&c, line);
+
+	if (rc != -code || c.err.code != code || !strstr(c.err.msg, words))
+		fail_msg("'%s' gave %d '%s' instead of %d '...%s...'", line, rc, c.err.msg, -code,
+			 words);
+	rkfs_options_free(&c.opts);
+}
+
+static void dir_alone(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/mnt/rk");
+	assert_string_equal(c.opts.dir, "/mnt/rk");
+	assert_string_equal(c.opts.source, "rkfs");
+	assert_null(c.opts.config);
+	assert_null(c.opts.config_options);
+	assert_string_equal(c.opts.fuse_options, "");
+	assert_int_equal(c.opts.ready_fd, -1);
+	assert_false(c.opts.fake || c.opts.verbose || c.opts.foreground || c.opts.nostart);
+	rkfs_options_free(&c.opts);
+}
+
+static void default_config_is_read_where_it_exists(void **state)
+{
+	char *argv[] = {(char *)"mount.rkfs", (char *)"/mnt/rk", NULL};
+	struct rkfs_options opts;
+
+	(void)state;
+	rkfs_options_init(&opts);
+	assert_string_equal(opts.default_config, RKFS_DEFAULT_CONFIG);
+	opts.default_config = "/proc/self/exe";
+	assert_int_equal(rkfs_options_parse(&opts, 2, argv, NULL), 0);
+	assert_string_equal(opts.config, "/proc/self/exe");
+	assert_string_equal(opts.source, "rkfs");
+	rkfs_options_free(&opts);
+}
+
+static void config_is_made_absolute(void **state)
+{
+	char cwd[PATH_MAX], full[PATH_MAX + 32];
+	struct command c;
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	accept(&c, "etc/my.conf /mnt/rk");
+	snprintf(full, sizeof(full), "%s/etc/my.conf", cwd);
+	assert_string_equal(c.opts.config, full);
+	assert_string_equal(c.opts.source, "etc/my.conf");
+	rkfs_options_free(&c.opts);
+
+	accept(&c, "/etc/my.conf /mnt/rk");
+	assert_string_equal(c.opts.config, "/etc/my.conf");
+	rkfs_options_free(&c.opts);
+
+	accept(&c, "none /mnt/rk");
+	assert_null(c.opts.config);
+	assert_string_equal(c.opts.source, "none");
+	rkfs_options_free(&c.opts);
+}
+
+/* As libmount calls it: mount.rkfs SPEC DIR [-sfnv] [-N NS] [-o OPTS] [-t TYPE]. */
+static void options_stand_anywhere(void **state)
+{
+	static const char *const lines[] = {
+		"-s -f -n -v -N 1 -o max_queue_depth=7,nostart -t rkfs none /d",
+		"none /d -sfnv -N 1 -o nostart -o max_queue_depth=7 -t rkfs",
+		"none -fv -o nostart /d -s -N1 -omax_queue_depth=7",
+		"-fvs -onostart -N 1 -o max_queue_depth=7 -- none /d",
+	};
+
+	(void)state;
+	for (int posix = 0; posix < 2; posix++) {
+		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+			struct command c;
+
+			accept(&c, lines[i]);
+			assert_string_equal(c.opts.source, "none");
+			assert_string_equal(c.opts.dir, "/d");
+			assert_string_equal(c.opts.mount_ns, "1");
+			assert_true(c.opts.fake && c.opts.sloppy && c.opts.verbose);
+			assert_true(c.opts.nostart);
+			assert_int_equal(c.opts.nconfig_options, 1);
+			assert_string_equal(c.opts.config_options[0], "max_queue_depth=7");
+			assert_null(c.opts.config_options[1]);
+			rkfs_options_free(&c.opts);
+		}
+		assert_int_equal(setenv("POSIXLY_CORRECT", "1", 1), 0);
+	}
+	assert_int_equal(unsetenv("POSIXLY_CORRECT"), 0);
+}
+
+static void fstab_words_are_accepted(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c,
+	       "none /d -o rw,nofail,_netdev,user,users,owner,group,user=joe,auto,noauto,exec,"
+	       "suid,dev,relatime,noatime,defaults,x-systemd.automount,x-foo=bar=baz,comment=hi");
+	assert_string_equal(c.opts.fuse_options, "");
+	assert_int_equal(c.opts.nconfig_options, 0);
+	rkfs_options_free(&c.opts);
+}
+
+static void fuse_options_are_passed_on_once(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o allow_other,noexec,nosuid,nodev -o default_permissions,nodev,allow_root");
+	assert_string_equal(c.opts.fuse_options, "allow_other,noexec,nosuid,nodev,"
+						 "default_permissions,allow_root");
+	rkfs_options_free(&c.opts);
+}
+
+static void last_value_of_a_field_counts(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o max_queue_depth=1,log_level=warn,max_queue_depth=2 -o "
+		   "max_queue_depth=3");
+	assert_int_equal(c.opts.nconfig_options, 2);
+	assert_string_equal(c.opts.config_options[0], "max_queue_depth=3");
+	assert_string_equal(c.opts.config_options[1], "log_level=warn");
+	rkfs_options_free(&c.opts);
+}
+
+static void commas_can_be_escaped(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o ,log_file=/a\\,b\\\\c\\d=e,,nostart,");
+	assert_int_equal(c.opts.nconfig_options, 1);
+	assert_string_equal(c.opts.config_options[0], "log_file=/a,b\\c\\d=e");
+	assert_true(c.opts.nostart);
+	rkfs_options_free(&c.opts);
+
+	accept(&c, "/d -o log_file=x\\");
+	assert_string_equal(c.opts.config_options[0], "log_file=x\\");
+	rkfs_options_free(&c.opts);
+}
+
+static void many_fields(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o preset=testing,gpu_enabled=no,max_queue_depth=5,drain_timeout=,"
+		   "log_level=info,worker_threads=2,log_file=");
+	assert_int_equal(c.opts.nconfig_options, 7);
+	assert_string_equal(c.opts.config_options[3], "drain_timeout=");
+	assert_string_equal(c.opts.config_options[6], "log_file=");
+	assert_null(c.opts.config_options[7]);
+	rkfs_options_free(&c.opts);
+}
+
+static void sloppy_ignores_unknown_options(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o frobnicate,uid=7,nostart=1,log_level=warn -s");
+	assert_int_equal(c.opts.nconfig_options, 1);
+	assert_false(c.opts.nostart);
+	rkfs_options_free(&c.opts);
+	refuse("-s /d -o ro", EINVAL, "read-only");
+	refuse("-s /d -o log_level", EINVAL, "needs a value");
+}
+
+static void read_only_is_refused_unless_rw_follows(void **state)
+{
+	struct command c;
+
+	(void)state;
+	refuse("/d -o ro", EINVAL, "-o ro: rkfs is driven by writing");
+	refuse("/d -o rw -o ro", EINVAL, "-o ro");
+	accept(&c, "/d -o ro,nostart -o rw");
+	rkfs_options_free(&c.opts);
+}
+
+static void wrong_arguments_are_refused_with_a_sentence(void **state)
+{
+	(void)state;
+	refuse("", EINVAL, "DIR is missing");
+	refuse("-o nostart", EINVAL, "DIR is missing");
+	refuse("a b c", EINVAL, "'c' is one argument too many");
+	refuse("a b -- -f", EINVAL, "'-f' is one argument too many");
+	refuse("/d -o", EINVAL, "-o needs an argument");
+	refuse("/d -fN", EINVAL, "-N needs an argument");
+	refuse("/d --ready-fd", EINVAL, "--ready-fd needs an argument");
+	refuse("/d -x", EINVAL, "'-x' is not understood");
+	refuse("/d -fx", EINVAL, "'-x' is not understood");
+	refuse("/d --frobnicate", EINVAL, "'--frobnicate' is not understood");
+	refuse("/d --foreground=yes", EINVAL, "'--foreground=yes' is not understood");
+	refuse("/d -o remount", EINVAL, "cannot be remounted");
+	refuse("/d -o uid=0", EINVAL, "-o uid=0: there is no such option; mount.rkfs --help");
+	refuse("/d -o nostart=1", EINVAL, "-o nostart=1: there is no such option");
+	refuse("/d -o =1", EINVAL, "there is no such option");
+	refuse("/d -o max_queue_depth", EINVAL, "-o max_queue_depth=VALUE");
+	refuse("/d -o x", EINVAL, "there is no such option");
+}
+
+static void empty_arguments_are_refused(void **state)
+{
+	char *argv[] = {(char *)"mount.rkfs", (char *)"", (char *)"/d", NULL};
+	struct rkfs_options opts;
+	struct rk_error err = {0};
+
+	(void)state;
+	rkfs_options_init(&opts);
+	assert_int_equal(rkfs_options_parse(&opts, 3, argv, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "empty"));
+	rkfs_options_free(&opts);
+}
+
+static void ready_fd(void **state)
+{
+	struct command c;
+	char line[64];
+	int fd = dup(STDERR_FILENO);
+
+	(void)state;
+	assert_true(fd >= 3);
+	snprintf(line, sizeof(line), "--foreground --ready-fd=%d /d", fd);
+	accept(&c, line);
+	assert_true(c.opts.foreground);
+	assert_int_equal(c.opts.ready_fd, fd);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	rkfs_options_free(&c.opts);
+
+	assert_int_equal(close(fd), 0);
+	refuse(line, EBADF, "--ready-fd=");
+	refuse("/d --ready-fd=2", EINVAL, "3 or more");
+	refuse("/d --ready-fd=3x", EINVAL, "3 or more");
+	refuse("/d --ready-fd=", EINVAL, "3 or more");
+	refuse("/d --ready-fd=99999999999999999999", EINVAL, "3 or more");
+}
+
+static void help_and_version_need_no_dir(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "--help -o frobnicate");
+	assert_true(c.opts.help);
+	rkfs_options_free(&c.opts);
+	accept(&c, "/d --version");
+	assert_true(c.opts.version);
+	rkfs_options_free(&c.opts);
+}
+
+static void help_lists_what_is_allowed(void **state)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)state;
+	assert_non_null(out);
+	assert_int_equal(rkfs_options_help(out), 0);
+	assert_int_equal(fclose(out), 0);
+	assert_non_null(strstr(text, "\n  nostart "));
+	assert_non_null(strstr(text, "\n  max_queue_depth=NUMBER "));
+	assert_non_null(strstr(text, " nofail"));
+	assert_null(strstr(text, " remount"));
+	free(text);
+
+	out = fopen("/dev/full", "w");
+	assert_non_null(out);
+	assert_int_equal(rkfs_options_help(out), -EIO);
+	fclose(out);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dir_alone),
+		cmocka_unit_test(default_config_is_read_where_it_exists),
+		cmocka_unit_test(config_is_made_absolute),
+		cmocka_unit_test(options_stand_anywhere),
+		cmocka_unit_test(fstab_words_are_accepted),
+		cmocka_unit_test(fuse_options_are_passed_on_once),
+		cmocka_unit_test(last_value_of_a_field_counts),
+		cmocka_unit_test(commas_can_be_escaped),
+		cmocka_unit_test(many_fields),
+		cmocka_unit_test(sloppy_ignores_unknown_options),
+		cmocka_unit_test(read_only_is_refused_unless_rw_follows),
+		cmocka_unit_test(wrong_arguments_are_refused_with_a_sentence),
+		cmocka_unit_test(empty_arguments_are_refused),
+		cmocka_unit_test(ready_fd),
+		cmocka_unit_test(help_and_version_need_no_dir),
+		cmocka_unit_test(help_lists_what_is_allowed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "runtime/plan.h"
+
+#define HEAD "[kernel]\nid = d/k\n"
+#define CPU  "[cpu]\nentry = f\nargs = "
+
+/* a = f32[n,m] times b = f64[m,3], scaled by k, and a scalar count. */
+static const char matrix[] =
+	HEAD "[inputs]\na = f32[n,m]\nb = f64[m,3]\nk = i32\n"
+	     "[outputs]\nc = f32[3,n]\ncount = u8\n" CPU "k, a, out.c, m, b, count, n\n";
+
+static void begin(struct rk_plan *plan, struct rk_manifest *m, const char *text)
+{
+	struct rk_error err = {0};
+
+	if (rk_manifest_parse(m, text, strlen(text), "t", &err) != 0)
+		fail_msg("%s", err.msg);
+	rk_plan_init(plan, m);
+}
+
+static void bind(struct rk_plan *plan, unsigned int index, unsigned int rank, uint64_t first,
+		 uint64_t second)
+{
+	struct rk_error err = {0};
+
+	if (rk_plan_bind(plan, index, rank, (uint64_t[]){first, second}, &err) != 0)
+		fail_msg("%s", err.msg);
+}
+
+static void refuse(struct rk_plan *plan, unsigned int index, unsigned int rank, uint64_t first,
+		   uint64_t second, const char *words)
+{
+	struct rk_plan before = *plan;
+	struct rk_error err = {0};
+
+	assert_int_equal(rk_plan_bind(plan, index, rank, (uint64_t[]){first, second}, &err),
+			 -EINVAL);
+	assert_string_equal(err.msg, words);
+	assert_int_equal(plan->bound, before.bound);
+	assert_int_equal(plan->seen, before.seen);
+}
+
+static void test_layout(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	uint64_t shape[RK_MAX_RANK] = {9, 9, 9};
+
+	(void)state;
+	begin(&plan, &m, matrix);
+	bind(&plan, 1, 2, 5, 3);
+	bind(&plan, 2, 0, 0, 0);
+	bind(&plan, 0, 2, 7, 5);
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, NULL), 0);
+
+	/* by hand: 140 bytes, 120, 4; then 84 + 64 guard, 1 + 64 guard */
+	assert_int_equal(plan.inputs[0].count, 35);
+	assert_int_equal(plan.inputs[0].bytes, 140);
+	assert_int_equal(plan.inputs[0].offset, 0);
+	assert_int_equal(plan.inputs[1].bytes, 120);
+	assert_int_equal(plan.inputs[1].offset, 192);
+	assert_int_equal(plan.inputs[2].count, 1);
+	assert_int_equal(plan.inputs[2].offset, 320);
+	assert_int_equal(plan.outputs[0].bytes, 84);
+	assert_int_equal(plan.outputs[0].offset, 384);
+	assert_int_equal(plan.outputs[1].bytes, 1);
+	assert_int_equal(plan.outputs[1].offset, 576);
+	assert_int_equal(plan.block_bytes, 641);
+	rk_plan_output_shape(&plan, 0, shape);
+	assert_int_equal(shape[0], 3);
+	assert_int_equal(shape[1], 7);
+	assert_int_equal(shape[2], 9);
+}
+
+static void test_wire_and_guards(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_wire_run run;
+	struct rk_error err = {0};
+	unsigned char *block;
+	int32_t k = -2;
+	size_t i;
+
+	(void)state;
+	begin(&plan, &m, matrix);
+	bind(&plan, 0, 2, 7, 5);
+	bind(&plan, 1, 2, 5, 3);
+	bind(&plan, 2, 0, 0, 0);
+	assert_int_equal(rk_plan_layout(&plan, 641, NULL), 0);
+	block = malloc(plan.block_bytes);
+	assert_non_null(block);
+	memset(block, 0xee, plan.block_bytes);
+	rk_plan_clear(&plan, block);
+	memcpy(block + plan.inputs[2].offset, &k, sizeof(k));
+	memset(&run, 0x77, sizeof(run));
+	rk_plan_wire(&plan, 4096, block, &run);
+
+	assert_int_equal(run.slot, 0x77777777); /* not its business */
+	assert_int_equal(run.nargs, 7);
+	assert_int_equal(run.args[0].value, 0xfffffffe); /* k, the upper half clear */
+	assert_int_equal(run.args[0].bytes, 4);
+	assert_int_equal(run.args[1].value, 4096);
+	assert_int_equal(run.args[1].bytes, 140);
+	assert_int_equal(run.args[2].value, 4096 + 384);
+	assert_int_equal(run.args[2].bytes, 84);
+	assert_int_equal(run.args[3].value, 5);
+	assert_int_equal(run.args[3].bytes, 8);
+	assert_int_equal(run.args[4].value, 4096 + 192);
+	assert_int_equal(run.args[5].bytes, 1);
+	assert_int_equal(run.args[6].value, 7);
+
+	for (i = 0; i < 84; i++)
+		assert_int_equal(block[384 + i], 0);
+	assert_int_equal(rk_plan_check(&plan, block, NULL), 0);
+	memset(block + 384, 0xff, 84); /* the whole output may be written */
+	block[576] = 0xff;
+	assert_int_equal(rk_plan_check(&plan, block, NULL), 0);
+	for (i = 0; i < 2 * RK_WIRE_GUARD; i++) {
+		size_t at = i < RK_WIRE_GUARD ? 384 + 84 + i : 577 + i - RK_WIRE_GUARD;
+
+		block[at] ^= 1;
+		assert_int_equal(rk_plan_check(&plan, block, &err), -EIO);
+		assert_non_null(strstr(err.msg, i < RK_WIRE_GUARD ? "'c'" : "'count'"));
+		block[at] ^= 1;
+	}
+	free(block);
+}
+
+static void test_bind_refused(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err = {0};
+
+	(void)state;
+	begin(&plan, &m, matrix);
+	refuse(&plan, 0, 1, 7, 0, "input 'a' has 1 axes in the request, not 2");
+	refuse(&plan, 2, 1, 1, 0, "input 'k' has 1 axes in the request, not 0");
+	refuse(&plan, 1, 2, 5, 4, "axis 1 of input 'b' must be 3, not 4");
+	assert_int_equal(plan.bound, 0); /* its first axis alone would have bound m */
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), -EINVAL);
+	assert_string_equal(err.msg, "the request lacks the inputs 'a', 'b', 'k'");
+	bind(&plan, 0, 2, 7, 5);
+	refuse(&plan, 0, 2, 7, 5, "input 'a' is given twice");
+	refuse(&plan, 1, 2, 6, 3,
+	       "the shapes disagree: dim m is 5 in input 'a' but 6 in input 'b'");
+	bind(&plan, 1, 2, 5, 3);
+	assert_int_equal(rk_plan_complete(&plan, &err), -EINVAL);
+	assert_string_equal(err.msg, "the request lacks the input 'k'");
+	bind(&plan, 2, 0, 0, 0);
+	assert_int_equal(rk_plan_complete(&plan, &err), 0);
+}
+
+static void test_dim_twice_in_one_input(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+
+	(void)state;
+	begin(&plan, &m, HEAD "[inputs]\na = u8[n,n]\n[outputs]\nc = u8\n" CPU "a, c\n");
+	refuse(&plan, 0, 2, 3, 4,
+	       "the shapes disagree: dim n is 3 in input 'a' but 4 in input 'a'");
+	bind(&plan, 0, 2, 4, 4);
+}
+
+static void test_too_large(void **state)
+{
+	static const uint64_t sizes[][2] = {
+		{UINT64_MAX, 1}, {1, UINT64_MAX},    {1ULL << 32, 1ULL << 32},
+		{1ULL << 62, 1}, {1ULL << 62, 4},    {UINT64_MAX, UINT64_MAX},
+		{UINT64_MAX, 0}, {1ULL << 32, 0},    {UINT64_MAX / 4, 1},
+		{1ULL << 61, 2}, {(1 << 20) / 4, 1}, {0, (1 << 20) / 4 + 1},
+	};
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		begin(&plan, &m,
+		      HEAD "[inputs]\na = f32[n,m]\n[outputs]\nc = f32[n,m]\n" CPU "a, c\n");
+		bind(&plan, 0, 2, sizes[i][0], sizes[i][1]);
+		assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), -EMSGSIZE);
+		assert_non_null(strstr(err.msg, "1048576 bytes that max_message_bytes allows"));
+		assert_int_equal(plan.block_bytes, 0);
+	}
+	/* without a limit only overflow is left: 2^64 - 4 bytes fit 64 bits, their padding not */
+	begin(&plan, &m, HEAD "[inputs]\na = f32[n]\n[outputs]\nc = u8\n" CPU "a, c\n");
+	bind(&plan, 0, 1, UINT64_MAX / 4, 0);
+	assert_int_equal(rk_plan_layout(&plan, UINT64_MAX, &err), -EMSGSIZE);
+}
+
+/* The limit is the block's size to the byte. */
+static void test_exact_limit(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+
+	(void)state;
+	begin(&plan, &m, HEAD "[inputs]\na = u8[n]\n[outputs]\nc = u8[n]\n" CPU "a, c\n");
+	bind(&plan, 0, 1, 64, 0);
+	assert_int_equal(rk_plan_layout(&plan, 191, NULL), -EMSGSIZE);
+	assert_int_equal(rk_plan_layout(&plan, 192, NULL), 0);
+	assert_int_equal(plan.block_bytes, 192);
+}
+
+static void test_empty(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	unsigned char block[64];
+	struct rk_wire_run run;
+
+	(void)state;
+	begin(&plan, &m, HEAD "[inputs]\na = f32[n]\n[outputs]\nc = f32[n]\n" CPU "a, c, n\n");
+	bind(&plan, 0, 1, 0, 0);
+	assert_int_equal(rk_plan_layout(&plan, 1024, NULL), 0);
+	assert_int_equal(plan.inputs[0].count, 0);
+	assert_int_equal(plan.outputs[0].bytes, 0);
+	assert_int_equal(plan.block_bytes, RK_WIRE_GUARD);
+	rk_plan_clear(&plan, block);
+	assert_int_equal(rk_plan_check(&plan, block, NULL), 0);
+	rk_plan_wire(&plan, 128, block, &run);
+	assert_int_equal(run.args[1].bytes, 0);
+	assert_int_equal(run.args[2].value, 0);
+}
+
+static void test_dtypes(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < RK_DTYPE_COUNT; i++) {
+		const struct rk_dtype_info *info = rk_dtype_info((enum rk_dtype)i);
+
+		assert_int_equal(rk_dtype_find(info->name, strlen(info->name)), i);
+		assert_int_equal(info->size, strtoul(info->name + 1, NULL, 10) / 8);
+	}
+	assert_int_equal(rk_dtype_find("f3", 2), RK_DTYPE_COUNT);
+	assert_int_equal(rk_dtype_find("f32[", 4), RK_DTYPE_COUNT);
+	assert_int_equal(rk_dtype_find("", 0), RK_DTYPE_COUNT);
+	assert_string_equal(rk_dtype_names(), "f32, f64, i32, i64, u8, u32, u64");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_layout),	     cmocka_unit_test(test_wire_and_guards),
+		cmocka_unit_test(test_bind_refused), cmocka_unit_test(test_dim_twice_in_one_input),
+		cmocka_unit_test(test_too_large),    cmocka_unit_test(test_exact_limit),
+		cmocka_unit_test(test_empty),	     cmocka_unit_test(test_dtypes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
