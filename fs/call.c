@@ -1,13 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * A call file is a small state machine, private to one open file:
- *
- *   IDLE --write--> FILLING --read--> DECODING -> FLYING -> ENCODING -> ANSWER --EOF--> IDLE
- *
- * with PREPARED between DECODING and FLYING where O_NONBLOCK met a full queue, and FAILED
- * (REFUSED while the request is still being written) holding the error that the next read returns.
- * A call's own lock is taken inside the file's lock and never held across a call of dispatch.
- */
+/* Call files: open, write, read, poll, close; and the list of all that are open. */
 #include "fs/call.h"
 
 #include <errno.h>
@@ -16,65 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/call_internal.h"
 #include "fs/node.h"
-#include "runtime/codec_json.h"
-#include "runtime/jobs.h"
 
-#define INLINE_BYTES  (64 * 1024) /* codec work up to here is done by the thread at hand */
 #define CODEC_THREADS 2
 #define MIN_CAPACITY  512
 
-enum call_state {
-	CALL_IDLE,
-	CALL_FILLING,
-	CALL_REFUSED,
-	/* From here on the call is unfinished: somebody has an answer to come. */
-	CALL_DECODING,
-	CALL_PREPARED,
-	CALL_FLYING,
-	CALL_ENCODING,
-	CALL_ANSWER,
-	CALL_FAILED,
-};
-
-struct rkfs_calls {
-	pthread_mutex_t lock; /* guards open; innermost */
-	TAILQ_HEAD(, call) open;
-	struct rk_jobs *jobs;
-	atomic_size_t unfinished;
-	atomic_ulong round; /* of rkfs_calls_room */
-	void (*on_finished)(void *ctx);
-	void *ctx;
-};
-
-struct call {
-	atomic_uint refs; /* the open file, a job, a message under way */
-	struct rkfs_calls *calls;
-	struct rk_runtime *rt;
-	struct rk_kernel *kernel; /* a reference */
-	struct rkfs_waitq wait;
-	struct rk_job job;
-	TAILQ_ENTRY(call) link; /* and round: guarded by calls->lock */
-	unsigned long round;
-
-	pthread_mutex_t lock;
-	enum call_state state;
-	bool closed;
-	bool may_wait; /* the submitting read blocks */
-	struct rk_caller caller;
-	struct rk_payload *pool; /* a reference while anything is charged */
-	uint64_t charged;
-	char *request;
-	size_t request_len, request_cap;
-	struct rk_message *message;
-	char *answer;
-	size_t answer_len, answer_pos;
-	struct rk_error error;
-};
-
 /* --- bookkeeping --- */
 
-static void set_state_locked(struct call *c, enum call_state state)
+void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state)
 {
 	bool was = c->state >= CALL_DECODING, is = state >= CALL_DECODING;
 
@@ -86,7 +28,7 @@ static void set_state_locked(struct call *c, enum call_state state)
 		c->calls->on_finished(c->calls->ctx);
 }
 
-static int charge_locked(struct call *c, uint64_t bytes, struct rk_error *err)
+int rkfs_call_charge_locked(struct rkfs_call *c, uint64_t bytes, struct rk_error *err)
 {
 	int rc;
 
@@ -98,8 +40,7 @@ static int charge_locked(struct call *c, uint64_t bytes, struct rk_error *err)
 	return rc;
 }
 
-/* Forget request, message and answer; nothing of them is in use any more. */
-static void drop_locked(struct call *c)
+void rkfs_call_drop_locked(struct rkfs_call *c)
 {
 	free(c->request);
 	c->request = NULL;
@@ -116,210 +57,28 @@ static void drop_locked(struct call *c)
 	c->pool = NULL;
 }
 
-static void call_unref(struct call *c)
+void rkfs_call_unref(struct rkfs_call *c)
 {
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	drop_locked(c);
+	rkfs_call_drop_locked(c);
 	rk_kernel_unref(c->kernel);
 	rkfs_waitq_destroy(&c->wait);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
-/*
- * The request has failed: remember why, for the next read. Does not wake who waits: an operation on
- * the file looks at the state itself, and waking would take the file's lock, which it holds; all
- * other threads wake after it.
- */
-static void fail(struct call *c, uint64_t id, const struct rk_error *err, enum call_state state)
-{
-	rk_runtime_message_failed(c->rt, c->kernel, id, &c->caller, err);
-	pthread_mutex_lock(&c->lock);
-	drop_locked(c);
-	c->error = *err;
-	set_state_locked(c, c->closed ? CALL_IDLE : state);
-	pthread_mutex_unlock(&c->lock);
-}
-
-/* It failed before dispatch saw it. */
-static void reject(struct call *c, struct rk_error *err, enum call_state state)
-{
-	rk_error_prefix(err, "%s", c->kernel->manifest.id);
-	rk_dispatch_reject(rk_runtime_dispatch(c->rt), c->kernel, err);
-	fail(c, 0, err, state);
-}
-
-/* --- answer --- */
-
-static void encode(struct call *c)
-{
-	struct rk_error err = {0};
-	char *text = NULL;
-	size_t len = 0;
-	int rc;
-
-	rc = rk_json_encode(&c->message->plan, c->message->block.data, &text, &len, &err);
-	pthread_mutex_lock(&c->lock);
-	if (!rc)
-		rc = charge_locked(c, len, &err);
-	if (!rc && !c->closed) {
-		rk_message_unref(c->message); /* frees the block: the answer has it all */
-		c->message = NULL;
-		c->answer = text;
-		c->answer_len = len;
-		c->answer_pos = 0;
-		text = NULL;
-		set_state_locked(c, CALL_ANSWER);
-	} else if (!rc) {
-		drop_locked(c);
-		set_state_locked(c, CALL_IDLE);
-	}
-	pthread_mutex_unlock(&c->lock);
-	free(text);
-	if (rc)
-		fail(c, c->message->id, &err, CALL_FAILED);
-}
-
-static struct call *call_of(struct rk_job *job)
-{
-	return (struct call *)((char *)job - offsetof(struct call, job));
-}
-
-/* The end of what another thread did for the call. */
-static void wake_and_unref(struct call *c)
+void rkfs_call_wake_and_unref(struct rkfs_call *c)
 {
 	rkfs_waitq_wake(&c->wait);
-	call_unref(c);
-}
-
-static void encode_job(struct rk_job *job)
-{
-	encode(call_of(job));
-	wake_and_unref(call_of(job));
-}
-
-/* Dispatch is through with the message. Takes over the reference that came with it. */
-static void on_done(struct rk_message *m, void *ctx)
-{
-	struct call *c = ctx;
-
-	if (m->error.code) {
-		fail(c, m->id, &m->error, CALL_FAILED);
-		wake_and_unref(c);
-		return;
-	}
-	pthread_mutex_lock(&c->lock);
-	set_state_locked(c, CALL_ENCODING);
-	pthread_mutex_unlock(&c->lock);
-	c->job.run = encode_job;
-	if (m->plan.block_bytes <= INLINE_BYTES)
-		encode_job(&c->job);
-	else
-		rk_jobs_run(c->calls->jobs, &c->job);
-}
-
-/* --- request --- */
-
-static int decode_into(struct call *c, struct rk_message *m, struct rk_error *err)
-{
-	struct rk_json *doc = NULL;
-	int rc;
-
-	rc = rk_json_parse(c->request, c->request_len, &m->plan, &doc, err);
-	if (!rc)
-		rc = rk_plan_layout(&m->plan, rk_runtime_max_message_bytes(c->rt), err);
-	if (!rc)
-		rc = rk_payload_alloc(c->pool, m->plan.block_bytes, &m->block, err);
-	if (!rc)
-		rc = rk_json_store(doc, &m->plan, m->block.data, err);
-	if (!rc)
-		rk_plan_clear(&m->plan, m->block.data);
-	rk_json_free(doc);
-	return rc;
-}
-
-/* Hand the prepared message to dispatch; on_done or the state tells the rest. */
-static void submit(struct call *c)
-{
-	struct rk_message *m = rk_message_ref(c->message);
-	struct rk_error err = {0};
-	bool may_wait;
-	int rc;
-
-	pthread_mutex_lock(&c->lock);
-	set_state_locked(c, CALL_FLYING);
-	may_wait = c->may_wait;
-	pthread_mutex_unlock(&c->lock);
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed); /* on_done's */
-	rc = rk_dispatch_submit(rk_runtime_dispatch(c->rt), m, may_wait, &err);
-	if (rc == -EAGAIN) {
-		pthread_mutex_lock(&c->lock);
-		set_state_locked(c, CALL_PREPARED);
-		pthread_mutex_unlock(&c->lock);
-	} else if (rc) {
-		fail(c, 0, &err, CALL_FAILED);
-	}
-	rk_message_unref(m);
-	if (rc)
-		call_unref(c);
-}
-
-/* The state is DECODING, so request and message are this thread's. */
-static void decode(struct call *c)
-{
-	struct rk_message *m = rk_message_new(c->kernel, c->caller.uid, c->caller.pid);
-	struct rk_error err = {0};
-	bool closed;
-	int rc;
-
-	rc = m ? decode_into(c, m, &err) : rk_error_set(&err, ENOMEM, "no memory for a message");
-	if (rc) {
-		rk_message_unref(m);
-		reject(c, &err, CALL_FAILED);
-		return;
-	}
-	m->done = on_done;
-	m->ctx = c;
-	pthread_mutex_lock(&c->lock);
-	free(c->request);
-	c->request = NULL;
-	c->request_len = c->request_cap = 0;
-	rk_payload_uncharge(c->pool, c->charged);
-	c->charged = 0;
-	c->message = m;
-	closed = c->closed;
-	if (closed) {
-		drop_locked(c);
-		set_state_locked(c, CALL_IDLE);
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (!closed)
-		submit(c);
-}
-
-static void decode_job(struct rk_job *job)
-{
-	decode(call_of(job));
-	wake_and_unref(call_of(job));
-}
-
-static void start_decoding(struct call *c)
-{
-	if (c->request_len <= INLINE_BYTES) {
-		decode(c);
-		return;
-	}
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	c->job.run = decode_job;
-	rk_jobs_run(c->calls->jobs, &c->job);
+	rkfs_call_unref(c);
 }
 
 /* --- the file --- */
 
 static int call_open(struct rkfs_file *file, const struct rk_caller *caller, int flags)
 {
-	struct call *c = calloc(1, sizeof(*c));
+	struct rkfs_call *c = calloc(1, sizeof(*c));
 	int rc;
 
 	(void)flags;
@@ -351,7 +110,7 @@ static int call_open(struct rkfs_file *file, const struct rk_caller *caller, int
 
 static void call_release(struct rkfs_file *file)
 {
-	struct call *c = file->stream;
+	struct rkfs_call *c = file->stream;
 	struct rk_message *m = NULL;
 
 	pthread_mutex_lock(&c->calls->lock);
@@ -362,18 +121,18 @@ static void call_release(struct rkfs_file *file)
 	if (c->state == CALL_FLYING)
 		m = rk_message_ref(c->message);
 	else if (c->state != CALL_DECODING && c->state != CALL_ENCODING) {
-		drop_locked(c);
-		set_state_locked(c, CALL_IDLE);
+		rkfs_call_drop_locked(c);
+		rkfs_call_set_state_locked(c, CALL_IDLE);
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (m)
 		rk_dispatch_cancel(rk_runtime_dispatch(c->rt), m);
 	rk_message_unref(m);
-	call_unref(c);
+	rkfs_call_unref(c);
 }
 
 /* Take the next piece of the answer; at its end the call is idle again. */
-static void read_answer(struct call *c, size_t size, rkfs_emit emit, void *ctx)
+static void read_answer(struct rkfs_call *c, size_t size, rkfs_emit emit, void *ctx)
 {
 	const char *from = c->answer + c->answer_pos;
 	size_t left = c->answer_len - c->answer_pos;
@@ -381,8 +140,8 @@ static void read_answer(struct call *c, size_t size, rkfs_emit emit, void *ctx)
 
 	c->answer_pos += n;
 	if (!n) {
-		drop_locked(c);
-		set_state_locked(c, CALL_IDLE);
+		rkfs_call_drop_locked(c);
+		rkfs_call_set_state_locked(c, CALL_IDLE);
 	}
 	pthread_mutex_unlock(&c->lock);
 	emit(ctx, from, n); /* the file's lock keeps the answer alive */
@@ -391,7 +150,7 @@ static void read_answer(struct call *c, size_t size, rkfs_emit emit, void *ctx)
 static int call_read(struct rkfs_file *file, const struct rk_caller *caller, size_t size, int flags,
 		     rkfs_emit emit, void *ctx)
 {
-	struct call *c = file->stream;
+	struct rkfs_call *c = file->stream;
 	enum call_state state;
 	int rc;
 
@@ -400,12 +159,12 @@ static int call_read(struct rkfs_file *file, const struct rk_caller *caller, siz
 	state = c->state;
 	if (state == CALL_FILLING || state == CALL_PREPARED) {
 		c->may_wait = !(flags & O_NONBLOCK);
-		set_state_locked(c, CALL_DECODING);
+		rkfs_call_set_state_locked(c, CALL_DECODING);
 		pthread_mutex_unlock(&c->lock);
 		if (state == CALL_FILLING)
-			start_decoding(c);
+			rkfs_call_decode(c);
 		else
-			submit(c);
+			rkfs_call_submit(c);
 		pthread_mutex_lock(&c->lock);
 	}
 	switch (c->state) {
@@ -415,8 +174,8 @@ static int call_read(struct rkfs_file *file, const struct rk_caller *caller, siz
 	case CALL_REFUSED:
 	case CALL_FAILED:
 		rc = -c->error.code;
-		drop_locked(c);
-		set_state_locked(c, CALL_IDLE);
+		rkfs_call_drop_locked(c);
+		rkfs_call_set_state_locked(c, CALL_IDLE);
 		pthread_mutex_unlock(&c->lock);
 		return rc;
 	case CALL_IDLE:
@@ -430,7 +189,7 @@ static int call_read(struct rkfs_file *file, const struct rk_caller *caller, siz
 }
 
 /* Make room for @more bytes of request. */
-static int grow_locked(struct call *c, size_t more, struct rk_error *err)
+static int grow_locked(struct rkfs_call *c, size_t more, struct rk_error *err)
 {
 	uint64_t max = rk_runtime_max_json_bytes(c->rt);
 	size_t need, cap = c->request_cap ? c->request_cap : MIN_CAPACITY;
@@ -444,7 +203,7 @@ static int grow_locked(struct call *c, size_t more, struct rk_error *err)
 		cap *= 2;
 	if (cap == c->request_cap)
 		return 0;
-	if (charge_locked(c, cap - c->request_cap, err))
+	if (rkfs_call_charge_locked(c, cap - c->request_cap, err))
 		return -ENOMEM;
 	grown = realloc(c->request, cap);
 	if (!grown)
@@ -457,7 +216,7 @@ static int grow_locked(struct call *c, size_t more, struct rk_error *err)
 static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
 			  size_t size)
 {
-	struct call *c = file->stream;
+	struct rkfs_call *c = file->stream;
 	struct rk_error err = {0};
 	int rc;
 
@@ -476,7 +235,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 		return rc;
 	case CALL_ANSWER:
 	case CALL_FAILED:
-		drop_locked(c);
+		rkfs_call_drop_locked(c);
 		/* fall through */
 	case CALL_IDLE:
 	case CALL_FILLING:
@@ -484,7 +243,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 	}
 	if (c->state != CALL_FILLING) {
 		c->caller = *caller;
-		set_state_locked(c, CALL_FILLING);
+		rkfs_call_set_state_locked(c, CALL_FILLING);
 	}
 	rc = grow_locked(c, size, &err);
 	if (!rc) {
@@ -493,7 +252,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (rc) {
-		reject(c, &err, CALL_REFUSED);
+		rkfs_call_reject(c, &err, CALL_REFUSED);
 		return rc;
 	}
 	return (ssize_t)size;
@@ -501,7 +260,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 
 static unsigned int call_poll(struct rkfs_file *file)
 {
-	struct call *c = file->stream;
+	struct rkfs_call *c = file->stream;
 	enum call_state state;
 
 	pthread_mutex_lock(&c->lock);
@@ -564,9 +323,9 @@ void rkfs_calls_destroy(struct rkfs_calls *calls)
 
 /* Up to @max open calls of @k that round @round has not visited yet, with a reference each. */
 static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned long round,
-			 struct call **found, size_t max)
+			 struct rkfs_call **found, size_t max)
 {
-	struct call *c;
+	struct rkfs_call *c;
 	size_t n = 0;
 
 	pthread_mutex_lock(&calls->lock);
@@ -586,13 +345,13 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 void rkfs_calls_room(struct rkfs_calls *calls, struct rk_kernel *k)
 {
 	unsigned long round = atomic_fetch_add(&calls->round, 1) + 1;
-	struct call *found[64];
+	struct rkfs_call *found[64];
 	size_t n;
 
 	do {
 		n = take_round(calls, k, round, found, 64);
 		for (size_t i = 0; i < n; i++)
-			wake_and_unref(found[i]);
+			rkfs_call_wake_and_unref(found[i]);
 	} while (n == 64);
 }
 

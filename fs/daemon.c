@@ -294,6 +294,8 @@ static int create(struct daemon *d, struct rk_error *err)
 	const struct rkfs_daemon_params *p = d->params;
 	int rc = open_events(d, err);
 
+	if (!rc)
+		rc = rk_log_start_thread(err);
 	if (rc)
 		return rc;
 	rc = rkfs_init(&d->fs);
@@ -384,6 +386,7 @@ int rkfs_daemon_run(const struct rkfs_daemon_params *params)
 	} else {
 		memcpy(status.msg, err.msg, sizeof(status.msg));
 	}
+	rk_log_stop_thread();
 	/* Unmounted again by now: whoever reads this finds nothing left. */
 	if (status.exit_code && params->status_fd >= 0 && d && d->status_fd >= 0)
 		(void)!write(d->status_fd, &status, sizeof(status));

@@ -9,13 +9,17 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOG_TEXT_MAX 1024 /* of a message, with its NUL; longer ones end in "..." */
 #define LOG_TIME_MAX 40
+#define LOG_QUEUED   1024 /* lines that may wait for the writer thread */
+#define LOG_END_SECS 1	  /* how long the end of it may take */
 
 static const struct {
 	const char *name;
@@ -30,8 +34,32 @@ static const struct {
 
 static _Atomic int log_level = RK_LOG_INFO;
 
-/* Guards log_out and makes lines whole and in order. */
+/* Guards log_out and makes lines whole and in order. Held while the destination is written to. */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* A line on its way to the writer thread. */
+struct log_line {
+	STAILQ_ENTRY(log_line) link;
+	enum rk_log_level level;
+	char stamp[LOG_TIME_MAX];
+	char text[];
+};
+
+/* Between rk_log and the writer thread; its lock is never held while anything is written. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	STAILQ_HEAD(, log_line) lines;
+	size_t count;
+	unsigned long dropped; /* not reported yet */
+	bool running, quit;
+	bool stuck; /* the thread hangs in the destination and holds log_lock */
+	pthread_t thread;
+} log_queue = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.work = PTHREAD_COND_INITIALIZER,
+	.lines = STAILQ_HEAD_INITIALIZER(log_queue.lines),
+};
 
 static struct {
 	enum rk_log_dest dest;
@@ -141,15 +169,13 @@ static void log_write(int fd, const char *line, size_t len)
 	}
 }
 
-static void log_emit_locked(enum rk_log_level level, const char *text)
+static void log_emit_locked(enum rk_log_level level, const char *stamp, const char *text)
 {
 	char plain[LOG_TIME_MAX + LOG_TEXT_MAX + 32];
-	char stamp[LOG_TIME_MAX];
 	char *json = NULL;
 	const char *line = plain;
 	int len;
 
-	log_timestamp(stamp, sizeof(stamp));
 	if (log_out.structured)
 		json = log_json(stamp, level, text);
 	if (log_out.dest == RK_LOG_TO_SYSLOG) {
@@ -172,7 +198,7 @@ static void log_emit_locked(enum rk_log_level level, const char *text)
 }
 
 /* Lines were lost: say so as soon as a line gets through again. */
-static void log_emit_lost_locked(void)
+static void log_emit_lost_locked(const char *stamp)
 {
 	unsigned long lost = log_out.lost;
 	char text[160];
@@ -182,14 +208,136 @@ static void log_emit_lost_locked(void)
 	snprintf(text, sizeof(text), "%lu log lines could not be written before: %s", lost,
 		 strerror(log_out.lost_errno));
 	log_out.lost = 0;
-	log_emit_locked(RK_LOG_WARN, text);
+	log_emit_locked(RK_LOG_WARN, stamp, text);
 	if (log_out.lost)
 		log_out.lost = lost;
+}
+
+/* Write a line in this thread. */
+static void log_now(enum rk_log_level level, const char *stamp, const char *text)
+{
+	log_acquire();
+	if (log_out.sink) {
+		log_out.sink(log_out.sink_ctx, level, text);
+	} else {
+		log_emit_lost_locked(stamp);
+		log_emit_locked(level, stamp, text);
+	}
+	log_release();
+}
+
+/* Leave a line to the writer thread; false where there is none. A line that finds no room is
+ * counted. */
+static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *text)
+{
+	size_t len = strlen(text) + 1;
+	bool running;
+
+	pthread_mutex_lock(&log_queue.lock);
+	running = log_queue.running || log_queue.stuck;
+	if (running) {
+		struct log_line *line = NULL;
+
+		if (log_queue.count < LOG_QUEUED)
+			line = malloc(sizeof(*line) + len);
+		if (line) {
+			line->level = level;
+			memcpy(line->stamp, stamp, sizeof(line->stamp));
+			memcpy(line->text, text, len);
+			STAILQ_INSERT_TAIL(&log_queue.lines, line, link);
+			log_queue.count++;
+			pthread_cond_signal(&log_queue.work);
+		} else {
+			log_queue.dropped++;
+		}
+	}
+	pthread_mutex_unlock(&log_queue.lock);
+	return running;
+}
+
+static void log_write_queued(struct log_line *line, unsigned long dropped)
+{
+	if (dropped) {
+		char text[80];
+
+		snprintf(text, sizeof(text), "%lu log lines found no room and were dropped",
+			 dropped);
+		log_now(RK_LOG_WARN, line->stamp, text);
+	}
+	log_now(line->level, line->stamp, line->text);
+	free(line);
+}
+
+static void *log_writer(void *unused)
+{
+	(void)unused;
+	pthread_setname_np(pthread_self(), "rk-log");
+	pthread_mutex_lock(&log_queue.lock);
+	for (;;) {
+		struct log_line *line = STAILQ_FIRST(&log_queue.lines);
+		unsigned long dropped = log_queue.dropped;
+
+		if (line) {
+			STAILQ_REMOVE_HEAD(&log_queue.lines, link);
+			log_queue.count--;
+			log_queue.dropped = 0;
+			pthread_mutex_unlock(&log_queue.lock);
+			log_write_queued(line, dropped);
+			pthread_mutex_lock(&log_queue.lock);
+		} else if (log_queue.quit) {
+			break;
+		} else {
+			pthread_cond_wait(&log_queue.work, &log_queue.lock);
+		}
+	}
+	pthread_mutex_unlock(&log_queue.lock);
+	return NULL;
+}
+
+int rk_log_start_thread(struct rk_error *err)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all); /* signals are the main program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_mutex_lock(&log_queue.lock);
+	log_queue.quit = false;
+	rc = pthread_create(&log_queue.thread, NULL, log_writer, NULL);
+	log_queue.running = !rc;
+	pthread_mutex_unlock(&log_queue.lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc ? rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc)) : 0;
+}
+
+void rk_log_stop_thread(void)
+{
+	struct timespec until;
+	bool was;
+
+	pthread_mutex_lock(&log_queue.lock);
+	was = log_queue.running;
+	log_queue.running = false; /* later lines are written by whoever logs them */
+	log_queue.quit = true;
+	pthread_cond_signal(&log_queue.work);
+	pthread_mutex_unlock(&log_queue.lock);
+	if (!was)
+		return;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LOG_END_SECS;
+	/* A destination that hangs must not keep the process: it takes the thread with it. */
+	if (pthread_timedjoin_np(log_queue.thread, NULL, &until)) {
+		pthread_mutex_lock(&log_queue.lock);
+		log_queue.stuck = true;
+		pthread_mutex_unlock(&log_queue.lock);
+		pthread_detach(log_queue.thread);
+	}
 }
 
 void rk_log(enum rk_log_level level, const char *fmt, ...)
 {
 	static const char cut[] = "...";
+	char stamp[LOG_TIME_MAX];
 	char text[LOG_TEXT_MAX];
 	int saved = errno;
 	va_list ap;
@@ -206,15 +354,9 @@ void rk_log(enum rk_log_level level, const char *fmt, ...)
 	else if ((size_t)len >= sizeof(text))
 		memcpy(text + sizeof(text) - sizeof(cut), cut, sizeof(cut));
 	log_sanitize(text);
-
-	log_acquire();
-	if (log_out.sink) {
-		log_out.sink(log_out.sink_ctx, level, text);
-	} else {
-		log_emit_lost_locked();
-		log_emit_locked(level, text);
-	}
-	log_release();
+	log_timestamp(stamp, sizeof(stamp));
+	if (!log_enqueue(level, stamp, text))
+		log_now(level, stamp, text);
 	errno = saved;
 }
 

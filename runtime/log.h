@@ -2,8 +2,8 @@
 /*
  * The log: one line per message, to stderr, syslog, a file, or a function
  * (the worker hands its lines to the daemon). Thread-safe; a call below the
- * current level costs one relaxed load. May block as long as its destination
- * does; never call it with a lock held that a FUSE thread wants.
+ * current level costs one relaxed load. While the writer thread runs nothing here
+ * waits for the destination; without it a call may block as long as the destination does.
  */
 #ifndef RK_RUNTIME_LOG_H
 #define RK_RUNTIME_LOG_H
@@ -54,6 +54,16 @@ enum rk_log_level rk_log_level(void);
  * written is counted, and the next one that can is preceded by a line that says so.
  */
 void rk_log(enum rk_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * From now on lines are written by a thread of their own, so that a stuck syslog or disk delays
+ * nobody: what finds no room is dropped, counted and reported. After any fork. 0 or
+ * pthread_create's error.
+ */
+int rk_log_start_thread(struct rk_error *err);
+
+/* Write what is queued and end the thread; waits for at most a second. */
+void rk_log_stop_thread(void);
 
 /* Close the destination; later lines go to stderr. */
 void rk_log_close(void);

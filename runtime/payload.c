@@ -17,14 +17,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE_SHIFT   12
-#define PAGE_BYTES   (1ULL << PAGE_SHIFT)
-#define MAX_ORDER    36
-#define MIN_SIZE     (64ULL << 20)
-#define SPARE	     4		   /* address space per byte of limit, for rounding and fragments */
-#define PUNCH_BYTES  (64ULL << 10) /* blocks this large go back to the system at once */
-#define RETAIN_BYTES (16ULL << 20) /* smaller ones once so much is retained and nothing is in use  \
-				    */
+#define PAGE_SHIFT  12
+#define PAGE_BYTES  (1ULL << PAGE_SHIFT)
+#define MAX_ORDER   36
+#define MIN_SIZE    (64ULL << 20)
+#define SPARE	    4		  /* address space per byte of limit, for rounding and fragments */
+#define PUNCH_BYTES (64ULL << 10) /* blocks this large go back to the system at once */
+#define RETAIN_BYTES                                                                               \
+	(16ULL << 20) /* smaller ones once so much is retained and nothing is in use               \
+		       */
 #define NONE UINT32_MAX
 
 struct page {

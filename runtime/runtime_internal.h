@@ -10,8 +10,6 @@
 #include "runtime/runtime.h"
 #include "runtime/worker.h"
 
-#define NOT_RUNNING "the runtime is not running"
-
 struct rk_runtime {
 	struct rk_runtime_observer observer;
 	struct rk_lifecycle lifecycle;
@@ -40,6 +38,32 @@ struct rk_runtime {
 
 /* Add an event and tell who follows. Steals @fields. No lock may be held. */
 void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
+
+/*
+ * Fire @trigger with lifecycle.lock held; the event (@fields is stolen) goes in before the state
+ * can be seen, its followers are told by after_transition. -EBUSY with no effect where the table
+ * does not list it.
+ */
+int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			      json_t *fields);
+
+/* Tell observers and log, with no lock held but perhaps command_lock. */
+void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger);
+
+/*
+ * End by force: refuse, end what is in flight with @code and @why, then fire. With command_lock
+ * held, so that no other command comes between; the state changes last, so that whoever sees it
+ * sees final counters. -EBUSY with no effect where the table does not list it.
+ */
+int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
+		      const char *event, json_t *fields);
+
+/* Draining and nothing in flight any more: Stopped. With no lock held but perhaps command_lock. */
+void rk_runtime_try_drained(struct rk_runtime *rt);
+
+/* What dispatch and the supervisor call; ctx is to be set to the runtime. */
+extern const struct rk_dispatch_observer rk_runtime_dispatch_observer;
+extern const struct rk_worker_observer rk_runtime_worker_observer;
 
 /* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,

@@ -259,7 +259,7 @@ static void take_requests(struct rk_worker *w)
 {
 	struct rk_message_list orphans = TAILQ_HEAD_INITIALIZER(orphans);
 	struct rk_payload *old = NULL;
-	bool force, level, want;
+	bool force, level, want, changed;
 	struct rk_proc *p;
 
 	pthread_mutex_lock(&w->lock);
@@ -268,7 +268,8 @@ static void take_requests(struct rk_worker *w)
 	level = w->level_changed;
 	want = w->want;
 	w->force = w->level_changed = false;
-	if (w->epoch != w->asked_epoch) {
+	changed = w->epoch != w->asked_epoch;
+	if (changed) {
 		w->epoch = w->asked_epoch;
 		old = w->params.payload;
 		w->params = w->asked;
@@ -286,6 +287,8 @@ static void take_requests(struct rk_worker *w)
 		release_held(&orphans);
 	if (w->cur && w->cur->epoch != w->epoch)
 		end_current(w, force);
+	if (changed) /* it may have loaded one after the runtime had seen to that */
+		rk_worker_deactivate(w);
 	if (w->cur && level)
 		rk_worker_send_level(w->cur);
 	if (w->cur)

@@ -69,6 +69,9 @@ void rk_worker_start(struct rk_worker *w, const struct rk_worker_params *params)
  */
 void rk_worker_stop(struct rk_worker *w, bool force, struct rk_message_list *held);
 
+/* Make every kernel OFF. Nothing is in flight. */
+void rk_worker_deactivate(struct rk_worker *w);
+
 /* A kernel's `wanted` changed, or it became unloadable: load and unload what has to be. */
 void rk_worker_kernels_changed(struct rk_worker *w);
 

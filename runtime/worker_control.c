@@ -159,6 +159,17 @@ int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wir
 	return rc;
 }
 
+void rk_worker_deactivate(struct rk_worker *w)
+{
+	struct rk_kernel *k;
+
+	for (uint32_t slot = 1; (k = rk_registry_next(w->registry, slot, 0)); slot++) {
+		slot = k->slot;
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "no worker runs");
+		rk_kernel_unref(k);
+	}
+}
+
 static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 {
 	struct rk_wire_control packet = {

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A call file is a small state machine, private to one open file:
+ *
+ *   IDLE --write--> FILLING --read--> DECODING -> FLYING -> ENCODING -> ANSWER --EOF--> IDLE
+ *
+ * with PREPARED between DECODING and FLYING where O_NONBLOCK met a full queue, and FAILED
+ * (REFUSED while the request is still being written) holding the error that the next read returns.
+ *
+ * Shared by call.c (the file) and call_run.c (from the request to the answer) only. A call's own
+ * lock is taken inside the file's lock and never held across a call of dispatch.
+ */
+#ifndef RKFS_CALL_INTERNAL_H
+#define RKFS_CALL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "fs/call.h"
+#include "fs/waitq.h"
+#include "runtime/jobs.h"
+#include "runtime/runtime.h"
+
+enum call_state {
+	CALL_IDLE,
+	CALL_FILLING,
+	CALL_REFUSED,
+	/* From here on the call is unfinished: somebody has an answer to come. */
+	CALL_DECODING,
+	CALL_PREPARED,
+	CALL_FLYING,
+	CALL_ENCODING,
+	CALL_ANSWER,
+	CALL_FAILED,
+};
+
+struct rkfs_calls {
+	pthread_mutex_t lock; /* guards open; innermost */
+	TAILQ_HEAD(, rkfs_call) open;
+	struct rk_jobs *jobs;
+	atomic_size_t unfinished;
+	atomic_ulong round; /* of rkfs_calls_room */
+	void (*on_finished)(void *ctx);
+	void *ctx;
+};
+
+struct rkfs_call {
+	atomic_uint refs; /* the open file, a job, a message under way */
+	struct rkfs_calls *calls;
+	struct rk_runtime *rt;
+	struct rk_kernel *kernel; /* a reference */
+	struct rkfs_waitq wait;
+	struct rk_job job;
+	TAILQ_ENTRY(rkfs_call) link; /* and round: guarded by calls->lock */
+	unsigned long round;
+
+	pthread_mutex_t lock;
+	enum call_state state;
+	bool closed;
+	bool may_wait; /* the submitting read blocks */
+	struct rk_caller caller;
+	struct rk_payload *pool; /* a reference while anything is charged */
+	uint64_t charged;
+	char *request;
+	size_t request_len, request_cap;
+	struct rk_message *message;
+	char *answer;
+	size_t answer_len, answer_pos;
+	struct rk_error error;
+};
+
+/* With the call's lock held. */
+void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state);
+/* Account for @bytes until the next drop. 0 or -ENOMEM. */
+int rkfs_call_charge_locked(struct rkfs_call *c, uint64_t bytes, struct rk_error *err);
+/* Forget request, message and answer; nothing of them is in use any more. */
+void rkfs_call_drop_locked(struct rkfs_call *c);
+
+void rkfs_call_unref(struct rkfs_call *c);
+/* The end of what another thread did for the call. */
+void rkfs_call_wake_and_unref(struct rkfs_call *c);
+
+/*
+ * The request failed before dispatch saw it: count it, name it, remember why for the next
+ * read. Does not wake who waits: an operation on the file looks at the state itself, and waking
+ * would take the file's lock, which it holds; all other threads wake after it.
+ */
+void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state state);
+
+/* Turn the request into a message and submit it, here or on a codec thread. The state is DECODING.
+ */
+void rkfs_call_decode(struct rkfs_call *c);
+
+/* Hand the prepared message to dispatch; its callback or the state tells the rest. */
+void rkfs_call_submit(struct rkfs_call *c);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* From a written request to its answer: decode, submit, encode. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/call_internal.h"
+#include "runtime/codec_json.h"
+
+#define INLINE_BYTES (64 * 1024) /* codec work up to here is done by the thread at hand */
+
+/* The request has failed: remember why, for the next read. Does not wake, as rkfs_call_reject. */
+static void fail(struct rkfs_call *c, uint64_t id, const struct rk_error *err,
+		 enum call_state state)
+{
+	rk_runtime_message_failed(c->rt, c->kernel, id, &c->caller, err);
+	pthread_mutex_lock(&c->lock);
+	rkfs_call_drop_locked(c);
+	c->error = *err;
+	rkfs_call_set_state_locked(c, c->closed ? CALL_IDLE : state);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state state)
+{
+	rk_error_prefix(err, "%s", c->kernel->manifest.id);
+	rk_dispatch_reject(rk_runtime_dispatch(c->rt), c->kernel, err);
+	fail(c, 0, err, state);
+}
+
+/* --- answer --- */
+
+/* Nobody will read an answer any more. */
+static void abandon_locked(struct rkfs_call *c)
+{
+	rkfs_call_drop_locked(c);
+	rkfs_call_set_state_locked(c, CALL_IDLE);
+}
+
+static void encode(struct rkfs_call *c)
+{
+	struct rk_error err = {0};
+	char *text = NULL;
+	size_t len = 0;
+	int rc;
+
+	rc = rk_json_encode(&c->message->plan, c->message->block.data, &text, &len, &err);
+	pthread_mutex_lock(&c->lock);
+	if (!rc)
+		rc = rkfs_call_charge_locked(c, len, &err);
+	if (!rc && !c->closed) {
+		rk_message_unref(c->message); /* frees the block: the answer has it all */
+		c->message = NULL;
+		c->answer = text;
+		c->answer_len = len;
+		c->answer_pos = 0;
+		text = NULL;
+		rkfs_call_set_state_locked(c, CALL_ANSWER);
+	} else if (!rc) {
+		abandon_locked(c);
+	}
+	pthread_mutex_unlock(&c->lock);
+	free(text);
+	if (rc)
+		fail(c, c->message->id, &err, CALL_FAILED);
+}
+
+static struct rkfs_call *call_of(struct rk_job *job)
+{
+	return (struct rkfs_call *)((char *)job - offsetof(struct rkfs_call, job));
+}
+
+static void encode_job(struct rk_job *job)
+{
+	encode(call_of(job));
+	rkfs_call_wake_and_unref(call_of(job));
+}
+
+/* Dispatch is through with the message. Takes over the reference that came with it. */
+static void on_done(struct rk_message *m, void *ctx)
+{
+	struct rkfs_call *c = ctx;
+
+	if (m->error.code) {
+		fail(c, m->id, &m->error, CALL_FAILED);
+		rkfs_call_wake_and_unref(c);
+		return;
+	}
+	pthread_mutex_lock(&c->lock);
+	rkfs_call_set_state_locked(c, CALL_ENCODING);
+	pthread_mutex_unlock(&c->lock);
+	c->job.run = encode_job;
+	if (m->plan.block_bytes <= INLINE_BYTES)
+		encode_job(&c->job);
+	else
+		rk_jobs_run(c->calls->jobs, &c->job);
+}
+
+/* --- request --- */
+
+static int decode_into(struct rkfs_call *c, struct rk_message *m, struct rk_error *err)
+{
+	struct rk_json *doc = NULL;
+	int rc;
+
+	rc = rk_json_parse(c->request, c->request_len, &m->plan, &doc, err);
+	if (!rc)
+		rc = rk_plan_layout(&m->plan, rk_runtime_max_message_bytes(c->rt), err);
+	if (!rc)
+		rc = rk_payload_alloc(c->pool, m->plan.block_bytes, &m->block, err);
+	if (!rc)
+		rc = rk_json_store(doc, &m->plan, m->block.data, err);
+	if (!rc)
+		rk_plan_clear(&m->plan, m->block.data);
+	rk_json_free(doc);
+	return rc;
+}
+
+/* FLYING, unless the file was closed meanwhile. */
+static bool take_off(struct rkfs_call *c, bool *may_wait)
+{
+	bool closed;
+
+	pthread_mutex_lock(&c->lock);
+	closed = c->closed;
+	*may_wait = c->may_wait;
+	if (closed)
+		abandon_locked(c);
+	else
+		rkfs_call_set_state_locked(c, CALL_FLYING);
+	pthread_mutex_unlock(&c->lock);
+	return !closed;
+}
+
+/* The queue was full: wait for another read. */
+static void land(struct rkfs_call *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->closed)
+		abandon_locked(c);
+	else
+		rkfs_call_set_state_locked(c, CALL_PREPARED);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static bool is_closed(struct rkfs_call *c)
+{
+	bool closed;
+
+	pthread_mutex_lock(&c->lock);
+	closed = c->closed;
+	pthread_mutex_unlock(&c->lock);
+	return closed;
+}
+
+void rkfs_call_submit(struct rkfs_call *c)
+{
+	struct rk_dispatch *d = rk_runtime_dispatch(c->rt);
+	struct rk_message *m = rk_message_ref(c->message);
+	struct rk_error err = {0};
+	bool may_wait;
+	int rc;
+
+	if (!take_off(c, &may_wait)) {
+		rk_message_unref(m);
+		return;
+	}
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed); /* on_done's */
+	rc = rk_dispatch_submit(d, m, may_wait, &err);
+	if (!rc && is_closed(c)) /* the close may have come before there was anything to cancel */
+		rk_dispatch_cancel(d, m);
+	else if (rc == -EAGAIN)
+		land(c);
+	else if (rc)
+		fail(c, 0, &err, CALL_FAILED);
+	rk_message_unref(m);
+	if (rc)
+		rkfs_call_unref(c);
+}
+
+/* The state is DECODING, so request and message are this thread's. */
+static void decode(struct rkfs_call *c)
+{
+	struct rk_message *m = rk_message_new(c->kernel, c->caller.uid, c->caller.pid);
+	struct rk_error err = {0};
+	int rc;
+
+	rc = m ? decode_into(c, m, &err) : rk_error_set(&err, ENOMEM, "no memory for a message");
+	if (rc) {
+		rk_message_unref(m);
+		rkfs_call_reject(c, &err, CALL_FAILED);
+		return;
+	}
+	m->done = on_done;
+	m->ctx = c;
+	pthread_mutex_lock(&c->lock);
+	free(c->request);
+	c->request = NULL;
+	c->request_len = c->request_cap = 0;
+	rk_payload_uncharge(c->pool, c->charged);
+	c->charged = 0;
+	c->message = m;
+	pthread_mutex_unlock(&c->lock);
+	rkfs_call_submit(c);
+}
+
+static void decode_job(struct rk_job *job)
+{
+	decode(call_of(job));
+	rkfs_call_wake_and_unref(call_of(job));
+}
+
+void rkfs_call_decode(struct rkfs_call *c)
+{
+	if (c->request_len <= INLINE_BYTES) {
+		decode(c);
+		return;
+	}
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	c->job.run = decode_job;
+	rk_jobs_run(c->calls->jobs, &c->job);
+}

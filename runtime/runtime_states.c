@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Transitions of the runtime, and those that come from within: ready, drained, deadline, fault. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/runtime_internal.h"
+
+#define STUCK_NAMED 32 /* messages that an event of cancelled ones names */
+
+/* --- events --- */
+
+void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields)
+{
+	rk_events_add(&rt->events, name, fields);
+	rt->observer.event(rt->observer.ctx);
+}
+
+void rk_runtime_message_failed(struct rk_runtime *rt, const struct rk_kernel *k, uint64_t id,
+			       const struct rk_caller *caller, const struct rk_error *err)
+{
+	if (err->code == ECANCELED || err->code == ESHUTDOWN)
+		return;
+	rk_runtime_event(rt, id ? "MessageFailed" : "MessageRejected",
+			 json_pack("{s:I,s:s,s:s,s:s,s:i,s:i}", "id", (json_int_t)id, "kernel",
+				   k->manifest.id, "errno", rk_error_name(err->code), "why",
+				   err->msg, "uid", (int)caller->uid, "pid", (int)caller->pid));
+}
+
+/*
+ * Fire @trigger with lifecycle.lock held; the event goes in before the state can be seen, its
+ * followers are told by after_transition. -EBUSY with no effect where the table does not list it.
+ */
+int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			      json_t *fields)
+{
+	enum rk_state from;
+	int rc = -EBUSY;
+
+	if (rk_lifecycle_allows(&rt->lifecycle, trigger)) {
+		rk_events_add(&rt->events, event, json_incref(fields));
+		rc = rk_lifecycle_fire_locked(&rt->lifecycle, trigger, &from);
+	}
+	json_decref(fields);
+	return rc;
+}
+
+void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
+{
+	rt->observer.state(rt->observer.ctx);
+	rt->observer.event(rt->observer.ctx);
+	rk_log(RK_LOG_INFO, "state %s (%s)", rk_state_name(rk_runtime_state(rt)),
+	       rk_trigger_name(trigger));
+}
+
+/* --- ways into Stopped and Failed --- */
+
+/* Leave for Stopped or Failed, with lifecycle.lock held and nothing in flight. */
+static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			json_t *fields, bool force, struct rk_message_list *held)
+{
+	int rc;
+
+	rk_worker_deactivate(rt->worker);
+	rk_worker_arm_drain(rt->worker, 0);
+	atomic_store(&rt->drain_deadline_ns, 0);
+	if (atomic_load(&rt->started_ns) && !atomic_load(&rt->stopped_ns))
+		atomic_store(&rt->stopped_ns, rk_now_ns());
+	rc = rk_runtime_transit_locked(rt, trigger, event, fields);
+	rk_worker_stop(rt->worker, force, held);
+	return rc;
+}
+
+/* What is in flight, for an event: [{"id":3,"kernel":"core/delay","state":"running",...},...] */
+static json_t *name_in_flight(struct rk_runtime *rt)
+{
+	struct rk_message_info info[STUCK_NAMED];
+	json_t *list = json_array();
+	struct rk_kernel *k;
+	size_t named = 0;
+
+	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
+		size_t n = rk_dispatch_list(&rt->dispatch, k, info, STUCK_NAMED);
+
+		for (size_t i = 0; i < n && i < STUCK_NAMED && named < STUCK_NAMED; i++, named++)
+			json_array_append_new(
+				list,
+				json_pack("{s:I,s:s,s:s,s:I,s:i,s:i}", "id", (json_int_t)info[i].id,
+					  "kernel", info[i].kernel, "state",
+					  info[i].state == RK_MESSAGE_RUNNING ? "running"
+									      : "queued",
+					  "age_ms", (json_int_t)info[i].age_ms, "uid",
+					  (int)info[i].uid, "pid", (int)info[i].pid));
+		slot = k->slot;
+		rk_kernel_unref(k);
+	}
+	return list;
+}
+
+int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
+		      const char *event, json_t *fields)
+{
+	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
+	json_t *stuck;
+	uint64_t ended;
+	int rc;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (!rk_lifecycle_allows(&rt->lifecycle, trigger)) {
+		rk_lifecycle_unlock(&rt->lifecycle);
+		json_decref(fields);
+		return -EBUSY;
+	}
+	rt->ending = true;
+	rk_dispatch_accept(&rt->dispatch, false);
+	rk_lifecycle_unlock(&rt->lifecycle);
+
+	stuck = name_in_flight(rt);
+	ended = rk_dispatch_end_all(&rt->dispatch, code, why, &held);
+	rk_dispatch_flush(&rt->dispatch);
+	if (ended)
+		rk_runtime_event(rt, code == ECANCELED ? "MessagesCancelled" : "MessagesFailed",
+				 json_pack("{s:I,s:s,s:O}", "count", (json_int_t)ended, "why", why,
+					   "messages", stuck));
+	json_decref(stuck);
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	rc = leave_locked(rt, trigger, event, fields, true, &held);
+	rt->ending = false;
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		rk_runtime_after_transition(rt, trigger);
+	if (ended)
+		rk_log(RK_LOG_WARN, "%llu messages ended: %s", (unsigned long long)ended, why);
+	return rc;
+}
+
+void rk_runtime_try_drained(struct rk_runtime *rt)
+{
+	struct rk_message_list none = TAILQ_HEAD_INITIALIZER(none);
+	int rc = -EBUSY;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	/* The news may be old: a resume may have come, or another drain with messages. */
+	if (rk_runtime_state(rt) == RK_DRAINING && !rt->ending &&
+	    !rk_dispatch_in_flight(&rt->dispatch))
+		rc = leave_locked(rt, RK_DRAINED, "Stopped", json_pack("{s:s}", "by", "drain"),
+				  false, &none);
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		rk_runtime_after_transition(rt, RK_DRAINED);
+}
+
+static void on_idle(void *ctx)
+{
+	rk_runtime_try_drained(ctx);
+}
+
+static void on_drain_deadline(void *ctx)
+{
+	struct rk_runtime *rt = ctx;
+	uint64_t deadline;
+
+	pthread_mutex_lock(&rt->command_lock);
+	deadline = atomic_load(&rt->drain_deadline_ns);
+	if (deadline && rk_now_ns() >= deadline)
+		(void)rk_runtime_end_by(rt, RK_DEADLINE, ECANCELED, "the drain deadline passed",
+					"Stopped", json_pack("{s:s}", "by", "deadline"));
+	pthread_mutex_unlock(&rt->command_lock);
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+	bool starting = rk_runtime_state(rt) == RK_STARTING;
+	char status[RK_ERROR_MAX];
+
+	pthread_mutex_lock(&rt->command_lock);
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(rt->failure, sizeof(rt->failure), "%s", why);
+	pthread_mutex_unlock(&rt->text_lock);
+	if (starting) {
+		snprintf(status, sizeof(status), "start: %.300s", why);
+		rk_runtime_set_status(rt, status);
+	}
+	rk_log(RK_LOG_ERROR, "failed: %s", why);
+	(void)rk_runtime_end_by(rt, RK_FAULT, EIO, why, "Failed",
+				json_pack("{s:s}", "reason", why));
+	pthread_mutex_unlock(&rt->command_lock);
+}
+
+/* --- what the supervisor tells --- */
+
+static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
+{
+	struct rk_runtime *rt = ctx;
+	int rc = -EBUSY;
+
+	rk_runtime_event(rt, "WorkerStarted",
+			 json_pack("{s:i,s:s}", "pid", (int)pid, "backend", backend));
+	rk_log(RK_LOG_INFO, "worker %d runs the %s backend", pid, backend);
+	if (fallback_why[0]) {
+		rk_runtime_event(rt, "BackendFallback",
+				 json_pack("{s:s,s:s}", "backend", backend, "why", fallback_why));
+		rk_log(RK_LOG_WARN, "fell back to the %s backend: %s", backend, fallback_why);
+	}
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending) {
+		atomic_store(&rt->stopped_ns, 0);
+		atomic_store(&rt->started_ns, rk_now_ns());
+		rc = rk_runtime_transit_locked(rt, RK_READY, "Started",
+					       json_pack("{s:s}", "backend", backend));
+		if (!rc)
+			rk_dispatch_accept(&rt->dispatch, true);
+	}
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		rk_runtime_after_transition(rt, RK_READY);
+}
+
+static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_runtime_event(
+		rt, "WorkerDied",
+		json_pack("{s:i,s:s,s:i}", "pid", (int)pid, "how", how, "running", (int)running));
+	rk_log(RK_LOG_ERROR, "worker %d %s; %u running messages failed", pid, how, running);
+}
+
+static void on_abandoned(void *ctx, pid_t pid)
+{
+	rk_runtime_event(ctx, "WorkerAbandoned", json_pack("{s:i}", "pid", (int)pid));
+}
+
+static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+	const char *id = k->manifest.id;
+
+	if (why) {
+		rk_runtime_event(rt, "KernelFailed", json_pack("{s:s,s:s}", "id", id, "why", why));
+		rk_log(RK_LOG_ERROR, "kernel %s: %s", id, why);
+		return;
+	}
+	rk_runtime_event(rt,
+			 atomic_load(&k->state) == RK_KERNEL_OFF ? "KernelDeactivated"
+								 : "KernelActivated",
+			 json_pack("{s:s}", "id", id));
+}
+
+static void on_deadline(void *ctx, uint64_t at_ns)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_worker_arm_expiry(rt->worker, at_ns);
+}
+
+static void on_room(void *ctx, struct rk_kernel *k)
+{
+	struct rk_runtime *rt = ctx;
+
+	rt->observer.room(rt->observer.ctx, k);
+}
+
+static void on_unloadable(void *ctx, struct rk_kernel *k)
+{
+	struct rk_runtime *rt = ctx;
+
+	(void)k;
+	rk_worker_kernels_changed(rt->worker);
+}
+
+const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
+	.idle = on_idle,
+	.deadline = on_deadline,
+	.room = on_room,
+	.unloadable = on_unloadable,
+};
+
+const struct rk_worker_observer rk_runtime_worker_observer = {
+	.ready = on_ready,
+	.died = on_died,
+	.abandoned = on_abandoned,
+	.failed = on_failed,
+	.kernel = on_kernel,
+	.drain_deadline = on_drain_deadline,
+};

@@ -1,0 +1,713 @@
+/* SPDX-License-Identifier: MIT */
+/* The tree, unmounted, over a real runtime and its worker. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fs/call.h"
+#include "fs/node.h"
+
+#define BIG (1 << 20)
+
+static struct rkfs fs;
+static int worker_fd;
+static const struct rk_caller nobody = { .uid = 65534, .gid = 65534, .pid = 1 };
+
+static int setup(void **state)
+{
+	static const char *const options[] = { "preset=testing", "worker_threads=2",
+					       "drain_timeout=30s", NULL };
+	const struct rk_config_sources sources = { .options = options };
+	const struct rk_runtime_observer observer = rkfs_observer(&fs);
+	struct rk_error err;
+
+	(void)state;
+	memset(&fs, 0, sizeof(fs));
+	worker_fd = open(RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
+	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &observer, &err);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	assert_true(TAILQ_EMPTY(&fs.files));
+	rk_runtime_destroy(fs.rt);
+	rkfs_calls_destroy(fs.calls);
+	rkfs_destroy(&fs);
+	close(worker_fd);
+	return 0;
+}
+
+/* --- helpers --- */
+
+/* The inode at @path from the root, 0 where there is none. */
+static uint64_t find(const char *path)
+{
+	char copy[256], *save = NULL;
+	uint64_t ino = RKFS_ROOT_INO;
+	struct stat st;
+	double timeout;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
+		if (rkfs_lookup(&fs, ino, name, &st, &timeout))
+			return 0;
+		ino = st.st_ino;
+	}
+	return ino;
+}
+
+static struct rkfs_file *open_file(const char *path, int flags)
+{
+	struct rkfs_file *file = NULL;
+
+	assert_int_equal(rkfs_open(&fs, find(path), &nobody, flags, &file), 0);
+	return file;
+}
+
+static int open_error(const char *path, int flags)
+{
+	struct rkfs_file *file = NULL;
+	int rc = rkfs_open(&fs, find(path), &nobody, flags, &file);
+
+	assert_int_not_equal(rc, 0);
+	assert_null(file);
+	return rc;
+}
+
+struct bytes {
+	char data[4096];
+	size_t len;
+	int calls;
+};
+
+static void take(void *ctx, const void *data, size_t len)
+{
+	struct bytes *b = ctx;
+
+	b->calls++;
+	b->len = len < sizeof(b->data) ? len : sizeof(b->data) - 1;
+	memcpy(b->data, data, b->len);
+	b->data[b->len] = '\0';
+}
+
+/* One read; the text that came, or fails the test. */
+static const char *read_at(struct rkfs_file *file, uint64_t offset, size_t size)
+{
+	static struct bytes b;
+
+	b.calls = 0;
+	assert_int_equal(rkfs_read(file, &nobody, offset, size, 0, take, &b), 0);
+	assert_int_equal(b.calls, 1);
+	return b.data;
+}
+
+static int read_error(struct rkfs_file *file)
+{
+	struct bytes b = { .calls = 0 };
+	int rc = rkfs_read(file, &nobody, 0, BIG, 0, take, &b);
+
+	assert_int_not_equal(rc, 0);
+	assert_int_equal(b.calls, 0);
+	return rc;
+}
+
+static const char *cat(const char *path)
+{
+	struct rkfs_file *file = open_file(path, O_RDONLY);
+	const char *text = read_at(file, 0, BIG);
+
+	rkfs_file_unref(file);
+	return text;
+}
+
+static int cat_error(const char *path)
+{
+	struct rkfs_file *file = open_file(path, O_RDONLY);
+	int rc = read_error(file);
+
+	rkfs_file_unref(file);
+	return rc;
+}
+
+static ssize_t echo(const char *text, const char *path)
+{
+	struct rkfs_file *file = open_file(path, O_WRONLY);
+	ssize_t rc = rkfs_write(file, &nobody, text, strlen(text));
+
+	rkfs_file_unref(file);
+	return rc;
+}
+
+struct sleeper {
+	struct rkfs_waiter waiter;
+	sem_t woken;
+};
+
+static void on_wake(struct rkfs_waiter *w)
+{
+	sem_post(&((struct sleeper *)w)->woken);
+}
+
+/* A blocking read, as fs/park.c does it for many. 0 or its error. */
+static int read_wait(struct rkfs_file *file, struct bytes *b)
+{
+	struct sleeper s = { .waiter.wake = on_wake };
+	int rc;
+
+	assert_int_equal(sem_init(&s.woken, 0, 0), 0);
+	for (;;) {
+		uint64_t seq = rkfs_waitq_seq(file->waitq);
+
+		rc = rkfs_read(file, &nobody, 0, BIG, 0, take, b);
+		if (rc != -EAGAIN)
+			break;
+		if (!rkfs_waitq_add(file->waitq, &s.waiter, seq))
+			while (sem_wait(&s.woken))
+				;
+	}
+	sem_destroy(&s.woken);
+	return rc;
+}
+
+static void wait_for(const char *path, const char *expected)
+{
+	struct rkfs_file *file = open_file(path, O_RDONLY);
+	struct bytes b = { .calls = 0 };
+
+	assert_int_equal(read_wait(file, &b), 0);
+	assert_string_equal(b.data, expected);
+	rkfs_file_unref(file);
+}
+
+static void start(void)
+{
+	assert_int_equal(echo("start\n", "control"), 6);
+	wait_for("wait/running", "Running\n");
+}
+
+/* --- the tree --- */
+
+struct names {
+	char all[4096]; /* " NAME NAME " */
+	int count, room;
+	uint64_t next;
+	uint64_t dir;
+};
+
+static bool collect(void *ctx, const char *name, const struct stat *st, uint64_t next)
+{
+	struct names *n = ctx;
+	struct stat found;
+	double timeout;
+
+	if (n->count == n->room)
+		return false;
+	n->count++;
+	n->next = next;
+	strcat(strcat(n->all, name), " ");
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		return true;
+	/* what is listed can be looked up, with the same number and type, and stat'ed */
+	assert_int_equal(rkfs_lookup(&fs, n->dir, name, &found, &timeout), 0);
+	assert_int_equal(found.st_ino, st->st_ino);
+	assert_int_equal(found.st_mode & S_IFMT, st->st_mode & S_IFMT);
+	assert_int_equal(rkfs_getattr(&fs, st->st_ino, &found), 0);
+	assert_int_equal(found.st_ino, st->st_ino);
+	assert_int_equal(found.st_size, 0);
+	assert_int_equal(found.st_uid, fs.uid);
+	return true;
+}
+
+/* The names in @path, listed @step at a time. */
+static const char *ls(const char *path, int step)
+{
+	static struct names n;
+	int count;
+
+	memset(&n, 0, sizeof(n));
+	strcpy(n.all, " ");
+	n.dir = find(path);
+	do {
+		count = n.count;
+		n.room = n.count + step;
+		assert_int_equal(rkfs_readdir(&fs, n.dir, n.next, collect, &n), 0);
+	} while (n.count > count);
+	return n.all;
+}
+
+static void test_listing(void **state)
+{
+	(void)state;
+	for (int step = 1; step < 100; step += 33) {
+		assert_string_equal(ls("", step), " . .. version state control last_cmd_status "
+						  "events stats config wait drain kernels ");
+		assert_string_equal(ls("wait", step), " . .. ");
+		assert_string_equal(ls("drain", step), " . .. deadline_secs remaining stuck ");
+		assert_string_equal(ls("kernels", step), " . .. core ");
+		assert_non_null(strstr(ls("kernels/core", step), " vector-add "));
+		assert_string_equal(
+			ls("kernels/core/echo", step),
+			" . .. mode description version backend enable queue_depth inputs outputs "
+			"messages_accepted messages_processed messages_failed messages_cancelled "
+			"messages_timed_out messages_rejected messages_in_flight last_error "
+			"call.json ");
+		assert_string_equal(
+			ls("stats", step),
+			" . .. kernels_registered kernels_active messages_processed "
+			"messages_in_flight gpu_memory_bytes gpu_memory_peak_bytes uptime_secs "
+			"messages_accepted messages_failed messages_rejected messages_cancelled "
+			"messages_timed_out all ");
+		assert_non_null(strstr(ls("config", step), " worker_threads "));
+		assert_non_null(strstr(ls("config", step), " pending "));
+	}
+}
+
+static void test_lookup(void **state)
+{
+	char longest[300];
+	struct stat st;
+	double timeout;
+
+	(void)state;
+	memset(longest, 'x', sizeof(longest));
+	longest[256] = '\0';
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &st, &timeout), -ENAMETOOLONG);
+	longest[255] = '\0';
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "", &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("state"), "x", &st, &timeout), -ENOTDIR);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "none", &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "none", &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "core", &st, &timeout), -ENOENT);
+	/* hidden, and there */
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "events_follow", &st, &timeout), 0);
+	assert_int_equal(rkfs_lookup(&fs, find("wait"), "stopped", &st, &timeout), 0);
+	assert_true(timeout > 1);
+	/* these can vanish */
+	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "core", &st, &timeout), 0);
+	assert_true(timeout == 0);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "echo", &st, &timeout), 0);
+	assert_true(timeout == 0);
+}
+
+/* Numbers that are nobody's never crash, and never are somebody's. */
+static void test_bad_numbers(void **state)
+{
+	static const uint64_t bad[] = { 0, 0x8000, UINT64_MAX, 1ULL << 63, 0x10000 + 1,
+					(uint64_t)RKFS_CLASS_COUNT << 48 | 1,
+					(uint64_t)RKFS_DOMAIN << 48 | 1,
+					(uint64_t)RKFS_DOMAIN << 48 | 0xffff0001,
+					(uint64_t)RKFS_KERNEL << 48 | 0xffff0001,
+					((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2 };
+	struct rkfs_file *file;
+	struct stat st;
+	double timeout;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(rkfs_getattr(&fs, bad[i], &st), -ENOENT);
+		assert_true(rkfs_lookup(&fs, bad[i], "state", &st, &timeout) < 0);
+		assert_true(rkfs_open(&fs, bad[i], &nobody, O_RDONLY, &file) < 0);
+		assert_true(rkfs_writable(&fs, bad[i]) < 0);
+		assert_true(rkfs_readdir(&fs, bad[i], 0, collect, NULL) < 0);
+	}
+}
+
+static void test_attributes(void **state)
+{
+	static const struct {
+		const char *path;
+		mode_t mode;
+		nlink_t links;
+	} cases[] = {
+		{ "", S_IFDIR | 0555, 7 },
+		{ "stats", S_IFDIR | 0555, 2 },
+		{ "kernels", S_IFDIR | 0555, 1 },
+		{ "kernels/core", S_IFDIR | 0555, 1 },
+		{ "kernels/core/echo", S_IFDIR | 0555, 2 },
+		{ "state", S_IFREG | 0444, 1 },
+		{ "control", S_IFREG | 0600, 1 },
+		{ "stats/all", S_IFREG | 0444, 1 },
+		{ "wait/stopped", S_IFREG | 0444, 1 },
+		{ "config/log_level", S_IFREG | 0640, 1 },
+		{ "config/worker_threads", S_IFREG | 0440, 1 },
+		{ "config/pending", S_IFREG | 0444, 1 },
+		{ "kernels/core/echo/enable", S_IFREG | 0644, 1 },
+		{ "kernels/core/echo/call.json", S_IFREG | 0600, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct stat st;
+
+		assert_int_equal(rkfs_getattr(&fs, find(cases[i].path), &st), 0);
+		assert_int_equal(st.st_mode, cases[i].mode);
+		assert_int_equal(st.st_nlink, cases[i].links);
+		assert_int_equal(st.st_blksize, 4096);
+	}
+}
+
+static void test_open(void **state)
+{
+	(void)state;
+	assert_int_equal(open_error("state", O_WRONLY), -EPERM);
+	assert_int_equal(open_error("state", O_RDWR), -EPERM);
+	assert_int_equal(open_error("wait/stopped", O_WRONLY), -EPERM);
+	assert_int_equal(open_error("stats", O_RDONLY), -EISDIR);
+	rkfs_file_unref(open_file("state", O_RDONLY | O_TRUNC));
+	rkfs_file_unref(open_file("control", O_WRONLY | O_APPEND | O_TRUNC));
+	assert_int_equal(rkfs_writable(&fs, find("control")), 0);
+	assert_int_equal(rkfs_writable(&fs, find("state")), -EPERM);
+	assert_int_equal(rkfs_writable(&fs, find("stats")), -EISDIR);
+	assert_int_equal(rkfs_writable(&fs, find("kernels/core/echo/call.json")), 0);
+}
+
+/* --- text --- */
+
+static void test_content(void **state)
+{
+	(void)state;
+	assert_string_equal(cat("version"), "rkfs " RK_VERSION "\n");
+	assert_string_equal(cat("state"), "Created\n");
+	assert_string_equal(cat("last_cmd_status"), "ok\n");
+	assert_string_equal(cat("stats/kernels_registered"), "4\n");
+	assert_string_equal(cat("stats/messages_in_flight"), "0\n");
+	assert_string_equal(cat("config/preset"), "testing\n");
+	assert_string_equal(cat("config/worker_threads"), "2\n");
+	assert_string_equal(cat("config/pending"), "");
+	assert_string_equal(cat("kernels/core/vector-add/mode"), "batch\n");
+	assert_string_equal(cat("kernels/core/vector-add/inputs"), "a = f32[n]\nb = f32[n]\n");
+	assert_string_equal(cat("kernels/core/vector-add/outputs"), "c = f32[n]\n");
+	assert_string_equal(cat("kernels/core/vector-add/backend"), "none\n");
+	assert_string_equal(cat("kernels/core/vector-add/last_error"), "none\n");
+	assert_string_equal(cat("kernels/core/vector-add/queue_depth"), "0\n");
+	assert_int_equal(cat_error("drain/deadline_secs"), -ENODATA);
+	assert_int_equal(cat_error("drain/remaining"), -ENODATA);
+	assert_int_equal(cat_error("drain/stuck"), -ENODATA);
+}
+
+/* Every listed file but control and the calls shows something, or says why not. */
+static void test_stats_all(void **state)
+{
+	char line[64], path[64], key[48], value[16];
+	const char *all;
+	int rows = 0;
+
+	(void)state;
+	all = strdup(cat("stats/all"));
+	for (const char *p = all; *p; p = strchr(p, '\n') + 1) {
+		assert_int_equal(sscanf(p, "%47s %15s", key, value), 2);
+		snprintf(path, sizeof(path), "stats/%s", key);
+		snprintf(line, sizeof(line), "%s\n", value);
+		assert_string_equal(cat(path), line);
+		rows++;
+	}
+	assert_int_equal(rows, 12);
+	free((void *)all);
+}
+
+static void test_offsets(void **state)
+{
+	struct rkfs_file *file = open_file("state", O_RDONLY);
+
+	(void)state;
+	/* a first read in the middle renders too */
+	assert_string_equal(read_at(file, 4, 2), "te");
+	assert_string_equal(read_at(file, 0, 3), "Cre");
+	/* the rest is of the same rendering, whatever has happened since */
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_string_equal(read_at(file, 3, 100), "ated\n");
+	assert_string_equal(read_at(file, 8, 100), "");
+	assert_string_equal(read_at(file, UINT64_MAX, 100), "");
+	assert_string_equal(read_at(file, 0, 100), "Stopped\n");
+	rkfs_file_unref(file);
+}
+
+static void test_write(void **state)
+{
+	struct rkfs_file *file;
+	char *big = calloc(1, BIG);
+
+	(void)state;
+	assert_non_null(big);
+	file = open_file("control", O_RDWR);
+	assert_int_equal(rkfs_write(file, &nobody, big, BIG), -EMSGSIZE);
+	assert_non_null(strstr(cat("last_cmd_status"), "4096"));
+	memset(big, 's', 4096);
+	assert_int_equal(rkfs_write(file, &nobody, big, 4096), -EINVAL);
+	assert_string_equal(read_at(file, 0, 5), "start");
+	assert_int_equal(rkfs_write(file, &nobody, "stop", 4), 4);
+	/* what was rendered before the write is not shown after it */
+	assert_string_equal(read_at(file, 1, 4), "rain");
+	rkfs_file_unref(file);
+	free(big);
+}
+
+static void test_config(void **state)
+{
+	(void)state;
+	/* the testing preset has hot_reload_enabled off */
+	assert_int_equal(echo("warn\n", "config/log_level"), -EPERM);
+	assert_non_null(strstr(cat("last_cmd_status"), "hot_reload_enabled"));
+	assert_int_equal(echo("4\n", "config/worker_threads"), -EPERM);
+	assert_non_null(strstr(cat("last_cmd_status"), "worker_threads"));
+	assert_int_equal(echo("a\nb", "config/log_level"), -EINVAL);
+	assert_non_null(strstr(cat("last_cmd_status"), "log_level"));
+	assert_string_equal(cat("config/worker_threads"), "2\n");
+}
+
+static void test_enable(void **state)
+{
+	(void)state;
+	assert_string_equal(cat("kernels/core/echo/enable"), "1\n");
+	assert_int_equal(echo("yes\n", "kernels/core/echo/enable"), -EINVAL);
+	assert_non_null(strstr(cat("last_cmd_status"), "core/echo"));
+	assert_int_equal(echo(" 0 \n", "kernels/core/echo/enable"), 4);
+	assert_string_equal(cat("kernels/core/echo/enable"), "0\n");
+	assert_string_equal(cat("last_cmd_status"), "ok\n");
+	assert_string_equal(cat("kernels/core/delay/enable"), "1\n");
+}
+
+/* --- what waits --- */
+
+static void test_wait(void **state)
+{
+	struct rkfs_file *stopped = open_file("wait/stopped", O_RDONLY);
+	struct rkfs_file *running = open_file("wait/running", O_RDONLY);
+
+	(void)state;
+	assert_int_equal(read_error(stopped), -EAGAIN);
+	assert_int_equal(rkfs_poll(stopped), 0);
+	start();
+	assert_int_equal(rkfs_poll(running), POLLIN);
+	/* a line in pieces, then EOF, also where the state has moved on */
+	assert_string_equal(read_at(running, 0, 3), "Run");
+	assert_int_equal(echo("drain", "control"), 5);
+	wait_for("wait/stopped", "Stopped\n");
+	wait_for("wait/drained", "Stopped\n");
+	assert_string_equal(read_at(running, 0, 100), "ning\n");
+	assert_string_equal(read_at(running, 0, 100), "");
+	assert_string_equal(read_at(stopped, 0, 100), "Stopped\n");
+	assert_string_equal(read_at(stopped, 0, 100), "");
+	rkfs_file_unref(stopped);
+	rkfs_file_unref(running);
+}
+
+/* A worker that cannot be executed: the runtime fails, and what cannot come says so. */
+static void test_wait_failed(void **state)
+{
+	static const char *const hopeless[] = { "wait/running", "wait/ready", "wait/drained" };
+	struct rkfs_file *files[3], *stopped = open_file("wait/stopped", O_RDONLY);
+	struct bytes b;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		files[i] = open_file(hopeless[i], O_RDONLY);
+	assert_int_equal(echo("start", "control"), 5);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(read_wait(files[i], &b), -EIO);
+	assert_string_equal(cat("state"), "Failed\n");
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(rkfs_poll(files[i]), POLLIN | POLLERR);
+		rkfs_file_unref(files[i]);
+	}
+	assert_int_equal(read_error(stopped), -EAGAIN);
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_string_equal(read_at(stopped, 0, 100), "Stopped\n");
+	rkfs_file_unref(stopped);
+}
+
+static int setup_broken(void **state)
+{
+	static const char *const options[] = { "preset=testing", "restart_limit=0", NULL };
+	const struct rk_config_sources sources = { .options = options };
+	const struct rk_runtime_observer observer = rkfs_observer(&fs);
+	struct rk_error err;
+
+	(void)state;
+	memset(&fs, 0, sizeof(fs));
+	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &observer, &err);
+}
+
+static void test_poll_state(void **state)
+{
+	struct rkfs_file *file = open_file("state", O_RDONLY);
+	struct rkfs_file *version = open_file("version", O_RDONLY);
+	struct rkfs_file *control = open_file("control", O_RDWR);
+
+	(void)state;
+	assert_int_equal(rkfs_poll(file), POLLIN);
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_int_equal(rkfs_poll(file), POLLIN | POLLPRI | POLLERR);
+	assert_int_equal(rkfs_poll(file), POLLIN | POLLPRI | POLLERR);
+	assert_string_equal(read_at(file, 0, 100), "Stopped\n");
+	assert_int_equal(rkfs_poll(file), POLLIN);
+	assert_int_equal(rkfs_poll(version), POLLIN);
+	assert_int_equal(rkfs_poll(control), POLLIN | POLLOUT);
+	rkfs_file_unref(file);
+	rkfs_file_unref(version);
+	rkfs_file_unref(control);
+}
+
+static void add_events(int n)
+{
+	for (int i = 0; i < n; i++)
+		rk_events_add(rk_runtime_events(fs.rt), "Test", NULL);
+}
+
+static void test_events(void **state)
+{
+	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
+	const char *text;
+	char *all;
+
+	(void)state;
+	add_events(3);
+	all = strdup(cat("events"));
+	assert_non_null(strstr(all, "\"event\":\"Test\""));
+	assert_int_equal(rkfs_poll(follow), POLLIN);
+	assert_string_equal(read_at(follow, 0, BIG), all);
+	assert_int_equal(rkfs_poll(follow), 0);
+	assert_int_equal(read_error(follow), -EAGAIN);
+	add_events(2);
+	/* whole lines while they fit; a line longer than the read comes in pieces */
+	text = read_at(follow, 0, 100);
+	assert_int_equal(text[strlen(text) - 1], '\n');
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	assert_string_equal(read_at(follow, 0, 5), "{\"seq");
+	assert_int_equal(rkfs_poll(follow), POLLIN);
+	text = read_at(follow, 0, 100);
+	assert_memory_equal(text, "\":", 2);
+	assert_int_equal(text[strlen(text) - 1], '\n');
+	assert_int_equal(read_error(follow), -EAGAIN);
+	rkfs_file_unref(follow);
+	free(all);
+}
+
+/* One that falls behind the ring learns how much it has missed. */
+static void test_events_lost(void **state)
+{
+	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
+	const char *text;
+
+	(void)state;
+	add_events(RK_EVENTS_RETAINED + 10);
+	text = read_at(follow, 0, 10);
+	assert_memory_equal(text, "{\"seq\":", 7); /* what it never had is not lost */
+	read_at(follow, 0, BIG);
+	while (rkfs_poll(follow))
+		read_at(follow, 0, BIG);
+	add_events(RK_EVENTS_RETAINED + 7);
+	text = read_at(follow, 0, 100);
+	assert_memory_equal(text, "{\"event\":\"Lost\",\"count\":7}\n{\"seq\":", 34);
+	rkfs_file_unref(follow);
+}
+
+static void test_ending(void **state)
+{
+	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
+	struct rkfs_file *wait = open_file("wait/stopped", O_RDONLY);
+
+	(void)state;
+	add_events(1);
+	rkfs_end_waiters(&fs);
+	assert_int_equal(rkfs_poll(wait), POLLIN);
+	assert_string_equal(read_at(wait, 0, 100), "");
+	/* what had happened is still given out */
+	assert_int_equal(rkfs_poll(follow), POLLIN);
+	assert_memory_equal(read_at(follow, 0, BIG), "{\"seq\":", 7);
+	assert_string_equal(read_at(follow, 0, 100), "");
+	assert_string_equal(read_at(follow, 0, 100), "");
+	rkfs_file_unref(follow);
+	rkfs_file_unref(wait);
+}
+
+/* --- a drain that is held up --- */
+
+static void test_drain(void **state)
+{
+	struct rkfs_file *call, *follow;
+	char kernel[64], where[32];
+	unsigned int uid, pid;
+	unsigned long long id, age;
+	struct bytes b;
+
+	(void)state;
+	start();
+	call = open_file("kernels/core/delay/call.json", O_RDWR);
+	assert_int_equal(rkfs_write(call, &nobody, "{\"ms\":60000}", 12), 12);
+	assert_int_equal(read_error(call), -EAGAIN); /* submitted */
+	assert_string_equal(cat("stats/messages_in_flight"), "1\n");
+	assert_string_equal(cat("kernels/core/delay/messages_in_flight"), "1\n");
+	assert_int_equal(echo("drain 3600", "control"), 10);
+	assert_string_equal(cat("state"), "Draining\n");
+	assert_string_equal(cat("drain/deadline_secs"), "3600\n");
+	assert_string_equal(cat("drain/remaining"), "1\n");
+	assert_int_equal(sscanf(cat("drain/stuck"),
+				"%llu kernel=%63s state=%31s age_ms=%llu uid=%u pid=%u\n", &id,
+				kernel, where, &age, &uid, &pid),
+			 6);
+	assert_string_equal(kernel, "core/delay");
+	assert_string_equal(where, "running");
+	assert_int_equal(uid, nobody.uid);
+	assert_int_equal(pid, nobody.pid);
+	follow = open_file("wait/stopped", O_RDONLY);
+	assert_int_equal(read_error(follow), -EAGAIN);
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_int_equal(read_wait(follow, &b), 0);
+	assert_int_equal(read_wait(call, &b), -ECANCELED);
+	assert_int_equal(cat_error("drain/remaining"), -ENODATA);
+	assert_string_equal(cat("stats/messages_cancelled"), "1\n");
+	rkfs_file_unref(follow);
+	rkfs_file_unref(call);
+}
+
+/* A connection that ends brings no RELEASE. */
+static void test_close_files(void **state)
+{
+	(void)state;
+	start();
+	open_file("state", O_RDONLY);
+	open_file("events_follow", O_RDONLY);
+	open_file("kernels/core/echo/mode", O_RDONLY);
+	assert_int_equal(rkfs_write(open_file("kernels/core/delay/call.json", O_RDWR), &nobody,
+				    "{\"ms\":1", 7),
+			 7);
+	rkfs_close_files(&fs);
+	assert_true(TAILQ_EMPTY(&fs.files));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_listing),	TEST(test_lookup),
+		TEST(test_bad_numbers), TEST(test_attributes),
+		TEST(test_open),	TEST(test_content),
+		TEST(test_stats_all),	TEST(test_offsets),
+		TEST(test_write),	TEST(test_config),
+		TEST(test_enable),	TEST(test_wait),
+		TEST(test_poll_state),	TEST(test_events),
+		TEST(test_events_lost), TEST(test_ending),
+		TEST(test_drain),	TEST(test_close_files),
+		cmocka_unit_test_setup_teardown(test_wait_failed, setup_broken, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
