@@ -13,7 +13,7 @@
 #   tsan       the same in build/tsan with ThreadSanitizer
 #   lint       arrows between folders, format, shellcheck, cppcheck, man pages
 #   fmt        clang-format -i on all C files
-#   bench      tests/bench/run on the binaries in BIN
+#   bench      measure the binaries in BIN against their floors; needs root and /dev/fuse
 #   install    mount.rkfs to /sbin (libmount looks nowhere else), the rest below PREFIX
 #   uninstall  remove what install put there; the configuration stays
 #   clean      remove build/
@@ -75,6 +75,7 @@ SHARED    = $(wildcard $(addprefix runtime/,error.c log.c fault.c tensor.c))
 MAINS     = fs/mount_rkfs.c gpu/worker_main.c
 UNIT      = $(wildcard tests/unit/test_*.c)
 UNIT_HELP = $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+BENCH     = $(wildcard tests/bench/*.c)
 
 GEN_OBJ    = $(GEN:.c=.o)
 DAEMON_OBJ = $(call obj,$(FS) $(RUNTIME)) $(GEN_OBJ)
@@ -83,7 +84,9 @@ LIB_OBJ    = $(call obj,$(filter-out $(MAINS),$(FS) $(RUNTIME) $(GPU))) $(GEN_OB
 UNIT_OBJ   = $(call obj,$(UNIT))
 HELP_OBJ   = $(call obj,$(UNIT_HELP))
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
-ALL_OBJ    = $(sort $(DAEMON_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ))
+BENCH_OBJ  = $(call obj,$(BENCH))
+BENCH_BIN  = $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(BENCH_OBJ))
 BATS       = $(wildcard tests/bats/*.bats)
 C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
 
@@ -94,6 +97,7 @@ RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests
 .PHONY: all deps up down check unit bats asan tsan lint fmt bench install uninstall clean help \
 	FORCE
 .DELETE_ON_ERROR:
+.SECONDARY:
 .SUFFIXES:
 
 all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker
@@ -110,6 +114,10 @@ $(BUILD)/librkfs.a: $(LIB_OBJ)
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(HELP_OBJ) $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 		$(BUILD)/librkfs.a $(PKG_CMOCKA) $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
+
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/librkfs.a
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) \
+		$(PKG_WORKER) -ldl -lm
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -188,9 +196,8 @@ lint:
 fmt:
 	clang-format -i $(C_FILES)
 
-bench: $(if $(filter $(BUILD),$(BIN)),all)
-	@if [ -x tests/bench/run ]; then BIN='$(abspath $(BIN))' tests/bench/run; \
-	else echo 'tests/bench/run is missing' >&2; exit 1; fi
+bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
+	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run
 
 # --- install ----------------------------------------------------------------
 

@@ -16,6 +16,19 @@
 #include "runtime/log.h"
 #include "runtime/tensor.h"
 
+/*
+ * A block of the payload passes from thread to thread by way of the daemon, which orders it but
+ * which ThreadSanitizer cannot see.
+ */
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#define PAYLOAD_ACQUIRE(what) __tsan_acquire(what)
+#define PAYLOAD_RELEASE(what) __tsan_release(what)
+#else
+#define PAYLOAD_ACQUIRE(what) ((void)(what))
+#define PAYLOAD_RELEASE(what) ((void)(what))
+#endif
+
 /* A loaded kernel; immutable while it is in its slot. */
 struct kernel {
 	char id[2 * RK_WIRE_NAME_MAX];
@@ -168,7 +181,9 @@ static bool serve_one(const struct executor_thread *thread)
 		_exit(RK_WORKER_EXIT_FAILURE);
 	}
 	check_run(&run, (size_t)len);
+	PAYLOAD_ACQUIRE(executor);
 	rc = run_message(thread, &run, &run_ns, &err);
+	PAYLOAD_RELEASE(executor);
 	rc = answer(executor->messages, &run, rc, run_ns, &err);
 	if (rc == -EPIPE)
 		_exit(EXIT_SUCCESS);

@@ -39,7 +39,8 @@ static void notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum notic
 	if (k->is_noticed)
 		return;
 	k->is_noticed = true;
-	TAILQ_INSERT_TAIL(&d->noticed, rk_kernel_ref(k), noticed);
+	rk_kernel_ref(k);
+	TAILQ_INSERT_TAIL(&d->noticed, k, noticed);
 }
 
 static void count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter)
@@ -115,8 +116,10 @@ static void enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	m->id = ++d->next_id;
 	m->accepted_ns = rk_now_ns();
 	m->deadline_ns = d->message_timeout_ns ? m->accepted_ns + d->message_timeout_ns : 0;
-	if (TAILQ_EMPTY(&k->inflight))
-		TAILQ_INSERT_TAIL(&d->busy, rk_kernel_ref(k), busy);
+	if (TAILQ_EMPTY(&k->inflight)) {
+		rk_kernel_ref(k); /* not within the macro: it would be evaluated more than once */
+		TAILQ_INSERT_TAIL(&d->busy, k, busy);
+	}
 	TAILQ_INSERT_TAIL(&k->inflight, m, inflight);
 	TAILQ_INSERT_TAIL(&k->queue, m, queue);
 	atomic_fetch_add_explicit(&k->queued, 1, memory_order_relaxed);
@@ -124,7 +127,8 @@ static void enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	count_locked(d, k, RK_COUNT_ACCEPTED);
 	if (!k->is_ready) {
 		k->is_ready = true;
-		TAILQ_INSERT_TAIL(&d->ready, rk_kernel_ref(k), ready);
+		rk_kernel_ref(k);
+		TAILQ_INSERT_TAIL(&d->ready, k, ready);
 	}
 }
 
@@ -312,7 +316,8 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 					    "%s: the queue is full (max_queue_depth %u)", id,
 					    d->max_queue_depth);
 		m->state = RK_MESSAGE_WAITING;
-		TAILQ_INSERT_TAIL(&k->waiting, rk_message_ref(m), queue);
+		rk_message_ref(m);
+		TAILQ_INSERT_TAIL(&k->waiting, m, queue);
 		return 0;
 	}
 	enqueue_locked(d, rk_message_ref(m));
@@ -389,7 +394,8 @@ static uint32_t end_running_locked(struct rk_dispatch *d, int code, const char *
 		if (!m)
 			continue;
 		d->slots[i] = NULL;
-		TAILQ_INSERT_TAIL(held, rk_message_ref(m), queue);
+		rk_message_ref(m);
+		TAILQ_INSERT_TAIL(held, m, queue);
 		ended++;
 		if (m->verdict)
 			finish_locked(d, m, m->verdict, "cancelled by its caller");

@@ -1,0 +1,284 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# What every bats file loads: a private mount for each test, calls, waits, and a teardown
+# that unmounts and then fails where anything was left: a process, a mount, shared memory,
+# a sanitizer's report, a message that the books do not account for.
+#
+# $MNT       where the test mounts
+# $DAEMON    pid of its mount.rkfs, once rk_up or rk_find_daemon has been called
+# $LOG       what a foreground daemon logged
+# $BIN       the binaries under test
+
+bats_load_library bats-support
+bats_load_library bats-assert
+bats_load_library bats-file
+
+BIN=${BIN-$(realpath "$BATS_TEST_DIRNAME/../../build")}
+
+# Every process that a test starts inherits it, so that what is left can be told from what
+# other tests, and other people, run.
+mark() {
+	export RK_TEST=$BATS_TEST_TMPDIR
+}
+
+setup() {
+	local name
+
+	for name in "${!RKFS_@}"; do unset "$name"; done
+	mark
+	MNT=$(realpath "$BATS_TEST_TMPDIR")/mnt
+	LOG=$BATS_TEST_TMPDIR/log
+	DAEMON=
+	export MNT BIN LOG
+	# a daemon's stderr is /dev/null
+	export ASAN_OPTIONS="${ASAN_OPTIONS+$ASAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
+	export UBSAN_OPTIONS="${UBSAN_OPTIONS+$UBSAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
+	export TSAN_OPTIONS="${TSAN_OPTIONS+$TSAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
+	mkdir "$MNT"
+	shm_before=$(ls /dev/shm)
+}
+
+# Whether the binaries under test are a sanitizer's, which take their time.
+sanitized() {
+	grep -qs -e -fsanitize "$BIN/flags"
+}
+
+# --- mounting ---
+
+# rk_up [OPTIONS [CONFIG]]: mount in the foreground, with this shell as the parent. Returns
+# once the daemon says that it is ready. CONFIG is none where it is not given.
+rk_up() {
+	local ready line
+
+	exec {ready}< <(exec "$BIN/mount.rkfs" --foreground --ready-fd=9 ${1:+-o "$1"} \
+		"${2-none}" "$MNT" 9>&1 >"$LOG" 2>&1 </dev/null 3>&-)
+	DAEMON=$!
+	if ! read -t 60 -r -u "$ready" line; then
+		cat "$LOG"
+		fail "mount.rkfs did not get ready"
+	fi
+	exec {ready}<&-
+}
+
+# Pids of this test's processes called $1 (an extended regular expression for all of the name).
+# A zombie has no environment, so it is not among them: nothing reaps orphans in many a container.
+rk_processes() {
+	local env pid comm
+
+	for env in $(grep -lzFx "RK_TEST=$RK_TEST" /proc/[0-9]*/environ 2>/dev/null); do
+		pid=${env#/proc/} pid=${pid%/environ}
+		if read -r comm 2>/dev/null <"/proc/$pid/comm" && [[ $comm =~ ^($1)$ ]]; then
+			echo "$pid"
+		fi
+	done
+}
+
+# The pid of a daemon that put itself into the background.
+rk_find_daemon() {
+	DAEMON=$(rk_processes mount.rkfs)
+	[[ $DAEMON =~ ^[0-9]+$ ]] || fail "not one daemon: '$DAEMON'"
+}
+
+rk_worker() {
+	pgrep -P "$DAEMON" -x rk-worker
+}
+
+# is_mounted [DIR]: asks the table, never the directory.
+is_mounted() {
+	awk -v dir="${1-$MNT}" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
+}
+
+# Wait until processes have ended, whoever reaps them. Fails after a minute.
+await_exit() {
+	timeout 60 python3 - "$@" <<-'EOF'
+		import os, select, sys
+		for pid in sys.argv[1:]:
+		    try:
+		        fd = os.pidfd_open(int(pid))
+		    except ProcessLookupError:
+		        continue
+		    select.select([fd], [], [])
+	EOF
+}
+
+# Wait for the daemon of rk_up and fail unless it ends with status $1 (0).
+assert_daemon_exits() {
+	local status=0
+
+	await_exit "$DAEMON" || fail "mount.rkfs ($DAEMON) does not end"
+	wait "$DAEMON" || status=$?
+	DAEMON=
+	if [[ $status -ne ${1-0} ]]; then
+		cat "$LOG"
+		fail "mount.rkfs ended with status $status"
+	fi
+}
+
+# --- calling ---
+
+# call KERNEL JSON: print the answer, or what the tools say of the error and fail.
+call() {
+	local fd status=0
+
+	exec {fd}<>"$MNT/kernels/$1/call.json" || return
+	printf '%s\n' "$2" >&"$fd" && cat <&"$fd" || status=$?
+	exec {fd}>&-
+	return $status
+}
+
+# py [ARG...] <SCRIPT: Python with everything in rk.py at hand.
+py() {
+	PYTHONPATH=$BATS_TEST_DIRNAME PYTHONDONTWRITEBYTECODE=1 timeout 100 \
+		python3 -c "from rk import *"$'\n'"$(cat)" "$@"
+}
+
+# delays N MS [FILE]: N calls of core/delay at once; one line of FILE each, in no order, once
+# they have ended: "ok MS", or the errno's name. Runs until then: mean to be put into the background.
+delays() {
+	py "$1" "$2" >"${3-$BATS_TEST_TMPDIR/delays}" 3>&- <<-'EOF'
+		n, ms = int(sys.argv[1]), int(sys.argv[2])
+		def one():
+		    return outcome(lambda: f"ok {json.loads(call('core/delay', {'ms': ms}))['waited_ms']}")
+		print(*in_threads([one] * n), sep="\n")
+	EOF
+}
+
+# assert_outcomes N PATTERN [FILE]: N of the lines of FILE match all of PATTERN.
+assert_outcomes() {
+	assert_equal "$(grep -cxE "$2" "${3-$BATS_TEST_TMPDIR/delays}")" "$1"
+}
+
+# --- reading and waiting ---
+
+# What $MNT/FILE holds, without its newline.
+value() {
+	cat "$MNT/$1"
+}
+
+# assert_value FILE TEXT
+assert_value() {
+	assert_equal "$(value "$1")" "$2"
+}
+
+# control VERB...: one command.
+control() {
+	echo "$@" >"$MNT/control"
+}
+
+# until_value FILE TEXT: poll until FILE reads TEXT. For numbers that no file waits for.
+until_value() {
+	local is end=$((SECONDS + 60))
+
+	until read -r is <"$MNT/$1" && [[ $is == "$2" ]]; do
+		((SECONDS < end)) || fail "$1 is $is, not $2, for a minute"
+	done
+}
+
+# wait_for running|ready|drained|stopped: blocks in the file of that name.
+wait_for() {
+	timeout 60 cat "$MNT/wait/$1"
+}
+
+# follow EVENT [COUNT]: print the first COUNT (1) events of that name, and wait for them.
+follow() {
+	timeout 60 grep -m "${2-1}" "\"event\":\"$1\"" "$MNT/events_follow"
+}
+
+# How often EVENT has happened.
+count_events() {
+	grep -c "\"event\":\"$1\"" "$MNT/events" || true
+}
+
+# accepted = processed + failed + cancelled + timed_out + in_flight, in one snapshot
+assert_books() {
+	timeout 20 cat "$MNT/stats/all" | awk '
+		{ n[$1] = $2 }
+		END {
+			sum = n["messages_processed"] + n["messages_failed"] + n["messages_cancelled"] +
+				n["messages_timed_out"] + n["messages_in_flight"]
+			if (NR < 12 || sum != n["messages_accepted"]) {
+				for (name in n) print name, n[name]
+				exit 1
+			}
+		}' || fail "the books do not balance"
+}
+
+# --- other worlds ---
+
+# private SCRIPT [ARG...]: run a bash script in a mount namespace of its own.
+private() {
+	local script=$1
+
+	shift
+	timeout 60 unshare -m --propagation private bash -euo pipefail -c "$script" private "$@"
+}
+
+# as_nobody COMMAND...: from within the mount, since others may not pass the directories above it.
+as_nobody() {
+	(cd "$MNT" && timeout 20 setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs \
+		"$@")
+}
+
+# --- teardown ---
+
+complain() {
+	echo "# left over: $*" >&2
+	clean=no
+}
+
+# Unmount as a user would, without waiting for calls that nobody reads any more.
+take_down() {
+	is_mounted || return 0
+	if [[ $(timeout 20 cat "$MNT/state" 2>&1) == *"not connected" ]]; then
+		umount -l "$MNT"
+		return
+	fi
+	assert_books || clean=no
+	timeout 20 bash -c 'echo stop >"$MNT/control"' || complain "a runtime that does not stop"
+	timeout 20 umount "$MNT" || complain "a mount that cannot be unmounted"
+}
+
+# By force, and only what the test started.
+take_down_by_force() {
+	local pid dir
+
+	for pid in $(rk_processes 'mount.rkfs|rk-worker'); do
+		complain "process $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")"
+		kill -KILL "$pid"
+	done
+	for dir in $(awk -v top="$(realpath "$BATS_TEST_TMPDIR")" \
+		'index($5, top) == 1 { print $5 }' /proc/self/mountinfo); do
+		complain "mount $dir"
+		umount -l "$dir"
+	done
+}
+
+teardown() {
+	local pid report clean=yes
+
+	mark
+	for pid in $(jobs -p); do
+		[[ $pid == "$DAEMON" ]] || kill -KILL "$pid" 2>/dev/null || true
+	done
+	for pid in $(rk_processes 'mount.rkfs|rk-worker'); do kill -CONT "$pid"; done
+	take_down
+	[[ -z $DAEMON ]] || await_exit "$DAEMON" || complain "a daemon that does not end"
+	# a worker ends at the latest when its daemon has
+	for pid in $(rk_processes rk-worker); do await_exit "$pid" || true; done
+	take_down_by_force
+	if [[ -n $DAEMON ]]; then
+		wait "$DAEMON" 2>/dev/null || [[ $? -eq 127 ]] || complain "a daemon's exit status"
+	fi
+	for report in $(comm -13 <(sort <<<"$shm_before") <(ls /dev/shm | sort) | grep -i -e rk || true); do
+		complain "shared memory $report"
+	done
+	for report in "$BATS_TEST_TMPDIR"/sanitizer*; do
+		[[ -e $report ]] || continue
+		cat "$report"
+		complain "a sanitizer's report"
+	done
+	if [[ $clean == no ]]; then
+		[[ ! -e $LOG ]] || cat "$LOG"
+		return 1
+	fi
+}

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""What the bats tests need and a shell cannot tell: exact errnos, threads, poll, signals."""
+
+import errno
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+MNT = os.environ["MNT"]
+DAEMON = int(os.environ.get("DAEMON") or 0)
+PATIENCE = 60  # seconds until a wait is a failure
+
+
+def path(name):
+    return f"{MNT}/{name}"
+
+
+def call_path(kernel):
+    return path(f"kernels/{kernel}/call.json")
+
+
+def get(name):
+    """The value of a file, without its newline."""
+    with open(path(name)) as f:
+        text = f.read()
+    assert text.endswith("\n"), (name, text)
+    return text[:-1]
+
+
+def put(name, data, flags=os.O_WRONLY):
+    """One write(2)."""
+    fd = os.open(path(name), flags)
+    try:
+        data = data.encode() if isinstance(data, str) else data
+        n = os.write(fd, data)
+        assert n == len(data), (name, n)
+    finally:
+        os.close(fd)
+
+
+def outcome(fn, *args):
+    """What fn returns (ok where that is None), or the name of the errno that it raises."""
+    try:
+        result = fn(*args)
+        return "ok" if result is None else result
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+
+def to_bytes(request):
+    if isinstance(request, bytes):
+        return request
+    return (request if isinstance(request, str) else json.dumps(request)).encode()
+
+
+def write_all(fd, data):
+    while data:
+        data = data[os.write(fd, data):]
+
+
+def read_all(fd, size=1 << 20):
+    pieces = []
+    while piece := os.read(fd, size):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def ask(fd, request):
+    write_all(fd, to_bytes(request))
+    return read_all(fd)
+
+
+def open_call(kernel, flags=0):
+    return os.open(call_path(kernel), os.O_RDWR | flags)
+
+
+def call(kernel, request):
+    """The answer as bytes; errors are OSErrors."""
+    fd = open_call(kernel)
+    try:
+        return ask(fd, request)
+    finally:
+        os.close(fd)
+
+
+def stats():
+    """stats/all as a dict; its books must balance."""
+    n = {k: int(v) for k, v in (line.split() for line in get("stats/all").splitlines())}
+    n = {k.removeprefix("messages_"): v for k, v in n.items()}
+    ends = n["processed"] + n["failed"] + n["cancelled"] + n["timed_out"]
+    assert n["accepted"] == ends + n["in_flight"], n
+    return n
+
+
+def assert_stats(**want):
+    now = stats()
+    assert {k: now[k] for k in want} == want, (want, now)
+
+
+def events(name=None):
+    with open(path("events")) as f:
+        found = [json.loads(line) for line in f]
+    seqs = [e["seq"] for e in found]
+    assert seqs == sorted(set(seqs)), seqs
+    return [e for e in found if name in (None, e["event"])]
+
+
+def last_error(kernel):
+    return get(f"kernels/{kernel}/last_error")
+
+
+def until(what, want):
+    """Poll until what() is want. For what no file waits for."""
+    end = time.monotonic() + PATIENCE
+    while (now := what()) != want:
+        assert time.monotonic() < end, f"{now} instead of {want}, for {PATIENCE} s"
+        os.sched_yield()
+
+
+def until_in_flight(n):
+    until(lambda: stats()["in_flight"], n)
+
+
+def poll(fd, events, ms=PATIENCE * 1000):
+    """The events of fd as poll(2) has them, 0 after ms milliseconds without."""
+    p = select.poll()
+    p.register(fd, events)
+    ready = p.poll(ms)
+    return ready[0][1] if ready else 0
+
+
+class Task(threading.Thread):
+    """A function in a thread; result() is what outcome() makes of it."""
+
+    def __init__(self, fn, *args):
+        super().__init__(daemon=True)
+        self.fn, self.args, self.value = fn, args, None
+        self.start()
+
+    def run(self):
+        self.value = outcome(self.fn, *self.args)
+        self.ended = time.monotonic()
+
+    def result(self):
+        self.join(PATIENCE)
+        assert not self.is_alive(), "does not end"
+        return self.value
+
+
+def in_threads(functions):
+    return [task.result() for task in [Task(fn) for fn in functions]]
+
+
+def delay_task(ms):
+    return Task(lambda: json.loads(call("core/delay", {"ms": ms}))["waited_ms"])
+
+
+def wait_task(name):
+    """Reads wait/NAME."""
+    return Task(get, f"wait/{name}")
+
+
+def children(pid, comm):
+    found = []
+    for child in map(int, subprocess.run(["pgrep", "-P", str(pid), "-x", comm],
+                                         stdout=subprocess.PIPE, text=True).stdout.split()):
+        with open(f"/proc/{child}/stat") as f:
+            if f.read().rsplit(")", 1)[1].split()[0] != "Z":
+                found.append(child)
+    return found
+
+
+def worker():
+    """The pid of the daemon's worker."""
+    found = children(DAEMON, "rk-worker")
+    assert len(found) == 1, found
+    return found[0]
+
+
+def errors(table, attempt):
+    """Run attempt(*row) for every row, and show all that raise an AssertionError."""
+    wrong = 0
+    for row in table:
+        try:
+            attempt(*row)
+        except AssertionError as e:
+            wrong += 1
+            print(f"{str(row)[:200]}: {e}", file=sys.stderr)
+    assert not wrong, f"{wrong} of {len(table)} are wrong"
