@@ -43,8 +43,8 @@ MANDIR     = $(PREFIX)/share/man
 
 SHELL      = /bin/sh
 PKG_CONFIG = pkg-config
-Q          = $(if $(V),,@)
-say        = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
+quiet      = $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
+say        = $(if $(V),,@$(if $(quiet),,printf '  %-7s %s\n' '$(1)' '$(2)';))
 
 LIBS_DAEMON = fuse3 inih jansson
 LIBS_WORKER = libffi jansson
@@ -163,11 +163,11 @@ up:
 
 # mountinfo is asked, never the directory: a daemon that hangs must not hang this
 down:
-	@dir=$$(cd "$$(dirname '$(MNT)')" && pwd -P) && dir=$${dir%/}/$$(basename '$(MNT)') && \
+	@dir=$$(cd "$$(dirname '$(MNT)')" 2>/dev/null && pwd -P); dir=$${dir%/}/$$(basename '$(MNT)'); \
 	if awk -v dir="$$dir" '$$5 == dir && / - fuse\.rkfs / { found = 1 } END { exit !found }' \
 		/proc/self/mountinfo; \
 	then umount "$$dir" || fusermount3 -u "$$dir"; \
-	else echo "no rkfs is mounted at $$dir"; fi
+	else echo 'no rkfs is mounted at $(MNT)'; fi
 
 # --- tests ------------------------------------------------------------------
 

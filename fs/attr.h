@@ -49,9 +49,10 @@ struct rkfs_stream_ops {
 };
 
 enum rkfs_attr_flags {
-	RKFS_HIDDEN = 1,     /* can be opened, is not listed by readdir */
-	RKFS_STREAM = 2,     /* FOPEN_STREAM: no offset, reads may wait */
-	RKFS_POLL_STATE = 4, /* POLLPRI when the state has changed since the last render (or the open) */
+	RKFS_HIDDEN = 1, /* can be opened, is not listed by readdir */
+	RKFS_STREAM = 2, /* FOPEN_STREAM: no offset, reads may wait */
+	RKFS_POLL_STATE =
+		4, /* POLLPRI when the state has changed since the last render (or the open) */
 };
 
 struct rkfs_attr {
@@ -59,14 +60,16 @@ struct rkfs_attr {
 	mode_t mode; /* permission bits */
 	unsigned int flags;
 	/*
-	 * Text files: the content. Append to @out and return 0, or a negative errno but -EAGAIN (an unknown
-	 * value is an errno, never a false 0). Must not block, take no lock that is held across a driver call.
+	 * Text files: the content. Append to @out and return 0, or a negative errno but -EAGAIN (an
+	 * unknown value is an errno, never a false 0). Must not block, take no lock that is held
+	 * across a driver call.
 	 */
 	int (*show)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		    struct rkfs_textbuf *out);
 	/*
-	 * Text files: one write(2) of @len bytes at @text, NUL-terminated behind them (the text itself may hold
-	 * NULs; a final newline and surrounding blanks are still there). 0 or a negative errno.
+	 * Text files: one write(2) of @len bytes at @text, NUL-terminated behind them (the text
+	 * itself may hold NULs; a final newline and surrounding blanks are still there). 0 or a
+	 * negative errno.
 	 */
 	int (*store)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     const struct rk_caller *caller, const char *text, size_t len);

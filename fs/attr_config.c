@@ -70,8 +70,7 @@ int rkfs_config_attrs(struct rkfs_attrs *attrs)
 			.store = field_store,
 			.arg = (uintptr_t)&fields[i],
 		};
-	rows[count] =
-		(struct rkfs_attr){ .name = "pending", .mode = 0444, .show = pending_show };
-	*attrs = (struct rkfs_attrs){ rows, count + 1 };
+	rows[count] = (struct rkfs_attr){.name = "pending", .mode = 0444, .show = pending_show};
+	*attrs = (struct rkfs_attrs){rows, count + 1};
 	return 0;
 }

@@ -83,7 +83,7 @@ static int stuck_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 {
 	struct rk_runtime *rt = subject->fs->rt;
 	int64_t left = rk_runtime_drain_left_ms(rt);
-	struct stuck s = { 0 };
+	struct stuck s = {0};
 	int rc;
 
 	(void)attr;
@@ -105,9 +105,9 @@ static int stuck_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 }
 
 static const struct rkfs_attr rows[] = {
-	{ .name = "deadline_secs", .mode = 0444, .show = deadline_secs_show },
-	{ .name = "remaining", .mode = 0444, .show = remaining_show },
-	{ .name = "stuck", .mode = 0444, .show = stuck_show },
+	{.name = "deadline_secs", .mode = 0444, .show = deadline_secs_show},
+	{.name = "remaining", .mode = 0444, .show = remaining_show},
+	{.name = "stuck", .mode = 0444, .show = stuck_show},
 };
 
-const struct rkfs_attrs rkfs_drain_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };
+const struct rkfs_attrs rkfs_drain_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

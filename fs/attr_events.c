@@ -51,8 +51,8 @@ static void follow_release(struct rkfs_file *file)
 }
 
 /*
- * Append the next event unless @size is exceeded by it (the first line is taken whatever its length).
- * Returns 1, 0 where there is none or no room for it, or -ENOMEM.
+ * Append the next event unless @size is exceeded by it (the first line is taken whatever its
+ * length). Returns 1, 0 where there is none or no room for it, or -ENOMEM.
  */
 static int follow_one(struct rkfs_file *file, struct rk_events *ev, size_t size)
 {

@@ -107,26 +107,26 @@ static int last_error_show(const struct rkfs_attr *attr, const struct rkfs_subje
 }
 
 #define TEXT(member)                                                                               \
-	{ .name = #member,                                                                         \
-	  .mode = 0444,                                                                            \
-	  .show = text_show,                                                                       \
-	  .arg = offsetof(struct rk_manifest, member) }
+	{                                                                                          \
+		.name = #member, .mode = 0444, .show = text_show,                                  \
+		.arg = offsetof(struct rk_manifest, member)                                        \
+	}
 
 static const struct rkfs_attr rows[] = {
 	TEXT(mode),
 	TEXT(description),
 	TEXT(version),
-	{ .name = "backend", .mode = 0444, .show = backend_show },
-	{ .name = "enable", .mode = 0644, .show = enable_show, .store = enable_store },
-	{ .name = "queue_depth", .mode = 0444, .show = queue_depth_show },
-	{ .name = "inputs", .mode = 0444, .show = ports_show, .arg = true },
-	{ .name = "outputs", .mode = 0444, .show = ports_show, .arg = false },
-#define X(counter, file) { .name = file, .mode = 0444, .show = count_show, .arg = counter },
+	{.name = "backend", .mode = 0444, .show = backend_show},
+	{.name = "enable", .mode = 0644, .show = enable_show, .store = enable_store},
+	{.name = "queue_depth", .mode = 0444, .show = queue_depth_show},
+	{.name = "inputs", .mode = 0444, .show = ports_show, .arg = true},
+	{.name = "outputs", .mode = 0444, .show = ports_show, .arg = false},
+#define X(counter, file) {.name = file, .mode = 0444, .show = count_show, .arg = counter},
 	RK_COUNTERS(X)
 #undef X
-	{ .name = "messages_in_flight", .mode = 0444, .show = in_flight_show },
-	{ .name = "last_error", .mode = 0444, .show = last_error_show },
-	{ .name = "call.json", .mode = 0600, .flags = RKFS_STREAM, .stream = &rkfs_call_json_ops },
+		{.name = "messages_in_flight", .mode = 0444, .show = in_flight_show},
+	{.name = "last_error", .mode = 0444, .show = last_error_show},
+	{.name = "call.json", .mode = 0600, .flags = RKFS_STREAM, .stream = &rkfs_call_json_ops},
 };
 
-const struct rkfs_attrs rkfs_kernel_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };
+const struct rkfs_attrs rkfs_kernel_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -32,18 +32,18 @@ static int last_cmd_status_show(const struct rkfs_attr *attr, const struct rkfs_
 }
 
 static const struct rkfs_attr rows[] = {
-	{ .name = "version", .mode = 0444, .show = version_show },
-	{ .name = "state", .mode = 0444, .flags = RKFS_POLL_STATE, .show = state_show },
-	{ .name = "control",
-	  .mode = RKFS_CONTROL_MODE,
-	  .show = rkfs_control_show,
-	  .store = rkfs_control_store },
-	{ .name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show },
-	{ .name = "events", .mode = 0444, .show = rkfs_events_show },
-	{ .name = "events_follow",
-	  .mode = 0444,
-	  .flags = RKFS_HIDDEN | RKFS_STREAM,
-	  .stream = &rkfs_events_follow_ops },
+	{.name = "version", .mode = 0444, .show = version_show},
+	{.name = "state", .mode = 0444, .flags = RKFS_POLL_STATE, .show = state_show},
+	{.name = "control",
+	 .mode = RKFS_CONTROL_MODE,
+	 .show = rkfs_control_show,
+	 .store = rkfs_control_store},
+	{.name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show},
+	{.name = "events", .mode = 0444, .show = rkfs_events_show},
+	{.name = "events_follow",
+	 .mode = 0444,
+	 .flags = RKFS_HIDDEN | RKFS_STREAM,
+	 .stream = &rkfs_events_follow_ops},
 };
 
-const struct rkfs_attrs rkfs_root_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };
+const struct rkfs_attrs rkfs_root_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

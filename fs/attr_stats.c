@@ -29,7 +29,7 @@ enum stat_index {
 #define X(name, get, counter) STAT_##name,
 	STATS(X)
 #undef X
-		NSTATS
+	NSTATS
 };
 
 static const struct stat_row {
@@ -37,7 +37,7 @@ static const struct stat_row {
 	uint64_t (*get)(const struct rk_runtime *rt);
 	int counter; /* enum rk_counter or IN_FLIGHT */
 } stats[] = {
-#define X(name, get, counter) { #name, get, counter },
+#define X(name, get, counter) {#name, get, counter},
 	STATS(X)
 #undef X
 };
@@ -52,8 +52,8 @@ static uint64_t stat_value(struct rk_runtime *rt, const struct stat_row *row,
 		return row->get(rt);
 	if (row->counter == IN_FLIGHT)
 		return all ? all->in_flight : rk_dispatch_in_flight(d);
-	return all ? all->count[row->counter] :
-		     rk_stats_read(&d->stats, (enum rk_counter)row->counter);
+	return all ? all->count[row->counter]
+		   : rk_stats_read(&d->stats, (enum rk_counter)row->counter);
 }
 
 static int stat_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -79,14 +79,10 @@ static int all_show(const struct rkfs_attr *attr, const struct rkfs_subject *sub
 }
 
 static const struct rkfs_attr rows[] = {
-#define X(stat, get, counter)                                                                      \
-	{ .name = #stat,                                                                           \
-	  .mode = 0444,                                                                            \
-	  .show = stat_show,                                                                       \
-	  .arg = STAT_##stat },
+#define X(stat, get, counter) {.name = #stat, .mode = 0444, .show = stat_show, .arg = STAT_##stat},
 	STATS(X)
 #undef X
-	{ .name = "all", .mode = 0444, .show = all_show },
+		{.name = "all", .mode = 0444, .show = all_show},
 };
 
-const struct rkfs_attrs rkfs_stats_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };
+const struct rkfs_attrs rkfs_stats_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -71,17 +71,15 @@ static const struct rkfs_stream_ops wait_ops = {
 };
 
 #define ROW(file, done, hopeless)                                                                  \
-	{ .name = file,                                                                            \
-	  .mode = 0444,                                                                            \
-	  .flags = RKFS_HIDDEN | RKFS_STREAM,                                                      \
-	  .stream = &wait_ops,                                                                     \
-	  .arg = WAIT(done, hopeless) }
+	{                                                                                          \
+		.name = file, .mode = 0444, .flags = RKFS_HIDDEN | RKFS_STREAM,                    \
+		.stream = &wait_ops, .arg = WAIT(done, hopeless)                                   \
+	}
 
 static const struct rkfs_attr rows[] = {
-	ROW("running", IN(RK_RUNNING), IN(RK_FAILED)),
-	ROW("ready", IN(RK_RUNNING), IN(RK_FAILED)),
+	ROW("running", IN(RK_RUNNING), IN(RK_FAILED)), ROW("ready", IN(RK_RUNNING), IN(RK_FAILED)),
 	ROW("drained", IN(RK_STOPPED), IN(RK_FAILED)),
 	ROW("stopped", IN(RK_STOPPED), 0U), /* stop leads there from Failed */
 };
 
-const struct rkfs_attrs rkfs_wait_attrs = { rows, sizeof(rows) / sizeof(rows[0]) };
+const struct rkfs_attrs rkfs_wait_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -18,12 +18,12 @@ static const struct verb {
 	bool reload; /* instead of a trigger */
 	bool secs;   /* takes an optional argument */
 } verbs[] = {
-	{ .name = "start", .trigger = RK_START },
-	{ .name = "drain", .trigger = RK_DRAIN, .secs = true },
-	{ .name = "resume", .trigger = RK_RESUME },
-	{ .name = "stop", .trigger = RK_STOP },
-	{ .name = "reset", .trigger = RK_RESET },
-	{ .name = "reload", .reload = true },
+	{.name = "start", .trigger = RK_START},
+	{.name = "drain", .trigger = RK_DRAIN, .secs = true},
+	{.name = "resume", .trigger = RK_RESUME},
+	{.name = "stop", .trigger = RK_STOP},
+	{.name = "reset", .trigger = RK_RESET},
+	{.name = "reload", .reload = true},
 };
 
 #define NVERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -40,10 +40,10 @@ static int check_byte(const char *what, unsigned char c, struct rk_error *err)
 				    what);
 	if (c == '\r')
 		return rk_error_set(err, EINVAL,
-				    "%s: a carriage return at the end: write a plain newline", what);
+				    "%s: a carriage return at the end: write a plain newline",
+				    what);
 	if ((c < ' ' && c != '\t') || c > '~')
-		return rk_error_set(err, EINVAL,
-				    "%s: byte 0x%02x is not printable ASCII", what, c);
+		return rk_error_set(err, EINVAL, "%s: byte 0x%02x is not printable ASCII", what, c);
 	return 0;
 }
 
@@ -141,7 +141,7 @@ static size_t next_word(const char **text, size_t *len)
 int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *command,
 		       struct rk_error *err)
 {
-	struct rkfs_command parsed = { .secs = -1 };
+	struct rkfs_command parsed = {.secs = -1};
 	const struct verb *verb;
 	struct rk_error why;
 	const char *word;

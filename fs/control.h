@@ -16,15 +16,15 @@
 #define RKFS_CONTROL_MODE 0600
 
 struct rkfs_command {
-	bool reload;		 /* else @trigger */
+	bool reload; /* else @trigger */
 	enum rk_trigger trigger;
-	int64_t secs;		 /* of drain; -1 = none given */
+	int64_t secs; /* of drain; -1 = none given */
 };
 
 /*
- * The one word or line that one write holds: a final newline and surrounding blanks (space, tab) are
- * dropped. @what names the file in sentences. *@word points into @text, *@wordlen bytes, at least 1. -EINVAL
- * (empty, a byte that is not printable ASCII, a second line), -EMSGSIZE.
+ * The one word or line that one write holds: a final newline and surrounding blanks (space, tab)
+ * are dropped. @what names the file in sentences. *@word points into @text, *@wordlen bytes, at
+ * least 1. -EINVAL (empty, a byte that is not printable ASCII, a second line), -EMSGSIZE.
  */
 int rkfs_control_trim(const char *what, const char *text, size_t len, const char **word,
 		      size_t *wordlen, struct rk_error *err);
@@ -34,8 +34,8 @@ int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *comman
 		       struct rk_error *err);
 
 /*
- * Put the outcome of a command that the runtime has not noted itself into last_cmd_status: @err's sentence,
- * or "ok" where @rc is 0. Returns @rc.
+ * Put the outcome of a command that the runtime has not noted itself into last_cmd_status: @err's
+ * sentence, or "ok" where @rc is 0. Returns @rc.
  */
 int rkfs_control_note(struct rkfs *fs, int rc, const struct rk_error *err);
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static bool attr_writable(const struct rkfs_attr *attr)
 {
 	return attr->stream ? attr->stream->write != NULL : attr->store != NULL;
@@ -64,7 +63,7 @@ static struct rkfs_file *file_new(struct rkfs *fs, const struct rkfs_attr *attr,
 	}
 	atomic_init(&file->refs, 1);
 	file->attr = attr;
-	file->subject = (struct rkfs_subject){ .fs = fs, .kernel = kernel };
+	file->subject = (struct rkfs_subject){.fs = fs, .kernel = kernel};
 	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
 	rkfs_textbuf_init(&file->text);
 	file->rendered = false;
@@ -134,7 +133,8 @@ void rkfs_close_files(struct rkfs *fs)
 		rkfs_file_unref(file);
 }
 
-/* What is woken under a file's lock may be parked on another file: it has to wait for the unlock. */
+/* What is woken under a file's lock may be parked on another file: it has to wait for the unlock.
+ */
 static void file_lock(struct rkfs_file *file)
 {
 	rkfs_waitq_hold();

@@ -19,10 +19,10 @@ static const struct dir {
 	const char *name;
 	enum rkfs_class parent;
 } dirs[RKFS_CLASS_COUNT] = {
-	[RKFS_ROOT] = { "", RKFS_ROOT },	 [RKFS_STATS] = { "stats", RKFS_ROOT },
-	[RKFS_CONFIG] = { "config", RKFS_ROOT }, [RKFS_WAIT] = { "wait", RKFS_ROOT },
-	[RKFS_DRAIN] = { "drain", RKFS_ROOT },	 [RKFS_KERNELS] = { "kernels", RKFS_ROOT },
-	[RKFS_DOMAIN] = { NULL, RKFS_KERNELS },	 [RKFS_KERNEL] = { NULL, RKFS_DOMAIN },
+	[RKFS_ROOT] = {"", RKFS_ROOT},	       [RKFS_STATS] = {"stats", RKFS_ROOT},
+	[RKFS_CONFIG] = {"config", RKFS_ROOT}, [RKFS_WAIT] = {"wait", RKFS_ROOT},
+	[RKFS_DRAIN] = {"drain", RKFS_ROOT},   [RKFS_KERNELS] = {"kernels", RKFS_ROOT},
+	[RKFS_DOMAIN] = {NULL, RKFS_KERNELS},  [RKFS_KERNEL] = {NULL, RKFS_DOMAIN},
 };
 
 /* What an inode number says: a directory (row 0), or its row - 1. */
@@ -34,7 +34,7 @@ struct place {
 
 static uint64_t place_ino(enum rkfs_class class, uint32_t id, size_t row)
 {
-	return RKFS_ROOT_INO + ((uint64_t)class << 48 | (uint64_t)id << 16 | row);
+	return RKFS_ROOT_INO + ((uint64_t) class << 48 | (uint64_t)id << 16 | row);
 }
 
 static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
@@ -68,7 +68,7 @@ static int place_parse(struct rkfs *fs, uint64_t ino, struct place *at)
 
 	if (class >= RKFS_CLASS_COUNT)
 		return -ENOENT;
-	at->class = (enum rkfs_class)class;
+	at->class = (enum rkfs_class) class;
 	at->id = (uint32_t)(bits >> 16);
 	at->row = (unsigned int)(bits & 0xffff);
 	if (at->row > fs->attrs[class].count)
@@ -193,7 +193,7 @@ struct listing {
 static bool list_one(const struct listing *l, const char *name, uint64_t ino, mode_t type,
 		     uint64_t next)
 {
-	const struct stat st = { .st_ino = ino, .st_mode = type };
+	const struct stat st = {.st_ino = ino, .st_mode = type};
 
 	return l->fill(l->ctx, name, &st, next);
 }
@@ -233,7 +233,8 @@ static void list_fixed(const struct listing *l, size_t i)
 	}
 }
 
-/* Domains or kernels whose id is at least @id; a cookie is an id, so none is listed twice or left out. */
+/* Domains or kernels whose id is at least @id; a cookie is an id, so none is listed twice or left
+ * out. */
 static void list_subjects(const struct listing *l, uint32_t id)
 {
 	struct rk_registry *reg = rk_runtime_registry(l->fs->rt);
@@ -262,7 +263,7 @@ int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
 		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
 		 void *ctx)
 {
-	struct listing l = { .fs = fs, .fill = fill, .ctx = ctx };
+	struct listing l = {.fs = fs, .fill = fill, .ctx = ctx};
 	int rc = dir_parse(fs, ino, &l.at);
 
 	if (rc)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tree (node.c): names, inode numbers, attributes; open files (file.c). Knows no FUSE, so all of it is
- * tested unmounted. Inode numbers are computed, never stored: a class of directory, the id of
- * its subject (never used twice) and the row; so there is no lookup count and nothing to forget.
+ * The tree (node.c): names, inode numbers, attributes; open files (file.c). Knows no FUSE, so all
+ * of it is tested unmounted. Inode numbers are computed, never stored: a class of directory, the id
+ * of its subject (never used twice) and the row; so there is no lookup count and nothing to forget.
  *
  * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
  * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
@@ -59,19 +59,22 @@ struct rkfs_file {
 	pthread_mutex_t lock;
 	const struct rkfs_attr *attr;
 	struct rkfs_subject subject;
-	struct rkfs_waitq *waitq; /* what a read that would wait, or a poll, waits on; NULL = never waits */
-	struct rkfs_textbuf text; /* content as of the last render; a stream may use it as it likes */
-	bool rendered;		  /* text is valid */
-	size_t sent;		  /* of text, by a stream */
-	unsigned long seen;	  /* fs->changes at the open and at the last render */
-	void *stream;		  /* the stream's own state */
-	void *poll;		  /* the newest poll; fs/park.c */
+	struct rkfs_waitq
+		*waitq; /* what a read that would wait, or a poll, waits on; NULL = never waits */
+	struct rkfs_textbuf
+		text;	    /* content as of the last render; a stream may use it as it likes */
+	bool rendered;	    /* text is valid */
+	size_t sent;	    /* of text, by a stream */
+	unsigned long seen; /* fs->changes at the open and at the last render */
+	void *stream;	    /* the stream's own state */
+	void *poll;	    /* the newest poll; fs/park.c */
 	TAILQ_ENTRY(rkfs_file) open;
 };
 
 /*
- * Prepare @fs (zeroed by the caller); @fs->rt and @fs->calls are set by the caller afterwards, before
- * anything else is called. Returns 0 or a negative errno. rkfs_observer() is what the runtime must call.
+ * Prepare @fs (zeroed by the caller); @fs->rt and @fs->calls are set by the caller afterwards,
+ * before anything else is called. Returns 0 or a negative errno. rkfs_observer() is what the
+ * runtime must call.
  */
 int rkfs_init(struct rkfs *fs);
 /*
@@ -87,8 +90,8 @@ struct rk_runtime_observer rkfs_observer(struct rkfs *fs);
 void rkfs_end_waiters(struct rkfs *fs);
 
 /*
- * Find @name in directory @parent. On success fills *@st and *@timeout (seconds that the answer may be
- * cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG.
+ * Find @name in directory @parent. On success fills *@st and *@timeout (seconds that the answer may
+ * be cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG.
  */
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
 		double *timeout);
@@ -97,8 +100,8 @@ int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st);
 /* Whether @ino is a file that can be written to: 0, -EPERM, -EISDIR or -ENOENT. */
 int rkfs_writable(struct rkfs *fs, uint64_t ino);
 /*
- * The row of file @ino, and the kernel that it is about (a reference for the caller) or NULL. -ENOENT,
- * -EISDIR.
+ * The row of file @ino, and the kernel that it is about (a reference for the caller) or NULL.
+ * -ENOENT, -EISDIR.
  */
 int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
 	     struct rk_kernel **kernel);
@@ -121,9 +124,10 @@ struct rkfs_file *rkfs_file_ref(struct rkfs_file *file);
 void rkfs_file_unref(struct rkfs_file *file);
 
 /*
- * Text: rendered at offset 0 and where nothing is rendered yet; the bytes from @offset on. Stream: its read.
- * Calls @emit once and returns 0, or a negative errno without emitting; -EAGAIN only where it must wait
- * on file->waitq. The caller holds a reference: the kernel may RELEASE as soon as @emit has replied.
+ * Text: rendered at offset 0 and where nothing is rendered yet; the bytes from @offset on. Stream:
+ * its read. Calls @emit once and returns 0, or a negative errno without emitting; -EAGAIN only
+ * where it must wait on file->waitq. The caller holds a reference: the kernel may RELEASE as soon
+ * as @emit has replied.
  */
 int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,
 	      int flags, rkfs_emit emit, void *ctx);

@@ -10,8 +10,8 @@
 /* A read or a poll that waits. Owned by whoever takes it off its file's queue. */
 struct parked {
 	struct rkfs_waiter waiter;
-	TAILQ_ENTRY(parked) link; /* of parking.all: until libfuse is not needed any more */
-	struct rkfs_file *file;	  /* a reference */
+	TAILQ_ENTRY(parked) link;   /* of parking.all: until libfuse is not needed any more */
+	struct rkfs_file *file;	    /* a reference */
 	struct fuse_pollhandle *ph; /* a poll's, owned */
 	fuse_req_t req;		    /* a read's, and what it asks for */
 	struct rk_caller caller;
@@ -105,8 +105,8 @@ static void reply_parked_error(struct parked *p, int code)
 
 /*
  * A signal at the reader. libfuse holds the request's lock, and also calls this from within
- * fuse_req_interrupt_func, where answering would free that very lock: but then @p is not queued yet,
- * and its owner finds it cancelled.
+ * fuse_req_interrupt_func, where answering would free that very lock: but then @p is not queued
+ * yet, and its owner finds it cancelled.
  */
 static void on_interrupt(fuse_req_t req, void *ctx)
 {
@@ -275,7 +275,8 @@ void rkfs_park_release(struct rkfs_file *file)
 		poll_end(old);
 }
 
-/* One that nobody is waking at this moment; now it is the caller's. Those being woken end themselves. */
+/* One that nobody is waking at this moment; now it is the caller's. Those being woken end
+ * themselves. */
 static struct parked *take_any_locked(struct rkfs_parking *parking)
 {
 	struct parked *p;

@@ -17,8 +17,8 @@
 /* Make fs->parking. 0 or a negative errno. */
 int rkfs_parking_create(struct rkfs *fs);
 /*
- * Answer all that wait with ENOTCONN and free fs->parking. Blocks until requests that are being answered now have
- * been. The session must still exist, its loop must have ended.
+ * Answer all that wait with ENOTCONN and free fs->parking. Blocks until requests that are being
+ * answered now have been. The session must still exist, its loop must have ended.
  */
 void rkfs_parking_destroy(struct rkfs *fs);
 

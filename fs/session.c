@@ -23,7 +23,6 @@
 #define WAKE_SIGNAL SIGUSR2
 #define WAKE_NS	    1000000
 #define MAX_WRITE   (1U << 20) /* bytes of one request, reads too */
-#define THREADS_MIN 2	       /* one slow reload must not stop `cat state` on a single CPU */
 
 struct rkfs_session {
 	struct rkfs *fs;
@@ -33,7 +32,8 @@ struct rkfs_session {
 	pthread_mutex_t lock; /* the rest */
 	bool exiting;
 	bool looping;
-	timer_t waker; /* while looping: interrupts the loop's sem_wait again and again once armed */
+	timer_t waker; /* while looping: interrupts the loop's sem_wait again and again once armed
+			*/
 };
 
 static struct rkfs *fs_of(fuse_req_t req)
@@ -50,7 +50,7 @@ static struct rk_caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct rk_caller){ .uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid };
+	return (struct rk_caller){.uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid};
 }
 
 /*
@@ -65,7 +65,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = MAX_WRITE;
 	if (conn->capable & FUSE_CAP_ATOMIC_O_TRUNC)
 		conn->want |= FUSE_CAP_ATOMIC_O_TRUNC;
-	/* an asynchronous read that waits would take one of few background places, which RELEASE needs */
+	/* an asynchronous read that waits would take one of few background places, which RELEASE
+	 * needs */
 	conn->want &= ~FUSE_CAP_ASYNC_DIO;
 	if (s->ready)
 		s->ready(s->ready_ctx);
@@ -73,7 +74,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_entry_param e = { .generation = 1, .attr_timeout = ATTR_SECS };
+	struct fuse_entry_param e = {.generation = 1, .attr_timeout = ATTR_SECS};
 	int rc = rkfs_lookup(fs_of(req), parent, name, &e.attr, &e.entry_timeout);
 
 	e.ino = e.attr.st_ino;
@@ -108,7 +109,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	const struct rk_caller caller = caller_of(req);
-	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH };
+	struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH};
 	struct rkfs_file *file;
 	int rc = rkfs_open(fs_of(req), ino, &caller, fi->flags, &file);
 
@@ -184,7 +185,7 @@ static bool dirbuf_add(void *ctx, const char *name, const struct stat *st, uint6
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
-	struct dirbuf d = { .req = req, .data = malloc(size), .size = size };
+	struct dirbuf d = {.req = req, .data = malloc(size), .size = size};
 	int rc = -ENOMEM;
 
 	(void)fi;
@@ -196,7 +197,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	const struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255 };
+	const struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255};
 
 	(void)ino;
 	(void)fuse_reply_statfs(req, &st);
@@ -247,8 +248,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 }
 
 /*
- * What is missing is ENOSYS, which the kernel remembers: attributes are not asked for again, fsync is
- * success, locks are the kernel's own.
+ * What is missing is ENOSYS, which the kernel remembers: attributes are not asked for again, fsync
+ * is success, locks are the kernel's own.
  */
 static const struct fuse_lowlevel_ops ops = {
 	.init = op_init,
@@ -384,7 +385,7 @@ static unsigned int loop_threads(void)
 		n = CPU_COUNT(&set);
 	else
 		n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n > THREADS_MIN ? (unsigned int)n : THREADS_MIN;
+	return n > 1 ? (unsigned int)n : 1;
 }
 
 static void on_wake_signal(int sig)
@@ -398,8 +399,8 @@ static void on_wake_signal(int sig)
  */
 static int waker_create(timer_t *waker)
 {
-	struct sigaction sa = { .sa_handler = on_wake_signal }; /* no SA_RESTART */
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = WAKE_SIGNAL };
+	struct sigaction sa = {.sa_handler = on_wake_signal}; /* no SA_RESTART */
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = WAKE_SIGNAL};
 	sigset_t set;
 
 	event.sigev_notify_thread_id = gettid();
@@ -448,8 +449,8 @@ int rkfs_session_loop(struct rkfs_session *session)
 
 void rkfs_session_exit(struct rkfs_session *session)
 {
-	const struct itimerspec soon = { .it_interval = { .tv_nsec = WAKE_NS },
-					 .it_value = { .tv_nsec = 1 } };
+	const struct itimerspec soon = {.it_interval = {.tv_nsec = WAKE_NS},
+					.it_value = {.tv_nsec = 1}};
 
 	pthread_mutex_lock(&session->lock);
 	session->exiting = true;

@@ -10,9 +10,9 @@ struct rkfs_session;
 
 /*
  * Mount @fs at @mountpoint, an absolute path. @fsname is what mountinfo shows as the source;
- * @options are further FUSE mount options, comma-separated, "" = none. default_permissions is always
- * added, allow_other for root. Requests queue up in the kernel from now on. Starts no thread: the process may
- * fork before the loop. Fails with an errno and a sentence.
+ * @options are further FUSE mount options, comma-separated, "" = none. default_permissions is
+ * always added, allow_other for root. Requests queue up in the kernel from now on. Starts no
+ * thread: the process may fork before the loop. Fails with an errno and a sentence.
  */
 int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsname,
 		       const char *options, struct rkfs_session **session, struct rk_error *err);
@@ -21,17 +21,19 @@ int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsna
 void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx);
 
 /*
- * Serve until the filesystem is unmounted or rkfs_session_exit; blocks. Call it once. SIGUSR2 is used
- * to wake the calling thread; its handler does nothing. Returns 0 or a negative errno.
+ * Serve until the filesystem is unmounted or rkfs_session_exit; blocks. Call it once. SIGUSR2 is
+ * used to wake the calling thread; its handler does nothing. Returns 0 or a negative errno.
  */
 int rkfs_session_loop(struct rkfs_session *session);
 
-/* Make the loop return soon, also one that has not begun. From any thread, until rkfs_session_destroy. */
+/* Make the loop return soon, also one that has not begun. From any thread, until
+ * rkfs_session_destroy. */
 void rkfs_session_exit(struct rkfs_session *session);
 
 /*
- * Answer or drop parked requests, unmount (lazily where files are open; nothing where somebody has already), close
- * the files that are still open, and free. After the loop, or instead of it; before rk_runtime_destroy.
+ * Answer or drop parked requests, unmount (lazily where files are open; nothing where somebody has
+ * already), close the files that are still open, and free. After the loop, or instead of it; before
+ * rk_runtime_destroy.
  */
 void rkfs_session_destroy(struct rkfs_session *session);
 

@@ -76,7 +76,8 @@ void rkfs_waitq_release(void)
 {
 	struct rkfs_waiter *w;
 
-	/* the last hold is given up only once nothing is left, so that wakes in here are put off too */
+	/* the last hold is given up only once nothing is left, so that wakes in here are put off
+	 * too */
 	while (holds == 1 && (w = TAILQ_FIRST(&woken))) {
 		TAILQ_REMOVE(&woken, w, link);
 		w->wake(w);

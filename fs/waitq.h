@@ -47,17 +47,20 @@ uint64_t rkfs_waitq_seq(struct rkfs_waitq *q);
 
 /*
  * Queue @w, which is not queued (all zero but for wake at first). Returns 0; or, with @w still the
- * caller's, -EAGAIN where a wake has come since @seq was taken and -ECANCELED after rkfs_waitq_cancel.
+ * caller's, -EAGAIN where a wake has come since @seq was taken and -ECANCELED after
+ * rkfs_waitq_cancel.
  */
 int rkfs_waitq_add(struct rkfs_waitq *q, struct rkfs_waiter *w, uint64_t seq);
 
 /* Take @w off. Returns false where it is not queued (somebody else owns it). */
 bool rkfs_waitq_remove(struct rkfs_waitq *q, struct rkfs_waiter *w);
 
-/* The same; where it is not queued, its owner can not add it again. @w must stay valid meanwhile. */
+/* The same; where it is not queued, its owner can not add it again. @w must stay valid meanwhile.
+ */
 bool rkfs_waitq_cancel(struct rkfs_waitq *q, struct rkfs_waiter *w);
 
-/* Take all off and call their wake functions, in the order in which they came, with no lock held. */
+/* Take all off and call their wake functions, in the order in which they came, with no lock held.
+ */
 void rkfs_waitq_wake(struct rkfs_waitq *q);
 
 /* Put off what this thread wakes until the matching release; they nest. */

@@ -22,18 +22,12 @@ static void test_good(void **state)
 		int trigger; /* enum rk_trigger or RELOAD */
 		int64_t secs;
 	} cases[] = {
-		{ "start", RK_START, -1 },
-		{ "start\n", RK_START, -1 },
-		{ "  \t start \t\n", RK_START, -1 },
-		{ "drain", RK_DRAIN, -1 },
-		{ "drain \n", RK_DRAIN, -1 },
-		{ "drain 0\n", RK_DRAIN, 0 },
-		{ "drain 86400", RK_DRAIN, 86400 },
-		{ "drain\t 007 \n", RK_DRAIN, 7 },
-		{ "resume\n", RK_RESUME, -1 },
-		{ "stop\n", RK_STOP, -1 },
-		{ "reset\n", RK_RESET, -1 },
-		{ "reload\n", RELOAD, -1 },
+		{"start", RK_START, -1},	   {"start\n", RK_START, -1},
+		{"  \t start \t\n", RK_START, -1}, {"drain", RK_DRAIN, -1},
+		{"drain \n", RK_DRAIN, -1},	   {"drain 0\n", RK_DRAIN, 0},
+		{"drain 86400", RK_DRAIN, 86400},  {"drain\t 007 \n", RK_DRAIN, 7},
+		{"resume\n", RK_RESUME, -1},	   {"stop\n", RK_STOP, -1},
+		{"reset\n", RK_RESET, -1},	   {"reload\n", RELOAD, -1},
 	};
 
 	(void)state;
@@ -41,8 +35,8 @@ static void test_good(void **state)
 		struct rkfs_command c;
 		struct rk_error err;
 
-		assert_int_equal(
-			rkfs_control_parse(cases[i].text, strlen(cases[i].text), &c, &err), 0);
+		assert_int_equal(rkfs_control_parse(cases[i].text, strlen(cases[i].text), &c, &err),
+				 0);
 		assert_int_equal(c.reload, cases[i].trigger == RELOAD);
 		if (!c.reload)
 			assert_int_equal(c.trigger, cases[i].trigger);
@@ -50,7 +44,10 @@ static void test_good(void **state)
 	}
 }
 
-#define BAD(text, says) { text, sizeof(text) - 1, says }
+#define BAD(text, says)                                                                            \
+	{                                                                                          \
+		text, sizeof(text) - 1, says                                                       \
+	}
 
 static void test_bad(void **state)
 {
@@ -95,8 +92,8 @@ static void test_bad(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct rkfs_command c = { .secs = 77 };
-		struct rk_error err = { 0 };
+		struct rkfs_command c = {.secs = 77};
+		struct rk_error err = {0};
 
 		assert_int_equal(rkfs_control_parse(cases[i].text, cases[i].len, &c, &err),
 				 -EINVAL);
@@ -130,8 +127,8 @@ static void test_length(void **state)
 
 static void test_sentence_lists_verbs(void **state)
 {
-	static const char *const names[] = { "start",  "drain [SECS]", "resume",
-					     "stop",   "reset",	       "reload" };
+	static const char *const names[] = {"start", "drain [SECS]", "resume",
+					    "stop",  "reset",	     "reload"};
 	struct rkfs_command c;
 	struct rk_error err;
 
@@ -147,8 +144,8 @@ static struct rkfs fs;
 
 static int setup(void **state)
 {
-	static const char *const options[] = { "preset=development", NULL };
-	const struct rk_config_sources sources = { .options = options };
+	static const char *const options[] = {"preset=development", NULL};
+	const struct rk_config_sources sources = {.options = options};
 	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
@@ -167,8 +164,8 @@ static int teardown(void **state)
 
 static int command(const char *text)
 {
-	const struct rkfs_subject subject = { .fs = &fs };
-	const struct rk_caller caller = { 0 };
+	const struct rkfs_subject subject = {.fs = &fs};
+	const struct rk_caller caller = {0};
 
 	return rkfs_control_store(NULL, &subject, &caller, text, strlen(text));
 }
@@ -183,7 +180,7 @@ static const char *status(void)
 
 static void assert_shows(const char *expected)
 {
-	const struct rkfs_subject subject = { .fs = &fs };
+	const struct rkfs_subject subject = {.fs = &fs};
 	struct rkfs_textbuf out;
 
 	rkfs_textbuf_init(&out);

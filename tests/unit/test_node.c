@@ -22,13 +22,13 @@
 
 static struct rkfs fs;
 static int worker_fd;
-static const struct rk_caller nobody = { .uid = 65534, .gid = 65534, .pid = 1 };
+static const struct rk_caller nobody = {.uid = 65534, .gid = 65534, .pid = 1};
 
 static int setup(void **state)
 {
-	static const char *const options[] = { "preset=testing", "worker_threads=2",
-					       "drain_timeout=30s", NULL };
-	const struct rk_config_sources sources = { .options = options };
+	static const char *const options[] = {"preset=testing", "worker_threads=2",
+					      "drain_timeout=30s", NULL};
+	const struct rk_config_sources sources = {.options = options};
 	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
@@ -116,7 +116,7 @@ static const char *read_at(struct rkfs_file *file, uint64_t offset, size_t size)
 
 static int read_error(struct rkfs_file *file)
 {
-	struct bytes b = { .calls = 0 };
+	struct bytes b = {.calls = 0};
 	int rc = rkfs_read(file, &nobody, 0, BIG, 0, take, &b);
 
 	assert_int_not_equal(rc, 0);
@@ -164,7 +164,7 @@ static void on_wake(struct rkfs_waiter *w)
 /* A blocking read, as fs/park.c does it for many. 0 or its error. */
 static int read_wait(struct rkfs_file *file, struct bytes *b)
 {
-	struct sleeper s = { .waiter.wake = on_wake };
+	struct sleeper s = {.waiter.wake = on_wake};
 	int rc;
 
 	assert_int_equal(sem_init(&s.woken, 0, 0), 0);
@@ -185,7 +185,7 @@ static int read_wait(struct rkfs_file *file, struct bytes *b)
 static void wait_for(const char *path, const char *expected)
 {
 	struct rkfs_file *file = open_file(path, O_RDONLY);
-	struct bytes b = { .calls = 0 };
+	struct bytes b = {.calls = 0};
 
 	assert_int_equal(read_wait(file, &b), 0);
 	assert_string_equal(b.data, expected);
@@ -306,12 +306,16 @@ static void test_lookup(void **state)
 /* Numbers that are nobody's never crash, and never are somebody's. */
 static void test_bad_numbers(void **state)
 {
-	static const uint64_t bad[] = { 0, 0x8000, UINT64_MAX, 1ULL << 63, 0x10000 + 1,
-					(uint64_t)RKFS_CLASS_COUNT << 48 | 1,
-					(uint64_t)RKFS_DOMAIN << 48 | 1,
-					(uint64_t)RKFS_DOMAIN << 48 | 0xffff0001,
-					(uint64_t)RKFS_KERNEL << 48 | 0xffff0001,
-					((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2 };
+	static const uint64_t bad[] = {0,
+				       0x8000,
+				       UINT64_MAX,
+				       1ULL << 63,
+				       0x10000 + 1,
+				       (uint64_t)RKFS_CLASS_COUNT << 48 | 1,
+				       (uint64_t)RKFS_DOMAIN << 48 | 1,
+				       (uint64_t)RKFS_DOMAIN << 48 | 0xffff0001,
+				       (uint64_t)RKFS_KERNEL << 48 | 0xffff0001,
+				       ((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2};
 	struct rkfs_file *file;
 	struct stat st;
 	double timeout;
@@ -333,20 +337,20 @@ static void test_attributes(void **state)
 		mode_t mode;
 		nlink_t links;
 	} cases[] = {
-		{ "", S_IFDIR | 0555, 7 },
-		{ "stats", S_IFDIR | 0555, 2 },
-		{ "kernels", S_IFDIR | 0555, 1 },
-		{ "kernels/core", S_IFDIR | 0555, 1 },
-		{ "kernels/core/echo", S_IFDIR | 0555, 2 },
-		{ "state", S_IFREG | 0444, 1 },
-		{ "control", S_IFREG | 0600, 1 },
-		{ "stats/all", S_IFREG | 0444, 1 },
-		{ "wait/stopped", S_IFREG | 0444, 1 },
-		{ "config/log_level", S_IFREG | 0640, 1 },
-		{ "config/worker_threads", S_IFREG | 0440, 1 },
-		{ "config/pending", S_IFREG | 0444, 1 },
-		{ "kernels/core/echo/enable", S_IFREG | 0644, 1 },
-		{ "kernels/core/echo/call.json", S_IFREG | 0600, 1 },
+		{"", S_IFDIR | 0555, 7},
+		{"stats", S_IFDIR | 0555, 2},
+		{"kernels", S_IFDIR | 0555, 1},
+		{"kernels/core", S_IFDIR | 0555, 1},
+		{"kernels/core/echo", S_IFDIR | 0555, 2},
+		{"state", S_IFREG | 0444, 1},
+		{"control", S_IFREG | 0600, 1},
+		{"stats/all", S_IFREG | 0444, 1},
+		{"wait/stopped", S_IFREG | 0444, 1},
+		{"config/log_level", S_IFREG | 0640, 1},
+		{"config/worker_threads", S_IFREG | 0440, 1},
+		{"config/pending", S_IFREG | 0444, 1},
+		{"kernels/core/echo/enable", S_IFREG | 0644, 1},
+		{"kernels/core/echo/call.json", S_IFREG | 0600, 1},
 	};
 
 	(void)state;
@@ -509,7 +513,7 @@ static void test_wait(void **state)
 /* A worker that cannot be executed: the runtime fails, and what cannot come says so. */
 static void test_wait_failed(void **state)
 {
-	static const char *const hopeless[] = { "wait/running", "wait/ready", "wait/drained" };
+	static const char *const hopeless[] = {"wait/running", "wait/ready", "wait/drained"};
 	struct rkfs_file *files[3], *stopped = open_file("wait/stopped", O_RDONLY);
 	struct bytes b;
 
@@ -532,8 +536,8 @@ static void test_wait_failed(void **state)
 
 static int setup_broken(void **state)
 {
-	static const char *const options[] = { "preset=testing", "restart_limit=0", NULL };
-	const struct rk_config_sources sources = { .options = options };
+	static const char *const options[] = {"preset=testing", "restart_limit=0", NULL};
+	const struct rk_config_sources sources = {.options = options};
 	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
@@ -656,6 +660,8 @@ static void test_drain(void **state)
 	assert_string_equal(cat("kernels/core/delay/messages_in_flight"), "1\n");
 	assert_int_equal(echo("drain 3600", "control"), 10);
 	assert_string_equal(cat("state"), "Draining\n");
+	while (rk_runtime_drain_left_ms(fs.rt) == 3600000)
+		; /* a part of the first second has to pass: a started one counts */
 	assert_string_equal(cat("drain/deadline_secs"), "3600\n");
 	assert_string_equal(cat("drain/remaining"), "1\n");
 	assert_int_equal(sscanf(cat("drain/stuck"),
@@ -672,7 +678,15 @@ static void test_drain(void **state)
 	assert_int_equal(read_wait(follow, &b), 0);
 	assert_int_equal(read_wait(call, &b), -ECANCELED);
 	assert_int_equal(cat_error("drain/remaining"), -ENODATA);
+	assert_string_equal(cat("stats/messages_accepted"), "1\n");
 	assert_string_equal(cat("stats/messages_cancelled"), "1\n");
+	assert_string_equal(cat("stats/messages_processed"), "0\n");
+	assert_string_equal(cat("stats/messages_failed"), "0\n");
+	assert_string_equal(cat("stats/messages_timed_out"), "0\n");
+	assert_string_equal(cat("stats/messages_rejected"), "0\n");
+	assert_string_equal(cat("stats/messages_in_flight"), "0\n");
+	assert_string_equal(cat("kernels/core/delay/messages_cancelled"), "1\n");
+	assert_string_equal(cat("kernels/core/echo/messages_cancelled"), "0\n");
 	rkfs_file_unref(follow);
 	rkfs_file_unref(call);
 }
@@ -697,15 +711,24 @@ static void test_close_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_listing),	TEST(test_lookup),
-		TEST(test_bad_numbers), TEST(test_attributes),
-		TEST(test_open),	TEST(test_content),
-		TEST(test_stats_all),	TEST(test_offsets),
-		TEST(test_write),	TEST(test_config),
-		TEST(test_enable),	TEST(test_wait),
-		TEST(test_poll_state),	TEST(test_events),
-		TEST(test_events_lost), TEST(test_ending),
-		TEST(test_drain),	TEST(test_close_files),
+		TEST(test_listing),
+		TEST(test_lookup),
+		TEST(test_bad_numbers),
+		TEST(test_attributes),
+		TEST(test_open),
+		TEST(test_content),
+		TEST(test_stats_all),
+		TEST(test_offsets),
+		TEST(test_write),
+		TEST(test_config),
+		TEST(test_enable),
+		TEST(test_wait),
+		TEST(test_poll_state),
+		TEST(test_events),
+		TEST(test_events_lost),
+		TEST(test_ending),
+		TEST(test_drain),
+		TEST(test_close_files),
 		cmocka_unit_test_setup_teardown(test_wait_failed, setup_broken, teardown),
 	};
 

@@ -44,9 +44,11 @@ static void test_u64(void **state)
 		unsigned long long n;
 		const char *text;
 	} cases[] = {
-		{ 0, "0\n" },	      { 9, "9\n" },
-		{ 10, "10\n" },	      { 1234567890, "1234567890\n" },
-		{ ULLONG_MAX, "18446744073709551615\n" },
+		{0, "0\n"},
+		{9, "9\n"},
+		{10, "10\n"},
+		{1234567890, "1234567890\n"},
+		{ULLONG_MAX, "18446744073709551615\n"},
 	};
 	struct rkfs_textbuf tb;
 
@@ -98,7 +100,7 @@ static void test_piecewise(void **state)
 		rkfs_textbuf_printf(&tb, "%04d", i);
 	assert_int_equal(tb.len, 40000);
 	for (int i = 0; i < 10000; i++) {
-		char four[5] = { 0 };
+		char four[5] = {0};
 
 		memcpy(four, tb.data + (size_t)i * 4, 4);
 		assert_int_equal(strtol(four, NULL, 10), i);

@@ -16,8 +16,8 @@
 /* A waiter that writes down when it was woken. */
 struct entry {
 	struct rkfs_waiter waiter;
-	int woken; /* 1 = first, 2 = second, ... */
-	struct rkfs_waitq *also; /* what its wake function wakes, NULL = nothing */
+	int woken;		  /* 1 = first, 2 = second, ... */
+	struct rkfs_waitq *also;  /* what its wake function wakes, NULL = nothing */
 	struct rkfs_waitq *again; /* where its wake function adds it again */
 };
 
@@ -196,7 +196,7 @@ static void test_chain(void **state)
 
 /* --- with threads: whoever waits for a number to be reached always learns of it --- */
 
-#define GOAL	20000
+#define GOAL	 20000
 #define SLEEPERS 4
 
 static struct rkfs_waitq shared;
