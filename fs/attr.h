@@ -51,8 +51,9 @@ struct rkfs_stream_ops {
 enum rkfs_attr_flags {
 	RKFS_HIDDEN = 1, /* can be opened, is not listed by readdir */
 	RKFS_STREAM = 2, /* FOPEN_STREAM: no offset, reads may wait */
-	RKFS_POLL_STATE =
-		4, /* POLLPRI when the state has changed since the last render (or the open) */
+	/* POLLPRI when the state has changed since the last render (or the open) */
+	RKFS_POLL_STATE = 4,
+	RKFS_WAITS = 8, /* its readers wait for the runtime, and get EOF when the mount ends */
 };
 
 struct rkfs_attr {

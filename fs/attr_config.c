@@ -49,7 +49,8 @@ static int pending_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 
 	(void)attr;
 	for (size_t i = 0; i < count; i++)
-		if (rk_runtime_config_pending(subject->fs->rt, &fields[i], value, sizeof(value)))
+		if (rk_runtime_config_pending(subject->fs->rt, &fields[i], value, sizeof(value)) >=
+		    0)
 			rkfs_textbuf_printf(out, "%s %s\n", fields[i].key, value);
 	return 0;
 }

@@ -42,7 +42,7 @@ static const struct rkfs_attr rows[] = {
 	{.name = "events", .mode = 0444, .show = rkfs_events_show},
 	{.name = "events_follow",
 	 .mode = 0444,
-	 .flags = RKFS_HIDDEN | RKFS_STREAM,
+	 .flags = RKFS_HIDDEN | RKFS_STREAM | RKFS_WAITS,
 	 .stream = &rkfs_events_follow_ops},
 };
 

@@ -72,7 +72,7 @@ static const struct rkfs_stream_ops wait_ops = {
 
 #define ROW(file, done, hopeless)                                                                  \
 	{                                                                                          \
-		.name = file, .mode = 0444, .flags = RKFS_HIDDEN | RKFS_STREAM,                    \
+		.name = file, .mode = 0444, .flags = RKFS_HIDDEN | RKFS_STREAM | RKFS_WAITS,       \
 		.stream = &wait_ops, .arg = WAIT(done, hopeless)                                   \
 	}
 

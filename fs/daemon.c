@@ -19,6 +19,8 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
+#define EOF_GRACE_NS RK_NS_PER_SEC /* for those who wait to read on until EOF */
+
 /* Where the mount is in its life. */
 enum stage {
 	STAGE_STARTING, /* until it answers and the runtime is Running */
@@ -40,9 +42,12 @@ struct daemon {
 	atomic_bool answered; /* the kernel has talked to us */
 	atomic_bool gone;     /* no mount of ours is left, though files may be open */
 	atomic_bool unserved; /* the loop has returned */
+	atomic_bool changed;  /* the state has */
+	atomic_bool reading;  /* STAGE_READING: who has read all is news */
 	/* The control thread's own. */
 	enum stage stage;
-	uint64_t read_until;
+	uint64_t read_until, eof_until;
+	struct rk_config log, scratch; /* the configuration that the log follows */
 	int status_fd;
 	struct rkfs_status status;
 };
@@ -59,11 +64,20 @@ static void poke(void *ctx)
 	poke_fd(((struct daemon *)ctx)->event);
 }
 
+static void on_all_read(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	if (atomic_load(&d->reading))
+		poke(d);
+}
+
 static void on_state(void *ctx)
 {
 	struct daemon *d = ctx;
 
 	d->tree.state(d->tree.ctx);
+	atomic_store(&d->changed, true);
 	poke(d);
 }
 
@@ -102,8 +116,9 @@ static void begin_end(struct daemon *d, const char *why)
 	d->stage = STAGE_DRAINING;
 	d->read_until = rk_now_ns() + d->params->config->drain_timeout * RK_NS_PER_MS;
 	/* What cannot drain is stopped; a drain under way keeps its deadline. */
-	if (rk_runtime_command(d->fs.rt, state == RK_RUNNING ? RK_DRAIN : RK_STOP, -1, NULL,
-			       &err) &&
+	if (rk_runtime_command(d->fs.rt,
+			       state == RK_RUNNING || state == RK_DRAINING ? RK_DRAIN : RK_STOP, -1,
+			       NULL, &err) &&
 	    rk_runtime_command(d->fs.rt, RK_STOP, -1, NULL, &err))
 		rk_log(RK_LOG_ERROR, "%s", err.msg);
 }
@@ -164,6 +179,32 @@ static void check_start(struct daemon *d)
 
 /* --- the control thread --- */
 
+int rkfs_daemon_log(const struct rk_config *config, bool foreground, struct rk_error *err)
+{
+	enum rk_log_dest dest = foreground ? RK_LOG_TO_STDERR : RK_LOG_TO_SYSLOG;
+
+	/* a person at a terminal reads text */
+	bool structured = config->structured_logging && !(foreground && isatty(STDERR_FILENO));
+
+	if (config->log_file[0])
+		dest = RK_LOG_TO_FILE;
+	return rk_log_open(dest, config->log_file, structured, err);
+}
+
+/* A reset has put pending fields into effect: the log's are ours to follow. */
+static void follow_log(struct daemon *d)
+{
+	struct rk_error err = {0};
+
+	rk_runtime_config(d->fs.rt, &d->scratch);
+	if (!strcmp(d->scratch.log_file, d->log.log_file) &&
+	    d->scratch.structured_logging == d->log.structured_logging)
+		return;
+	d->log = d->scratch;
+	if (rkfs_daemon_log(&d->log, d->params->options->foreground, &err))
+		rk_log(RK_LOG_ERROR, "%s", err.msg);
+}
+
 static void on_signal(struct daemon *d)
 {
 	struct signalfd_siginfo info;
@@ -179,30 +220,47 @@ static void on_signal(struct daemon *d)
 		end_at_once(d);
 }
 
+/* Nobody has anything left to read, or had time enough. */
+static bool all_read(struct daemon *d)
+{
+	uint64_t now = rk_now_ns();
+
+	if (now >= d->read_until)
+		return true;
+	return !rkfs_calls_unfinished(d->fs.calls) &&
+	       (now >= d->eof_until || !atomic_load(&d->fs.waiters));
+}
+
 /* Move on as far as what has happened allows. */
 static void advance(struct daemon *d)
 {
 	if (d->stage == STAGE_STARTING)
 		check_start(d);
+	if (atomic_exchange(&d->changed, false))
+		follow_log(d);
 	if (atomic_load(&d->unserved) || atomic_load(&d->gone))
 		begin_end(d, "unmounted");
 	if (d->stage == STAGE_DRAINING && rk_runtime_state(d->fs.rt) == RK_STOPPED) {
 		d->stage = STAGE_READING;
+		d->eof_until = rk_now_ns() + EOF_GRACE_NS;
+		if (d->eof_until > d->read_until)
+			d->eof_until = d->read_until;
+		atomic_store(&d->reading, true);
 		rkfs_end_waiters(&d->fs);
 	}
-	if (d->stage == STAGE_READING &&
-	    (atomic_load(&d->unserved) || !rkfs_calls_unfinished(d->fs.calls) ||
-	     rk_now_ns() >= d->read_until))
+	if (d->stage == STAGE_READING && (atomic_load(&d->unserved) || all_read(d)))
 		d->stage = STAGE_OVER;
 }
 
 static int wait_ms(const struct daemon *d)
 {
-	uint64_t now = rk_now_ns();
+	uint64_t now = rk_now_ns(), until = d->read_until;
 
 	if (d->stage != STAGE_READING)
 		return -1;
-	return d->read_until > now ? (int)((d->read_until - now) / RK_NS_PER_MS) + 1 : 0;
+	if (d->eof_until > now)
+		until = d->eof_until;
+	return until > now ? (int)((until - now) / RK_NS_PER_MS) + 1 : 0;
 }
 
 static void *control(void *arg)
@@ -303,7 +361,9 @@ static int create(struct daemon *d, struct rk_error *err)
 		rc = rkfs_calls_create(&d->fs.calls);
 	if (rc)
 		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
-	rkfs_calls_on_finished(d->fs.calls, poke, d);
+	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
+	d->fs.on_no_waiter = on_all_read;
+	d->fs.on_no_waiter_ctx = d;
 	d->tree = rkfs_observer(&d->fs);
 	rc = rk_runtime_create(&d->fs.rt, p->sources, p->worker_fd, &observer, err);
 	if (rc)
@@ -377,6 +437,7 @@ int rkfs_daemon_run(const struct rkfs_daemon_params *params)
 	if (d) {
 		d->params = params;
 		d->status_fd = params->status_fd;
+		d->log = *params->config;
 		if (create(d, &err) || serve(d, &err)) {
 			d->status.exit_code = RKFS_EXIT_MOUNT;
 			memcpy(d->status.msg, err.msg, sizeof(d->status.msg));

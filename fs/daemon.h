@@ -6,6 +6,8 @@
 #ifndef RKFS_DAEMON_H
 #define RKFS_DAEMON_H
 
+#include <stdbool.h>
+
 #include "fs/options.h"
 #include "runtime/config.h"
 #include "runtime/error.h"
@@ -31,6 +33,9 @@ struct rkfs_daemon_params {
  * Before any thread and any fork of the daemon.
  */
 int rkfs_daemon_signals(struct rk_error *err);
+
+/* Where the log goes: log_file, else stderr in the foreground, else syslog. 0 or rk_log_open's. */
+int rkfs_daemon_log(const struct rk_config *config, bool foreground, struct rk_error *err);
 
 /*
  * Mount, serve, and return the exit code when it is over. Runs in the main thread; blocks for the

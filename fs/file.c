@@ -71,7 +71,22 @@ static struct rkfs_file *file_new(struct rkfs *fs, const struct rkfs_attr *attr,
 	file->seen = atomic_load(&fs->changes);
 	file->stream = NULL;
 	file->poll = NULL;
+	file->waits = attr->flags & RKFS_WAITS;
+	if (file->waits)
+		atomic_fetch_add(&fs->waiters, 1);
 	return file;
+}
+
+/* @file reads no more: it was given EOF, or it is closed. */
+static void stop_waiting(struct rkfs_file *file)
+{
+	struct rkfs *fs = file->subject.fs;
+
+	if (!file->waits)
+		return;
+	file->waits = false;
+	if (atomic_fetch_sub(&fs->waiters, 1) == 1 && fs->on_no_waiter)
+		fs->on_no_waiter(fs->on_no_waiter_ctx);
 }
 
 int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int flags,
@@ -94,6 +109,7 @@ int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int
 	if (attr->stream && attr->stream->open) {
 		rc = attr->stream->open(file, caller, flags);
 		if (rc) {
+			stop_waiting(file);
 			file_free(file);
 			return rc;
 		}
@@ -122,6 +138,7 @@ void rkfs_file_unref(struct rkfs_file *file)
 	pthread_mutex_unlock(&fs->files_lock);
 	if (file->attr->stream && file->attr->stream->release)
 		file->attr->stream->release(file);
+	stop_waiting(file);
 	file_free(file);
 }
 
@@ -189,6 +206,8 @@ void rkfs_emit_rest(struct rkfs_file *file, size_t size, rkfs_emit emit, void *c
 	if (left > size)
 		left = size;
 	file->sent += left; /* before the reply: the next read may be here already */
+	if (!left)
+		stop_waiting(file);
 	emit(ctx, data, left);
 }
 

@@ -61,15 +61,6 @@ static int open_worker(struct rk_error *err)
 	return open_executable(RK_LIBEXECDIR "/rk-worker", err);
 }
 
-static int open_log(const struct rk_config *config, bool foreground, struct rk_error *err)
-{
-	enum rk_log_dest dest = foreground ? RK_LOG_TO_STDERR : RK_LOG_TO_SYSLOG;
-
-	if (config->log_file[0])
-		dest = RK_LOG_TO_FILE;
-	return rk_log_open(dest, config->log_file, config->structured_logging && !foreground, err);
-}
-
 /* The daemon, in its own session. */
 static int be_daemon(struct rkfs_daemon_params *p)
 {
@@ -77,7 +68,7 @@ static int be_daemon(struct rkfs_daemon_params *p)
 
 	if (setsid() < 0 || chdir("/"))
 		return RKFS_EXIT_SYSTEM;
-	if (open_log(p->config, false, &err)) {
+	if (rkfs_daemon_log(p->config, false, &err)) {
 		struct rkfs_status status = {.exit_code = RKFS_EXIT_MOUNT};
 
 		memcpy(status.msg, err.msg, sizeof(status.msg));
@@ -158,11 +149,11 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
 	else if (!o->foreground)
 		rc = daemonize(&p);
-	else if (open_log(config, true, &err))
+	else if (rkfs_daemon_log(config, true, &err))
 		rc = complain(RKFS_EXIT_MOUNT, &err);
 	else
 		rc = rkfs_daemon_run(&p);
-	if (!rc && o->verbose && !o->foreground && p.status_fd < 0)
+	if (!rc && o->verbose && !o->fake && !o->foreground && p.status_fd < 0)
 		printf("mount.rkfs: %s mounted on %s\n", o->source, path);
 	if (p.worker_fd >= 0)
 		close(p.worker_fd);

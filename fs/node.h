@@ -49,8 +49,12 @@ struct rkfs {
 	atomic_ulong changes;	      /* of the state, for POLLPRI */
 	struct rkfs_calls *calls;     /* open call files; fs/call.c; set before the first open */
 	struct rkfs_parking *parking; /* requests that wait; fs/park.c; NULL without a session */
-	pthread_mutex_t files_lock;   /* innermost */
-	struct rkfs_files files;      /* all that are open */
+	atomic_size_t waiters; /* open files that wait (RKFS_WAITS) and were not given EOF yet */
+	void (*on_no_waiter)(
+		void *ctx); /* called when waiters falls to 0: only signals; may be NULL */
+	void *on_no_waiter_ctx;
+	pthread_mutex_t files_lock; /* innermost */
+	struct rkfs_files files;    /* all that are open */
 };
 
 /* An open file. */
@@ -67,6 +71,7 @@ struct rkfs_file {
 	size_t sent;	    /* of text, by a stream */
 	unsigned long seen; /* fs->changes at the open and at the last render */
 	void *stream;	    /* the stream's own state */
+	bool waits;	    /* counts in fs->waiters */
 	void *poll;	    /* the newest poll; fs/park.c */
 	TAILQ_ENTRY(rkfs_file) open;
 };

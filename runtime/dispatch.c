@@ -116,6 +116,8 @@ static void enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	m->id = ++d->next_id;
 	m->accepted_ns = rk_now_ns();
 	m->deadline_ns = d->message_timeout_ns ? m->accepted_ns + d->message_timeout_ns : 0;
+	if (m->deadline_ns && (!d->earliest_deadline || m->deadline_ns < d->earliest_deadline))
+		d->earliest_deadline = m->deadline_ns;
 	if (TAILQ_EMPTY(&k->inflight)) {
 		rk_kernel_ref(k); /* not within the macro: it would be evaluated more than once */
 		TAILQ_INSERT_TAIL(&d->busy, k, busy);
@@ -225,8 +227,10 @@ static void unlock_and_tell(struct rk_dispatch *d)
 	struct rk_message_list finished = TAILQ_HEAD_INITIALIZER(finished);
 	TAILQ_HEAD(, rk_kernel) noticed = TAILQ_HEAD_INITIALIZER(noticed);
 	bool idle = !d->accepting && !d->in_flight && !TAILQ_EMPTY(&d->finished);
+	uint64_t deadline = d->earliest_deadline;
 	struct rk_message *m;
 
+	d->earliest_deadline = 0;
 	TAILQ_CONCAT(&finished, &d->finished, finished);
 	while (!TAILQ_EMPTY(&d->noticed)) {
 		struct rk_kernel *k = TAILQ_FIRST(&d->noticed);
@@ -248,6 +252,8 @@ static void unlock_and_tell(struct rk_dispatch *d)
 		TAILQ_REMOVE(&finished, m, finished);
 		call_done(m);
 	}
+	if (deadline)
+		d->observer.deadline(d->observer.ctx, deadline);
 	if (idle)
 		d->observer.idle(d->observer.ctx);
 }
@@ -298,15 +304,16 @@ void rk_dispatch_flush(struct rk_dispatch *d)
 	unlock_and_tell(d);
 }
 
-/* 0: accepted or waiting; *@deadline is set where the message has one. */
 static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
-			 uint64_t *deadline, struct rk_error *err)
+			 struct rk_error *err)
 {
 	struct rk_kernel *k = m->kernel;
 	const char *id = k->manifest.id;
 
 	if (!d->accepting)
 		return rk_error_set(err, ESHUTDOWN, "%s: " NOT_ACCEPTING, id);
+	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE && k->over_limit)
+		return rk_error_set(err, ENOSPC, "%s: not loaded: max_kernel_instances are", id);
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE)
 		return rk_error_set(err, ENODEV, "%s: the kernel is not enabled", id);
 	if (full_locked(d, k)) {
@@ -321,7 +328,6 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 		return 0;
 	}
 	enqueue_locked(d, rk_message_ref(m));
-	*deadline = m->deadline_ns;
 	hand_out_locked(d);
 	return 0;
 }
@@ -329,12 +335,11 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
 		       struct rk_error *err)
 {
-	uint64_t deadline = 0;
 	struct rk_error why;
 	int rc;
 
 	pthread_mutex_lock(&d->lock);
-	rc = submit_locked(d, m, may_wait, &deadline, &why);
+	rc = submit_locked(d, m, may_wait, &why);
 	if (rc && rc != -EAGAIN) {
 		count_locked(d, m->kernel, RK_COUNT_REJECTED);
 		remember_locked(m->kernel, why.msg);
@@ -342,8 +347,6 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 	unlock_and_tell(d);
 	if (rc)
 		return rk_error_set(err, why.code, "%s", why.msg);
-	if (deadline)
-		d->observer.deadline(d->observer.ctx, deadline);
 	return 0;
 }
 
@@ -419,6 +422,8 @@ static uint64_t end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, in
 		finish_locked(d, m, code, why);
 		ended++;
 	}
+	if (ended) /* nobody waits any more, but somebody may poll */
+		room_locked(d, k);
 	return ended;
 }
 
@@ -488,8 +493,11 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 	pthread_mutex_lock(&d->lock);
 	m = answered_locked(d, done, len, err);
 	if (!m) {
+		/* One that was detached, and is being ended, may have answered just before. */
+		int rc = d->fd < 0 ? 0 : -EPROTO;
+
 		pthread_mutex_unlock(&d->lock);
-		return -EPROTO;
+		return rc;
 	}
 	d->slots[done->slot] = NULL;
 	d->running--;
@@ -500,6 +508,8 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 		finish_locked(d, m, m->verdict, "cancelled by its caller");
 	else
 		finish_locked(d, m, done->status, done->status ? done->text : "");
+	if (guard.code)
+		d->fd = -1; /* about to be replaced: what is queued is for the next one */
 	hand_out_locked(d);
 	unlock_and_tell(d);
 	if (guard.code)
@@ -507,11 +517,27 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 	return 0;
 }
 
+/* The earliest deadline that is still to come, 0 = none. */
+static uint64_t earliest_locked(struct rk_dispatch *d, uint64_t now_ns)
+{
+	uint64_t earliest = 0;
+	struct rk_message *m;
+	struct rk_kernel *k;
+
+	TAILQ_FOREACH (k, &d->busy, busy) {
+		m = TAILQ_FIRST(&k->inflight);
+		while (m && m->deadline_ns <= now_ns)
+			m = TAILQ_NEXT(m, inflight);
+		if (m && (!earliest || m->deadline_ns < earliest))
+			earliest = m->deadline_ns;
+	}
+	return earliest;
+}
+
 bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 {
 	struct rk_kernel *k, *after_k;
 	struct rk_message *m, *after;
-	uint64_t earliest = 0;
 	bool replace = false;
 
 	pthread_mutex_lock(&d->lock);
@@ -522,11 +548,8 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 			after = TAILQ_NEXT(m, inflight);
 			if (!m->deadline_ns)
 				continue;
-			if (m->deadline_ns > now_ns) {
-				if (!earliest || m->deadline_ns < earliest)
-					earliest = m->deadline_ns;
+			if (m->deadline_ns > now_ns)
 				break; /* one timeout for all: the rest is later */
-			}
 			if (m->state == RK_MESSAGE_RUNNING) {
 				replace = true;
 				continue;
@@ -537,7 +560,9 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 		}
 		rk_kernel_unref(k);
 	}
-	*next = earliest;
+	if (replace)
+		d->fd = -1; /* what is handed out now would die with it */
+	*next = earliest_locked(d, now_ns);
 	unlock_and_tell(d);
 	return replace;
 }
@@ -549,6 +574,7 @@ void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 
 	pthread_mutex_lock(&d->lock);
 	old = atomic_exchange(&k->state, state);
+	k->over_limit = false;
 	if (old != RK_KERNEL_ACTIVE && state == RK_KERNEL_ACTIVE)
 		atomic_fetch_add(&d->kernels_active, 1);
 	if (old == RK_KERNEL_ACTIVE && state != RK_KERNEL_ACTIVE)
@@ -560,6 +586,13 @@ void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 	if (state == RK_KERNEL_ENDING && TAILQ_EMPTY(&k->inflight))
 		notice_locked(d, k, NOTICE_UNLOADABLE);
 	unlock_and_tell(d);
+}
+
+void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	pthread_mutex_lock(&d->lock);
+	k->over_limit = true;
+	pthread_mutex_unlock(&d->lock);
 }
 
 bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k)

@@ -37,6 +37,7 @@ struct rk_dispatch {
 	uint64_t next_id;
 	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
 	uint32_t max_queue_depth;    /* per kernel */
+	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
 	uint64_t message_timeout_ns; /* 0 = none */
 	int fd;			     /* message socket, -1 = no worker */
 	uint32_t nslots, running;
@@ -69,7 +70,8 @@ void rk_dispatch_flush(struct rk_dispatch *d);
 /*
  * Submit @m, whose plan is laid out and whose block holds the inputs. Returns 0: it is
  * accepted, or (@may_wait) waits for queue room, and m->done will be called. Fails with
- * ESHUTDOWN (not accepting), ENODEV (kernel gone, disabled, not loaded), EAGAIN (queue full,
+ * ESHUTDOWN (not accepting), ENODEV (kernel gone, disabled, not loaded), ENOSPC (not loaded for
+ * max_kernel_instances), EAGAIN (queue full,
  * !@may_wait). Refusals but EAGAIN count as rejected.
  */
 int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
@@ -107,7 +109,8 @@ uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, struct rk_me
 /*
  * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
  * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
- * output (its message has failed with EIO). After either the worker must be replaced.
+ * output (its message has failed with EIO). After either the worker must be replaced, and nothing
+ * more is handed to it. An unknown answer is ignored while no worker is attached: it is a late one.
  */
 int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
 			 struct rk_error *err);
@@ -126,6 +129,9 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
  */
 void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 			      enum rk_kernel_state state, const char *why);
+/* @k is OFF because max_kernel_instances are loaded: refuse with ENOSPC until its state changes. */
+void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k);
+
 /* Remember the sentence that `last_error` shows. */
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg);
 void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,

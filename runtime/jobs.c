@@ -12,6 +12,8 @@ struct rk_jobs {
 	pthread_cond_t work;
 	STAILQ_HEAD(, rk_job) queue;
 	unsigned int max, started, idle;
+	unsigned int
+		queued; /* an idle thread is taken by each of these, even if it does not run yet */
 	bool quit;
 	pthread_t threads[];
 };
@@ -27,6 +29,7 @@ static void *serve(void *arg)
 
 		if (job) {
 			STAILQ_REMOVE_HEAD(&j->queue, link);
+			j->queued--;
 			pthread_mutex_unlock(&j->lock);
 			job->run(job);
 			pthread_mutex_lock(&j->lock);
@@ -94,11 +97,13 @@ void rk_jobs_run(struct rk_jobs *j, struct rk_job *job)
 	bool here;
 
 	pthread_mutex_lock(&j->lock);
-	if (!j->idle && j->started < j->max)
+	if (j->idle <= j->queued && j->started < j->max)
 		start_thread_locked(j);
 	here = !j->started;
-	if (!here)
+	if (!here) {
 		STAILQ_INSERT_TAIL(&j->queue, job, link);
+		j->queued++;
+	}
 	pthread_cond_signal(&j->work);
 	pthread_mutex_unlock(&j->lock);
 	if (here)

@@ -45,6 +45,7 @@ struct rk_kernel {
 	TAILQ_ENTRY(rk_kernel) busy;	/* has messages in flight */
 	TAILQ_ENTRY(rk_kernel) noticed; /* its observer is to be called */
 	unsigned int notices;
+	bool over_limit;  /* OFF because of max_kernel_instances */
 	bool room_wanted; /* somebody found the queue full and may be polling */
 	_Atomic uint64_t count[RK_COUNTER_COUNT];
 	char last_error[RK_ERROR_MAX]; /* "none" before the first */

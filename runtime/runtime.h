@@ -103,10 +103,10 @@ int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *f
 
 /*
  * The value that @field would have after a restart, if it differs from the effective one.
- * Returns its length, or 0 where nothing is pending.
+ * Returns its length, or -ENODATA where nothing is pending.
  */
-size_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
-				 char *buf, size_t size);
+ssize_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
+				  char *buf, size_t size);
 
 /* A copy of the effective configuration. */
 void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config);

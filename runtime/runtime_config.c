@@ -226,14 +226,14 @@ size_t rk_runtime_config_print(struct rk_runtime *rt, const struct rk_config_fie
 	return len;
 }
 
-size_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
-				 char *buf, size_t size)
+ssize_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
+				  char *buf, size_t size)
 {
-	size_t len = 0;
+	ssize_t len = -ENODATA;
 
 	pthread_mutex_lock(&rt->config_lock);
 	if (!field->hot && !rk_config_equal(&rt->config, &rt->loaded, field))
-		len = rk_config_print(&rt->loaded, field, buf, size);
+		len = (ssize_t)rk_config_print(&rt->loaded, field, buf, size);
 	pthread_mutex_unlock(&rt->config_lock);
 	return len;
 }

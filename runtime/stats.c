@@ -27,6 +27,7 @@ static void give_back(void *value)
 {
 	unsigned int slot = (unsigned int)(uintptr_t)value - 1;
 
+	my_slot = RK_STATS_SLOTS + 1; /* for destructors that still count */
 	atomic_fetch_and_explicit(&taken, ~(1ULL << slot), memory_order_release);
 }
 
@@ -93,7 +94,10 @@ static uint64_t sum(const struct rk_stats *stats, enum rk_counter counter)
 
 uint64_t rk_stats_read(const struct rk_stats *stats, enum rk_counter counter)
 {
-	return sum(stats, counter) - stats->base[counter];
+	/* The base first: the other way round a reset between the two would give less than 0. */
+	uint64_t base = atomic_load_explicit(&stats->base[counter], memory_order_acquire);
+
+	return sum(stats, counter) - base;
 }
 
 uint64_t rk_stats_in_flight(const struct rk_stats *stats)
@@ -110,5 +114,5 @@ uint64_t rk_stats_in_flight(const struct rk_stats *stats)
 void rk_stats_reset(struct rk_stats *stats)
 {
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
-		stats->base[i] = sum(stats, i);
+		atomic_store_explicit(&stats->base[i], sum(stats, i), memory_order_release);
 }

@@ -185,6 +185,7 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 			 k->manifest.id, (unsigned long long)w->params.max_instances);
 		p->loads[k->slot] = RK_LOAD_REFUSED;
 		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
+		rk_dispatch_kernel_over_limit(w->dispatch, k);
 		rk_dispatch_kernel_error(w->dispatch, k, why);
 		w->observer.kernel(w->observer.ctx, k, why);
 		return;
