@@ -102,8 +102,11 @@ RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests
 
 all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker
 
+# libfuse ends its threads with pthread_cancel, which loads libgcc_s only then and aborts where it
+# cannot, for want of a descriptor for example; the mount would be left behind
 $(BUILD)/mount.rkfs: $(DAEMON_OBJ)
-	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(DAEMON_OBJ) $(PKG_DAEMON) -lm
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(DAEMON_OBJ) $(PKG_DAEMON) -lm \
+		-Wl,--no-as-needed -lgcc_s
 
 $(BUILD)/rk-worker: $(WORKER_OBJ)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(WORKER_OBJ) $(PKG_WORKER) -ldl -lm

@@ -16,8 +16,10 @@ int rk_events_init(struct rk_events *ev)
 	if (!ev->ring)
 		return -ENOMEM;
 	rc = -pthread_mutex_init(&ev->lock, NULL);
-	if (rc)
+	if (rc) {
 		free(ev->ring);
+		ev->ring = NULL;
+	}
 	return rc;
 }
 
@@ -27,6 +29,20 @@ void rk_events_destroy(struct rk_events *ev)
 		free(ev->ring[i]);
 	free(ev->ring);
 	pthread_mutex_destroy(&ev->lock);
+}
+
+json_t *rk_events_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *plain = value ? NULL : strdup(text);
+
+	for (char *p = plain; p && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	if (plain)
+		value = json_string(plain);
+	free(plain);
+	return value;
 }
 
 /* RFC 3339, UTC, microseconds */

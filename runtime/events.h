@@ -33,6 +33,12 @@ void rk_events_destroy(struct rk_events *ev);
 void rk_events_add(struct rk_events *ev, const char *name, json_t *fields);
 
 /*
+ * A JSON string of @text, which may be any bytes: cut in the middle of a character, or never
+ * UTF-8 at all. The caller owns it; NULL where memory is out.
+ */
+json_t *rk_events_text(const char *text);
+
+/*
  * Copy the first retained event numbered *@seq or above. Returns its length
  * and sets *@line (malloc'ed, with its newline, owned by the caller) and *@seq (one past it);
  * 0 where there is none yet; -ENOMEM.

@@ -42,7 +42,7 @@ static void __attribute__((noreturn)) become_worker(const struct child_fds *fds,
 	}
 	/* The daemon's stdio may be somebody's pipe: a worker that held it would keep it open. */
 	for (int i = 0; i < 3; i++)
-		if (dup2(fds->null, i) < 0)
+		if (dup2(fds->null, i) < 0 || fcntl(i, F_SETFD, 0)) /* null may be one of them */
 			_exit(EXIT_CANNOT_EXEC);
 	for (int i = 0; i < 4; i++)
 		if (dup2(moved[i], RK_WIRE_FD_CONTROL + i) < 0)

@@ -340,10 +340,24 @@ int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *s
 	return 0;
 }
 
+/* Who still waits for an answer gets one, and the messages their end. */
+static void end_in_flight(struct rk_runtime *rt)
+{
+	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
+	uint64_t ended;
+
+	rk_dispatch_accept(&rt->dispatch, false);
+	ended = rk_dispatch_end_all(&rt->dispatch, ECANCELED, "the runtime has ended", &held);
+	rk_dispatch_flush(&rt->dispatch);
+	rk_worker_stop(rt->worker, ended, &held);
+}
+
 void rk_runtime_destroy(struct rk_runtime *rt)
 {
 	if (!rt)
 		return;
+	if (rt->worker)
+		end_in_flight(rt);
 	rk_worker_destroy(rt->worker);
 	rk_registry_destroy(rt->registry);
 	rk_dispatch_destroy(&rt->dispatch);

@@ -2,7 +2,8 @@
 /*
  * The runtime: configuration, lifecycle, kernels, queues, worker and events, behind
  * one object. Knows no FUSE. All functions are thread-safe and return at once unless said
- * otherwise; observers are called with no lock held, from any thread, and must not block.
+ * otherwise; observers are called from any thread, with no lock held but perhaps that of commands:
+ * they must not block and give no command.
  */
 #ifndef RK_RUNTIME_RUNTIME_H
 #define RK_RUNTIME_RUNTIME_H
@@ -48,7 +49,8 @@ int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *so
 
 /*
  * End the worker (killed after one second, abandoned after another), the threads and all
- * memory. Blocks at most those two seconds. No message may be submitted any more.
+ * memory. Blocks at most those two seconds. No message may be submitted any more; those in flight
+ * are cancelled first.
  */
 void rk_runtime_destroy(struct rk_runtime *rt);
 

@@ -69,20 +69,47 @@ void rk_runtime_free_sources(struct rk_runtime *rt)
 static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INFO, RK_LOG_DEBUG,
 					   RK_LOG_TRACE};
 
-/* Put what the hot fields say into effect. */
-static void apply_hot(struct rk_runtime *rt)
-{
-	enum rk_log_level level = rk_log_level();
+/* What other parts have a copy of. */
+struct hot {
+	uint32_t max_queue_depth;
+	uint64_t message_timeout_ns;
+	enum rk_log_level log_level;
+};
 
-	rk_dispatch_set_limits(&rt->dispatch, (uint32_t)rt->config.max_queue_depth,
-			       rt->config.message_timeout * RK_NS_PER_MS);
+static struct hot read_hot(struct rk_runtime *rt)
+{
+	struct hot hot = {.log_level = rk_log_level()};
+
+	pthread_mutex_lock(&rt->config_lock);
+	hot.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
+	hot.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 		if (!strcmp(rk_log_level_name(levels[i]), rt->config.log_level))
-			level = levels[i];
-	if (level == rk_log_level())
-		return;
-	rk_log_set_level(level);
-	rk_worker_log_level_changed(rt->worker);
+			hot.log_level = levels[i];
+	pthread_mutex_unlock(&rt->config_lock);
+	return hot;
+}
+
+/*
+ * Put what the hot fields say into effect. Two threads may do so at once, and no lock may be
+ * held meanwhile: so look again whether what was put into effect is still what holds.
+ */
+static void apply_hot(struct rk_runtime *rt)
+{
+	struct hot now = read_hot(rt), applied;
+
+	do {
+		applied = now;
+		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
+				       applied.message_timeout_ns);
+		if (applied.log_level != rk_log_level()) {
+			rk_log_set_level(applied.log_level);
+			rk_worker_log_level_changed(rt->worker);
+		}
+		now = read_hot(rt);
+	} while (now.max_queue_depth != applied.max_queue_depth ||
+		 now.message_timeout_ns != applied.message_timeout_ns ||
+		 now.log_level != applied.log_level);
 }
 
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
@@ -263,8 +290,10 @@ void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 
 void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 {
+	bool failed = rk_runtime_state(rt) == RK_FAILED;
+
 	pthread_mutex_lock(&rt->text_lock);
-	memcpy(sentence, rt->failure, RK_ERROR_MAX);
+	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
 	pthread_mutex_unlock(&rt->text_lock);
 }
 

@@ -24,9 +24,10 @@ void rk_runtime_message_failed(struct rk_runtime *rt, const struct rk_kernel *k,
 	if (err->code == ECANCELED || err->code == ESHUTDOWN)
 		return;
 	rk_runtime_event(rt, id ? "MessageFailed" : "MessageRejected",
-			 json_pack("{s:I,s:s,s:s,s:s,s:i,s:i}", "id", (json_int_t)id, "kernel",
+			 json_pack("{s:I,s:s,s:s,s:o,s:i,s:i}", "id", (json_int_t)id, "kernel",
 				   k->manifest.id, "errno", rk_error_name(err->code), "why",
-				   err->msg, "uid", (int)caller->uid, "pid", (int)caller->pid));
+				   rk_events_text(err->msg), "uid", (int)caller->uid, "pid",
+				   (int)caller->pid));
 }
 
 /*
@@ -122,8 +123,8 @@ int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, 
 	rk_dispatch_flush(&rt->dispatch);
 	if (ended)
 		rk_runtime_event(rt, code == ECANCELED ? "MessagesCancelled" : "MessagesFailed",
-				 json_pack("{s:I,s:s,s:O}", "count", (json_int_t)ended, "why", why,
-					   "messages", stuck));
+				 json_pack("{s:I,s:o,s:O}", "count", (json_int_t)ended, "why",
+					   rk_events_text(why), "messages", stuck));
 	json_decref(stuck);
 
 	rk_lifecycle_lock(&rt->lifecycle);
@@ -174,20 +175,19 @@ static void on_drain_deadline(void *ctx)
 static void on_failed(void *ctx, const char *why)
 {
 	struct rk_runtime *rt = ctx;
-	bool starting = rk_runtime_state(rt) == RK_STARTING;
 	char status[RK_ERROR_MAX];
 
 	pthread_mutex_lock(&rt->command_lock);
 	pthread_mutex_lock(&rt->text_lock);
 	snprintf(rt->failure, sizeof(rt->failure), "%s", why);
 	pthread_mutex_unlock(&rt->text_lock);
-	if (starting) {
+	if (rk_runtime_state(rt) == RK_STARTING) {
 		snprintf(status, sizeof(status), "start: %.300s", why);
 		rk_runtime_set_status(rt, status);
 	}
 	rk_log(RK_LOG_ERROR, "failed: %s", why);
 	(void)rk_runtime_end_by(rt, RK_FAULT, EIO, why, "Failed",
-				json_pack("{s:s}", "reason", why));
+				json_pack("{s:o}", "reason", rk_events_text(why)));
 	pthread_mutex_unlock(&rt->command_lock);
 }
 
@@ -203,11 +203,13 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 	rk_log(RK_LOG_INFO, "worker %d runs the %s backend", pid, backend);
 	if (fallback_why[0]) {
 		rk_runtime_event(rt, "BackendFallback",
-				 json_pack("{s:s,s:s}", "backend", backend, "why", fallback_why));
+				 json_pack("{s:s,s:o}", "backend", backend, "why",
+					   rk_events_text(fallback_why)));
 		rk_log(RK_LOG_WARN, "fell back to the %s backend: %s", backend, fallback_why);
 	}
 	rk_lifecycle_lock(&rt->lifecycle);
-	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending) {
+	/* One that a stop, reset and start have overtaken is ended at once: wait for the next. */
+	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && rk_worker_settled(rt->worker)) {
 		atomic_store(&rt->stopped_ns, 0);
 		atomic_store(&rt->started_ns, rk_now_ns());
 		rc = rk_runtime_transit_locked(rt, RK_READY, "Started",
@@ -241,7 +243,8 @@ static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
 	const char *id = k->manifest.id;
 
 	if (why) {
-		rk_runtime_event(rt, "KernelFailed", json_pack("{s:s,s:s}", "id", id, "why", why));
+		rk_runtime_event(rt, "KernelFailed",
+				 json_pack("{s:s,s:o}", "id", id, "why", rk_events_text(why)));
 		rk_log(RK_LOG_ERROR, "kernel %s: %s", id, why);
 		return;
 	}

@@ -217,6 +217,14 @@ static void adopt(struct rk_worker *w, struct rk_proc *p)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* Dead before it was greeted? Then the pidfd will tell how. */
+static bool hung_up(const struct rk_proc *p)
+{
+	struct pollfd control = {.fd = p->os.control};
+
+	return poll(&control, 1, 0) == 1 && control.revents & POLLHUP;
+}
+
 static void spawn(struct rk_worker *w)
 {
 	struct rk_proc *p = calloc(1, sizeof(*p));
@@ -235,8 +243,9 @@ static void spawn(struct rk_worker *w)
 	}
 	p->epoch = w->epoch;
 	adopt(w, p);
-	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd) ||
-	    rk_worker_hello(w, p))
+	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd))
+		rk_worker_replace(w, p, "could not be watched");
+	else if (rk_worker_hello(w, p) && !hung_up(p))
 		rk_worker_replace(w, p, "could not be greeted");
 }
 
@@ -544,6 +553,16 @@ void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
 			return;
 		}
 	}
+}
+
+bool rk_worker_settled(struct rk_worker *w)
+{
+	bool settled;
+
+	pthread_mutex_lock(&w->lock);
+	settled = w->cur && w->cur->epoch == w->asked_epoch;
+	pthread_mutex_unlock(&w->lock);
+	return settled;
 }
 
 void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak)

@@ -84,6 +84,9 @@ void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns);
 /* Look for expired messages at @at_ns or before. */
 void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns);
 
+/* Whether the worker that runs is the one that was asked for last. */
+bool rk_worker_settled(struct rk_worker *w);
+
 /* Device memory held by the worker, bytes, from the shared page: 0 where there is none. */
 void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak);
 
