@@ -29,13 +29,18 @@ setup() {
 	MNT=$(realpath "$BATS_TEST_TMPDIR")/mnt
 	LOG=$BATS_TEST_TMPDIR/log
 	DAEMON=
-	export MNT BIN LOG
+	export MNT BIN LOG DAEMON
 	# a daemon's stderr is /dev/null
 	export ASAN_OPTIONS="${ASAN_OPTIONS+$ASAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
 	export UBSAN_OPTIONS="${UBSAN_OPTIONS+$UBSAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
 	export TSAN_OPTIONS="${TSAN_OPTIONS+$TSAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
 	mkdir "$MNT"
-	shm_before=$(ls /dev/shm)
+	shm_before=$(shared_memory)
+	jobs_before=$(jobs -p) # bats' own: the timeout of the test
+}
+
+shared_memory() {
+	find /dev/shm -name '*rk*' | sort
 }
 
 # Whether the binaries under test are a sanitizer's, which take their time.
@@ -48,12 +53,12 @@ sanitized() {
 # rk_up [OPTIONS [CONFIG]]: mount in the foreground, with this shell as the parent. Returns
 # once the daemon says that it is ready. CONFIG is none where it is not given.
 rk_up() {
-	local ready line
+	local ready
 
 	exec {ready}< <(exec "$BIN/mount.rkfs" --foreground --ready-fd=9 ${1:+-o "$1"} \
 		"${2-none}" "$MNT" 9>&1 >"$LOG" 2>&1 </dev/null 3>&-)
 	DAEMON=$!
-	if ! read -t 60 -r -u "$ready" line; then
+	if ! read -t 60 -r -u "$ready"; then
 		cat "$LOG"
 		fail "mount.rkfs did not get ready"
 	fi
@@ -63,14 +68,14 @@ rk_up() {
 # Pids of this test's processes called $1 (an extended regular expression for all of the name).
 # A zombie has no environment, so it is not among them: nothing reaps orphans in many a container.
 rk_processes() {
-	local env pid comm
+	local env comm
 
-	for env in $(grep -lzFx "RK_TEST=$RK_TEST" /proc/[0-9]*/environ 2>/dev/null); do
-		pid=${env#/proc/} pid=${pid%/environ}
-		if read -r comm 2>/dev/null <"/proc/$pid/comm" && [[ $comm =~ ^($1)$ ]]; then
-			echo "$pid"
+	while read -r env; do
+		if read -r comm 2>/dev/null <"${env%/environ}/comm" && [[ $comm =~ ^($1)$ ]]; then
+			env=${env#/proc/}
+			echo "${env%/environ}"
 		fi
-	done
+	done < <(grep -lzFx "RK_TEST=$RK_TEST" /proc/[0-9]*/environ 2>/dev/null)
 }
 
 # The pid of a daemon that put itself into the background.
@@ -83,14 +88,14 @@ rk_worker() {
 	pgrep -P "$DAEMON" -x rk-worker
 }
 
-# is_mounted [DIR]: asks the table, never the directory.
+# Asks the table, never the directory.
 is_mounted() {
-	awk -v dir="${1-$MNT}" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
+	awk -v dir="$MNT" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
 }
 
 # Wait until processes have ended, whoever reaps them. Fails after a minute.
 await_exit() {
-	timeout 60 python3 - "$@" <<-'EOF'
+	[[ $# -eq 0 ]] || timeout 60 python3 - "$@" <<-'EOF'
 		import os, select, sys
 		for pid in sys.argv[1:]:
 		    try:
@@ -194,8 +199,8 @@ assert_books() {
 	timeout 20 cat "$MNT/stats/all" | awk '
 		{ n[$1] = $2 }
 		END {
-			sum = n["messages_processed"] + n["messages_failed"] + n["messages_cancelled"] +
-				n["messages_timed_out"] + n["messages_in_flight"]
+			sum = n["messages_processed"] + n["messages_failed"] + n["messages_in_flight"]
+			sum += n["messages_cancelled"] + n["messages_timed_out"]
 			if (NR < 12 || sum != n["messages_accepted"]) {
 				for (name in n) print name, n[name]
 				exit 1
@@ -234,7 +239,7 @@ take_down() {
 		return
 	fi
 	assert_books || clean=no
-	timeout 20 bash -c 'echo stop >"$MNT/control"' || complain "a runtime that does not stop"
+	timeout 20 tee "$MNT/control" <<<stop >/dev/null || complain "a runtime that does not stop"
 	timeout 20 umount "$MNT" || complain "a mount that cannot be unmounted"
 }
 
@@ -246,11 +251,10 @@ take_down_by_force() {
 		complain "process $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")"
 		kill -KILL "$pid"
 	done
-	for dir in $(awk -v top="$(realpath "$BATS_TEST_TMPDIR")" \
-		'index($5, top) == 1 { print $5 }' /proc/self/mountinfo); do
+	while read -r dir; do
 		complain "mount $dir"
-		umount -l "$dir"
-	done
+		umount -l "$(printf %b "$dir")"
+	done < <(awk -v top="${MNT%/mnt}/" 'index($5, top) == 1 { print $5 }' /proc/self/mountinfo)
 }
 
 teardown() {
@@ -258,7 +262,8 @@ teardown() {
 
 	mark
 	for pid in $(jobs -p); do
-		[[ $pid == "$DAEMON" ]] || kill -KILL "$pid" 2>/dev/null || true
+		[[ $pid == "$DAEMON" || " ${jobs_before//$'\n'/ } " == *" $pid "* ]] ||
+			kill -KILL "$pid" 2>/dev/null || true
 	done
 	for pid in $(rk_processes 'mount.rkfs|rk-worker'); do kill -CONT "$pid"; done
 	take_down
@@ -269,9 +274,7 @@ teardown() {
 	if [[ -n $DAEMON ]]; then
 		wait "$DAEMON" 2>/dev/null || [[ $? -eq 127 ]] || complain "a daemon's exit status"
 	fi
-	for report in $(comm -13 <(sort <<<"$shm_before") <(ls /dev/shm | sort) | grep -i -e rk || true); do
-		complain "shared memory $report"
-	done
+	[[ $(shared_memory) == "$shm_before" ]] || complain "shared memory: $(shared_memory)"
 	for report in "$BATS_TEST_TMPDIR"/sanitizer*; do
 		[[ -e $report ]] || continue
 		cat "$report"

@@ -165,14 +165,28 @@ def wait_task(name):
     return Task(get, f"wait/{name}")
 
 
+def state_of(task):
+    """S, R, Z ...: of /proc/PID or /proc/PID/task/TID."""
+    with open(f"{task}/stat") as f:
+        return f.read().rsplit(")", 1)[1].split()[0]
+
+
+def parked(pid, name):
+    """Whether the process sleeps with a file called name open: it has nothing else to wait for."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}").endswith(name):
+                return state_of(f"/proc/{pid}") == "S"
+        except FileNotFoundError:
+            pass
+    return False
+
+
 def children(pid, comm):
-    found = []
-    for child in map(int, subprocess.run(["pgrep", "-P", str(pid), "-x", comm],
-                                         stdout=subprocess.PIPE, text=True).stdout.split()):
-        with open(f"/proc/{child}/stat") as f:
-            if f.read().rsplit(")", 1)[1].split()[0] != "Z":
-                found.append(child)
-    return found
+    """Pids of the children of that name, without zombies."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "-x", comm, "--runstates", "RSDTtI"],
+                           stdout=subprocess.PIPE, text=True)
+    return [int(child) for child in found.stdout.split()]
 
 
 def worker():

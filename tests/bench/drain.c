@@ -7,34 +7,55 @@
  */
 #include <linux/futex.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "tests/bench/bench.h"
 
-#define DELAY_MS 10
+#define DELAY_MS 20
+#define REQUEST	 "{\"ms\":20}\n"
 
 /* A read, done by a thread of its own. */
 struct reader {
 	const char *path;
 	const char *request; /* NULL = none */
-	uint64_t returned;
+	_Atomic uint64_t returned;
+	int fd;
 };
 
-static void *read_one(void *arg)
+/*
+ * Readers stay until both have returned: what the first one does next, ending its thread or
+ * closing the file, would take the CPU or the daemon from the second.
+ */
+static sem_t leave;
+
+static void read_one(struct reader *r)
 {
-	struct reader *r = arg;
-	int fd = bench_open(r->path, r->request ? O_RDWR : O_RDONLY);
 	char buf[256];
 
-	if (r->request && write(fd, r->request, strlen(r->request)) < 0)
+	r->fd = bench_open(r->path, r->request ? O_RDWR : O_RDONLY);
+	if (r->request && write(r->fd, r->request, strlen(r->request)) < 0)
 		err(1, "%s", r->path);
-	if (read(fd, buf, sizeof(buf)) <= 0)
+	if (read(r->fd, buf, sizeof(buf)) <= 0)
 		err(1, "%s", r->path);
-	r->returned = rk_now_ns();
-	close(fd);
+	atomic_store(&r->returned, rk_now_ns());
+}
+
+static void *read_and_stay(void *arg)
+{
+	read_one(arg);
+	sem_wait(&leave);
+	return NULL;
+}
+
+static void *read_and_tell(void *arg)
+{
+	read_one(arg);
+	sem_post(&leave);
 	return NULL;
 }
 
@@ -53,7 +74,8 @@ static void command(const char *verb)
 	close(fd);
 }
 
-static void await_in_flight(void)
+/* Or until @call is over: it may be too quick for this thread. */
+static void await_in_flight(struct reader *call)
 {
 	int fd = bench_open("stats/messages_in_flight", O_RDONLY);
 	char c;
@@ -62,27 +84,34 @@ static void await_in_flight(void)
 		bench_sleep_ms(1);
 		if (pread(fd, &c, 1, 0) != 1)
 			err(1, "stats/messages_in_flight");
-	} while (c == '0');
+	} while (c == '0' && !atomic_load(&call->returned));
 	close(fd);
 }
 
-static double drain_us(void)
+/* Returns false where the message was over before the drain began: that is no round. */
+static bool drain_us(double *us)
 {
-	struct reader call = {"kernels/core/delay/call.json", "{\"ms\":10}\n", 0};
-	struct reader stopped = {"wait/stopped", NULL, 0};
-	struct reader running = {"wait/running", NULL, 0};
+	struct reader call = {"kernels/core/delay/call.json", REQUEST, 0, -1};
+	struct reader stopped = {"wait/stopped", NULL, 0, -1};
+	struct reader running = {"wait/running", NULL, 0, -1};
 	pthread_t caller, waiter;
+	uint64_t drained;
 
-	start(&waiter, read_one, &stopped);
-	start(&caller, read_one, &call);
-	await_in_flight();
+	start(&waiter, read_and_tell, &stopped);
+	start(&caller, read_and_stay, &call);
+	await_in_flight(&call);
 	command("drain");
-	pthread_join(caller, NULL);
+	drained = rk_now_ns();
 	pthread_join(waiter, NULL);
+	pthread_join(caller, NULL);
+	close(call.fd);
+	close(stopped.fd);
 	command("reset");
 	command("start");
 	read_one(&running);
-	return ((double)stopped.returned - (double)call.returned) / 1e3;
+	close(running.fd);
+	*us = ((double)stopped.returned - (double)call.returned) / 1e3;
+	return drained < call.returned;
 }
 
 static _Atomic uint32_t word;
@@ -120,10 +149,11 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		errx(2, "usage: drain ROUNDS DIR");
 	rounds = bench_number(argv[1], BENCH_ROUNDS_MAX);
-	if (chdir(argv[2]))
+	if (sem_init(&leave, 0, 0) || chdir(argv[2]))
 		err(1, "%s", argv[2]);
 	for (long r = 0; r < rounds; r++) {
-		drains[r] = drain_us();
+		while (!drain_us(&drains[r]))
+			;
 		futexes[r] = futex_us();
 	}
 	printf("drain %.1f\n", bench_median(drains, (size_t)rounds));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * reads ROUNDS MS PATH...: how often per second each PATH can be opened, read and
- * closed, and read through a held descriptor. Rounds of MS each are interleaved.
+ * closed, and read through a held descriptor; and the first PATH's rate over each other's.
+ * Rounds of MS each are interleaved.
  */
 #include <stdio.h>
 
@@ -29,9 +30,12 @@ static void open_read_close(const char *path, int held)
 
 static double rate(void (*access)(const char *path, int fd), const char *path, int fd, uint64_t ns)
 {
-	uint64_t start = rk_now_ns(), now;
+	uint64_t start, now;
 	unsigned long n = 0;
 
+	for (int i = 0; i < 64; i++) /* whatever ran before has cooled the caches */
+		access(path, fd);
+	start = rk_now_ns();
 	do {
 		for (int i = 0; i < 64; i++)
 			access(path, fd);
@@ -51,6 +55,20 @@ static const struct {
 
 #define NWAYS (sizeof(ways) / sizeof(ways[0]))
 
+static void print_way(const char *name, double (*rates)[BENCH_ROUNDS_MAX], int paths, size_t rounds)
+{
+	double ratios[BENCH_ROUNDS_MAX];
+
+	/* of one round, since the machine may be busier in another; before the rounds get sorted */
+	for (int p = 1; p < paths; p++) {
+		for (size_t r = 0; r < rounds; r++)
+			ratios[r] = rates[0][r] / rates[p][r];
+		printf("%s%d_ratio %.4f\n", name, p, bench_median(ratios, rounds));
+	}
+	for (int p = 0; p < paths; p++)
+		printf("%s%d %.0f\n", name, p, bench_median(rates[p], rounds));
+}
+
 int main(int argc, char **argv)
 {
 	static double rates[NWAYS][PATHS_MAX][BENCH_ROUNDS_MAX];
@@ -69,8 +87,6 @@ int main(int argc, char **argv)
 			for (int p = 0; p < paths; p++)
 				rates[w][p][r] = rate(ways[w].access, argv[3 + p], fds[p], ns);
 	for (size_t w = 0; w < NWAYS; w++)
-		for (int p = 0; p < paths; p++)
-			printf("%s%d %.0f\n", ways[w].name, p,
-			       bench_median(rates[w][p], (size_t)rounds));
+		print_way(ways[w].name, rates[w], paths, (size_t)rounds);
 	return 0;
 }

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The test program itself, executed anew as a worker that does what an environment
+ * variable says: to misbehave is its purpose. main() calls fake_worker() where
+ * fake_worker_mode() is not NULL.
+ */
+#ifndef RK_TESTS_FAKE_WORKER_H
+#define RK_TESTS_FAKE_WORKER_H
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gpu/wire.h"
+
+#define FAKE_WORKER	"/proc/self/exe"
+#define FAKE_WORKER_ENV "RK_TEST_FAKE_WORKER"
+#define FAKE_EXIT	3 /* status of one that was told to exit */
+
+static inline const char *fake_worker_mode(void)
+{
+	return getenv(FAKE_WORKER_ENV);
+}
+
+/* What workers spawned from now on do; NULL = they are no fakes. No worker may be spawned
+ * meanwhile. */
+static inline void fake_worker_be(const char *mode)
+{
+	if (mode)
+		setenv(FAKE_WORKER_ENV, mode, 1);
+	else
+		unsetenv(FAKE_WORKER_ENV);
+}
+
+static inline bool fake_is(const char *mode)
+{
+	return !strcmp(fake_worker_mode(), mode);
+}
+
+/* Nothing that the daemon closes or says ends this. */
+static inline void __attribute__((noreturn)) fake_sleep(void)
+{
+	for (;;)
+		pause();
+}
+
+static inline void fake_send(int fd, const void *packet, size_t len)
+{
+	if (send(fd, packet, len, MSG_NOSIGNAL) != (ssize_t)len)
+		_exit(FAKE_EXIT);
+}
+
+static inline void fake_answer(int type, uint32_t kernel, int status, const char *text)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION, .type = type, .kernel = kernel, .status = status};
+
+	snprintf(packet.text, sizeof(packet.text), "%s", text);
+	if (type == RK_WIRE_READY)
+		strcpy(packet.ready.backend, "fake");
+	fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+}
+
+/* Before anything was said, or instead of the answer to the greeting. */
+static inline void fake_greet(void)
+{
+	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_READY};
+
+	if (fake_is("exit"))
+		_exit(FAKE_EXIT);
+	if (fake_is("abort"))
+		kill(getpid(), SIGKILL);
+	if (fake_is("silent"))
+		fake_sleep();
+	if (recv(RK_WIRE_FD_CONTROL, &packet, sizeof(packet), 0) != sizeof(packet) ||
+	    packet.type != RK_WIRE_HELLO)
+		_exit(FAKE_EXIT);
+	if (fake_is("eof")) {
+		close(RK_WIRE_FD_CONTROL);
+		close(RK_WIRE_FD_MESSAGES);
+		fake_sleep();
+	}
+	memset(&packet, 0, sizeof(packet));
+	packet.version = fake_is("bad-version") ? 99 : RK_WIRE_VERSION;
+	packet.type = fake_is("bad-type") ? 77 : RK_WIRE_READY;
+	packet.status = fake_is("bad-status") ? -1 : 0;
+	if (fake_is("bad-text"))
+		memset(packet.text, 'x', sizeof(packet.text));
+	if (fake_is("bad-backend"))
+		memset(packet.ready.backend, 'x', sizeof(packet.ready.backend));
+	if (fake_is("bad-length"))
+		fake_send(RK_WIRE_FD_CONTROL, &packet, 8);
+	else if (fake_is("early-loaded"))
+		fake_answer(RK_WIRE_LOADED, 1, 0, "");
+	else if (fake_is("bad-log")) {
+		packet.type = RK_WIRE_LOG;
+		packet.log.level = 1000;
+		fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+	} else if (fake_is("refuse"))
+		fake_answer(RK_WIRE_READY, 0, ENODEV, "there is no such device");
+	else
+		fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+	if (fake_is("ready-twice"))
+		fake_answer(RK_WIRE_READY, 0, 0, "");
+}
+
+/* Answer all four loads when the last one has come, and tell so in the shared page. */
+static inline void fake_load_at_once(uint32_t kernel)
+{
+	struct rk_wire_shared *shared;
+
+	if (kernel < 4)
+		return;
+	for (uint32_t slot = 1; slot <= 4; slot++)
+		fake_answer(RK_WIRE_LOADED, slot, 0, "");
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, RK_WIRE_FD_SHARED,
+		      0);
+	if (shared == MAP_FAILED)
+		_exit(FAKE_EXIT);
+	atomic_store(&shared->gpu_memory_bytes, 4);
+	atomic_store(&shared->gpu_memory_peak_bytes, 5);
+}
+
+/* Answer load and unload packets until the messages' socket has something, or all is over. */
+static inline void fake_control(void)
+{
+	struct rk_wire_control packet;
+	ssize_t n = recv(RK_WIRE_FD_CONTROL, &packet, sizeof(packet), 0);
+	bool second;
+
+	if (n <= 0 || packet.type == RK_WIRE_SHUTDOWN) {
+		if (fake_is("deaf"))
+			fake_sleep();
+		_exit(0);
+	}
+	second = packet.type == RK_WIRE_LOAD && packet.load.kernel == 2;
+	if (packet.type == RK_WIRE_UNLOAD)
+		fake_answer(RK_WIRE_UNLOADED, packet.kernel, 0, "");
+	if (packet.type != RK_WIRE_LOAD)
+		return;
+	if (second && fake_is("load-fails"))
+		fake_answer(RK_WIRE_LOADED, 2, ENOENT, "there is no such entry");
+	else if (fake_is("loads-at-once"))
+		fake_load_at_once(packet.load.kernel);
+	else if (second && fake_is("bad-slot"))
+		fake_answer(RK_WIRE_LOADED, RK_WIRE_KERNELS_MAX, 0, "");
+	else if (second && fake_is("no-kernel"))
+		fake_answer(RK_WIRE_LOADED, RK_WIRE_KERNELS_MAX - 1, 0, "");
+	else if (second && fake_is("unasked-unload"))
+		fake_answer(RK_WIRE_UNLOADED, 1, 0, "");
+	else
+		fake_answer(RK_WIRE_LOADED, packet.load.kernel, 0, "");
+	if (second && fake_is("loaded-twice"))
+		fake_answer(RK_WIRE_LOADED, 2, 0, "");
+}
+
+/* Write over the end of the output that @arg is. */
+static inline void fake_overrun(const struct rk_wire_arg *arg)
+{
+	char *page, *from;
+	size_t start = arg->value & ~4095UL, end = arg->value + arg->bytes + 1;
+
+	page = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED, RK_WIRE_FD_PAYLOAD,
+		    (off_t)start);
+	if (page == MAP_FAILED)
+		_exit(FAKE_EXIT);
+	from = page + (arg->value - start);
+	from[arg->bytes] = 1;
+	munmap(page, end - start);
+}
+
+static inline void fake_message(void)
+{
+	struct rk_wire_done done = {.run_ns = 7};
+	size_t len = offsetof(struct rk_wire_done, text);
+	struct rk_wire_run run;
+
+	if (recv(RK_WIRE_FD_MESSAGES, &run, sizeof(run), 0) <= 0 || fake_is("crash"))
+		_exit(FAKE_EXIT);
+	done.id = run.id;
+	done.slot = run.slot;
+	if (fake_is("stuck"))
+		return;
+	if (fake_is("stray"))
+		done.id += 1000;
+	if (fake_is("stray-slot"))
+		done.slot = UINT32_MAX;
+	if (fake_is("fails")) {
+		done.status = EDOM;
+		strcpy(done.text, "out of its domain");
+		len = sizeof(done);
+	}
+	if (fake_is("short"))
+		len = 5;
+	if (fake_is("overrun"))
+		fake_overrun(&run.args[run.nargs - 1]);
+	fake_send(RK_WIRE_FD_MESSAGES, &done, len);
+}
+
+static inline int fake_worker(void)
+{
+	fake_greet();
+	for (;;) {
+		struct pollfd fds[] = {
+			{.fd = RK_WIRE_FD_CONTROL, .events = POLLIN},
+			{.fd = RK_WIRE_FD_MESSAGES, .events = POLLIN},
+		};
+
+		if (poll(fds, 2, -1) < 0)
+			_exit(FAKE_EXIT);
+		if (fds[0].revents)
+			fake_control();
+		if (fds[1].revents)
+			fake_message();
+	}
+}
+
+#endif

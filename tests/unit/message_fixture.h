@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels and messages without a file system, for the tests of runtime/. */
+#ifndef RK_TESTS_MESSAGE_FIXTURE_H
+#define RK_TESTS_MESSAGE_FIXTURE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "runtime/dispatch.h"
+#include "runtime/manifest.h"
+#include "runtime/message.h"
+#include "runtime/registry.h"
+
+#define PATIENCE_SECS 60 /* before something that does not come fails the test */
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* CLOCK_REALTIME, for pthread_cond_timedwait. */
+static inline struct timespec patience(void)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_REALTIME, &at);
+	at.tv_sec += PATIENCE_SECS;
+	return at;
+}
+
+static inline unsigned int open_fds(void)
+{
+	unsigned int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Register DOMAIN/NAME, x = u32[n] -> y = u32[n]; returns a reference. */
+static inline struct rk_kernel *add_kernel(struct rk_registry *reg, const char *domain,
+					   const char *name)
+{
+	struct rk_manifest *m = malloc(sizeof(*m));
+	struct rk_error err = {0};
+	char text[512];
+	int len;
+
+	assert_non_null(m);
+	len = snprintf(text, sizeof(text),
+		       "[kernel]\nid = %s/%s\nmode = batch\ndescription = test\n"
+		       "[inputs]\nx = u32[n]\n[outputs]\ny = u32[n]\n"
+		       "[cpu]\nlibrary = builtin\nentry = echo\nargs = x, y, n\n",
+		       domain, name);
+	if (rk_manifest_parse(m, text, (size_t)len, "test.ini", &err) ||
+	    rk_registry_add(reg, m, &err))
+		fail_msg("%s", err.msg);
+	free(m);
+	return rk_registry_find(reg, domain, name);
+}
+
+/* A message ready to be submitted; every axis of its inputs is @n long, its inputs are zero. */
+static inline struct rk_message *make_message(struct rk_kernel *k, struct rk_payload *pool,
+					      uint64_t n)
+{
+	struct rk_message *m = rk_message_new(k, 1000, 42);
+	uint64_t shape[RK_MAX_RANK];
+	struct rk_error err = {0};
+
+	assert_non_null(m);
+	for (unsigned int i = 0; i < RK_MAX_RANK; i++)
+		shape[i] = n;
+	for (unsigned int i = 0; i < k->manifest.ninputs; i++)
+		if (rk_plan_bind(&m->plan, i, k->manifest.inputs[i].rank, shape, &err))
+			fail_msg("%s", err.msg);
+	if (rk_plan_layout(&m->plan, 1 << 30, &err) ||
+	    rk_payload_alloc(pool, m->plan.block_bytes, &m->block, &err))
+		fail_msg("%s", err.msg);
+	memset(m->block.data, 0, m->plan.block_bytes);
+	rk_plan_clear(&m->plan, m->block.data);
+	return m;
+}
+
+static inline void *input_of(struct rk_message *m, unsigned int index)
+{
+	return (char *)m->block.data + m->plan.inputs[index].offset;
+}
+
+static inline void *output_of(struct rk_message *m, unsigned int index)
+{
+	return (char *)m->block.data + m->plan.outputs[index].offset;
+}
+
+/* Whether accepted = processed + failed + cancelled + timed_out + in_flight; of @k, or of all. */
+static inline bool books_balance(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	struct rk_counts c;
+
+	rk_dispatch_snapshot(d, k, &c);
+	return c.count[RK_COUNT_ACCEPTED] ==
+	       c.count[RK_COUNT_PROCESSED] + c.count[RK_COUNT_FAILED] +
+		       c.count[RK_COUNT_CANCELLED] + c.count[RK_COUNT_TIMED_OUT] + c.in_flight;
+}
+
+#endif

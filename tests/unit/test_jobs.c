@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "runtime/jobs.h"
+
+#define JOBS   2000
+#define ROUNDS 2000
+
+struct job {
+	struct rk_job job;
+	pthread_t ran_in;
+	unsigned int order;
+	sigset_t mask;
+	pthread_barrier_t *meet;
+	atomic_bool done;
+};
+
+static atomic_uint counter;
+
+static void run(struct rk_job *job)
+{
+	struct job *j = (struct job *)job;
+
+	if (j->meet)
+		pthread_barrier_wait(j->meet);
+	j->ran_in = pthread_self();
+	pthread_sigmask(SIG_SETMASK, NULL, &j->mask);
+	j->order = atomic_fetch_add(&counter, 1);
+	atomic_store(&j->done, true);
+}
+
+static struct rk_jobs *create(unsigned int threads)
+{
+	struct rk_jobs *jobs;
+
+	atomic_store(&counter, 0);
+	assert_int_equal(rk_jobs_create(&jobs, threads), 0);
+	return jobs;
+}
+
+static unsigned int threads_alive(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned int n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+/* Destroy finishes what is queued; one thread works in the order of submission. */
+static void test_order(void **state)
+{
+	struct rk_jobs *jobs = create(1);
+	struct job *list = calloc(JOBS, sizeof(*list));
+
+	(void)state;
+	assert_non_null(list);
+	for (unsigned int i = 0; i < JOBS; i++) {
+		list[i].job.run = run;
+		rk_jobs_run(jobs, &list[i].job);
+	}
+	rk_jobs_destroy(jobs);
+	for (unsigned int i = 0; i < JOBS; i++) {
+		assert_true(list[i].done);
+		assert_int_equal(list[i].order, i);
+		assert_false(pthread_equal(list[i].ran_in, pthread_self()));
+	}
+	free(list);
+}
+
+static void test_lazy(void **state)
+{
+	unsigned int before = threads_alive();
+	struct rk_jobs *jobs = create(8);
+	struct job one = {.job.run = run};
+
+	(void)state;
+	assert_int_equal(threads_alive(), before);
+	rk_jobs_run(jobs, &one.job);
+	assert_int_equal(threads_alive(), before + 1);
+	rk_jobs_destroy(jobs);
+	assert_true(one.done);
+}
+
+static void test_bounded(void **state)
+{
+	struct rk_jobs *jobs = create(3);
+	struct job list[10] = {0};
+	pthread_barrier_t meet;
+
+	(void)state;
+	/* Three jobs hold their threads until this thread has seen that there are no more. */
+	assert_int_equal(pthread_barrier_init(&meet, NULL, 4), 0);
+	unsigned int before = threads_alive();
+
+	for (unsigned int i = 0; i < 10; i++) {
+		list[i].job.run = run;
+		list[i].meet = i < 3 ? &meet : NULL;
+		rk_jobs_run(jobs, &list[i].job);
+	}
+	assert_int_equal(threads_alive(), before + 3);
+	assert_int_equal(atomic_load(&counter), 0);
+	pthread_barrier_wait(&meet);
+	rk_jobs_destroy(jobs);
+	assert_int_equal(atomic_load(&counter), 10);
+	pthread_barrier_destroy(&meet);
+}
+
+/*
+ * Two jobs that need each other, when a thread is idle or about to be: the second one
+ * may not queue up behind the first while another thread could be started.
+ */
+static void test_both_run_at_once(void **state)
+{
+	pthread_barrier_t meet;
+
+	(void)state;
+	assert_int_equal(pthread_barrier_init(&meet, NULL, 2), 0);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct rk_jobs *jobs = create(2);
+		struct job warm = {.job.run = run};
+		struct job pair[2] = {{.job.run = run, .meet = &meet},
+				      {.job.run = run, .meet = &meet}};
+
+		rk_jobs_run(jobs, &warm.job);
+		while (!atomic_load(&warm.done))
+			sched_yield();
+		rk_jobs_run(jobs, &pair[0].job);
+		rk_jobs_run(jobs, &pair[1].job);
+		rk_jobs_destroy(jobs);
+		assert_int_equal(atomic_load(&counter), 3);
+	}
+	pthread_barrier_destroy(&meet);
+}
+
+/* Where no thread can be had the caller does the work. */
+static void test_no_thread(void **state)
+{
+	struct rk_jobs *jobs = create(0);
+	struct job one = {.job.run = run};
+
+	(void)state;
+	rk_jobs_run(jobs, &one.job);
+	assert_true(one.done);
+	assert_true(pthread_equal(one.ran_in, pthread_self()));
+	rk_jobs_destroy(jobs);
+}
+
+/* Signals are the main program's, and its mask is as it was. */
+static void test_signals(void **state)
+{
+	struct rk_jobs *jobs = create(1);
+	struct job one = {.job.run = run};
+	sigset_t mask;
+
+	(void)state;
+	rk_jobs_run(jobs, &one.job);
+	rk_jobs_destroy(jobs);
+	assert_true(sigismember(&one.mask, SIGTERM));
+	assert_true(sigismember(&one.mask, SIGINT));
+	assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
+	assert_false(sigismember(&mask, SIGTERM));
+}
+
+static void test_unused(void **state)
+{
+	(void)state;
+	rk_jobs_destroy(create(4));
+	rk_jobs_destroy(NULL);
+}
+
+struct source {
+	struct rk_jobs *jobs;
+	struct job list[JOBS];
+};
+
+static void *submit_all(void *arg)
+{
+	struct source *s = arg;
+
+	for (unsigned int i = 0; i < JOBS; i++) {
+		s->list[i].job.run = run;
+		rk_jobs_run(s->jobs, &s->list[i].job);
+	}
+	return NULL;
+}
+
+static void test_many_sources(void **state)
+{
+	struct source *s = calloc(4, sizeof(*s));
+	struct rk_jobs *jobs = create(3);
+	pthread_t threads[4];
+
+	(void)state;
+	assert_non_null(s);
+	for (unsigned int i = 0; i < 4; i++) {
+		s[i].jobs = jobs;
+		assert_int_equal(pthread_create(&threads[i], NULL, submit_all, &s[i]), 0);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	rk_jobs_destroy(jobs);
+	assert_int_equal(atomic_load(&counter), 4 * JOBS);
+	free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_order),	  cmocka_unit_test(test_lazy),
+		cmocka_unit_test(test_bounded),	  cmocka_unit_test(test_both_run_at_once),
+		cmocka_unit_test(test_no_thread), cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_unused),	  cmocka_unit_test(test_many_sources),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
