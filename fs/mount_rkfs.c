@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #include "fs/options.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
+
+#define MMAP_THRESHOLD (128 * 1024) /* bytes: what glibc starts with */
 
 static int complain(int exit_code, const struct rk_error *err)
 {
@@ -194,6 +197,8 @@ int main(int argc, char **argv)
 	struct rkfs_options o;
 	int rc;
 
+	/* fixed, or it grows with the largest block freed and large ones stay with the process */
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	rkfs_options_init(&o);
 	rc = run(&o, argc, argv);
 	rkfs_options_free(&o);

@@ -58,25 +58,27 @@ static void format_now(char *buf, size_t size)
 	snprintf(buf + len, size - len, ".%06ldZ", now.tv_nsec / 1000);
 }
 
-/* One line with its newline, malloc'ed, or NULL. Takes no reference to @fields. */
+/*
+ * One line with its newline, malloc'ed, or NULL. Takes no reference to @fields. Names are the
+ * project's own and need no escaping; what is formatted here delays who waits for the state that
+ * the event tells of.
+ */
 static char *format_event(uint64_t seq, const char *name, json_t *fields)
 {
+	char *body = NULL, *line = NULL;
 	char when[40];
-	json_t *all;
-	char *body, *line = NULL;
+	int len;
 
 	format_now(when, sizeof(when));
-	all = json_pack("{s:I,s:s,s:s}", "seq", (json_int_t)seq, "time", when, "event", name);
-	if (!all)
-		return NULL;
-	if (!fields || json_object_update(all, fields) == 0) {
-		body = json_dumps(all, JSON_COMPACT | JSON_PRESERVE_ORDER);
-		if (body && asprintf(&line, "%s\n", body) < 0)
-			line = NULL;
-		free(body);
+	if (json_object_size(fields)) {
+		body = json_dumps(fields, JSON_COMPACT | JSON_PRESERVE_ORDER);
+		if (!body)
+			return NULL;
 	}
-	json_decref(all);
-	return line;
+	len = asprintf(&line, "{\"seq\":%llu,\"time\":\"%s\",\"event\":\"%s\"%s%s\n",
+		       (unsigned long long)seq, when, name, body ? "," : "", body ? body + 1 : "}");
+	free(body);
+	return len < 0 ? NULL : line;
 }
 
 void rk_events_add(struct rk_events *ev, const char *name, json_t *fields)

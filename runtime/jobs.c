@@ -2,6 +2,7 @@
 #include "runtime/jobs.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -21,6 +22,7 @@ struct rk_jobs {
 static void *serve(void *arg)
 {
 	struct rk_jobs *j = arg;
+	bool worked = false;
 
 	pthread_setname_np(pthread_self(), "rk-codec");
 	pthread_mutex_lock(&j->lock);
@@ -32,9 +34,16 @@ static void *serve(void *arg)
 			j->queued--;
 			pthread_mutex_unlock(&j->lock);
 			job->run(job);
+			worked = true;
 			pthread_mutex_lock(&j->lock);
 		} else if (j->quit) {
 			break;
+		} else if (worked) {
+			/* a large document's nodes: the next one may be long in coming */
+			pthread_mutex_unlock(&j->lock);
+			malloc_trim(0);
+			worked = false;
+			pthread_mutex_lock(&j->lock);
 		} else {
 			j->idle++;
 			pthread_cond_wait(&j->work, &j->lock);

@@ -125,6 +125,11 @@ static void give_locked(struct rk_payload *p, uint32_t page)
 	list_add(p, page, order);
 }
 
+static size_t table_bytes(const struct rk_payload *p)
+{
+	return (p->size >> PAGE_SHIFT) * sizeof(*p->pages);
+}
+
 static int payload_map(struct rk_payload *p, struct rk_error *err)
 {
 	p->fd = memfd_create("rkfs-payload", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -139,16 +144,20 @@ static int payload_map(struct rk_payload *p, struct rk_error *err)
 		return rk_error_set(err, errno, "cannot map %llu bytes of payload memory: %m",
 				    (unsigned long long)p->size);
 	}
-	/* calloc hands out untouched zero pages for a table this large */
-	p->pages = calloc(p->size >> PAGE_SHIFT, sizeof(*p->pages));
-	if (!p->pages)
+	/* not calloc, which may zero, and so touch, all of it */
+	p->pages = mmap(NULL, table_bytes(p), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p->pages == MAP_FAILED) {
+		p->pages = NULL;
 		return rk_error_set(err, ENOMEM, "no memory for the payload table");
+	}
 	return 0;
 }
 
 static void payload_destroy(struct rk_payload *p)
 {
-	free(p->pages);
+	if (p->pages)
+		munmap(p->pages, table_bytes(p));
 	if (p->base)
 		munmap(p->base, p->size);
 	if (p->fd >= 0)

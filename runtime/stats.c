@@ -19,7 +19,7 @@ static _Atomic uint64_t taken;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static bool exit_key_ok;
-static _Thread_local unsigned int my_slot; /* number + 1, 0 = none yet */
+_Thread_local unsigned int rk_stats_my_slot;
 
 _Static_assert(RK_STATS_SLOTS == 64, "one bit of `taken` per slot");
 
@@ -27,7 +27,7 @@ static void give_back(void *value)
 {
 	unsigned int slot = (unsigned int)(uintptr_t)value - 1;
 
-	my_slot = RK_STATS_SLOTS + 1; /* for destructors that still count */
+	rk_stats_my_slot = RK_STATS_SLOTS + 1; /* for destructors that still count */
 	atomic_fetch_and_explicit(&taken, ~(1ULL << slot), memory_order_release);
 }
 
@@ -68,18 +68,15 @@ void rk_stats_init(struct rk_stats *stats)
 	memset((void *)stats, 0, sizeof(*stats));
 }
 
-void rk_stats_add(struct rk_stats *stats, enum rk_counter counter)
+void rk_stats_add_first(struct rk_stats *stats, enum rk_counter counter)
 {
-	_Atomic uint64_t *count;
-
-	if (!my_slot)
-		my_slot = claim_slot() + 1;
-	count = &stats->slots[my_slot - 1].count[counter];
-	if (my_slot - 1 == RK_STATS_SLOTS)
-		atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
-	else /* nobody else writes here: no read-modify-write needed */
-		atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-				      memory_order_release);
+	if (!rk_stats_my_slot)
+		rk_stats_my_slot = claim_slot() + 1;
+	if (rk_stats_my_slot > RK_STATS_SLOTS)
+		atomic_fetch_add_explicit(&stats->slots[RK_STATS_SLOTS].count[counter], 1,
+					  memory_order_relaxed);
+	else
+		rk_stats_add(stats, counter);
 }
 
 static uint64_t sum(const struct rk_stats *stats, enum rk_counter counter)

@@ -51,8 +51,27 @@ const char *rk_counter_name(enum rk_counter counter);
 /* Everything 0. The structure needs no destructor. */
 void rk_stats_init(struct rk_stats *stats);
 
+/* The calling thread's slot: number + 1, RK_STATS_SLOTS + 1 = the shared one, 0 = none yet. */
+extern _Thread_local unsigned int rk_stats_my_slot;
+
+/* rk_stats_add for a thread that has no slot of its own yet, or none at all. */
+void rk_stats_add_first(struct rk_stats *stats, enum rk_counter counter);
+
 /* Add 1. Never blocks. */
-void rk_stats_add(struct rk_stats *stats, enum rk_counter counter);
+static inline void rk_stats_add(struct rk_stats *stats, enum rk_counter counter)
+{
+	unsigned int slot = rk_stats_my_slot - 1;
+	_Atomic uint64_t *count;
+
+	if (slot >= RK_STATS_SLOTS) {
+		rk_stats_add_first(stats, counter);
+		return;
+	}
+	/* nobody else writes here: no read-modify-write needed */
+	count = &stats->slots[slot].count[counter];
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_release);
+}
 
 /* The sum since the last reset; exact once writers are still, else a value that held recently. */
 uint64_t rk_stats_read(const struct rk_stats *stats, enum rk_counter counter);

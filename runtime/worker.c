@@ -540,7 +540,8 @@ void rk_worker_log_level_changed(struct rk_worker *w)
 void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns)
 {
 	atomic_store(&w->drain_at, at_ns);
-	wake(w);
+	if (at_ns) /* else the thread wakes once for nothing, later */
+		wake(w);
 }
 
 void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
