@@ -345,9 +345,7 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 		remember_locked(m->kernel, why.msg);
 	}
 	unlock_and_tell(d);
-	if (rc)
-		return rk_error_set(err, why.code, "%s", why.msg);
-	return 0;
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
 }
 
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
@@ -586,13 +584,6 @@ void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 	if (state == RK_KERNEL_ENDING && TAILQ_EMPTY(&k->inflight))
 		notice_locked(d, k, NOTICE_UNLOADABLE);
 	unlock_and_tell(d);
-}
-
-void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
-{
-	pthread_mutex_lock(&d->lock);
-	k->over_limit = true;
-	pthread_mutex_unlock(&d->lock);
 }
 
 bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k)

@@ -7,6 +7,13 @@
 
 #include "runtime/clock.h"
 
+void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	pthread_mutex_lock(&d->lock);
+	k->over_limit = true;
+	pthread_mutex_unlock(&d->lock);
+}
+
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg)
 {
 	pthread_mutex_lock(&d->lock);

@@ -291,7 +291,8 @@ static inline void expect_no_run(struct rig *r)
 static inline int answer_with(struct rig *r, const struct rk_wire_run *run, int status,
 			      const char *text, struct rk_error *err)
 {
-	struct rk_wire_done done = {.id = run->id, .slot = run->slot, .status = status, .run_ns = 5};
+	struct rk_wire_done done = {
+		.id = run->id, .slot = run->slot, .status = status, .run_ns = 5};
 	size_t len = status ? sizeof(done) : offsetof(struct rk_wire_done, text);
 	int rc;
 

@@ -162,9 +162,10 @@ static inline void rig_wait_state(struct rig *r, enum rk_state state)
 	rig_wait(r, rig_state_is, &state, rk_state_name(state));
 }
 
-#define rig_command(r, trigger)	    rig_command_secs(r, trigger, -1)
-#define rig_drain(r, secs)	    rig_command_secs(r, RK_DRAIN, secs)
-#define rig_expect_state(r, expect) assert_string_equal(rk_state_name(rk_runtime_state((r)->rt)), rk_state_name(expect))
+#define rig_command(r, trigger) rig_command_secs(r, trigger, -1)
+#define rig_drain(r, secs)	rig_command_secs(r, RK_DRAIN, secs)
+#define rig_expect_state(r, expect)                                                                \
+	assert_string_equal(rk_state_name(rk_runtime_state((r)->rt)), rk_state_name(expect))
 
 static inline void rig_command_secs(struct rig *r, enum rk_trigger trigger, int64_t secs)
 {

@@ -83,8 +83,7 @@ static void test_detach(void **state)
 	run[0] = expect_run(r, m[0]);
 	run[1] = expect_run(r, m[1]);
 	rk_dispatch_cancel(&r->d, m[1]); /* its verdict is decided */
-	assert_int_equal(
-		rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", &r->held), 2);
+	assert_int_equal(rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", &r->held), 2);
 	expect_done(r, m[0], EIO, "test/a: message 1: worker 7 was killed by SIGKILL");
 	expect_done(r, m[1], ECANCELED, "cancelled by its caller");
 	assert_int_equal(m[2]->state, RK_MESSAGE_QUEUED);
@@ -203,7 +202,8 @@ static void test_deadlines(void **state)
 	/* the one that runs: the worker must go; the queued one is ended here */
 	assert_true(rk_dispatch_expire(&r->d, queued->deadline_ns, &next));
 	assert_int_equal(running->state, RK_MESSAGE_RUNNING);
-	expect_done(r, queued, ETIMEDOUT, "test/a: message 3: did not start within message_timeout");
+	expect_done(r, queued, ETIMEDOUT,
+		    "test/a: message 3: did not start within message_timeout");
 	assert_int_equal(next, later->deadline_ns > queued->deadline_ns ? later->deadline_ns : 0);
 	assert_true(rk_dispatch_expire(&r->d, later->deadline_ns, &next));
 	expect_done(r, later, ETIMEDOUT, "did not start");
@@ -501,18 +501,12 @@ static void test_storm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_accept_false),
-		RIG_TEST(test_resume),
-		RIG_TEST(test_idle_by_cancel),
-		RIG_TEST(test_detach),
-		RIG_TEST(test_detach_past_deadline),
-		RIG_TEST(test_end_all),
-		RIG_TEST(test_end_all_makes_room),
-		RIG_TEST(test_deadlines),
-		RIG_TEST(test_no_hand_out_when_stuck),
-		RIG_TEST(test_deadline_of_promoted),
-		RIG_TEST(test_kernel_ending),
-		RIG_TEST(test_kernel_off),
+		RIG_TEST(test_accept_false),	       RIG_TEST(test_resume),
+		RIG_TEST(test_idle_by_cancel),	       RIG_TEST(test_detach),
+		RIG_TEST(test_detach_past_deadline),   RIG_TEST(test_end_all),
+		RIG_TEST(test_end_all_makes_room),     RIG_TEST(test_deadlines),
+		RIG_TEST(test_no_hand_out_when_stuck), RIG_TEST(test_deadline_of_promoted),
+		RIG_TEST(test_kernel_ending),	       RIG_TEST(test_kernel_off),
 		cmocka_unit_test(test_storm),
 	};
 

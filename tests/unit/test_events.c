@@ -144,8 +144,7 @@ static void test_text(void **state)
 		uint64_t seq = rk_events_end(*state);
 		json_t *event;
 
-		rk_events_add(*state, "X",
-			      json_pack("{s:o}", "why", rk_events_text(rows[i].text)));
+		rk_events_add(*state, "X", json_pack("{s:o}", "why", rk_events_text(rows[i].text)));
 		event = next(*state, &seq);
 		assert_string_equal(text_of(event, "why"), rows[i].shown);
 		json_decref(event);
@@ -245,8 +244,9 @@ static void test_follow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),     TEST(test_line),	  TEST(test_order), TEST(test_escapes),
-		TEST(test_text), TEST(test_no_fields), TEST(test_overrun), TEST(test_edges), TEST(test_follow),
+		TEST(test_empty),   TEST(test_line),  TEST(test_order),
+		TEST(test_escapes), TEST(test_text),  TEST(test_no_fields),
+		TEST(test_overrun), TEST(test_edges), TEST(test_follow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

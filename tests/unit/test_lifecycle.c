@@ -238,9 +238,9 @@ static void test_internal_triggers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),	  cmocka_unit_test(test_matrix),
-		cmocka_unit_test(test_fire),	  cmocka_unit_test(test_one_wins),
-		cmocka_unit_test(test_verbs),	  cmocka_unit_test(test_internal_triggers),
+		cmocka_unit_test(test_names), cmocka_unit_test(test_matrix),
+		cmocka_unit_test(test_fire),  cmocka_unit_test(test_one_wins),
+		cmocka_unit_test(test_verbs), cmocka_unit_test(test_internal_triggers),
 	};
 
 	if (fake_worker_mode())

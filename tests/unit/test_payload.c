@@ -214,8 +214,8 @@ static void churn_step(struct churn *c)
 	if (rk_payload_alloc(c->pool, size, b, &err))
 		return; /* at the limit: frees will come */
 	c->used += pages(size);
-	c->failures += b->bytes != size || b->offset + size > rk_payload_size(c->pool) ||
-		       overlaps(c, b);
+	c->failures +=
+		b->bytes != size || b->offset + size > rk_payload_size(c->pool) || overlaps(c, b);
 	stamp(b);
 }
 

@@ -562,7 +562,7 @@ static void storm_call(struct rig *r)
 
 static void *command_at_random(void *arg)
 {
-	static const enum rk_trigger verbs[] = {RK_START, RK_START,  RK_DRAIN, RK_RESUME,
+	static const enum rk_trigger verbs[] = {RK_START, RK_START, RK_DRAIN, RK_RESUME,
 						RK_STOP,  RK_RESET, RK_RESET};
 	struct commander *c = arg;
 

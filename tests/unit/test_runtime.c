@@ -143,9 +143,8 @@ static void expect_cancelled(struct rig *r, struct call *c, unsigned int n)
 	event = rig_wait_event(r, "MessagesCancelled", 0);
 	named = json_object_get(event, "messages");
 	assert_int_equal(json_array_size(named), n);
-	assert_string_equal(
-		json_string_value(json_object_get(json_array_get(named, 0), "kernel")),
-		"core/delay");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(named, 0), "kernel")),
+			    "core/delay");
 	assert_int_equal(json_integer_value(json_object_get(json_array_get(named, 0), "uid")),
 			 1000);
 	assert_int_equal(number_in(event, "count"), n);

@@ -203,9 +203,9 @@ static void test_reload_not_allowed(void **state)
 	assert_int_equal(rk_runtime_reload(r.rt, NULL, &err), -EPERM);
 	assert_non_null(strstr(err.msg, "hot_reload_enabled"));
 	expect_status(&r, "hot_reload_enabled");
-	assert_int_equal(rk_runtime_config_set(r.rt, rk_config_find("max_queue_depth"), "5", NULL,
-					       &err),
-			 -EPERM);
+	assert_int_equal(
+		rk_runtime_config_set(r.rt, rk_config_find("max_queue_depth"), "5", NULL, &err),
+		-EPERM);
 	assert_non_null(strstr(err.msg, "hot_reload_enabled"));
 	expect_shown(&r, "max_queue_depth", "100");
 	rig_close(&r);
@@ -237,9 +237,9 @@ static void test_set(void **state)
 	assert_non_null(strstr(err.msg, "max_queue_depth"));
 	assert_int_equal(rk_runtime_config_set(r.rt, level, "loud", NULL, &err), -EINVAL);
 	expect_status(&r, "log_level");
-	assert_int_equal(rk_runtime_config_set(r.rt, rk_config_find("restart_limit"), "9", NULL,
-					       &err),
-			 -EPERM);
+	assert_int_equal(
+		rk_runtime_config_set(r.rt, rk_config_find("restart_limit"), "9", NULL, &err),
+		-EPERM);
 	expect_status(&r, "restart_limit");
 	expect_shown(&r, "max_queue_depth", "12");
 	expect_shown(&r, "log_level", "error");
@@ -267,7 +267,8 @@ static void *set_always(void *arg)
 	for (unsigned int i = 0; i < SETS; i++) {
 		snprintf(text, sizeof(text), "%u", s->first + i);
 		(void)rk_runtime_config_set(s->rig->rt, depth, text, NULL, &err);
-		(void)rk_runtime_config_set(s->rig->rt, level, i % 2 ? "error" : "warn", NULL, &err);
+		(void)rk_runtime_config_set(s->rig->rt, level, i % 2 ? "error" : "warn", NULL,
+					    &err);
 	}
 	return NULL;
 }
@@ -471,9 +472,9 @@ static void test_message_events(void **state)
 		int code;
 		const char *event; /* NULL = none */
 	} rows[] = {
-		{7, EIO, "MessageFailed"},     {7, ETIMEDOUT, "MessageFailed"},
+		{7, EIO, "MessageFailed"},	{7, ETIMEDOUT, "MessageFailed"},
 		{0, EINVAL, "MessageRejected"}, {0, EMSGSIZE, "MessageRejected"},
-		{7, ECANCELED, NULL},	       {0, ESHUTDOWN, NULL},
+		{7, ECANCELED, NULL},		{0, ESHUTDOWN, NULL},
 	};
 	const struct rk_caller caller = {.uid = 5, .pid = 6};
 	struct rk_kernel *k;
