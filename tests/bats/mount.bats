@@ -7,9 +7,16 @@
 
 load common
 
+# run, for what leaves a daemon behind: one that keeps its stdio would make run wait for its end.
+launch() {
+	status=0
+	timeout 60 "$@" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- || status=$?
+	output=$(<"$BATS_TEST_TMPDIR/said")
+}
+
 # rk_mount [ARG...]: as a user does, with the daemon going into the background.
 rk_mount() {
-	run timeout 60 "$BIN/mount.rkfs" "$@" 3>&-
+	launch "$BIN/mount.rkfs" "$@"
 }
 
 # How many mounts there are below the test's own directory; others come and go.
@@ -62,7 +69,7 @@ await_ends() {
 
 	unset MAKEFLAGS MFLAGS MAKELEVEL
 	# what is under test is built already, and perhaps in another way
-	run timeout 60 make -C "$top" up MNT="$MNT" BUILD="$BIN" MAKE=true 3>&-
+	launch make -C "$top" up MNT="$MNT" BUILD="$BIN" MAKE=true
 	assert_success
 	assert_value state Running
 	assert_value stats/kernels_registered 4
@@ -77,11 +84,11 @@ await_ends() {
 	assert_value state Stopped
 	assert_value stats/messages_processed 1
 	rk_find_daemon
-	run timeout 60 make -C "$top" down MNT="$MNT"
+	launch make -C "$top" down MNT="$MNT"
 	assert_success
 	await_exit "$DAEMON"
 	refute is_mounted
-	run timeout 60 make -C "$top" down MNT="$MNT"
+	launch make -C "$top" down MNT="$MNT"
 	assert_success
 	assert_output --partial "no rkfs is mounted"
 }
@@ -247,7 +254,7 @@ worker_threads = 3" >/etc/rkfs/rkfs.conf
 	local n said=0
 
 	for n in {5..16} 20 24 28 32 64; do
-		run timeout 60 bash -c 'ulimit -n "$1"; exec "$BIN/mount.rkfs" none "$MNT" 3>&-' x "$n"
+		launch bash -c 'ulimit -n "$1"; exec "$BIN/mount.rkfs" none "$MNT"' x "$n"
 		if [[ $status -eq 0 ]]; then
 			assert_value state Running
 			umount "$MNT"

@@ -24,7 +24,7 @@
 #include "runtime/message.h"
 #include "runtime/registry.h"
 
-#define PATIENCE_SECS 60 /* before something that does not come fails the test */
+#define PATIENCE_SECS 40 /* before something that does not come fails the test */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* CLOCK_REALTIME, for pthread_cond_timedwait. */

@@ -17,10 +17,11 @@
 
 #include "runtime/payload.h"
 
-#define LIMIT	(48ULL << 20)
+#define LIMIT	(20ULL << 20)
 #define PAGE	4096ULL
 #define BLOCKS	200
-#define STEPS	20000
+#define FINGER	(12ULL << 20) /* what a fingerprint takes at the most */
+#define STEPS	8000
 #define THREADS 4
 
 static int setup(void **state)
@@ -149,10 +150,10 @@ struct churn {
 	unsigned int failures;
 };
 
-/* Of every magnitude from 1 byte to 4 MiB. */
+/* Of every magnitude from 1 byte to 512 KiB. */
 static uint64_t random_size(unsigned int *seed)
 {
-	unsigned int magnitude = (unsigned int)rand_r(seed) % 22;
+	unsigned int magnitude = (unsigned int)rand_r(seed) % 19;
 
 	return (1ULL << magnitude) + (unsigned int)rand_r(seed) % (1U << magnitude);
 }
@@ -233,7 +234,7 @@ static void fingerprint(struct rk_payload *pool, uint64_t offsets[BLOCKS])
 	unsigned int seed = 4711;
 
 	for (unsigned int i = 0; i < BLOCKS; i++) {
-		blocks[i] = alloc(pool, random_size(&seed) % (LIMIT / BLOCKS) + 1);
+		blocks[i] = alloc(pool, random_size(&seed) % (FINGER / BLOCKS) + 1);
 		offsets[i] = blocks[i].offset;
 	}
 	for (unsigned int i = 0; i < BLOCKS; i++)
@@ -263,7 +264,7 @@ static void *churn_thread(void *arg)
 {
 	struct churn *c = arg;
 
-	for (unsigned int i = 0; i < STEPS / 4; i++)
+	for (unsigned int i = 0; i < STEPS / 2; i++)
 		churn_step(c);
 	churn_end(c);
 	return NULL;
@@ -289,6 +290,80 @@ static void test_threads(void **state)
 	fingerprint(*state, again);
 	assert_memory_equal(again, fresh, sizeof(fresh));
 	free(c);
+}
+
+/* --- the worst case --- */
+
+#define WORST_LIMIT (16ULL << 20) /* the smallest pool whose file is only four times as large */
+#define WORST_MAX   (WORST_LIMIT / PAGE * 16)
+
+struct worst {
+	struct rk_payload *pool;
+	struct rk_block *blocks;
+	unsigned int n;
+};
+
+/* Allocate blocks of @bytes until that fails; the sentence is in @err. */
+static void fill(struct worst *w, uint64_t bytes, struct rk_error *err)
+{
+	struct rk_block b;
+
+	while (!rk_payload_alloc(w->pool, bytes, &b, err)) {
+		assert_true(w->n < WORST_MAX);
+		w->blocks[w->n++] = b;
+	}
+}
+
+/* In each aligned piece of @bytes, free all blocks but the first. */
+static void thin_out(struct worst *w, uint64_t bytes)
+{
+	bool *kept = calloc(rk_payload_size(w->pool) / bytes, sizeof(*kept));
+	unsigned int left = 0;
+
+	assert_non_null(kept);
+	for (unsigned int i = 0; i < w->n; i++) {
+		struct rk_block b = w->blocks[i];
+
+		if (kept[b.offset / bytes]) {
+			rk_payload_free(&b);
+		} else {
+			kept[b.offset / bytes] = true;
+			w->blocks[left++] = b;
+		}
+	}
+	w->n = left;
+	free(kept);
+}
+
+/* Robson's adversary: memory is left, but not in one piece. A sentence, and nothing leaks. */
+static void test_fragmented(void **state)
+{
+	struct worst w = {.blocks = calloc(WORST_MAX, sizeof(*w.blocks))};
+	uint64_t fresh[BLOCKS], again[BLOCKS], used = 0;
+	struct rk_error err = {0};
+
+	(void)state;
+	assert_non_null(w.blocks);
+	assert_int_equal(rk_payload_create(WORST_LIMIT, &w.pool, &err), 0);
+	fingerprint(w.pool, fresh);
+	for (uint64_t bytes = PAGE; bytes < WORST_LIMIT; bytes *= 2) {
+		fill(&w, bytes, &err);
+		if (strstr(err.msg, "fragmented"))
+			break;
+		thin_out(&w, 2 * bytes);
+	}
+	assert_non_null(strstr(err.msg, "fragmented"));
+	for (unsigned int i = 0; i < w.n; i++)
+		used += pages(w.blocks[i].bytes);
+	assert_true(used < WORST_LIMIT);
+	assert_int_equal(rk_payload_used(w.pool), used);
+	for (unsigned int i = 0; i < w.n; i++)
+		rk_payload_free(&w.blocks[i]);
+	assert_int_equal(rk_payload_used(w.pool), 0);
+	fingerprint(w.pool, again);
+	assert_memory_equal(again, fresh, sizeof(fresh));
+	rk_payload_unref(w.pool);
+	free(w.blocks);
 }
 
 /* --- memory and the system --- */
@@ -395,6 +470,7 @@ int main(void)
 		TEST(test_charges),
 		TEST(test_property),
 		TEST(test_threads),
+		TEST(test_fragmented),
 		TEST(test_idle_pool_is_free),
 		TEST(test_large_blocks_are_punched),
 		TEST(test_small_blocks_are_punched_at_last),

@@ -354,6 +354,13 @@ static void test_enable(void **state)
 	enable(&r, true);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), 4);
 	rig_call(&r);
+	/* enabled again before it could be unloaded: that does not wait for what is in flight */
+	call_delay(&r, &slow, UINT32_MAX);
+	assert_int_equal(rk_runtime_enable(r.rt, k, false, NULL, &err), 0);
+	enable(&r, true);
+	rig_call(&r);
+	rig_command(&r, RK_STOP);
+	call_expect(&slow, ECANCELED);
 	rk_kernel_unref(k);
 	rig_close(&r);
 }

@@ -13,7 +13,7 @@
 #include "runtime/stats.h"
 
 #define CROWD	100 /* more than there are slots */
-#define EACH	2000
+#define EACH	50000
 #define WRITERS 4
 #define ROUNDS	20000
 
