@@ -71,12 +71,12 @@ static int do_drain(struct rk_runtime *rt, int64_t secs)
 		rk_lifecycle_unlock(&rt->lifecycle);
 		return 0;
 	}
-	if (rk_lifecycle_allows(&rt->lifecycle, RK_DRAIN))
+	if (rk_lifecycle_allows(&rt->lifecycle, RK_DRAIN)) {
 		in_flight = rk_dispatch_accept(&rt->dispatch, false);
+		set_deadline(rt, secs); /* before the state can be seen */
+	}
 	rc = rk_runtime_transit_locked(rt, RK_DRAIN, "Draining",
 				       json_pack("{s:I}", "in_flight", (json_int_t)in_flight));
-	if (!rc)
-		set_deadline(rt, secs);
 	rk_lifecycle_unlock(&rt->lifecycle);
 	if (rc)
 		return rc;
@@ -91,12 +91,12 @@ static int do_resume(struct rk_runtime *rt)
 	int rc;
 
 	rk_lifecycle_lock(&rt->lifecycle);
-	rc = rk_runtime_transit_locked(rt, RK_RESUME, "Resumed", NULL);
-	if (!rc) {
+	if (rk_lifecycle_allows(&rt->lifecycle, RK_RESUME)) {
 		atomic_store(&rt->drain_deadline_ns, 0);
 		rk_worker_arm_drain(rt->worker, 0);
-		rk_dispatch_accept(&rt->dispatch, true);
+		rk_dispatch_accept(&rt->dispatch, true); /* before the state can be seen */
 	}
+	rc = rk_runtime_transit_locked(rt, RK_RESUME, "Resumed", NULL);
 	rk_lifecycle_unlock(&rt->lifecycle);
 	if (!rc)
 		rk_runtime_after_transition(rt, RK_RESUME);
@@ -229,20 +229,21 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 		if (rc)
 			rk_error_prefix(&why, "reset");
 	}
+	pthread_mutex_lock(&rt->command_lock);
 	if (!rc) {
-		pthread_mutex_lock(&rt->command_lock);
 		if (trigger == RK_RESET && !config && rk_runtime_state(rt) != RK_CREATED)
 			rc = rk_error_set(&why, EBUSY, "reset: the runtime is %s: %s",
 					  rk_state_name(rk_runtime_state(rt)),
 					  advice[rk_runtime_state(rt)]);
 		else
 			rc = run_command(rt, trigger, secs, config, payload, &why);
-		pthread_mutex_unlock(&rt->command_lock);
 	}
+	/* Under the lock: a start that fails at once has the last word. */
+	rk_runtime_set_status(rt, rc ? why.msg : "ok");
+	pthread_mutex_unlock(&rt->command_lock);
 	rk_payload_unref(payload);
 	free(config);
 	log_command(rk_trigger_name(trigger), caller, rc, &why);
-	rk_runtime_set_status(rt, rc ? why.msg : "ok");
 	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
 }
 

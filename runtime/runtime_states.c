@@ -212,10 +212,10 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && rk_worker_settled(rt->worker)) {
 		atomic_store(&rt->stopped_ns, 0);
 		atomic_store(&rt->started_ns, rk_now_ns());
+		/* Before the state can be seen: who sees Running may call. */
+		rk_dispatch_accept(&rt->dispatch, true);
 		rc = rk_runtime_transit_locked(rt, RK_READY, "Started",
 					       json_pack("{s:s}", "backend", backend));
-		if (!rc)
-			rk_dispatch_accept(&rt->dispatch, true);
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
 	if (!rc)

@@ -334,11 +334,21 @@ static inline void rig_call(struct rig *r)
 
 /* --- a runtime in a given state --- */
 
+static inline bool rig_was_told(struct rig *r, void *arg)
+{
+	return r->states == *(unsigned int *)arg;
+}
+
 /* In Running and Draining @c is in flight. */
 static inline void rig_enter(struct rig *r, enum rk_state state, struct call *c)
 {
-	if (state == RK_STARTING || state == RK_FAILED) {
-		fake_worker_be(state == RK_STARTING ? "silent" : "exit");
+	static const unsigned int transitions[] = {
+		[RK_CREATED] = 0,  [RK_STARTING] = 1, [RK_RUNNING] = 2,
+		[RK_DRAINING] = 3, [RK_STOPPED] = 1,  [RK_FAILED] = 2,
+	};
+
+	if (state == RK_CREATED || state == RK_STARTING || state == RK_FAILED) {
+		fake_worker_be(state == RK_FAILED ? "exit" : "silent");
 		rig_open(r, FAKE_WORKER);
 	} else {
 		rig_open(r, NULL);
@@ -363,6 +373,8 @@ static inline void rig_enter(struct rig *r, enum rk_state state, struct call *c)
 		break;
 	}
 	rig_expect_state(r, state);
+	/* the state can be seen before its observer was called */
+	rig_wait(r, rig_was_told, &(unsigned int){transitions[state]}, "its observer");
 }
 
 static inline void rig_leave(struct rig *r, struct call *c)

@@ -235,6 +235,71 @@ static void test_resume_voids_deadline(void **state)
 	rig_close(&r);
 }
 
+struct watcher {
+	struct rig *rig;
+	enum rk_state expect;
+	pthread_barrier_t ready;
+	int code;     /* of a call at the moment when the state could be seen */
+	int64_t left; /* of the drain then */
+};
+
+static void *watch_state(void *arg)
+{
+	struct watcher *w = arg;
+	struct rk_error err = {0};
+	struct call c;
+
+	call_make(w->rig, &c, "delay", 1);
+	c.m->done = NULL;
+	pthread_barrier_wait(&w->ready);
+	while (rk_runtime_state(w->rig->rt) != w->expect)
+		;
+	w->left = rk_runtime_drain_left_ms(w->rig->rt);
+	w->code = call_submit(&c, false, &err);
+	rk_message_unref(c.m);
+	return NULL;
+}
+
+/* Give @trigger while somebody looks for @expect all the time. */
+static struct watcher command_watched(struct rig *r, enum rk_trigger trigger, enum rk_state expect)
+{
+	struct watcher w = {.rig = r, .expect = expect};
+	pthread_t thread;
+
+	assert_int_equal(pthread_barrier_init(&w.ready, NULL, 2), 0);
+	assert_int_equal(pthread_create(&thread, NULL, watch_state, &w), 0);
+	pthread_barrier_wait(&w.ready);
+	rig_command(r, trigger);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_barrier_destroy(&w.ready);
+	return w;
+}
+
+/* Who sees a state finds what it promises: calls in Running, a deadline in Draining. */
+static void test_state_is_true(void **state)
+{
+	struct call slow;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, NULL, "drain_timeout=1h");
+	for (unsigned int i = 0; i < CYCLES; i++) {
+		struct watcher w = command_watched(&r, RK_START, RK_RUNNING);
+
+		assert_int_equal(w.code, 0);
+		call_delay(&r, &slow, UINT32_MAX);
+		w = command_watched(&r, RK_DRAIN, RK_DRAINING);
+		assert_int_equal(w.code, -ESHUTDOWN);
+		assert_in_range(w.left, 3590000, 3600000);
+		w = command_watched(&r, RK_RESUME, RK_RUNNING);
+		assert_int_equal(w.code, 0);
+		rig_command(&r, RK_STOP);
+		call_expect(&slow, ECANCELED);
+		rig_command(&r, RK_RESET);
+	}
+	rig_close(&r);
+}
+
 static void test_stop(void **state)
 {
 	char backend[RK_WIRE_NAME_MAX];
@@ -422,6 +487,7 @@ int main(void)
 		cmocka_unit_test(test_drain_again),
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_resume_voids_deadline),
+		cmocka_unit_test(test_state_is_true),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_restart_at_once),
