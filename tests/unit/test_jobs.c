@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,7 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -27,14 +30,16 @@ struct job {
 	atomic_bool done;
 };
 
-static atomic_uint counter;
+static atomic_uint counter, arrived;
 
 static void run(struct rk_job *job)
 {
 	struct job *j = (struct job *)job;
 
-	if (j->meet)
+	if (j->meet) {
+		atomic_fetch_add(&arrived, 1);
 		pthread_barrier_wait(j->meet);
+	}
 	j->ran_in = pthread_self();
 	pthread_sigmask(SIG_SETMASK, NULL, &j->mask);
 	j->order = atomic_fetch_add(&counter, 1);
@@ -46,20 +51,39 @@ static struct rk_jobs *create(unsigned int threads)
 	struct rk_jobs *jobs;
 
 	atomic_store(&counter, 0);
+	atomic_store(&arrived, 0);
 	assert_int_equal(rk_jobs_create(&jobs, threads), 0);
 	return jobs;
 }
 
-static unsigned int threads_alive(void)
+/* Threads of pools, by the name that they give themselves before they work. */
+static unsigned int pool_threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
+	char path[300], name[32];
+	struct dirent *entry;
 	unsigned int n = 0;
 
 	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
+	while ((entry = readdir(dir))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		n += fgets(name, sizeof(name), f) && !strcmp(name, "rk-codec\n");
+		fclose(f);
+	}
 	closedir(dir);
-	return n - 2;
+	return n;
+}
+
+/* Those that were joined can be seen a moment longer. */
+static void wait_alone(void)
+{
+	while (pool_threads())
+		sched_yield();
 }
 
 /* Destroy finishes what is queued; one thread works in the order of submission. */
@@ -85,40 +109,49 @@ static void test_order(void **state)
 
 static void test_lazy(void **state)
 {
-	unsigned int before = threads_alive();
-	struct rk_jobs *jobs = create(8);
+	struct rk_jobs *jobs;
 	struct job one = {.job.run = run};
 
 	(void)state;
-	assert_int_equal(threads_alive(), before);
+	wait_alone();
+	jobs = create(8);
 	rk_jobs_run(jobs, &one.job);
-	assert_int_equal(threads_alive(), before + 1);
+	while (!atomic_load(&one.done))
+		sched_yield();
+	assert_int_equal(pool_threads(), 1);
 	rk_jobs_destroy(jobs);
-	assert_true(one.done);
 }
 
+/* Three jobs hold their threads; the others must wait for one of these, not for a fourth. */
 static void test_bounded(void **state)
 {
-	struct rk_jobs *jobs = create(3);
+	struct rk_jobs *jobs;
 	struct job list[10] = {0};
 	pthread_barrier_t meet;
 
 	(void)state;
-	/* Three jobs hold their threads until this thread has seen that there are no more. */
 	assert_int_equal(pthread_barrier_init(&meet, NULL, 4), 0);
-	unsigned int before = threads_alive();
-
+	wait_alone();
+	jobs = create(3);
 	for (unsigned int i = 0; i < 10; i++) {
 		list[i].job.run = run;
 		list[i].meet = i < 3 ? &meet : NULL;
 		rk_jobs_run(jobs, &list[i].job);
 	}
-	assert_int_equal(threads_alive(), before + 3);
-	assert_int_equal(atomic_load(&counter), 0);
+	while (atomic_load(&arrived) < 3)
+		sched_yield();
+	unsigned int alive = pool_threads(), ran = atomic_load(&counter);
+
 	pthread_barrier_wait(&meet);
 	rk_jobs_destroy(jobs);
-	assert_int_equal(atomic_load(&counter), 10);
 	pthread_barrier_destroy(&meet);
+	assert_int_equal(alive, 3);
+	assert_int_equal(ran, 0);
+	assert_int_equal(atomic_load(&counter), 10);
+	for (unsigned int i = 3; i < 10; i++)
+		assert_true(pthread_equal(list[i].ran_in, list[0].ran_in) ||
+			    pthread_equal(list[i].ran_in, list[1].ran_in) ||
+			    pthread_equal(list[i].ran_in, list[2].ran_in));
 }
 
 /*

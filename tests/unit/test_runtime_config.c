@@ -352,8 +352,8 @@ static void test_enable(void **state)
 	assert_int_equal(atomic_load(&k->state), RK_KERNEL_OFF);
 	expect_not_enabled(&r);
 	enable(&r, true);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 4);
 	rig_call(&r);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), 4);
 	/* enabled again before it could be unloaded: that does not wait for what is in flight */
 	call_delay(&r, &slow, UINT32_MAX);
 	assert_int_equal(rk_runtime_enable(r.rt, k, false, NULL, &err), 0);
