@@ -1,13 +1,15 @@
 # rkfs: GPU kernels as files.
 #
 # Targets
-#   all        build/mount.rkfs and build/rk-worker (the default)
+#   all        build/mount.rkfs, build/rk-worker and build/rkcall (the default)
 #   deps       install the Debian packages that a build needs and that are missing (needs root)
 #   up         deps, all, then mount at MNT and print five commands to try
 #   down       unmount MNT; does nothing where no rkfs is mounted
 #   check      set up, then every test: unit, bats, and unit under ASan+UBSan and TSan;
 #              the last line is "N passed, N failed"
-#   unit       the unit programs, tests/unit/test_*.c
+#   kernels    the tests' user libraries, tests/kernels_src/, with descriptions in build/kernels
+#   unit       the unit programs, tests/unit/test_*.c, and the fuzz targets on their corpus
+#   fuzz       each fuzz target, tests/fuzz/fuzz_*.c, for FUZZ_S seconds (clang, libFuzzer)
 #   bats       the tests of a mounted rkfs, tests/bats/*.bats; needs root and /dev/fuse
 #   asan       a build in build/asan with AddressSanitizer and UBSan; runs its unit programs
 #   tsan       the same in build/tsan with ThreadSanitizer
@@ -27,6 +29,7 @@
 #   CC=, CFLAGS=, LDFLAGS=   compiler; flags given here are added to the project's
 #   WERROR=1           warnings are errors (as in CI)
 #   BIN=build          which binaries bats and bench use, for example BIN=build/asan
+#   FUZZ_S=60          seconds for each fuzz target
 #   TESTS=             names of unit programs or bats files to run alone: TESTS="config plan"
 #   V=1                show the commands
 
@@ -37,9 +40,11 @@ CONFIG     = etc/rkfs.conf
 PREFIX     = /usr/local
 DESTDIR    =
 BUILD      = build
+FUZZ_S     = 60
 BIN        = $(BUILD)
 LIBEXECDIR = $(PREFIX)/libexec/rkfs
 MANDIR     = $(PREFIX)/share/man
+COMPDIR    = $(PREFIX)/share/bash-completion/completions
 
 SHELL      = /bin/sh
 PKG_CONFIG = pkg-config
@@ -61,7 +66,11 @@ ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 -O2 -g -pthrea
 	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
 	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
-TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"'
+TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
+	-DRK_KERNELS_DIR='"$(abspath $(BUILD)/kernels)"'
+# as a user builds a library, whatever this build is; results do not depend on fused instructions
+LIB_CFLAGS  = -std=gnu17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -shared -fPIC -pthread \
+	-ffp-contract=off
 
 # --- sources ----------------------------------------------------------------
 
@@ -72,21 +81,31 @@ GPU       = $(wildcard gpu/*.c gpu/kernels/*.c)
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ may use of runtime/ (an arrow too many fails to link)
 SHARED    = $(wildcard $(addprefix runtime/,error.c log.c fault.c tensor.c))
-MAINS     = fs/mount_rkfs.c gpu/worker_main.c
+MAINS     = fs/mount_rkfs.c fs/rkcall.c gpu/worker_main.c
+RKCALL    = $(wildcard fs/rkcall*.c)
 UNIT      = $(wildcard tests/unit/test_*.c)
 UNIT_HELP = $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+FUZZ      = $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_HELP = tests/fuzz/request.c
 BENCH     = $(wildcard tests/bench/*.c)
 
 GEN_OBJ    = $(GEN:.c=.o)
-DAEMON_OBJ = $(call obj,$(FS) $(RUNTIME)) $(GEN_OBJ)
+DAEMON_OBJ = $(call obj,$(filter-out $(RKCALL),$(FS)) $(RUNTIME)) $(GEN_OBJ)
 WORKER_OBJ = $(call obj,$(GPU) $(SHARED))
+RKCALL_OBJ = $(call obj,$(RKCALL))
 LIB_OBJ    = $(call obj,$(filter-out $(MAINS),$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
 UNIT_OBJ   = $(call obj,$(UNIT))
 HELP_OBJ   = $(call obj,$(UNIT_HELP))
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
+FUZZ_OBJ   = $(call obj,$(FUZZ) $(FUZZ_HELP) tests/fuzz/replay.c)
+# the same targets twice: on their corpus alone, and with libFuzzer
+REPLAY_BIN = $(patsubst tests/fuzz/%.c,$(BUILD)/replay/%,$(FUZZ))
+FUZZ_BIN   = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
 BENCH_OBJ  = $(call obj,$(BENCH))
 BENCH_BIN  = $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH))
-ALL_OBJ    = $(sort $(DAEMON_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(BENCH_OBJ))
+KERNELS    = $(patsubst tests/kernels_src/%.c,$(BUILD)/kernels/%.so,$(wildcard tests/kernels_src/*.c)) \
+	$(patsubst tests/kernels_src/%,$(BUILD)/kernels/%,$(wildcard tests/kernels_src/*.ini))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ))
 BATS       = $(wildcard tests/bats/*.bats)
 C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
 
@@ -94,13 +113,13 @@ RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests
 
 # --- build ------------------------------------------------------------------
 
-.PHONY: all deps up down check unit bats asan tsan lint fmt bench install uninstall clean help \
+.PHONY: all kernels deps up down check unit bats asan tsan lint fmt bench install uninstall clean help \
 	FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
 
-all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker
+all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker $(BUILD)/rkcall
 
 # libfuse ends its threads with pthread_cancel, which loads libgcc_s only then and aborts where it
 # cannot, for want of a descriptor for example; the mount would be left behind
@@ -111,12 +130,23 @@ $(BUILD)/mount.rkfs: $(DAEMON_OBJ)
 $(BUILD)/rk-worker: $(WORKER_OBJ)
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(WORKER_OBJ) $(PKG_WORKER) -ldl -lm
 
+$(BUILD)/rkcall: $(RKCALL_OBJ) $(BUILD)/librkfs.a
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) -lm
+
 $(BUILD)/librkfs.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(HELP_OBJ) $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 		$(BUILD)/librkfs.a $(PKG_CMOCKA) $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
+
+$(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/%.o $(call obj,$(FUZZ_HELP) tests/fuzz/replay.c) $(BUILD)/librkfs.a
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) \
+		$(PKG_WORKER) -ldl -lm
+
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(call obj,$(FUZZ_HELP)) $(BUILD)/librkfs.a
+	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ \
+		$(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
 
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) \
@@ -131,6 +161,17 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+kernels: $(KERNELS)
+
+$(BUILD)/kernels/nodelete_%.so: LIB_LDFLAGS = -Wl,-z,nodelete
+
+# under another name first: a worker may have the old one open
+$(BUILD)/kernels/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(BUILD)/flags
+	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(LIB_CFLAGS) $(LIB_LDFLAGS) -o $@.tmp $< -lm && mv $@.tmp $@
+
+$(BUILD)/kernels/%.ini: tests/kernels_src/%.ini
+	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+
 # written anew only where it differs, so that a removed description is noticed too
 $(GEN): FORCE
 	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.tmp && \
@@ -138,7 +179,7 @@ $(GEN): FORCE
 
 # other flags or another compiler: everything is compiled again
 $(BUILD)/flags: FORCE
-	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) $(ALL_LDFLAGS))' >$@.tmp && \
+	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIB_CFLAGS))' >$@.tmp && \
 	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
 
 FORCE:
@@ -180,10 +221,10 @@ check:
 
 wanted = $(if $(TESTS),$(foreach t,$(TESTS),$(filter %/$(t) %/test_$(t) %/$(t).bats,$(1))),$(1))
 
-unit: $(UNIT_BIN) $(BUILD)/rk-worker
-	@BIN='$(abspath $(BUILD))' $(if $(RESULTS),RESULTS='$(RESULTS)') tests/run unit $(call wanted,$(UNIT_BIN))
+unit: $(UNIT_BIN) $(REPLAY_BIN) $(BUILD)/rk-worker $(KERNELS)
+	@BIN='$(abspath $(BUILD))' $(if $(RESULTS),RESULTS='$(RESULTS)') tests/run unit $(call wanted,$(UNIT_BIN) $(REPLAY_BIN))
 
-bats: $(if $(filter $(BUILD),$(BIN)),all)
+bats: $(if $(filter $(BUILD),$(BIN)),all kernels)
 	@$(RUN) bats $(call wanted,$(BATS))
 
 asan:
@@ -191,6 +232,22 @@ asan:
 
 tsan:
 	@+$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread all unit
+
+fuzz:
+	@.ci/deps.sh build fuzz
+	@+$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang SANITIZE=address,undefined \
+		CFLAGS='-fsanitize=fuzzer-no-link $(CFLAGS)' fuzz-run
+
+# what is found stays in build/fuzz/corpus, and what fails in build/fuzz/found
+fuzz-run: $(FUZZ_BIN)
+	@set -e; for bin in $(call wanted,$(FUZZ_BIN)); do \
+		name=$${bin##*/fuzz_}; \
+		mkdir -p '$(BUILD)/corpus/'$$name '$(BUILD)/found'; \
+		echo "== fuzz $$name, $(FUZZ_S) s"; \
+		$$bin -max_total_time=$(FUZZ_S) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-verbosity=0 -artifact_prefix='$(BUILD)/found/'$$name- \
+			'$(BUILD)/corpus/'$$name tests/fuzz/corpus/$$name; \
+	done
 
 lint:
 	@.ci/deps.sh build lint
@@ -204,19 +261,25 @@ bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
 
 # --- install ----------------------------------------------------------------
 
+MAN1 = $(wildcard doc/*.1)
 MAN5 = $(wildcard doc/*.5)
 MAN8 = $(wildcard doc/*.8)
 
 install: all
 	install -D -m 755 $(BUILD)/mount.rkfs '$(DESTDIR)/sbin/mount.rkfs'
 	install -D -m 755 $(BUILD)/rk-worker '$(DESTDIR)$(LIBEXECDIR)/rk-worker'
+	install -D -m 755 $(BUILD)/rkcall '$(DESTDIR)$(PREFIX)/bin/rkcall'
+	install -D -m 644 etc/completion/rkcall.bash '$(DESTDIR)$(COMPDIR)/rkcall'
 	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \
 		install -D -m 644 etc/rkfs.conf '$(DESTDIR)/etc/rkfs/rkfs.conf'
+	$(if $(MAN1),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man1' $(MAN1))
 	$(if $(MAN5),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man5' $(MAN5))
 	$(if $(MAN8),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man8' $(MAN8))
 
 uninstall:
 	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
+		'$(DESTDIR)$(PREFIX)/bin/rkcall' '$(DESTDIR)$(COMPDIR)/rkcall' \
+		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man1/%',$(MAN1)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man8/%',$(MAN8))
 	[ ! -d '$(DESTDIR)$(LIBEXECDIR)' ] || rmdir '$(DESTDIR)$(LIBEXECDIR)'

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Usage: .ci/deps.sh GROUP...        (build, test, lint)
+# Usage: .ci/deps.sh GROUP...        (build, test, lint, fuzz)
 # Install what GROUPs need and what is missing, and nothing else. With nothing
 # missing it does nothing, needs no rights and asks no server.
 set -eu
@@ -23,6 +23,7 @@ test  bats-support    file /usr/lib/bats/bats-support/load.bash
 test  bats-assert     file /usr/lib/bats/bats-assert/load.bash
 test  bats-file       file /usr/lib/bats/bats-file/load.bash
 test  python3         command python3
+test  python3-numpy   file /usr/lib/python3/dist-packages/numpy
 test  rsync           command rsync
 test  procps          command pgrep
 test  psmisc          command fuser
@@ -33,6 +34,8 @@ lint  clang-format    command clang-format
 lint  shellcheck      command shellcheck
 lint  cppcheck        command cppcheck
 lint  mandoc          command mandoc
+fuzz  clang           command clang
+fuzz  libclang-rt-dev libfuzzer
 END
 }
 
@@ -46,19 +49,22 @@ there() {
 		done ;;
 	library) pkg-config --exists "$1" 2>/dev/null ;;
 	file) [ -e "$1" ] ;;
+	libfuzzer)
+		[ -e "$(clang -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null)" ] ||
+			ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a >/dev/null 2>&1 ;;
 	compiler)
 		# clang will do as well; a compiler without the C library's headers will not
 		echo '#include <stdio.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ;;
 	esac
 }
 
-[ $# -gt 0 ] || { echo "usage: $0 build|test|lint ..." >&2; exit 1; }
+[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz ..." >&2; exit 1; }
 
 missing=
 for group; do
 	case $group in
-	build | test | lint) ;;
-	*) echo "$0: there is no group '$group' (build, test, lint)" >&2; exit 1 ;;
+	build | test | lint | fuzz) ;;
+	*) echo "$0: there is no group '$group' (build, test, lint, fuzz)" >&2; exit 1 ;;
 	esac
 	while read -r of package how; do
 		[ "$of" = "$group" ] || continue

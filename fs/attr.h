@@ -22,6 +22,7 @@ struct rkfs_attr;
 struct rkfs_subject {
 	struct rkfs *fs;
 	struct rk_kernel *kernel; /* a reference, held while the file is open */
+	uint32_t message;	  /* inflight/ID: the low half of the id; else 0 */
 };
 
 /* Receives the bytes of a read, exactly once, under the file's lock; must copy or send them. */
@@ -75,7 +76,9 @@ struct rkfs_attr {
 	int (*store)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     const struct rk_caller *caller, const char *text, size_t len);
 	const struct rkfs_stream_ops *stream; /* instead of show and store */
-	uintptr_t arg;			      /* what the row's functions are parameterised with */
+	/* Whether @kernel has this file; NULL = all have it. Never changes for one kernel. */
+	bool (*present)(const struct rkfs_attr *attr, const struct rk_kernel *kernel);
+	uintptr_t arg; /* what the row's functions are parameterised with */
 };
 
 /* The rows of one directory. */
@@ -89,6 +92,8 @@ extern const struct rkfs_attrs rkfs_stats_attrs;  /* attr_stats.c */
 extern const struct rkfs_attrs rkfs_wait_attrs;	  /* attr_wait.c */
 extern const struct rkfs_attrs rkfs_drain_attrs;  /* attr_drain.c */
 extern const struct rkfs_attrs rkfs_kernel_attrs; /* attr_kernel.c */
+extern const struct rkfs_attrs
+	rkfs_inflight_attrs; /* attr_inflight.c: one row, for every message */
 
 /*
  * The rows of config/, made from rk_config_fields(). *@attrs is written; its rows are the caller's,
@@ -102,6 +107,6 @@ int rkfs_events_show(const struct rkfs_attr *attr, const struct rkfs_subject *su
 extern const struct rkfs_stream_ops rkfs_events_follow_ops;
 
 /* fs/call.c */
-extern const struct rkfs_stream_ops rkfs_call_json_ops;
+extern const struct rkfs_stream_ops rkfs_call_ops;
 
 #endif

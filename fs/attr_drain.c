@@ -30,78 +30,28 @@ static int remaining_show(const struct rkfs_attr *attr, const struct rkfs_subjec
 	return 0;
 }
 
-struct stuck {
-	struct rk_message_info *info; /* owned */
-	size_t count, size;
-};
-
-/* Append the messages of @k. 0 or -ENOMEM. */
-static int stuck_add(struct stuck *s, struct rk_dispatch *d, struct rk_kernel *k)
-{
-	for (;;) {
-		size_t room = s->size - s->count;
-		size_t n = rk_dispatch_list(d, k, s->info ? s->info + s->count : NULL, room);
-		struct rk_message_info *grown;
-
-		if (n <= room) {
-			s->count += n;
-			return 0;
-		}
-		/* and some more, since more may have come until the next try */
-		grown = reallocarray(s->info, s->count + n + 16, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		s->info = grown;
-		s->size = s->count + n + 16;
-	}
-}
-
-static int stuck_collect(struct stuck *s, struct rk_runtime *rt)
-{
-	struct rk_registry *reg = rk_runtime_registry(rt);
-	struct rk_kernel *k;
-	uint32_t slot = 0;
-	int rc = 0;
-
-	while (!rc && (k = rk_registry_next(reg, slot, 0))) {
-		rc = stuck_add(s, rk_runtime_dispatch(rt), k);
-		slot = k->slot + 1;
-		rk_kernel_unref(k);
-	}
-	return rc;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const struct rk_message_info *x = a, *y = b;
-
-	return (x->id > y->id) - (x->id < y->id);
-}
-
 static int stuck_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		      struct rkfs_textbuf *out)
 {
 	struct rk_runtime *rt = subject->fs->rt;
 	int64_t left = rk_runtime_drain_left_ms(rt);
-	struct stuck s = {0};
-	int rc;
+	struct rk_message_info info[32];
+	uint64_t from = 1;
+	size_t n;
 
 	(void)attr;
 	if (left < 0)
 		return (int)left;
-	rc = stuck_collect(&s, rt);
-	if (!rc && s.count)
-		qsort(s.info, s.count, sizeof(*s.info), by_id);
-	for (size_t i = 0; !rc && i < s.count; i++) {
-		const struct rk_message_info *m = &s.info[i];
-
-		rkfs_textbuf_printf(out, "%llu kernel=%s state=%s age_ms=%llu uid=%u pid=%d\n",
-				    (unsigned long long)m->id, m->kernel,
-				    m->state == RK_MESSAGE_RUNNING ? "running" : "queued",
-				    (unsigned long long)m->age_ms, m->uid, m->pid);
+	while ((n = rk_dispatch_list(rk_runtime_dispatch(rt), from, info, 32))) {
+		for (size_t i = 0; i < n; i++)
+			rkfs_textbuf_printf(
+				out, "%llu kernel=%s state=%s age_ms=%llu uid=%u pid=%d\n",
+				(unsigned long long)info[i].id, info[i].kernel,
+				rk_message_info_state(&info[i]), (unsigned long long)info[i].age_ms,
+				info[i].uid, info[i].pid);
+		from = info[n - 1].id + 1;
 	}
-	free(s.info);
-	return rc;
+	return 0;
 }
 
 static const struct rkfs_attr rows[] = {

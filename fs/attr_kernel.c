@@ -5,6 +5,7 @@
 
 #include "fs/control.h"
 #include "fs/node.h"
+#include "runtime/codec.h"
 
 /* A text member of the description; arg is its offset. */
 static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -28,14 +29,22 @@ static int backend_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 static int enable_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		       struct rkfs_textbuf *out)
 {
+	struct rk_kernel *k =
+		rk_registry_current(rk_runtime_registry(subject->fs->rt), subject->kernel);
+
 	(void)attr;
-	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->wanted));
+	if (!k)
+		return -ENODEV;
+	rkfs_textbuf_u64_line(out, atomic_load(&k->wanted));
+	rk_kernel_unref(k);
 	return 0;
 }
 
 static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			const struct rk_caller *caller, const char *text, size_t len)
 {
+	const char *id = subject->kernel->manifest.id;
+	struct rk_kernel *k = NULL;
 	struct rk_error err;
 	const char *word;
 	size_t wordlen;
@@ -44,10 +53,16 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
 	if (!rc && (wordlen != 1 || (*word != '0' && *word != '1')))
 		rc = rk_error_set(&err, EINVAL, "%s of %s: write 1 to enable, 0 to disable",
-				  attr->name, subject->kernel->manifest.id);
+				  attr->name, id);
+	if (!rc) {
+		k = rk_registry_current(rk_runtime_registry(subject->fs->rt), subject->kernel);
+		if (!k)
+			rc = rk_error_set(&err, ENODEV, "%s of %s: the kernel was removed",
+					  attr->name, id);
+	}
 	if (!rc)
-		rc = rk_runtime_enable(subject->fs->rt, subject->kernel, *word == '1', caller,
-				       &err);
+		rc = rk_runtime_enable(subject->fs->rt, k, *word == '1', caller, &err);
+	rk_kernel_unref(k);
 	return rkfs_control_note(subject->fs, rc, &err);
 }
 
@@ -79,7 +94,7 @@ static int ports_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		      struct rkfs_textbuf *out)
 {
-	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->count[attr->arg]));
+	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->stats->count[attr->arg]));
 	return 0;
 }
 
@@ -106,6 +121,30 @@ static int last_error_show(const struct rkfs_attr *attr, const struct rkfs_subje
 	return 0;
 }
 
+/* arg is the permille. */
+static int latency_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	int64_t usecs =
+		rk_histogram_percentile(&subject->kernel->stats->latency, (unsigned int)attr->arg);
+
+	if (usecs < 0)
+		return -ENODATA;
+	rkfs_textbuf_u64_line(out, (unsigned long long)usecs);
+	return 0;
+}
+
+static bool call_present(const struct rkfs_attr *attr, const struct rk_kernel *kernel)
+{
+	return ((const struct rk_codec *)attr->arg)->applies(&kernel->manifest);
+}
+
+#define CALL(file, codec)                                                                          \
+	{                                                                                          \
+		.name = file, .mode = 0600, .flags = RKFS_STREAM, .stream = &rkfs_call_ops,        \
+		.present = call_present, .arg = (uintptr_t)&codec                                  \
+	}
+
 #define TEXT(member)                                                                               \
 	{                                                                                          \
 		.name = #member, .mode = 0444, .show = text_show,                                  \
@@ -126,7 +165,11 @@ static const struct rkfs_attr rows[] = {
 #undef X
 		{.name = "messages_in_flight", .mode = 0444, .show = in_flight_show},
 	{.name = "last_error", .mode = 0444, .show = last_error_show},
-	{.name = "call.json", .mode = 0600, .flags = RKFS_STREAM, .stream = &rkfs_call_json_ops},
+	{.name = "latency_p50_usecs", .mode = 0444, .show = latency_show, .arg = 500},
+	{.name = "latency_p99_usecs", .mode = 0444, .show = latency_show, .arg = 990},
+	CALL("call.json", rk_codec_json),
+	CALL("call.safetensors", rk_codec_safetensors),
+	CALL("call.raw", rk_codec_raw),
 };
 
 const struct rkfs_attrs rkfs_kernel_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -12,7 +12,6 @@
 #include "fs/node.h"
 
 #define CODEC_THREADS 2
-#define MIN_CAPACITY  512
 
 /* --- bookkeeping --- */
 
@@ -28,33 +27,56 @@ void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state)
 		c->calls->on_finished(c->calls->ctx);
 }
 
-int rkfs_call_charge_locked(struct rkfs_call *c, uint64_t bytes, struct rk_error *err)
+int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err)
 {
-	int rc;
+	struct rk_registry *reg = rk_runtime_registry(c->rt);
+	struct rk_payload *pool;
+	struct rk_kernel *k;
 
-	if (!c->pool)
-		c->pool = rk_runtime_payload(c->rt);
-	rc = rk_payload_charge(c->pool, bytes, err);
-	if (!rc)
-		c->charged += bytes;
-	return rc;
+	do {
+		k = rk_registry_current(reg, c->kernel);
+		if (!k)
+			return rk_error_set(err, ENODEV, "the kernel was removed");
+		if (!rk_kernel_pin(k))
+			break;
+		rk_kernel_unref(k); /* it was replaced at this very moment */
+	} while (true);
+	if (!c->codec->applies(&k->manifest)) {
+		rk_kernel_unpin(k);
+		rk_kernel_unref(k);
+		return rk_error_set(err, ENODEV,
+				    "the description was changed: there is no %s any more",
+				    c->codec->file);
+	}
+	c->request = (struct rk_request){
+		.codec = c->codec,
+		.uid = c->caller.uid,
+		.pid = c->caller.pid,
+		.max_json_bytes = rk_runtime_max_json_bytes(c->rt),
+		.max_message_bytes = rk_runtime_max_message_bytes(c->rt),
+	};
+	pool = rk_runtime_payload(c->rt);
+	rk_request_init(&c->request, k, pool);
+	rk_payload_unref(pool);
+	rk_kernel_unref(k);
+	return 0;
 }
 
 void rkfs_call_drop_locked(struct rkfs_call *c)
 {
-	free(c->request);
-	c->request = NULL;
-	c->request_len = c->request_cap = 0;
-	rk_message_unref(c->message);
-	c->message = NULL;
-	free(c->answer);
-	c->answer = NULL;
-	c->answer_len = c->answer_pos = 0;
-	if (c->pool)
-		rk_payload_uncharge(c->pool, c->charged);
-	c->charged = 0;
-	rk_payload_unref(c->pool);
-	c->pool = NULL;
+	struct rk_kernel *k = c->request.kernel;
+
+	free(c->answer.text);
+	c->answer = (struct rk_answer){.nparts = 0};
+	c->part = 0;
+	c->part_pos = 0;
+	if (!k)
+		return;
+	rk_kernel_ref(k);
+	rk_request_drop(&c->request);
+	c->request = (struct rk_request){.kernel = NULL};
+	rk_kernel_unpin(k);
+	rk_kernel_unref(k);
 }
 
 void rkfs_call_unref(struct rkfs_call *c)
@@ -98,6 +120,7 @@ static int call_open(struct rkfs_file *file, const struct rk_caller *caller, int
 	atomic_init(&c->refs, 1);
 	c->calls = file->subject.fs->calls;
 	c->rt = file->subject.fs->rt;
+	c->codec = (const struct rk_codec *)file->attr->arg;
 	c->kernel = rk_kernel_ref(file->subject.kernel);
 	c->caller = *caller;
 	pthread_mutex_lock(&c->calls->lock);
@@ -119,7 +142,7 @@ static void call_release(struct rkfs_file *file)
 	pthread_mutex_lock(&c->lock);
 	c->closed = true;
 	if (c->state == CALL_FLYING)
-		m = rk_message_ref(c->message);
+		m = rk_message_ref(c->request.message);
 	else if (c->state != CALL_DECODING && c->state != CALL_ENCODING) {
 		rkfs_call_drop_locked(c);
 		rkfs_call_set_state_locked(c, CALL_IDLE);
@@ -134,12 +157,21 @@ static void call_release(struct rkfs_file *file)
 /* Take the next piece of the answer; at its end the call is idle again. */
 static void read_answer(struct rkfs_call *c, size_t size, rkfs_emit emit, void *ctx)
 {
-	const char *from = c->answer + c->answer_pos;
-	size_t left = c->answer_len - c->answer_pos;
-	size_t n = size < left ? size : left;
+	const struct iovec *part;
+	const char *from = NULL;
+	size_t n = 0;
 
-	c->answer_pos += n;
-	if (!n) {
+	while (c->part < c->answer.nparts && c->part_pos == c->answer.parts[c->part].iov_len) {
+		c->part++;
+		c->part_pos = 0;
+	}
+	if (c->part < c->answer.nparts) {
+		part = &c->answer.parts[c->part];
+		from = (const char *)part->iov_base + c->part_pos;
+		n = part->iov_len - c->part_pos;
+		n = size < n ? size : n;
+		c->part_pos += n;
+	} else {
 		rkfs_call_drop_locked(c);
 		rkfs_call_set_state_locked(c, CALL_IDLE);
 	}
@@ -188,31 +220,6 @@ static int call_read(struct rkfs_file *file, const struct rk_caller *caller, siz
 	}
 }
 
-/* Make room for @more bytes of request. */
-static int grow_locked(struct rkfs_call *c, size_t more, struct rk_error *err)
-{
-	uint64_t max = rk_runtime_max_json_bytes(c->rt);
-	size_t need, cap = c->request_cap ? c->request_cap : MIN_CAPACITY;
-	char *grown;
-
-	if (__builtin_add_overflow(c->request_len, more, &need) || need > max)
-		return rk_error_set(err, EMSGSIZE,
-				    "the request is larger than max_json_bytes (%llu bytes)",
-				    (unsigned long long)max);
-	while (cap < need)
-		cap *= 2;
-	if (cap == c->request_cap)
-		return 0;
-	if (rkfs_call_charge_locked(c, cap - c->request_cap, err))
-		return -ENOMEM;
-	grown = realloc(c->request, cap);
-	if (!grown)
-		return rk_error_set(err, ENOMEM, "no memory for the request");
-	c->request = grown;
-	c->request_cap = cap;
-	return 0;
-}
-
 static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
 			  size_t size)
 {
@@ -241,21 +248,30 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 	case CALL_FILLING:
 		break;
 	}
+	rc = 0;
 	if (c->state != CALL_FILLING) {
 		c->caller = *caller;
+		rc = rkfs_call_begin_locked(c, &err);
 		rkfs_call_set_state_locked(c, CALL_FILLING);
 	}
-	rc = grow_locked(c, size, &err);
-	if (!rc) {
-		memcpy(c->request + c->request_len, buf, size);
-		c->request_len += size;
-	}
+	if (!rc)
+		rc = c->codec->feed(&c->request, buf, size, &err);
 	pthread_mutex_unlock(&c->lock);
 	if (rc) {
 		rkfs_call_reject(c, &err, CALL_REFUSED);
 		return rc;
 	}
 	return (ssize_t)size;
+}
+
+/* A removed kernel has: the write tells. */
+static bool has_room(struct rkfs_call *c)
+{
+	struct rk_kernel *k = rk_registry_current(rk_runtime_registry(c->rt), c->kernel);
+	bool room = !k || rk_dispatch_has_room(rk_runtime_dispatch(c->rt), k);
+
+	rk_kernel_unref(k);
+	return room;
 }
 
 static unsigned int call_poll(struct rkfs_file *file)
@@ -276,13 +292,11 @@ static unsigned int call_poll(struct rkfs_file *file)
 	case CALL_FAILED:
 		return POLLIN | POLLRDNORM;
 	default:
-		return rk_dispatch_has_room(rk_runtime_dispatch(c->rt), c->kernel)
-			       ? POLLOUT | POLLWRNORM
-			       : 0;
+		return has_room(c) ? POLLOUT | POLLWRNORM : 0;
 	}
 }
 
-const struct rkfs_stream_ops rkfs_call_json_ops = {
+const struct rkfs_stream_ops rkfs_call_ops = {
 	.open = call_open,
 	.read = call_read,
 	.write = call_write,
@@ -330,7 +344,7 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 
 	pthread_mutex_lock(&calls->lock);
 	TAILQ_FOREACH (c, &calls->open, link) {
-		if (c->kernel != k || c->round >= round)
+		if (c->kernel->stats != k->stats || c->round >= round)
 			continue;
 		c->round = round;
 		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);

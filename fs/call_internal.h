@@ -22,6 +22,7 @@
 
 #include "fs/call.h"
 #include "fs/waitq.h"
+#include "runtime/codec.h"
 #include "runtime/jobs.h"
 #include "runtime/runtime.h"
 
@@ -52,7 +53,8 @@ struct rkfs_call {
 	atomic_uint refs; /* the open file, a job, a message under way */
 	struct rkfs_calls *calls;
 	struct rk_runtime *rt;
-	struct rk_kernel *kernel; /* a reference */
+	const struct rk_codec *codec;
+	struct rk_kernel *kernel; /* a reference: the one that was opened; it may be retired */
 	struct rkfs_waitq wait;
 	struct rk_job job;
 	TAILQ_ENTRY(rkfs_call) link; /* and round: guarded by calls->lock */
@@ -63,20 +65,20 @@ struct rkfs_call {
 	bool closed;
 	bool may_wait; /* the submitting read blocks */
 	struct rk_caller caller;
-	struct rk_payload *pool; /* a reference while anything is charged */
-	uint64_t charged;
-	char *request;
-	size_t request_len, request_cap;
-	struct rk_message *message;
-	char *answer;
-	size_t answer_len, answer_pos;
+	struct rk_request request; /* zeroed, or begun: then its kernel is pinned */
+	struct rk_answer answer;
+	unsigned int part; /* of the answer, and how much of it has been read */
+	size_t part_pos;
 	struct rk_error error;
 };
 
 /* With the call's lock held. */
 void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state);
-/* Account for @bytes until the next drop. 0 or -ENOMEM. */
-int rkfs_call_charge_locked(struct rkfs_call *c, uint64_t bytes, struct rk_error *err);
+/*
+ * Begin a request to the kernel that has the file's id now. 0, or -ENODEV with a sentence where
+ * there is none any more.
+ */
+int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err);
 /* Forget request, message and answer; nothing of them is in use any more. */
 void rkfs_call_drop_locked(struct rkfs_call *c);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "fs/call_internal.h"
-#include "runtime/codec_json.h"
 
 #define INLINE_BYTES (64 * 1024) /* codec work up to here is done by the thread at hand */
 
@@ -39,30 +38,21 @@ static void abandon_locked(struct rkfs_call *c)
 
 static void encode(struct rkfs_call *c)
 {
+	uint64_t id = c->request.message->id;
 	struct rk_error err = {0};
-	char *text = NULL;
-	size_t len = 0;
 	int rc;
 
-	rc = rk_json_encode(&c->message->plan, c->message->block.data, &text, &len, &err);
-	pthread_mutex_lock(&c->lock);
-	if (!rc)
-		rc = rkfs_call_charge_locked(c, len, &err);
-	if (!rc && !c->closed) {
-		rk_message_unref(c->message); /* frees the block: the answer has it all */
-		c->message = NULL;
-		c->answer = text;
-		c->answer_len = len;
-		c->answer_pos = 0;
-		text = NULL;
-		rkfs_call_set_state_locked(c, CALL_ANSWER);
-	} else if (!rc) {
-		abandon_locked(c);
+	rc = c->codec->answer(&c->request, &c->answer, &err);
+	if (rc) {
+		fail(c, id, &err, CALL_FAILED);
+		return;
 	}
+	pthread_mutex_lock(&c->lock);
+	if (c->closed)
+		abandon_locked(c);
+	else
+		rkfs_call_set_state_locked(c, CALL_ANSWER);
 	pthread_mutex_unlock(&c->lock);
-	free(text);
-	if (rc)
-		fail(c, c->message->id, &err, CALL_FAILED);
 }
 
 static struct rkfs_call *call_of(struct rk_job *job)
@@ -90,31 +80,13 @@ static void on_done(struct rk_message *m, void *ctx)
 	rkfs_call_set_state_locked(c, CALL_ENCODING);
 	pthread_mutex_unlock(&c->lock);
 	c->job.run = encode_job;
-	if (m->plan.block_bytes <= INLINE_BYTES)
+	if (c->codec->work(&c->request) <= INLINE_BYTES)
 		encode_job(&c->job);
 	else
 		rk_jobs_run(c->calls->jobs, &c->job);
 }
 
 /* --- request --- */
-
-static int decode_into(struct rkfs_call *c, struct rk_message *m, struct rk_error *err)
-{
-	struct rk_json *doc = NULL;
-	int rc;
-
-	rc = rk_json_parse(c->request, c->request_len, &m->plan, &doc, err);
-	if (!rc)
-		rc = rk_plan_layout(&m->plan, rk_runtime_max_message_bytes(c->rt), err);
-	if (!rc)
-		rc = rk_payload_alloc(c->pool, m->plan.block_bytes, &m->block, err);
-	if (!rc)
-		rc = rk_json_store(doc, &m->plan, m->block.data, err);
-	if (!rc)
-		rk_plan_clear(&m->plan, m->block.data);
-	rk_json_free(doc);
-	return rc;
-}
 
 /* FLYING, unless the file was closed meanwhile. */
 static bool take_off(struct rkfs_call *c, bool *may_wait)
@@ -156,7 +128,7 @@ static bool is_closed(struct rkfs_call *c)
 void rkfs_call_submit(struct rkfs_call *c)
 {
 	struct rk_dispatch *d = rk_runtime_dispatch(c->rt);
-	struct rk_message *m = rk_message_ref(c->message);
+	struct rk_message *m = rk_message_ref(c->request.message);
 	struct rk_error err = {0};
 	bool may_wait;
 	int rc;
@@ -178,29 +150,17 @@ void rkfs_call_submit(struct rkfs_call *c)
 		rkfs_call_unref(c);
 }
 
-/* The state is DECODING, so request and message are this thread's. */
+/* The state is DECODING, so the request is this thread's. */
 static void decode(struct rkfs_call *c)
 {
-	struct rk_message *m = rk_message_new(c->kernel, c->caller.uid, c->caller.pid);
 	struct rk_error err = {0};
-	int rc;
 
-	rc = m ? decode_into(c, m, &err) : rk_error_set(&err, ENOMEM, "no memory for a message");
-	if (rc) {
-		rk_message_unref(m);
+	if (c->codec->finish(&c->request, &err)) {
 		rkfs_call_reject(c, &err, CALL_FAILED);
 		return;
 	}
-	m->done = on_done;
-	m->ctx = c;
-	pthread_mutex_lock(&c->lock);
-	free(c->request);
-	c->request = NULL;
-	c->request_len = c->request_cap = 0;
-	rk_payload_uncharge(c->pool, c->charged);
-	c->charged = 0;
-	c->message = m;
-	pthread_mutex_unlock(&c->lock);
+	c->request.message->done = on_done;
+	c->request.message->ctx = c;
 	rkfs_call_submit(c);
 }
 
@@ -212,7 +172,7 @@ static void decode_job(struct rk_job *job)
 
 void rkfs_call_decode(struct rkfs_call *c)
 {
-	if (c->request_len <= INLINE_BYTES) {
+	if (c->codec->work(&c->request) <= INLINE_BYTES) {
 		decode(c);
 		return;
 	}

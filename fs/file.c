@@ -21,12 +21,12 @@ static bool attr_readable(const struct rkfs_attr *attr)
 int rkfs_writable(struct rkfs *fs, uint64_t ino)
 {
 	const struct rkfs_attr *attr;
-	struct rk_kernel *kernel;
-	int rc = rkfs_row(fs, ino, &attr, &kernel);
+	struct rkfs_subject subject;
+	int rc = rkfs_row(fs, ino, &attr, &subject);
 
 	if (rc)
 		return rc;
-	rk_kernel_unref(kernel);
+	rk_kernel_unref(subject.kernel);
 	return attr_writable(attr) ? 0 : -EPERM;
 }
 
@@ -49,10 +49,10 @@ static void file_free(struct rkfs_file *file)
 	free(file);
 }
 
-/* Takes over the reference to @kernel where it succeeds. */
-static struct rkfs_file *file_new(struct rkfs *fs, const struct rkfs_attr *attr,
-				  struct rk_kernel *kernel)
+/* Takes over the reference to the subject's kernel where it succeeds. */
+static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkfs_subject *subject)
 {
+	struct rkfs *fs = subject->fs;
 	struct rkfs_file *file = malloc(sizeof(*file));
 
 	if (!file)
@@ -63,7 +63,7 @@ static struct rkfs_file *file_new(struct rkfs *fs, const struct rkfs_attr *attr,
 	}
 	atomic_init(&file->refs, 1);
 	file->attr = attr;
-	file->subject = (struct rkfs_subject){.fs = fs, .kernel = kernel};
+	file->subject = *subject;
 	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
 	rkfs_textbuf_init(&file->text);
 	file->rendered = false;
@@ -93,17 +93,17 @@ int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int
 	      struct rkfs_file **opened)
 {
 	const struct rkfs_attr *attr;
-	struct rk_kernel *kernel;
+	struct rkfs_subject subject;
 	struct rkfs_file *file;
 	int rc;
 
-	rc = rkfs_row(fs, ino, &attr, &kernel);
+	rc = rkfs_row(fs, ino, &attr, &subject);
 	if (rc)
 		return rc;
 	rc = check_access(attr, flags);
-	file = rc ? NULL : file_new(fs, attr, kernel);
+	file = rc ? NULL : file_new(attr, &subject);
 	if (!file) {
-		rk_kernel_unref(kernel);
+		rk_kernel_unref(subject.kernel);
 		return rc ? rc : -ENOMEM;
 	}
 	if (attr->stream && attr->stream->open) {

@@ -18,17 +18,23 @@
 static const struct dir {
 	const char *name;
 	enum rkfs_class parent;
+	mode_t mode; /* 0 = DIR_MODE */
 } dirs[RKFS_CLASS_COUNT] = {
-	[RKFS_ROOT] = {"", RKFS_ROOT},	       [RKFS_STATS] = {"stats", RKFS_ROOT},
-	[RKFS_CONFIG] = {"config", RKFS_ROOT}, [RKFS_WAIT] = {"wait", RKFS_ROOT},
-	[RKFS_DRAIN] = {"drain", RKFS_ROOT},   [RKFS_KERNELS] = {"kernels", RKFS_ROOT},
-	[RKFS_DOMAIN] = {NULL, RKFS_KERNELS},  [RKFS_KERNEL] = {NULL, RKFS_DOMAIN},
+	[RKFS_ROOT] = {"", RKFS_ROOT, 0},
+	[RKFS_STATS] = {"stats", RKFS_ROOT, 0},
+	[RKFS_CONFIG] = {"config", RKFS_ROOT, 0},
+	[RKFS_WAIT] = {"wait", RKFS_ROOT, 0},
+	[RKFS_DRAIN] = {"drain", RKFS_ROOT, 0},
+	[RKFS_INFLIGHT] = {"inflight", RKFS_ROOT, 01777}, /* as /tmp: one may remove one's own */
+	[RKFS_KERNELS] = {"kernels", RKFS_ROOT, 0},
+	[RKFS_DOMAIN] = {NULL, RKFS_KERNELS, 0},
+	[RKFS_KERNEL] = {NULL, RKFS_DOMAIN, 0},
 };
 
 /* What an inode number says: a directory (row 0), or its row - 1. */
 struct place {
 	enum rkfs_class class;
-	uint32_t id; /* domain id or kernel slot */
+	uint32_t id; /* domain id, kernel slot, low half of a message id */
 	unsigned int row;
 };
 
@@ -42,10 +48,11 @@ static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
 	return class != RKFS_ROOT && dirs[class].name && dirs[class].parent == parent;
 }
 
-/* Whether the domain or kernel that @class and @id stand for exists. */
+/* Whether the domain, kernel or message that @class and @id stand for exists. */
 static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 {
 	struct rk_registry *reg = rk_runtime_registry(fs->rt);
+	struct rk_message_info info;
 	char name[RK_NAME_MAX];
 	struct rk_kernel *k;
 
@@ -56,6 +63,8 @@ static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 		k = rk_registry_slot(reg, id);
 		rk_kernel_unref(k);
 		return k;
+	case RKFS_INFLIGHT:
+		return !id || rk_dispatch_find(rk_runtime_dispatch(fs->rt), id, &info);
 	default:
 		return id == 0;
 	}
@@ -76,6 +85,16 @@ static int place_parse(struct rkfs *fs, uint64_t ino, struct place *at)
 	return 0;
 }
 
+/*
+ * Who met a kernel's directory on its way, or its file, when the description was changed is to walk
+ * again: at ESTALE the kernel does, from the top and without its cache, and finds the successor, or
+ * that there is none.
+ */
+static int gone(enum rkfs_class class)
+{
+	return class == RKFS_KERNEL ? -ESTALE : -ENOENT;
+}
+
 /* The directory that @ino is, if it still exists. */
 static int dir_parse(struct rkfs *fs, uint64_t ino, struct place *at)
 {
@@ -85,7 +104,9 @@ static int dir_parse(struct rkfs *fs, uint64_t ino, struct place *at)
 		return rc;
 	if (at->row)
 		return -ENOTDIR;
-	return subject_exists(fs, at->class, at->id) ? 0 : -ENOENT;
+	if (at->class == RKFS_INFLIGHT && at->id)
+		return -ENOENT;
+	return subject_exists(fs, at->class, at->id) ? 0 : gone(at->class);
 }
 
 static nlink_t dir_links(enum rkfs_class class)
@@ -100,6 +121,11 @@ static nlink_t dir_links(enum rkfs_class class)
 	return n;
 }
 
+static mode_t dir_mode(enum rkfs_class class)
+{
+	return dirs[class].mode ? dirs[class].mode : DIR_MODE;
+}
+
 static void fill_stat(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_t row,
 		      struct stat *st)
 {
@@ -107,12 +133,70 @@ static void fill_stat(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_
 
 	memset(st, 0, sizeof(*st));
 	st->st_ino = place_ino(class, id, row);
-	st->st_mode = attr ? S_IFREG | attr->mode : S_IFDIR | DIR_MODE;
+	st->st_mode = attr ? S_IFREG | attr->mode : S_IFDIR | dir_mode(class);
 	st->st_nlink = attr ? 1 : dir_links(class);
 	st->st_uid = fs->uid;
 	st->st_gid = fs->gid;
 	st->st_blksize = 4096;
 	st->st_atim = st->st_mtim = st->st_ctim = fs->born;
+}
+
+/* The file of a message, which belongs to who asked. False where it is in flight no more. */
+static bool fill_message_stat(struct rkfs *fs, uint32_t id, struct stat *st)
+{
+	struct rk_message_info info;
+
+	if (!rk_dispatch_find(rk_runtime_dispatch(fs->rt), id, &info))
+		return false;
+	fill_stat(fs, RKFS_INFLIGHT, id, 1, st);
+	st->st_uid = info.uid;
+	return true;
+}
+
+/* The message id that @name writes, as readdir does; 0 where it is none. */
+static uint64_t parse_id(const char *name)
+{
+	unsigned long long id;
+	char *end;
+
+	if (*name < '1' || *name > '9')
+		return 0;
+	errno = 0;
+	id = strtoull(name, &end, 10);
+	return errno || *end ? 0 : id;
+}
+
+/* A file's number holds only half of the id, a name has to have all of it. */
+static bool lookup_message(struct rkfs *fs, uint64_t id, struct stat *st)
+{
+	struct rk_message_info info;
+
+	return rk_dispatch_find(rk_runtime_dispatch(fs->rt), (uint32_t)id, &info) &&
+	       info.id == id && fill_message_stat(fs, (uint32_t)id, st);
+}
+
+static bool has_row(const struct rkfs_attr *attr, const struct rk_kernel *k)
+{
+	return !attr->present || !k || attr->present(attr, k);
+}
+
+/* A file in @at that its row's name leads to. 0 or -ENOENT. */
+static int lookup_row(struct rkfs *fs, const struct place *at, const char *name, struct stat *st)
+{
+	const struct rkfs_attrs *attrs = &fs->attrs[at->class];
+	struct rk_kernel *k = NULL;
+	int rc = -ENOENT;
+
+	if (at->class == RKFS_KERNEL)
+		k = rk_registry_slot(rk_runtime_registry(fs->rt), at->id);
+	for (size_t i = 0; i < attrs->count && rc; i++) {
+		if (!strcmp(attrs->rows[i].name, name) && has_row(&attrs->rows[i], k)) {
+			fill_stat(fs, at->class, at->id, i + 1, st);
+			rc = 0;
+		}
+	}
+	rk_kernel_unref(k);
+	return rc;
 }
 
 /* The subject called @name in @at, kernels/ or a domain; 0 where there is none. */
@@ -136,7 +220,6 @@ static uint32_t find_subject(struct rkfs *fs, const struct place *at, const char
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
 		double *timeout)
 {
-	const struct rkfs_attrs *attrs;
 	struct place at;
 	uint32_t id;
 	int rc;
@@ -147,23 +230,20 @@ int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat 
 	if (strnlen(name, NAME_MAX + 1) > NAME_MAX)
 		return -ENAMETOOLONG;
 	*timeout = CACHE_SECS;
-	attrs = &fs->attrs[at.class];
-	for (size_t i = 0; i < attrs->count; i++) {
-		if (!strcmp(attrs->rows[i].name, name)) {
-			fill_stat(fs, at.class, at.id, i + 1, st);
-			return 0;
-		}
-	}
+	if (!lookup_row(fs, &at, name, st))
+		return 0;
 	for (int i = 0; i < RKFS_CLASS_COUNT; i++) {
 		if (is_child_dir(i, at.class) && !strcmp(dirs[i].name, name)) {
 			fill_stat(fs, i, 0, 0, st);
 			return 0;
 		}
 	}
+	*timeout = 0; /* what follows may be removed */
+	if (at.class == RKFS_INFLIGHT)
+		return lookup_message(fs, parse_id(name), st) ? 0 : -ENOENT;
 	id = find_subject(fs, &at, name);
 	if (!id)
 		return -ENOENT;
-	*timeout = 0; /* it may be removed */
 	fill_stat(fs, at.class == RKFS_KERNELS ? RKFS_DOMAIN : RKFS_KERNEL, id, 0, st);
 	return 0;
 }
@@ -175,8 +255,11 @@ int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st)
 
 	if (rc)
 		return rc;
-	if (!subject_exists(fs, at.class, at.id))
-		return -ENOENT;
+	if (at.class == RKFS_INFLIGHT && at.row)
+		return fill_message_stat(fs, at.id, st) ? 0 : -ENOENT;
+	/* a file of a removed kernel may be open still, and fstat(2) comes before read(2) in cat */
+	if (!(at.class == RKFS_KERNEL && at.row) && !subject_exists(fs, at.class, at.id))
+		return gone(at.class);
 	fill_stat(fs, at.class, at.id, at.row, st);
 	return 0;
 }
@@ -186,6 +269,7 @@ int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st)
 struct listing {
 	struct rkfs *fs;
 	struct place at;
+	uint64_t end; /* of messages */
 	bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next);
 	void *ctx;
 };
@@ -213,14 +297,14 @@ static uint64_t parent_ino(struct rkfs *fs, const struct place *at)
 }
 
 /* Rows, then directories that are always there; @i counts both. */
-static void list_fixed(const struct listing *l, size_t i)
+static void list_fixed(const struct listing *l, size_t i, const struct rk_kernel *k)
 {
 	const struct rkfs_attrs *attrs = &l->fs->attrs[l->at.class];
 
 	for (; i < attrs->count; i++) {
 		const struct rkfs_attr *attr = &attrs->rows[i];
 
-		if (!(attr->flags & RKFS_HIDDEN) &&
+		if (!(attr->flags & RKFS_HIDDEN) && has_row(attr, k) &&
 		    !list_one(l, attr->name, place_ino(l->at.class, l->at.id, i + 1), S_IFREG,
 			      i + 1 + COOKIE_FIRST))
 			return;
@@ -259,11 +343,60 @@ static void list_subjects(const struct listing *l, uint32_t id)
 	}
 }
 
-int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
+/* Messages whose id is at least @id, up to l->end. */
+static void list_messages(const struct listing *l, uint64_t id)
+{
+	struct rk_dispatch *d = rk_runtime_dispatch(l->fs->rt);
+	struct rk_message_info info[64];
+	char name[24];
+	size_t n;
+
+	while ((n = rk_dispatch_list(d, id, info, 64))) {
+		for (size_t i = 0; i < n; i++) {
+			if (info[i].id > l->end)
+				return;
+			id = info[i].id + 1;
+			snprintf(name, sizeof(name), "%llu", (unsigned long long)info[i].id);
+			if (!list_one(l, name, place_ino(RKFS_INFLIGHT, (uint32_t)info[i].id, 1),
+				      S_IFREG, id + COOKIE_FIRST))
+				return;
+		}
+	}
+}
+
+static void list_entries(const struct listing *l, uint64_t offset)
+{
+	struct rk_kernel *k;
+
+	switch (l->at.class) {
+	case RKFS_INFLIGHT:
+		list_messages(l, offset);
+		break;
+	case RKFS_KERNELS:
+	case RKFS_DOMAIN:
+		if (offset <= UINT32_MAX)
+			list_subjects(l, (uint32_t)offset);
+		break;
+	case RKFS_KERNEL:
+		k = rk_registry_slot(rk_runtime_registry(l->fs->rt), l->at.id);
+		list_fixed(l, offset, k);
+		rk_kernel_unref(k);
+		break;
+	default:
+		list_fixed(l, offset, NULL);
+	}
+}
+
+uint64_t rkfs_dir_end(struct rkfs *fs)
+{
+	return rk_dispatch_newest(rk_runtime_dispatch(fs->rt));
+}
+
+int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
 		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
 		 void *ctx)
 {
-	struct listing l = {.fs = fs, .fill = fill, .ctx = ctx};
+	struct listing l = {.fs = fs, .end = end, .fill = fill, .ctx = ctx};
 	int rc = dir_parse(fs, ino, &l.at);
 
 	if (rc)
@@ -273,13 +406,7 @@ int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
 	if (offset < COOKIE_FIRST &&
 	    !list_one(&l, "..", parent_ino(fs, &l.at), S_IFDIR, COOKIE_FIRST))
 		return 0;
-	offset = offset < COOKIE_FIRST ? 0 : offset - COOKIE_FIRST;
-	if (offset > UINT32_MAX)
-		return 0;
-	if (l.at.class == RKFS_KERNELS || l.at.class == RKFS_DOMAIN)
-		list_subjects(&l, (uint32_t)offset);
-	else
-		list_fixed(&l, offset);
+	list_entries(&l, offset < COOKIE_FIRST ? 0 : offset - COOKIE_FIRST);
 	return 0;
 }
 
@@ -297,6 +424,7 @@ int rkfs_init(struct rkfs *fs)
 	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
 	fs->attrs[RKFS_WAIT] = rkfs_wait_attrs;
 	fs->attrs[RKFS_DRAIN] = rkfs_drain_attrs;
+	fs->attrs[RKFS_INFLIGHT] = rkfs_inflight_attrs;
 	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
 	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
 	if (rc)
@@ -366,8 +494,9 @@ void rkfs_end_waiters(struct rkfs *fs)
 }
 
 int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
-	     struct rk_kernel **kernel)
+	     struct rkfs_subject *subject)
 {
+	struct rk_kernel *k = NULL;
 	struct place at;
 	int rc = place_parse(fs, ino, &at);
 
@@ -375,12 +504,32 @@ int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
 		return rc;
 	if (!at.row)
 		return -EISDIR;
-	*kernel = NULL;
+	if (!subject_exists(fs, at.class, at.id))
+		return gone(at.class);
 	if (at.class == RKFS_KERNEL) {
-		*kernel = rk_registry_slot(rk_runtime_registry(fs->rt), at.id);
-		if (!*kernel)
-			return -ENOENT;
+		k = rk_registry_slot(rk_runtime_registry(fs->rt), at.id);
+		if (!k)
+			return gone(at.class);
 	}
+	*subject = (struct rkfs_subject){
+		.fs = fs,
+		.kernel = k,
+		.message = at.class == RKFS_INFLIGHT ? at.id : 0,
+	};
 	*attr = &fs->attrs[at.class].rows[at.row - 1];
 	return 0;
+}
+
+int rkfs_unlink(struct rkfs *fs, uint64_t parent, const char *name)
+{
+	struct place at;
+	int rc = dir_parse(fs, parent, &at);
+	uint64_t id;
+
+	if (rc)
+		return rc;
+	if (at.class != RKFS_INFLIGHT)
+		return -EPERM;
+	id = parse_id(name);
+	return id && rk_dispatch_cancel_id(rk_runtime_dispatch(fs->rt), id) ? 0 : -ENOENT;
 }

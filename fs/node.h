@@ -27,6 +27,7 @@ enum rkfs_class {
 	RKFS_CONFIG,
 	RKFS_WAIT,
 	RKFS_DRAIN,
+	RKFS_INFLIGHT,
 	RKFS_KERNELS,
 	RKFS_DOMAIN, /* kernels/D: one per domain */
 	RKFS_KERNEL, /* kernels/D/N: one per kernel */
@@ -96,26 +97,39 @@ void rkfs_end_waiters(struct rkfs *fs);
 
 /*
  * Find @name in directory @parent. On success fills *@st and *@timeout (seconds that the answer may
- * be cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG.
+ * be cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG, and -ESTALE where @parent
+ * is a kernel that is gone.
  */
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
 		double *timeout);
-/* -ENOENT where its subject is gone. Never calls show. */
+/* -ENOENT where its subject is gone, -ESTALE where that is a kernel: walk again. Never calls show.
+ */
 int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st);
-/* Whether @ino is a file that can be written to: 0, -EPERM, -EISDIR or -ENOENT. */
+/* Whether @ino is a file that can be written to: 0, -EPERM, -EISDIR, -ENOENT or -ESTALE. */
 int rkfs_writable(struct rkfs *fs, uint64_t ino);
 /*
- * The row of file @ino, and the kernel that it is about (a reference for the caller) or NULL.
- * -ENOENT, -EISDIR.
+ * The row of file @ino, and what it is about (its kernel is a reference for the caller, or NULL).
+ * -ENOENT, -ESTALE, -EISDIR.
  */
 int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
-	     struct rk_kernel **kernel);
+	     struct rkfs_subject *subject);
 /*
- * List @ino from cookie @offset on (0 = start; "." and ".." included). @fill returns false when its
- * buffer is full; @next is the cookie of the entry after this one. Only the type and number in
- * @st are set. -ENOENT, -ENOTDIR.
+ * Remove @name from @parent: in inflight/ that cancels the message. -ENOENT, -EPERM anywhere else.
+ * Who may is the kernel's matter: the directory is sticky and a message belongs to its caller.
  */
-int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset,
+int rkfs_unlink(struct rkfs *fs, uint64_t parent, const char *name);
+/*
+ * What a listing of inflight/ that begins now ends with, for rkfs_readdir: with new messages coming
+ * all the time it would have no end.
+ */
+uint64_t rkfs_dir_end(struct rkfs *fs);
+/*
+ * List @ino from cookie @offset on (0 = start; "." and ".." included), messages up to @end only.
+ * @fill returns false when its buffer is full; @next is the cookie of the entry after this one.
+ * Only the type and number in
+ * @st are set. -ENOENT, -ESTALE, -ENOTDIR.
+ */
+int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
 		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
 		 void *ctx);
 

@@ -182,15 +182,22 @@ static bool dirbuf_add(void *ctx, const char *name, const struct stat *st, uint6
 	return true;
 }
 
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	fi->fh = rkfs_dir_end(fs_of(req));
+	(void)fuse_reply_open(req, fi);
+}
+
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		       struct fuse_file_info *fi)
 {
 	struct dirbuf d = {.req = req, .data = malloc(size), .size = size};
+	uint64_t end = off ? fi->fh : rkfs_dir_end(fs_of(req)); /* it may have been rewound */
 	int rc = -ENOMEM;
 
-	(void)fi;
 	if (d.data)
-		rc = rkfs_readdir(fs_of(req), ino, (uint64_t)off, dirbuf_add, &d);
+		rc = rkfs_readdir(fs_of(req), ino, (uint64_t)off, end, dirbuf_add, &d);
 	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_buf(req, d.data, d.len));
 	free(d.data);
 }
@@ -203,7 +210,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	(void)fuse_reply_statfs(req, &st);
 }
 
-/* The structure is the runtime's: nobody makes, moves or removes an entry. */
+/* The structure is the runtime's: nobody makes or moves an entry, and only messages are removed. */
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev)
 {
@@ -224,6 +231,11 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	(void)fuse_reply_err(req, -rkfs_unlink(fs_of(req), parent, name));
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	op_mknod(req, parent, name, 0, 0);
 }
@@ -261,13 +273,14 @@ static const struct fuse_lowlevel_ops ops = {
 	.write = op_write,
 	.poll = op_poll,
 	.release = op_release,
+	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.statfs = op_statfs,
 	.mknod = op_mknod,
 	.mkdir = op_mkdir,
 	.create = op_create,
 	.unlink = op_unlink,
-	.rmdir = op_unlink,
+	.rmdir = op_rmdir,
 	.symlink = op_symlink,
 	.link = op_link,
 	.rename = op_rename,

@@ -28,12 +28,13 @@ struct rk_backend_env {
 
 /*
  * One argument of a run, checked: a buffer lies inside the payload, aligned to
- * its dtype and a multiple of it in length. The address of value (= of buffer) is what
- * libffi and cuLaunchKernel want as the address of a host-side argument.
+ * its dtype and a multiple of it in length, with the guard bytes of an output or scratch behind it.
+ * The address of value (= of buffer) is what libffi and cuLaunchKernel want as the address of a
+ * host-side argument.
  */
 struct rk_backend_arg {
 	union {
-		void *buffer;	/* RK_WIRE_ARG_INPUT, _OUTPUT */
+		void *buffer;	/* RK_WIRE_ARG_INPUT, _OUTPUT, _SCRATCH */
 		uint64_t value; /* RK_WIRE_ARG_SCALAR, _DIM: the value's bytes come first */
 	};
 	uint64_t bytes; /* of the buffer or of the value; a buffer of 0 is allowed */
@@ -54,11 +55,13 @@ struct rk_backend_ops {
 
 	/*
 	 * Prepare the kernel that @load describes (params are valid, strings terminated), so that
-	 * run allocates nothing. *@kernel belongs to the caller until unload. Returns 0; -ENOENT
-	 * no such library or entry; -EINVAL a signature that cannot be called; -ENOTSUP what this
-	 * backend does not do; -ENOMEM.
+	 * run allocates nothing. @library_fd is a sealed memfd with the library's bytes, or -1
+	 * where load->library is "builtin"; it is the backend's from here on, whatever is returned.
+	 * *@kernel belongs to the caller until unload. Returns 0; -ENOENT no such built-in or
+	 * entry; -ENOEXEC a library that cannot be loaded here; -EINVAL a signature that cannot be
+	 * called; -ENOTSUP what this backend does not do; -ENOMEM.
 	 */
-	int (*load)(void *backend, const struct rk_wire_load *load, void **kernel,
+	int (*load)(void *backend, const struct rk_wire_load *load, int library_fd, void **kernel,
 		    struct rk_error *err);
 
 	void (*unload)(void *backend, void *kernel);

@@ -5,7 +5,7 @@
  * checked against the description at load: a C function called with other
  * arguments than it was written for takes the worker down.
  *
- * X(entry, parameters...), each of RK_IN(dtype), RK_OUT(dtype), RK_VALUE(dtype), RK_DIM.
+ * X(entry, parameters...), each of RK_IN, RK_OUT, RK_SCRATCH, RK_VALUE(dtype), RK_DIM.
  */
 #ifndef RK_GPU_BUILTIN_H
 #define RK_GPU_BUILTIN_H
@@ -19,7 +19,14 @@
 	X(echo, RK_IN(RK_U8), RK_OUT(RK_U8), RK_DIM)                    \
 	X(vector_add, RK_IN(RK_F32), RK_IN(RK_F32), RK_OUT(RK_F32), RK_DIM) \
 	X(reduce_sum, RK_IN(RK_F32), RK_OUT(RK_F64), RK_DIM)            \
-	X(delay, RK_VALUE(RK_U32), RK_OUT(RK_U32))
+	X(delay, RK_VALUE(RK_U32), RK_OUT(RK_U32))                      \
+	X(matmul, RK_IN(RK_F32), RK_IN(RK_F32), RK_OUT(RK_F32), RK_DIM, RK_DIM, RK_DIM) \
+	X(pagerank, RK_IN(RK_U32), RK_IN(RK_U32), RK_VALUE(RK_F64), RK_VALUE(RK_F64),   \
+	  RK_VALUE(RK_U32), RK_OUT(RK_F64), RK_OUT(RK_U32), RK_OUT(RK_F64),             \
+	  RK_SCRATCH(RK_U32), RK_SCRATCH(RK_U32), RK_SCRATCH(RK_F64), RK_DIM, RK_DIM)   \
+	X(monte_carlo_var, RK_IN(RK_F64), RK_IN(RK_F64), RK_IN(RK_F64), RK_VALUE(RK_F64), \
+	  RK_VALUE(RK_U64), RK_VALUE(RK_U64), RK_OUT(RK_F64), RK_OUT(RK_F64),           \
+	  RK_OUT(RK_F64), RK_SCRATCH(RK_F64), RK_SCRATCH(RK_F64), RK_DIM)
 /* clang-format on */
 
 /* One parameter, as a struct rk_wire_param. */
@@ -30,6 +37,10 @@
 #define RK_OUT(t)                                                                                  \
 	{                                                                                          \
 		.kind = RK_WIRE_ARG_OUTPUT, .dtype = (t)                                           \
+	}
+#define RK_SCRATCH(t)                                                                              \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_SCRATCH, .dtype = (t)                                          \
 	}
 #define RK_VALUE(t)                                                                                \
 	{                                                                                          \

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gpu/crash.h"
 #include "gpu/executor.h"
 #include "gpu/packet.h"
 #include "runtime/log.h"
@@ -67,7 +68,7 @@ struct rk_executor {
 
 static bool is_buffer(const struct rk_wire_param *param)
 {
-	return param->kind == RK_WIRE_ARG_INPUT || param->kind == RK_WIRE_ARG_OUTPUT;
+	return param->kind != RK_WIRE_ARG_SCALAR && param->kind != RK_WIRE_ARG_DIM;
 }
 
 /* Check @in against its parameter and translate it. */
@@ -75,6 +76,8 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 		     unsigned int i, const struct rk_wire_arg *in, struct rk_backend_arg *out)
 {
 	const struct rk_wire_param *param = &kernel->params[i];
+	uint64_t guard = param->kind == RK_WIRE_ARG_INPUT ? 0 : RK_WIRE_GUARD;
+	uint64_t payload = executor->env.payload_bytes;
 	size_t size = rk_dtype_info(param->dtype)->size;
 
 	out->bytes = in->bytes;
@@ -86,8 +89,8 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 		out->value = in->value;
 		return;
 	}
-	if (in->bytes > executor->env.payload_bytes ||
-	    in->value > executor->env.payload_bytes - in->bytes)
+	if (guard > payload || in->bytes > payload - guard ||
+	    in->value > payload - guard - in->bytes)
 		rk_packet_violation("%s: argument %u, %" PRIu64 " bytes at %" PRIu64
 				    ", lies outside the payload",
 				    kernel->id, i, in->bytes, in->value);
@@ -182,7 +185,9 @@ static bool serve_one(const struct executor_thread *thread)
 	}
 	check_run(&run, (size_t)len);
 	PAYLOAD_ACQUIRE(executor);
+	rk_crash_enter(run.id);
 	rc = run_message(thread, &run, &run_ns, &err);
+	rk_crash_leave();
 	PAYLOAD_RELEASE(executor);
 	rc = answer(executor->messages, &run, rc, run_ns, &err);
 	if (rc == -EPIPE)
@@ -204,8 +209,10 @@ static void *executor_main(void *arg)
 	rc = pthread_setname_np(pthread_self(), name);
 	if (rc)
 		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rk_crash_thread_begin();
 	while (serve_one(thread))
 		;
+	rk_crash_thread_end();
 	return NULL;
 }
 
@@ -262,23 +269,35 @@ int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env
 	return 0;
 }
 
-int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load,
+static void close_library(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd); /* only read from */
+}
+
+int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load, int library_fd,
 		     struct rk_error *err)
 {
 	struct slot *slot = &executor->slots[load->kernel];
 	struct kernel *kernel;
 	int rc;
 
-	if (atomic_load(&slot->kernel))
+	if (atomic_load(&slot->kernel)) {
+		close_library(library_fd);
 		return rk_error_set(err, EEXIST, "kernel slot %" PRIu32 " is loaded already",
 				    load->kernel);
+	}
 	kernel = calloc(1, sizeof(*kernel));
-	if (!kernel)
+	if (!kernel) {
+		close_library(library_fd);
 		return rk_error_set(err, ENOMEM, "kernel %s: no memory to load it", load->id);
+	}
 	memcpy(kernel->id, load->id, sizeof(kernel->id));
 	kernel->nparams = load->nparams;
 	memcpy(kernel->params, load->params, sizeof(kernel->params));
-	rc = executor->ops->load(executor->backend, load, &kernel->handle, err);
+	atomic_store(&executor->env.shared->loading_kernel, load->kernel + 1);
+	rc = executor->ops->load(executor->backend, load, library_fd, &kernel->handle, err);
+	atomic_store(&executor->env.shared->loading_kernel, 0);
 	if (rc) {
 		free(kernel);
 		return rc;
@@ -298,7 +317,9 @@ int rk_executor_unload(struct rk_executor *executor, uint32_t index, struct rk_e
 		atomic_store(&slot->kernel, kernel);
 		return rk_error_set(err, EBUSY, "kernel %s is running a message", kernel->id);
 	}
+	atomic_store(&executor->env.shared->loading_kernel, index + 1);
 	executor->ops->unload(executor->backend, kernel->handle);
+	atomic_store(&executor->env.shared->loading_kernel, 0);
 	free(kernel);
 	return 0;
 }

@@ -24,10 +24,11 @@ int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env
 		      const struct rk_backend_ops *ops, void *backend, struct rk_error *err);
 
 /*
- * Load the kernel of a checked packet into its slot, which must be free. Returns 0, -EEXIST
+ * Load the kernel of a checked packet into its slot, which must be free. @library_fd is what
+ * the backend's load takes, and is no longer the caller's, whatever is returned. Returns 0, -EEXIST
  * (the slot is taken), -ENOMEM, or what the backend's load says. Blocks as the backend does.
  */
-int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load,
+int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load, int library_fd,
 		     struct rk_error *err);
 
 /*

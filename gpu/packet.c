@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,40 @@ ssize_t rk_packet_recv(int fd, void *buf, size_t size)
 	if (n >= 0)
 		return n;
 	return errno == ECONNRESET ? 0 : -errno;
+}
+
+ssize_t rk_packet_recv_fd(int fd, void *buf, size_t size, struct rk_packet_fd *with)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = buf, .iov_len = size};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room};
+	const struct cmsghdr *cmsg;
+	struct rk_packet_fd found = {.fd = -1};
+	ssize_t n;
+
+	do {
+		/* not CMSG_SPACE, which has room for two */
+		msg.msg_controllen = CMSG_LEN(sizeof(int));
+		n = recvmsg(fd, &msg, MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != ECONNRESET)
+		return -errno;
+	cmsg = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&found.fd, CMSG_DATA(cmsg), sizeof(found.fd));
+	if (n >= 0 && msg.msg_flags & MSG_CTRUNC) {
+		if (found.fd >= 0) {
+			(void)close(found.fd);
+			return -EBADMSG;
+		}
+		found.lost = true;
+	}
+	*with = found;
+	return n < 0 ? 0 : n;
 }
 
 void rk_packet_violation(const char *fmt, ...)

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define RK_WIRE_VERSION 1
+#define RK_WIRE_VERSION 2
 
 /* Descriptors a worker finds open when it starts. */
 #define RK_WIRE_FD_CONTROL  3
@@ -38,7 +38,7 @@
 #define RK_WIRE_THREADS_MAX 256
 
 /*
- * Every output is followed by this many guard bytes in the payload, set to
+ * Every output and scratch is followed by this many guard bytes in the payload, set to
  * RK_WIRE_GUARD_BYTE by the daemon before the run and looked at after it.
  */
 #define RK_WIRE_ALIGN	   64 /* of every input and output in the payload */
@@ -60,6 +60,7 @@ enum rk_wire_control_type {
 enum rk_wire_arg_kind {
 	RK_WIRE_ARG_INPUT = 1, /* const T *, into the payload */
 	RK_WIRE_ARG_OUTPUT,    /* T *, into the payload; scalars too */
+	RK_WIRE_ARG_SCRATCH,   /* the same, zeroed, and of no interest after the run */
 	RK_WIRE_ARG_SCALAR,    /* T by value: a scalar input */
 	RK_WIRE_ARG_DIM,       /* uint64_t by value: a dimension */
 };
@@ -67,7 +68,7 @@ enum rk_wire_arg_kind {
 /* What the kernel's C signature looks like: one entry per parameter. */
 struct rk_wire_param {
 	uint8_t kind;  /* enum rk_wire_arg_kind */
-	uint8_t dtype; /* enum rk_dtype; RK_U64 for RK_WIRE_ARG_DIM */
+	uint8_t dtype; /* enum rk_dtype (T, but float for RK_F16); RK_U64 for RK_WIRE_ARG_DIM */
 	uint8_t reserved[6];
 };
 
@@ -87,9 +88,14 @@ struct rk_wire_ready {
 struct rk_wire_load {
 	uint32_t kernel; /* slot chosen by the daemon; a loaded slot is not loaded again */
 	uint32_t nparams;
-	char id[2 * RK_WIRE_NAME_MAX];	/* DOMAIN/NAME, for messages */
-	char library[RK_WIRE_PATH_MAX]; /* "builtin" or a path */
-	char entry[RK_WIRE_NAME_MAX];	/* symbol */
+	char id[2 * RK_WIRE_NAME_MAX]; /* DOMAIN/NAME, for messages */
+	/*
+	 * "builtin", or the path that the library came from, for sentences only: the packet then
+	 * carries one descriptor (SCM_RIGHTS), a sealed memfd with the library's bytes, which the
+	 * worker owns.
+	 */
+	char library[RK_WIRE_PATH_MAX];
+	char entry[RK_WIRE_NAME_MAX]; /* symbol */
 	struct rk_wire_param params[RK_WIRE_ARGS_MAX];
 };
 
@@ -114,8 +120,9 @@ struct rk_wire_control {
 };
 
 struct rk_wire_arg {
-	uint64_t value; /* INPUT, OUTPUT: payload offset; SCALAR, DIM: the value's bytes, low end */
-	uint64_t bytes; /* INPUT, OUTPUT: length, 0 allowed; otherwise the value's size */
+	/* INPUT, OUTPUT, SCRATCH: payload offset; SCALAR, DIM: the value's bytes, low end */
+	uint64_t value;
+	uint64_t bytes; /* of the buffer, 0 allowed; otherwise the value's size */
 };
 
 /* Run one message. Sent with the first nargs entries of args[] only. */
@@ -140,6 +147,18 @@ struct rk_wire_done {
 struct rk_wire_shared {
 	_Atomic uint64_t gpu_memory_bytes; /* held on the device now */
 	_Atomic uint64_t gpu_memory_peak_bytes;
+	/*
+	 * The message whose kernel is killing the worker right now (a fatal signal in its thread,
+	 * exit() from it), written by the dying thread; 0 = none. So the daemon blames the right
+	 * kernel.
+	 */
+	_Atomic uint64_t crashed_message;
+	/*
+	 * 1 + the slot whose library is being loaded or unloaded right now, which runs code of its
+	 * own (constructors and destructors); 0 = none. A worker that dies meanwhile, with no
+	 * crashed_message, probably died of it.
+	 */
+	_Atomic uint32_t loading_kernel;
 };
 
 #endif

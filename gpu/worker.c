@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "gpu/backend.h"
+#include "gpu/crash.h"
 #include "gpu/executor.h"
 #include "gpu/packet.h"
 #include "gpu/wire.h"
@@ -25,6 +26,7 @@ struct worker {
 	int messages;
 	int payload;
 	int shared;
+	struct rk_packet_fd with; /* what came with the packet that is being handled */
 	bool greeted;
 	struct rk_backend_env env;
 	const struct rk_backend_ops *ops; /* NULL: no backend is open */
@@ -101,6 +103,7 @@ static void tear_down(struct worker *w)
 	if (w->ops)
 		w->ops->close(w->backend);
 	w->ops = NULL;
+	rk_crash_unwatch();
 	unmap(w->env.shared, sizeof(*w->env.shared), "shared page");
 	w->env.shared = NULL;
 	unmap(w->env.payload, w->env.payload_bytes, "payload");
@@ -158,6 +161,9 @@ static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why
 	w->env.shared = map(w->shared, sizeof(*w->env.shared), "shared page", err);
 	if (!w->env.shared)
 		return -err->code;
+	rc = rk_crash_watch(w->env.shared, err);
+	if (rc)
+		return rc;
 	rc = open_either(w, hello, why, err);
 	if (rc)
 		return rc;
@@ -214,6 +220,24 @@ static void check_load(const struct rk_wire_load *load)
 	}
 }
 
+/* A library comes as a memfd that nobody can change any more. */
+static void check_library(const struct rk_wire_load *load, const struct rk_packet_fd *with)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
+	bool builtin = strcmp(load->library, "builtin") == 0;
+	bool came = with->fd >= 0 || with->lost;
+	int seals;
+
+	if (builtin == came)
+		rk_packet_violation("%s: a load packet %s a descriptor for library %.64s", load->id,
+				    came ? "with" : "without", load->library);
+	if (with->fd < 0)
+		return;
+	seals = fcntl(with->fd, F_GET_SEALS);
+	if (seals < 0 || (seals & wanted) != wanted)
+		rk_packet_violation("%s: the library's descriptor is no sealed memfd", load->id);
+}
+
 static bool handle_load(struct worker *w, const struct rk_wire_control *in)
 {
 	struct rk_wire_control out = {.type = RK_WIRE_LOADED, .kernel = in->load.kernel};
@@ -221,7 +245,14 @@ static bool handle_load(struct worker *w, const struct rk_wire_control *in)
 	int rc;
 
 	check_load(&in->load);
-	rc = rk_executor_load(w->executor, &in->load, &err);
+	check_library(&in->load, &w->with);
+	if (w->with.lost)
+		rc = rk_error_set(&err, EMFILE,
+				  "kernel %s: no descriptor is left for its library; raise the "
+				  "limit (ulimit -n, LimitNOFILE=) or enable fewer kernels",
+				  in->load.id);
+	else
+		rc = rk_executor_load(w->executor, &in->load, w->with.fd, &err);
 	if (rc == -EEXIST)
 		rk_packet_violation("%s", err.msg);
 	if (!rc)
@@ -275,8 +306,10 @@ static const struct {
 static bool serve_one(struct worker *w)
 {
 	struct rk_wire_control in;
-	ssize_t len = rk_packet_recv(w->control, &in, sizeof(in));
+	ssize_t len = rk_packet_recv_fd(w->control, &in, sizeof(in), &w->with);
 
+	if (len == -EBADMSG)
+		rk_packet_violation("a control packet with more than one descriptor");
 	if (len == 0)
 		_exit(EXIT_SUCCESS); /* the daemon is gone, and nobody waits for what still runs */
 	if (len < 0) {
@@ -293,6 +326,9 @@ static bool serve_one(struct worker *w)
 	if (verbs[in.type].needs_ready && !w->executor)
 		rk_packet_violation("a control packet of type %" PRIu32
 				    " for a worker that is not ready",
+				    in.type);
+	if (in.type != RK_WIRE_LOAD && (w->with.fd >= 0 || w->with.lost))
+		rk_packet_violation("a control packet of type %" PRIu32 " with a descriptor",
 				    in.type);
 	return verbs[in.type].handle(w, &in);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "gpu/packet.h"
@@ -36,6 +37,20 @@ static int ignore_group_signals(void)
 	return 0;
 }
 
+/*
+ * Each user library keeps a descriptor. Nothing here uses select(2), for whose sake the soft limit
+ * is low.
+ */
+static int raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -errno;
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
+}
+
 int main(void)
 {
 	int rc;
@@ -45,6 +60,8 @@ int main(void)
 		return EXIT_USAGE;
 	}
 	rc = ignore_group_signals();
+	if (rc == 0)
+		rc = raise_descriptor_limit();
 	if (rc == 0 && prctl(PR_SET_NAME, "rk-worker") < 0)
 		rc = -errno;
 	if (rc) {

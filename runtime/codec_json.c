@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/codec.h"
 #include "runtime/codec_json_number.h"
 
-#define SHOWN_MAX 48 /* bytes of the user's own text quoted in a sentence, with the NUL */
+#define MIN_CAPACITY 4096
+#define SHOWN_MAX    48 /* bytes of the user's own text quoted in a sentence, with the NUL */
 
 struct rk_json {
 	json_t *root; /* an object with exactly the inputs, rectangular */
@@ -22,17 +24,6 @@ struct place {
 	const struct rk_port *port;
 	uint64_t index[RK_MAX_RANK];
 };
-
-/* A sentence is one line of ASCII whatever the request holds. */
-static const char *show(char *buf, size_t size, const char *text)
-{
-	size_t i;
-
-	for (i = 0; i < size - 1 && text[i]; i++)
-		buf[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
-	buf[i] = '\0';
-	return buf;
-}
 
 static void prefix_place(const struct place *at, unsigned int depth, struct rk_error *err)
 {
@@ -72,7 +63,7 @@ static int parse_error(const char *text, size_t len, const json_error_t *je, str
 	else if (stopped_at(text, len, je, "NaN") || stopped_at(text, len, je, "Infinity"))
 		hint = " (write \"NaN\", \"Infinity\" and \"-Infinity\" as strings)";
 	return rk_error_set(err, EINVAL, "malformed JSON at line %d, column %d: %s%s", je->line,
-			    je->column, show(what, sizeof(what), je->text), hint);
+			    je->column, rk_json_show(what, sizeof(what), je->text), hint);
 }
 
 static int check_names(json_t *root, const struct rk_manifest *m, struct rk_error *err)
@@ -95,7 +86,7 @@ static int check_names(json_t *root, const struct rk_manifest *m, struct rk_erro
 		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
 					m->inputs[i].name);
 	return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s",
-			    show(shown, sizeof(shown), key), len ? names : "none");
+			    rk_json_show(shown, sizeof(shown), key), len ? names : "none");
 }
 
 /* The length of every axis down to @depth must be the same in all rows. */
@@ -168,44 +159,22 @@ static int measure(const json_t *value, const struct rk_manifest *m, const struc
 	return (int)depth;
 }
 
-/* Sizes for the axes that @index's data does not show: what the rest of the request says, else 0.
- */
-static void guess_axes(const struct rk_plan *plan, const struct rk_port *port, unsigned int known,
-		       uint64_t *shape)
-{
-	unsigned int i;
-
-	for (i = known; i < port->rank; i++) {
-		const struct rk_axis *axis = &port->axes[i];
-
-		if (axis->dim < 0)
-			shape[i] = axis->size;
-		else
-			shape[i] = plan->bound & 1u << axis->dim ? plan->dims[axis->dim] : 0;
-	}
-}
-
-/* Inputs whose shape shows in full come first, as they decide the axes of the others. */
-static int bind_inputs(const json_t *root, struct rk_plan *plan, bool in_full, struct rk_error *err)
+static int bind_inputs(const json_t *root, struct rk_plan *plan, struct rk_error *err)
 {
 	const struct rk_manifest *m = plan->manifest;
 	uint64_t shape[RK_MAX_RANK];
 	unsigned int i;
-	int known, rc;
+	int shown, rc;
 
 	for (i = 0; i < m->ninputs; i++) {
-		const struct rk_port *port = &m->inputs[i];
-		const json_t *value = json_object_get(root, port->name);
+		const json_t *value = json_object_get(root, m->inputs[i].name);
 
-		if (!value || plan->seen & 1u << i)
+		if (!value)
 			continue; /* rk_plan_complete names all that are missing */
-		known = measure(value, m, port, shape, err);
-		if (known < 0)
-			return known;
-		if (in_full && (unsigned int)known < port->rank)
-			continue;
-		guess_axes(plan, port, (unsigned int)known, shape);
-		rc = rk_plan_bind(plan, i, port->rank, shape, err);
+		shown = measure(value, m, &m->inputs[i], shape, err);
+		if (shown < 0)
+			return shown;
+		rc = rk_plan_bind_shown(plan, i, (unsigned int)shown, shape, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -222,9 +191,7 @@ static int bind_all(json_t *root, struct rk_plan *plan, struct rk_error *err)
 				    "not an array");
 	rc = check_names(root, plan->manifest, err);
 	if (rc == 0)
-		rc = bind_inputs(root, plan, true, err);
-	if (rc == 0)
-		rc = bind_inputs(root, plan, false, err);
+		rc = bind_inputs(root, plan, err);
 	if (rc == 0)
 		rc = rk_plan_complete(plan, err);
 	return rc;
@@ -303,6 +270,8 @@ int rk_json_store(const struct rk_json *doc, const struct rk_plan *plan, void *b
 		struct place at = {.port = &m->inputs[i]};
 		unsigned char *dst = (unsigned char *)block + plan->inputs[i].offset;
 
+		if (!(plan->seen & 1u << i))
+			continue; /* the default */
 		rc = store_axis(json_object_get(doc->root, at.port->name), &at, 0, &dst, err);
 		if (rc < 0)
 			return rc;
@@ -406,3 +375,140 @@ int rk_json_encode(const struct rk_plan *plan, const void *block, char **text, s
 	*len = out.len - 1;
 	return 0;
 }
+
+/* The codec */
+
+struct text {
+	char *data;
+	size_t len, size;
+};
+
+static bool json_applies(const struct rk_manifest *m)
+{
+	(void)m;
+	return true;
+}
+
+/* Room for @more bytes of text. */
+static int text_reserve(struct rk_request *r, struct text *text, size_t more, struct rk_error *err)
+{
+	size_t need, size = text->size ? text->size : MIN_CAPACITY;
+	char *grown;
+
+	if (__builtin_add_overflow(text->len, more, &need) || need > r->max_json_bytes)
+		return rk_error_set(err, EMSGSIZE,
+				    "the request is larger than max_json_bytes (%" PRIu64 " bytes)",
+				    r->max_json_bytes);
+	while (size < need)
+		size *= 2;
+	if (size == text->size)
+		return 0;
+	if (rk_request_charge(r, (int64_t)(size - text->size), err))
+		return -ENOMEM;
+	grown = realloc(text->data, size);
+	if (!grown)
+		return rk_error_set(err, ENOMEM, "no memory for the request");
+	text->data = grown;
+	text->size = size;
+	return 0;
+}
+
+static int json_feed(struct rk_request *r, const void *data, size_t len, struct rk_error *err)
+{
+	struct text *text = r->state;
+	int rc;
+
+	if (!text) {
+		r->state = text = calloc(1, sizeof(*text));
+		if (!text)
+			return rk_error_set(err, ENOMEM, "no memory for the request");
+	}
+	rc = text_reserve(r, text, len, err);
+	if (rc)
+		return rc;
+	if (len)
+		memcpy(text->data + text->len, data, len);
+	text->len += len;
+	return 0;
+}
+
+static uint64_t json_work(const struct rk_request *r)
+{
+	const struct text *text = r->state;
+
+	if (r->message)
+		return r->message->plan.block_bytes;
+	return text ? text->len : 0;
+}
+
+/* The text has been read: its memory is free for others while the message waits and runs. */
+static void drop_text(struct rk_request *r)
+{
+	struct text *text = r->state;
+
+	(void)rk_request_charge(r, -(int64_t)text->size, NULL);
+	free(text->data);
+	*text = (struct text){0};
+}
+
+static int json_finish(struct rk_request *r, struct rk_error *err)
+{
+	struct rk_json *doc = NULL;
+	const struct text *text;
+	int rc;
+
+	rc = json_feed(r, NULL, 0, err); /* there may have been nothing */
+	text = r->state;
+	if (!rc)
+		rc = rk_request_message(r, err);
+	if (!rc)
+		rc = rk_json_parse(text->data ? text->data : "", text->len, &r->message->plan, &doc,
+				   err);
+	if (!rc)
+		rc = rk_request_layout(r, err);
+	if (!rc)
+		rc = rk_json_store(doc, &r->message->plan, r->message->block.data, err);
+	rk_json_free(doc);
+	if (rc)
+		return rc;
+	rk_plan_clear(&r->message->plan, r->message->block.data);
+	drop_text(r);
+	return 0;
+}
+
+static int json_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
+{
+	char *text;
+	size_t len;
+	int rc;
+
+	rc = rk_json_encode(&r->message->plan, r->message->block.data, &text, &len, err);
+	if (rc)
+		return rc;
+	rc = rk_request_charge(r, (int64_t)len, err);
+	if (rc) {
+		free(text);
+		return rc;
+	}
+	rk_payload_free(&r->message->block); /* the answer has it all */
+	*a = (struct rk_answer){.parts = {{text, len}}, .nparts = 1, .text = text};
+	return 0;
+}
+
+static void json_drop(struct rk_request *r)
+{
+	struct text *text = r->state;
+
+	free(text->data);
+	free(text);
+}
+
+const struct rk_codec rk_codec_json = {
+	.file = "call.json",
+	.applies = json_applies,
+	.feed = json_feed,
+	.work = json_work,
+	.finish = json_finish,
+	.answer = json_answer,
+	.drop = json_drop,
+};

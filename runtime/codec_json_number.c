@@ -15,7 +15,7 @@
 
 /* One element of any type. */
 union element {
-#define X(id, name, ctype, kind) ctype as_##id;
+#define X(id, name, st_name, ctype, kind) ctype as_##id;
 	RK_DTYPES(X)
 #undef X
 };
@@ -54,18 +54,29 @@ const char *rk_json_kind(const json_t *value)
 	return "null";
 }
 
+const char *rk_json_show(char *buf, size_t size, const char *text)
+{
+	size_t i;
+
+	for (i = 0; i < size - 1 && text[i]; i++)
+		buf[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+	buf[i] = '\0';
+	return buf;
+}
+
 static int wrong_kind(const json_t *value, enum rk_dtype dtype, struct rk_error *err)
 {
-	static const char *const also[] = {
-		[RK_KIND_FLOAT] = " (or \"NaN\", \"Infinity\", \"-Infinity\")",
-		[RK_KIND_SIGNED] = "",
-		[RK_KIND_UNSIGNED] = "",
+	static const char *const wants[] = {
+		[RK_KIND_FLOAT] = "a number (or \"NaN\", \"Infinity\", \"-Infinity\")",
+		[RK_KIND_SIGNED] = "a number",
+		[RK_KIND_UNSIGNED] = "a number",
+		[RK_KIND_BOOL] = "true or false",
 	};
 	const struct rk_dtype_info *info = rk_dtype_info(dtype);
 
-	return rk_error_set(
-		err, EINVAL, "%s where %s wants a number%s", rk_json_kind(value), info->name,
-		dtype == RK_U64 ? " (or its decimal digits as a string)" : also[info->kind]);
+	return rk_error_set(err, EINVAL, "%s where %s wants %s%s", rk_json_kind(value), info->name,
+			    wants[info->kind],
+			    dtype == RK_U64 ? " (or its decimal digits as a string)" : "");
 }
 
 static bool string_is(const json_t *value, const char *text)
@@ -73,6 +84,16 @@ static bool string_is(const json_t *value, const char *text)
 	size_t len = strlen(text);
 
 	return json_string_length(value) == len && memcmp(json_string_value(value), text, len) == 0;
+}
+
+static int store_bool(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
+{
+	uint8_t byte = json_is_true(value);
+
+	if (!json_is_boolean(value))
+		return wrong_kind(value, dtype, err);
+	memcpy(dst, &byte, sizeof(byte));
+	return 0;
 }
 
 static int store_float(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
@@ -91,8 +112,6 @@ static int store_float(const json_t *value, enum rk_dtype dtype, void *dst, stru
 	case JSON_REAL:
 		wide = json_real_value(value);
 		narrow = (float)wide;
-		if (dtype == RK_F32 && isinf(narrow))
-			return rk_error_set(err, EINVAL, "%g is out of f32's range", wide);
 		break;
 	case JSON_STRING:
 		for (i = 0; i < NSPECIALS && !string_is(value, specials[i].text); i++)
@@ -105,10 +124,16 @@ static int store_float(const json_t *value, enum rk_dtype dtype, void *dst, stru
 	default:
 		return wrong_kind(value, dtype, err);
 	}
-	if (dtype == RK_F32)
+	if (dtype == RK_F16)
+		e.as_RK_F16 = rk_f16_from_f64(wide); /* an integer that is not exact overflows */
+	else if (dtype == RK_F32)
 		e.as_RK_F32 = narrow;
 	else
 		e.as_RK_F64 = wide;
+	if (isfinite(wide) && ((dtype == RK_F16 && isinf(rk_f16_to_f32(e.as_RK_F16))) ||
+			       (dtype == RK_F32 && isinf(narrow))))
+		return rk_error_set(err, EINVAL, "%g is out of %s's range", wide,
+				    rk_dtype_info(dtype)->name);
 	memcpy(dst, &e, rk_dtype_info(dtype)->size);
 	return 0;
 }
@@ -184,7 +209,7 @@ static int store_integer(const json_t *value, enum rk_dtype dtype, void *dst, st
 				    is_signed ? "-" : "", min_magnitude, max);
 	bits = n.negative ? 0 - n.magnitude : n.magnitude;
 	switch (dtype) {
-#define X(id, name, ctype, kind)                                                                   \
+#define X(id, name, st_name, ctype, kind)                                                          \
 	case id:                                                                                   \
 		e.as_##id = (ctype)bits;                                                           \
 		break;
@@ -199,9 +224,15 @@ static int store_integer(const json_t *value, enum rk_dtype dtype, void *dst, st
 
 int rk_json_number_store(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
 {
-	if (rk_dtype_info(dtype)->kind == RK_KIND_FLOAT)
-		return store_float(value, dtype, dst, err);
-	return store_integer(value, dtype, dst, err);
+	static int (*const store[])(const json_t *value, enum rk_dtype dtype, void *dst,
+				    struct rk_error *err) = {
+		[RK_KIND_FLOAT] = store_float,
+		[RK_KIND_SIGNED] = store_integer,
+		[RK_KIND_UNSIGNED] = store_integer,
+		[RK_KIND_BOOL] = store_bool,
+	};
+
+	return store[rk_dtype_info(dtype)->kind](value, dtype, dst, err);
 }
 
 static size_t print_unsigned(char *buf, uint64_t v)
@@ -290,6 +321,14 @@ static size_t print_u64(char *buf, uint64_t v)
 	return len + 1;
 }
 
+static size_t print_word(char *buf, const char *word)
+{
+	size_t len = strlen(word);
+
+	memcpy(buf, word, len);
+	return len;
+}
+
 size_t rk_json_number_print(enum rk_dtype dtype, const void *src, char *buf)
 {
 	union element e = {0};
@@ -298,20 +337,30 @@ size_t rk_json_number_print(enum rk_dtype dtype, const void *src, char *buf)
 	/* @src may change under us: the compiler must not read it a second time */
 	__asm__ volatile("" : "+m"(e));
 	switch (dtype) {
+	case RK_F16:
+		return print_real(buf, (double)rk_f16_to_f32(e.as_RK_F16), 5, 1e5);
 	case RK_F32:
 		return print_real(buf, (double)e.as_RK_F32, 9, 1e9);
 	case RK_F64:
 		return print_real(buf, e.as_RK_F64, 17, 1e17);
+	case RK_I8:
+		return print_signed(buf, e.as_RK_I8);
+	case RK_I16:
+		return print_signed(buf, e.as_RK_I16);
 	case RK_I32:
 		return print_signed(buf, e.as_RK_I32);
 	case RK_I64:
 		return print_signed(buf, e.as_RK_I64);
 	case RK_U8:
 		return print_unsigned(buf, e.as_RK_U8);
+	case RK_U16:
+		return print_unsigned(buf, e.as_RK_U16);
 	case RK_U32:
 		return print_unsigned(buf, e.as_RK_U32);
 	case RK_U64:
 		return print_u64(buf, e.as_RK_U64);
+	case RK_BOOL:
+		return print_word(buf, e.as_RK_BOOL ? "true" : "false");
 	case RK_DTYPE_COUNT:
 		break;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One number of a JSON request or answer (DESIGN section 4 "JSON numbers").
- * Private to codec_json. No locks, nothing blocks.
+ * Shared by codec_json, codec_safetensors and manifest_port alone. No locks, nothing blocks.
  */
 #ifndef RK_RUNTIME_CODEC_JSON_NUMBER_H
 #define RK_RUNTIME_CODEC_JSON_NUMBER_H
@@ -27,6 +27,12 @@ int rk_json_number_store(const json_t *value, enum rk_dtype dtype, void *dst, st
  * Reading the text back gives the same bits, a NaN's payload and sign apart.
  */
 size_t rk_json_number_print(enum rk_dtype dtype, const void *src, char *buf);
+
+/*
+ * @text as it may stand in a sentence, in @buf of @size, cut to fit: one line of ASCII
+ * whatever the request holds. Returns @buf.
+ */
+const char *rk_json_show(char *buf, size_t size, const char *text);
 
 /* What @value is, in words: "a string", "an object"; static storage. */
 const char *rk_json_kind(const json_t *value);

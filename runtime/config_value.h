@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One value of the configuration, from text; shared by config.c and config_value.c alone. */
+/* One value of the configuration, from text; shared by config.c, config_value.c and manifest.c
+ * alone. */
 #ifndef RK_RUNTIME_CONFIG_VALUE_H
 #define RK_RUNTIME_CONFIG_VALUE_H
 

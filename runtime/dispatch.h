@@ -25,9 +25,21 @@ struct rk_dispatch_observer {
 	void (*idle)(void *ctx); /* the last message in flight is gone */
 	/* A message must be done by @at_ns (CLOCK_MONOTONIC): call rk_dispatch_expire then. */
 	void (*deadline)(void *ctx, uint64_t at_ns);
-	void (*room)(void *ctx, struct rk_kernel *k);	    /* a queue that was full has room */
+	void (*room)(void *ctx, struct rk_kernel *k); /* a queue that was full has room */
+	/* It has killed RK_KILLS_MAX workers in a row and is not wanted any more: disable it. */
+	void (*tripped)(void *ctx, struct rk_kernel *k);
 	void (*unloadable)(void *ctx, struct rk_kernel *k); /* ENDING and nothing in flight */
 	void *ctx;
+};
+
+#define RK_KILLS_MAX	    3
+#define RK_DISPATCH_BUCKETS 1024 /* of the table by id; a power of two */
+
+/* Why a worker's messages end. */
+struct rk_death {
+	int code; /* errno of those that are not decided yet */
+	const char *why;
+	uint64_t blamed_id; /* message whose kernel killed it, 0 = unknown or nobody */
 };
 
 struct rk_dispatch {
@@ -36,6 +48,8 @@ struct rk_dispatch {
 	bool accepting;
 	uint64_t next_id;
 	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
+	bool ended;		     /* one has left in_flight in this critical section */
+	uint64_t worker;	     /* number of the attached one */
 	uint32_t max_queue_depth;    /* per kernel */
 	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
 	uint64_t message_timeout_ns; /* 0 = none */
@@ -48,6 +62,7 @@ struct rk_dispatch {
 	struct rk_message_list refused;	 /* the same, left to rk_dispatch_flush */
 	TAILQ_HEAD(, rk_kernel) noticed; /* kernels whose observer is to be called */
 	_Atomic uint64_t kernels_active;
+	struct rk_message_list by_id[RK_DISPATCH_BUCKETS]; /* in flight */
 	struct rk_stats stats;
 };
 
@@ -81,10 +96,13 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
 
 /*
- * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; one that
- * runs stays in flight until the worker has finished it and is then counted as cancelled.
+ * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; of one
+ * that runs the caller is told at once, but it stays in flight until the worker has finished it and
+ * is then counted.
  */
 void rk_dispatch_cancel(struct rk_dispatch *d, struct rk_message *m);
+/* The same by id; false where no such message is in flight. */
+bool rk_dispatch_cancel_id(struct rk_dispatch *d, uint64_t id);
 
 /*
  * End everything in flight, now: queued and running messages are done with @code and the sentence
@@ -101,10 +119,12 @@ void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots);
 /*
  * The worker is gone or about to be killed: nothing more is handed out. Running messages are done
  * with EIO and @why, but for those whose verdict is decided already and those past
- * their deadline (ETIMEDOUT); they go to *@held as above. Queued ones stay. Returns
- * the number of messages that were running.
+ * their deadline (ETIMEDOUT); they go to *@held as above. The kernel of message @blamed_id (0 =
+ * none) and those past their deadline are blamed. Queued ones stay. Returns the number of messages
+ * that were running.
  */
-uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, struct rk_message_list *held);
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
+			    struct rk_message_list *held);
 
 /*
  * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
@@ -123,12 +143,14 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
 
 /*
- * Change a kernel's state. Anything but ACTIVE fails those that wait for room with ENODEV; OFF also
+ * Change a kernel's state. OFF and ENDING fail those that wait for room with ENODEV; OFF also
  * fails those that are queued (EIO, with @why). ENDING with nothing in flight calls the observer's
  * unloadable.
  */
 void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 			      enum rk_kernel_state state, const char *why);
+/* @k is about to be loaded, or to stay so: LOADING, where it is OFF or ENDING. */
+void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k);
 /* @k is OFF because max_kernel_instances are loaded: refuse with ENOSPC until its state changes. */
 void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k);
 
@@ -156,16 +178,27 @@ struct rk_message_info {
 	uint64_t id;
 	char kernel[RK_KERNEL_ID_MAX];
 	enum rk_message_state state;
+	bool cancelled; /* its caller knows already; the worker goes on with it */
 	uint64_t age_ms;
 	uid_t uid;
 	pid_t pid;
 };
 
+/* "queued", "running", or "cancelling": its caller knows already, the worker goes on with it.
+ * Static storage. */
+const char *rk_message_info_state(const struct rk_message_info *info);
+
 /*
- * Messages of @k in flight, oldest first, into @info[@max]. Returns how many there are (may exceed
- * @max).
+ * Up to @max messages in flight whose id is at least @from, by id (that is, by age), into @info.
+ * Returns how many.
  */
-size_t rk_dispatch_list(struct rk_dispatch *d, struct rk_kernel *k, struct rk_message_info *info,
+size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_info *info,
 			size_t max);
+
+/* The id of the message accepted last; 0 = none was. */
+uint64_t rk_dispatch_newest(struct rk_dispatch *d);
+
+/* The message whose id is @id, in its low 32 bits at least. False where none is in flight. */
+bool rk_dispatch_find(struct rk_dispatch *d, uint32_t id, struct rk_message_info *info);
 
 #endif

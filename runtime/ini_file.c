@@ -208,23 +208,39 @@ static ssize_t ini_slurp(int fd, const char *path, char *buf, struct rk_error *e
 	return rk_error_set(err, EFBIG, "%s: larger than 1 MiB, too large for an INI file", path);
 }
 
-int rk_ini_parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err)
+int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err)
 {
 	char *buf;
-	ssize_t len;
+	ssize_t n;
 	int fd = ini_open(path, err);
 
 	if (fd < 0)
 		return fd;
 	buf = malloc(INI_FILE_MAX + 1);
 	if (!buf)
-		len = rk_error_set(err, ENOMEM, "%s: not enough memory to read it", path);
+		n = rk_error_set(err, ENOMEM, "%s: not enough memory to read it", path);
 	else
-		len = ini_slurp(fd, path, buf, err);
-	if (close(fd) < 0 && len >= 0)
-		len = rk_error_set(err, errno, "%s: cannot close: %s", path, strerror(errno));
-	if (len >= 0)
-		len = rk_ini_parse(buf, (size_t)len, path, handler, ctx, err);
-	free(buf);
-	return (int)len;
+		n = ini_slurp(fd, path, buf, err);
+	if (close(fd) < 0 && n >= 0)
+		n = rk_error_set(err, errno, "%s: cannot close: %s", path, strerror(errno));
+	if (n < 0) {
+		free(buf);
+		return (int)n;
+	}
+	*text = buf;
+	*len = (size_t)n;
+	return 0;
+}
+
+int rk_ini_parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err)
+{
+	size_t len;
+	char *text;
+	int rc = rk_ini_read_file(path, &text, &len, err);
+
+	if (rc < 0)
+		return rc;
+	rc = rk_ini_parse(text, len, path, handler, ctx, err);
+	free(text);
+	return rc;
 }

@@ -31,9 +31,12 @@ int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler 
 		 struct rk_error *err);
 
 /*
- * The same for a file. Also fails with the errno of open and read (EISDIR for a directory, EFBIG
- * over 1 MiB).
+ * Read a whole file. *@text is malloc'ed and owned by the caller, *@len bytes, without a NUL.
+ * Fails with the errno of open and read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
  */
+int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err);
+
+/* Both: parse a file. Fails as either does. */
 int rk_ini_parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err);
 
 #endif

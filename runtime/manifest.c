@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define IDENTIFIER_RULE "a letter or '_', then letters, digits and '_', at most 63 in all"
+#include "runtime/config_value.h"
+#include "runtime/manifest_internal.h"
 
 /*
  * Sections may come in any order, but outputs refer to the dims of inputs, and
@@ -16,18 +18,20 @@
  */
 enum stage {
 	STAGE_INPUTS,
-	STAGE_OUTPUTS,
+	STAGE_OUTPUTS, /* and scratch */
 	STAGE_ARGS,
 	STAGE_COUNT,
 };
 
 struct builder {
 	struct rk_manifest m;
+	const char *dir; /* of the description, dir_len bytes; NULL = it is in no file */
+	size_t dir_len;
 	enum stage stage;
 	uint32_t given; /* bit i: keys[i] has been read */
 };
 
-static bool is_identifier(const char *s, size_t len)
+bool rk_is_identifier(const char *s, size_t len)
 {
 	size_t i;
 
@@ -47,14 +51,13 @@ static size_t id_part(const char *s)
 	return s[0] == '_' || s[0] == '-' || len >= RK_NAME_MAX ? 0 : len;
 }
 
-static void copy(char *to, const char *from, size_t len)
+void rk_copy_text(char *to, const char *from, size_t len)
 {
 	memcpy(to, from, len);
 	to[len] = '\0';
 }
 
-/* Shrink [*s, *s + *len) to what is between its blanks. */
-static void trim(const char **s, size_t *len)
+void rk_trim(const char **s, size_t *len)
 {
 	while (*len && isspace((unsigned char)**s)) {
 		(*s)++;
@@ -64,48 +67,24 @@ static void trim(const char **s, size_t *len)
 		(*len)--;
 }
 
-/* The next of the comma-separated words at *@pos, trimmed; NULL past the last. */
-static const char *next_word(const char **pos, const char *end, size_t *len)
+const char *rk_next_word(const char **pos, const char *end, char sep, size_t *len)
 {
-	const char *word = *pos, *comma;
+	const char *word = *pos, *stop;
 
 	if (!word)
 		return NULL;
-	comma = memchr(word, ',', (size_t)(end - word));
-	*len = (size_t)((comma ? comma : end) - word);
-	*pos = comma ? comma + 1 : NULL;
-	trim(&word, len);
+	stop = memchr(word, sep, (size_t)(end - word));
+	*len = (size_t)((stop ? stop : end) - word);
+	*pos = stop ? stop + 1 : NULL;
+	rk_trim(&word, len);
 	return word;
-}
-
-static int find_name(const char *name, size_t len, const void *table, size_t stride,
-		     unsigned int count)
-{
-	unsigned int i;
-
-	for (i = 0; i < count; i++) {
-		const char *row = (const char *)table + i * stride;
-
-		if (strlen(row) == len && memcmp(row, name, len) == 0)
-			return (int)i;
-	}
-	return -1;
-}
-
-static int find_port(const struct rk_port *ports, unsigned int count, const char *name, size_t len)
-{
-	return find_name(name, len, ports[0].name, sizeof(ports[0]), count);
-}
-
-static int find_dim(const struct rk_manifest *m, const char *name, size_t len)
-{
-	return find_name(name, len, m->dims, sizeof(m->dims[0]), m->ndims);
 }
 
 /* [kernel] and [cpu] */
 
-static int read_id(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_id(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	size_t domain = id_part(value), name;
 
 	name = domain && value[domain] == '/' ? id_part(value + domain + 1) : 0;
@@ -114,36 +93,39 @@ static int read_id(struct rk_manifest *m, const char *value, struct rk_error *er
 				    "'%s' is no DOMAIN/NAME: each begins with a-z or 0-9, goes on "
 				    "with a-z, 0-9, '_' and '-', and has at most %d characters",
 				    value, RK_NAME_MAX - 1);
-	copy(m->domain, value, domain);
-	copy(m->name, value + domain + 1, name);
-	copy(m->id, value, domain + 1 + name);
+	rk_copy_text(m->domain, value, domain);
+	rk_copy_text(m->name, value + domain + 1, name);
+	rk_copy_text(m->id, value, domain + 1 + name);
 	return 0;
 }
 
-static int read_mode(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_mode(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	if (strcmp(value, "ring") == 0)
 		return rk_error_set(err, EINVAL,
 				    "this version has no ring kernels yet; use mode = batch");
 	if (strcmp(value, "batch") != 0)
 		return rk_error_set(err, EINVAL, "'%s' is no mode; use batch", value);
-	copy(m->mode, value, strlen(value));
+	rk_copy_text(m->mode, value, strlen(value));
 	return 0;
 }
 
-static int read_description(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_description(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	size_t len = strlen(value);
 
 	if (len >= sizeof(m->description))
 		return rk_error_set(err, EINVAL, "longer than %zu bytes",
 				    sizeof(m->description) - 1);
-	copy(m->description, value, len);
+	rk_copy_text(m->description, value, len);
 	return 0;
 }
 
-static int read_version(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_version(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	size_t i, len = strlen(value);
 
 	for (i = 0; i < len; i++)
@@ -153,161 +135,64 @@ static int read_version(struct rk_manifest *m, const char *value, struct rk_erro
 		return rk_error_set(err, EINVAL,
 				    "'%s' is no version: 1 to %zu letters, digits and . _ + ~ -",
 				    value, sizeof(m->version) - 1);
-	copy(m->version, value, len);
+	rk_copy_text(m->version, value, len);
 	return 0;
 }
 
-static int read_library(struct rk_manifest *m, const char *value, struct rk_error *err)
+/* A setting of the configuration that a description sets for its kernel alone. */
+static int read_setting(const char *field_name, size_t offset, struct builder *b, const char *value,
+			struct rk_error *err)
 {
-	size_t len = strlen(value);
+	const struct rk_config_field *field = rk_config_find(field_name);
+	struct rk_config config;
+	int rc;
+
+	rc = rk_config_value_parse(&config, field, value, err);
+	if (rc == 0)
+		memcpy((char *)&b->m + offset, (char *)&config + field->offset, sizeof(uint64_t));
+	return rc;
+}
+
+static int read_timeout(struct builder *b, const char *value, struct rk_error *err)
+{
+	return read_setting("message_timeout", offsetof(struct rk_manifest, timeout_ms), b, value,
+			    err);
+}
+
+static int read_max_queue_depth(struct builder *b, const char *value, struct rk_error *err)
+{
+	return read_setting("max_queue_depth", offsetof(struct rk_manifest, max_queue_depth), b,
+			    value, err);
+}
+
+static int read_library(struct builder *b, const char *value, struct rk_error *err)
+{
+	bool is_builtin = strcmp(value, "builtin") == 0;
+	bool is_relative = !is_builtin && value[0] != '/';
+	int n;
 
 	/* The worker's directory and library path are no business of a description. */
-	if (strcmp(value, "builtin") != 0 && value[0] != '/')
+	if (value[0] == '\0' || (is_relative && !b->dir))
 		return rk_error_set(err, EINVAL,
-				    "'%s' is neither builtin nor the absolute path of a "
-				    "shared object",
-				    value);
-	if (len >= sizeof(m->library))
-		return rk_error_set(err, EINVAL, "longer than %zu bytes", sizeof(m->library) - 1);
-	copy(m->library, value, len);
+				    "'%s' is neither builtin nor the %spath of a shared object",
+				    value, b->dir ? "" : "absolute ");
+	n = snprintf(b->m.library, sizeof(b->m.library), "%.*s%s",
+		     is_relative ? (int)b->dir_len : 0, is_relative ? b->dir : "", value);
+	if (n < 0 || (size_t)n >= sizeof(b->m.library))
+		return rk_error_set(err, EINVAL, "the path of the library is longer than %zu bytes",
+				    sizeof(b->m.library) - 1);
 	return 0;
 }
 
-static int read_entry(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_entry(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	size_t len = strlen(value);
 
-	if (!is_identifier(value, len))
+	if (!rk_is_identifier(value, len))
 		return rk_error_set(err, EINVAL, "'%s' is no C function's name: " IDENTIFIER_RULE,
 				    value);
-	copy(m->entry, value, len);
-	return 0;
-}
-
-/* [inputs] and [outputs] */
-
-/* A name must mean one thing; only an input and an output may share theirs. */
-static int check_new_name(const struct rk_manifest *m, const char *name, size_t len,
-			  struct rk_error *err)
-{
-	if (!is_identifier(name, len))
-		return rk_error_set(err, EINVAL, "'%.*s' is no name: " IDENTIFIER_RULE, (int)len,
-				    name);
-	if (find_dim(m, name, len) >= 0)
-		return rk_error_set(err, EINVAL, "'%.*s' is the name of a dim already", (int)len,
-				    name);
-	return 0;
-}
-
-static int read_dim(struct rk_manifest *m, const struct rk_port *port, bool is_input,
-		    const char *name, size_t len, struct rk_error *err)
-{
-	int dim = find_dim(m, name, len);
-
-	if (dim >= 0)
-		return dim;
-	if (!is_identifier(name, len))
-		return rk_error_set(err, EINVAL,
-				    "'%.*s' is no dimension: write a positive integer or a name "
-				    "(" IDENTIFIER_RULE ")",
-				    (int)len, name);
-	if (!is_input)
-		return rk_error_set(err, EINVAL,
-				    "no input binds the dim '%.*s', so its size is unknown",
-				    (int)len, name);
-	if (find_port(m->inputs, m->ninputs, name, len) >= 0 ||
-	    find_name(name, len, port->name, sizeof(*port), 1) >= 0)
-		return rk_error_set(err, EINVAL, "'%.*s' is the name of an input already", (int)len,
-				    name);
-	if (m->ndims == RK_MAX_DIMS)
-		return rk_error_set(err, EINVAL, "more than %d names of dims", RK_MAX_DIMS);
-	copy(m->dims[m->ndims], name, len);
-	return (int)m->ndims++;
-}
-
-static int read_axis(struct rk_manifest *m, struct rk_port *port, bool is_input, const char *word,
-		     size_t len, struct rk_error *err)
-{
-	struct rk_axis axis = {.dim = -1};
-	size_t i;
-	int dim;
-
-	if (port->rank == RK_MAX_RANK)
-		return rk_error_set(err, EINVAL, "more than %d dimensions", RK_MAX_RANK);
-	if (len && isdigit((unsigned char)word[0])) {
-		for (i = 0; i < len; i++)
-			if (!isdigit((unsigned char)word[i]) ||
-			    __builtin_mul_overflow(axis.size, 10, &axis.size) ||
-			    __builtin_add_overflow(axis.size, word[i] - '0', &axis.size))
-				break;
-		if (i < len || axis.size == 0)
-			return rk_error_set(err, EINVAL,
-					    "the constant dimension '%.*s' is no integer from 1 "
-					    "to 2^64 - 1",
-					    (int)len, word);
-	} else {
-		dim = read_dim(m, port, is_input, word, len, err);
-		if (dim < 0)
-			return dim;
-		axis.dim = dim;
-	}
-	port->axes[port->rank++] = axis;
-	return 0;
-}
-
-/* "f32[n,4]" into @port, whose name is set. */
-static int read_type(struct rk_manifest *m, struct rk_port *port, bool is_input, const char *value,
-		     struct rk_error *err)
-{
-	const char *end = value + strlen(value), *bracket = strchr(value, '['), *word, *pos;
-	size_t len = (size_t)((bracket ? bracket : end) - value);
-	int rc;
-
-	word = value;
-	trim(&word, &len);
-	port->dtype = rk_dtype_find(word, len);
-	if (port->dtype == RK_DTYPE_COUNT)
-		return rk_error_set(err, EINVAL,
-				    "'%.*s' is no element type; there are %s, alone or with "
-				    "dimensions as in f32[n,4]",
-				    (int)len, word, rk_dtype_names());
-	if (!bracket)
-		return 0;
-	if (strchr(bracket, ']') != end - 1)
-		return rk_error_set(err, EINVAL,
-				    "'%s' does not end in its one ']'; write it as f32[n,4]",
-				    value);
-	pos = bracket + 1;
-	while ((word = next_word(&pos, end - 1, &len))) {
-		rc = read_axis(m, port, is_input, word, len, err);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int read_port(struct rk_manifest *m, bool is_input, const char *key, const char *value,
-		     struct rk_error *err)
-{
-	unsigned int *count = is_input ? &m->ninputs : &m->noutputs;
-	struct rk_port *ports = is_input ? m->inputs : m->outputs;
-	const char *what = is_input ? "input" : "output";
-	struct rk_port port = {0};
-	size_t len = strlen(key);
-	int rc;
-
-	rc = check_new_name(m, key, len, err);
-	if (rc < 0)
-		return rc;
-	if (find_port(ports, *count, key, len) >= 0)
-		return rk_error_set(err, EINVAL, "this %s is described twice", what);
-	if (*count == RK_MAX_PORTS)
-		return rk_error_set(err, EINVAL, "more than %d %ss", RK_MAX_PORTS, what);
-	copy(port.name, key, len);
-	rc = read_type(m, &port, is_input, value, err);
-	if (rc < 0)
-		return rc;
-	ports[(*count)++] = port;
+	rk_copy_text(m->entry, value, len);
 	return 0;
 }
 
@@ -321,11 +206,13 @@ static int resolve(const struct rk_manifest *m, const char *word, size_t len,
 	bool out_only = len > 4 && memcmp(word, "out.", 4) == 0;
 	size_t skip = in_only ? 3 : out_only ? 4 : 0;
 	const char *name = word + skip;
-	int in, out, dim;
+	int in, out, scratch, dim;
 
-	in = out_only ? -1 : find_port(m->inputs, m->ninputs, name, len - skip);
-	out = in_only ? -1 : find_port(m->outputs, m->noutputs, name, len - skip);
-	dim = skip ? -1 : find_dim(m, name, len);
+	len -= skip;
+	in = out_only ? -1 : rk_find_port(m, RK_SECTION_INPUTS, name, len);
+	out = in_only ? -1 : rk_find_port(m, RK_SECTION_OUTPUTS, name, len);
+	scratch = skip ? -1 : rk_find_port(m, RK_SECTION_SCRATCH, name, len);
+	dim = skip ? -1 : rk_find_dim(m, name, len);
 	if (in >= 0 && out >= 0)
 		return rk_error_set(err, EINVAL,
 				    "'%.*s' is an input and an output: write in.%.*s or out.%.*s",
@@ -336,44 +223,70 @@ static int resolve(const struct rk_manifest *m, const char *word, size_t len,
 					   .index = (unsigned int)in};
 	else if (out >= 0)
 		*param = (struct rk_param){.kind = RK_WIRE_ARG_OUTPUT, .index = (unsigned int)out};
+	else if (scratch >= 0)
+		*param = (struct rk_param){.kind = RK_WIRE_ARG_SCRATCH,
+					   .index = (unsigned int)scratch};
 	else if (dim >= 0)
 		*param = (struct rk_param){.kind = RK_WIRE_ARG_DIM, .index = (unsigned int)dim};
 	else
 		return rk_error_set(err, EINVAL,
-				    "'%.*s' is no input, no output and no dim of an input",
-				    (int)len, word);
+				    "'%.*s' is no input, no output, no scratch and no dim of an "
+				    "input",
+				    (int)(len + skip), word);
 	return 0;
+}
+
+/* The section whose ports a parameter of @kind names; RK_SECTION_COUNT = none. */
+static enum rk_port_section section_of(enum rk_wire_arg_kind kind)
+{
+	switch (kind) {
+	case RK_WIRE_ARG_INPUT:
+	case RK_WIRE_ARG_SCALAR:
+		return RK_SECTION_INPUTS;
+	case RK_WIRE_ARG_OUTPUT:
+		return RK_SECTION_OUTPUTS;
+	case RK_WIRE_ARG_SCRATCH:
+		return RK_SECTION_SCRATCH;
+	case RK_WIRE_ARG_DIM:
+		break;
+	}
+	return RK_SECTION_COUNT;
 }
 
 /* Every port once, or the function gets too few arguments or one twice; dims as often as it likes.
  */
-static int check_args(const struct rk_manifest *m, bool is_input, struct rk_error *err)
+static int check_args(struct rk_manifest *m, struct rk_error *err)
 {
-	const struct rk_port *ports = is_input ? m->inputs : m->outputs;
-	unsigned int count = is_input ? m->ninputs : m->noutputs, port, i, uses;
+	enum rk_port_section section;
+	unsigned int *count, port, i, uses;
+	const struct rk_port *ports;
 
-	for (port = 0; port < count; port++) {
-		for (uses = i = 0; i < m->nparams; i++)
-			uses += m->params[i].kind != RK_WIRE_ARG_DIM &&
-				m->params[i].index == port &&
-				(m->params[i].kind == RK_WIRE_ARG_OUTPUT) != is_input;
-		if (uses != 1)
+	for (section = 0; section < RK_SECTION_COUNT; section++) {
+		ports = rk_section_ports(m, section, &count);
+		for (port = 0; port < *count; port++) {
+			for (uses = i = 0; i < m->nparams; i++)
+				uses += section_of(m->params[i].kind) == section &&
+					m->params[i].index == port;
+			if (uses == 1)
+				continue;
 			return rk_error_set(err, EINVAL,
-					    "%s '%s' is %s: args names every input and every "
-					    "output once",
-					    is_input ? "input" : "output", ports[port].name,
+					    "%s '%s' is %s: args names every input, output and "
+					    "scratch once",
+					    rk_port_sections[section].what, ports[port].name,
 					    uses ? "repeated" : "missing");
+		}
 	}
 	return 0;
 }
 
-static int read_args(struct rk_manifest *m, const char *value, struct rk_error *err)
+static int read_args(struct builder *b, const char *value, struct rk_error *err)
 {
+	struct rk_manifest *m = &b->m;
 	const char *pos = value, *end = value + strlen(value), *word;
 	size_t len;
 	int rc;
 
-	while ((word = next_word(&pos, end, &len))) {
+	while ((word = rk_next_word(&pos, end, ',', &len))) {
 		if (m->nparams == RK_WIRE_ARGS_MAX)
 			return rk_error_set(err, EINVAL, "more than %d arguments",
 					    RK_WIRE_ARGS_MAX);
@@ -382,8 +295,7 @@ static int read_args(struct rk_manifest *m, const char *value, struct rk_error *
 			return rc;
 		m->nparams++;
 	}
-	rc = check_args(m, true, err);
-	return rc < 0 ? rc : check_args(m, false, err);
+	return check_args(m, err);
 }
 
 /* The keys with a fixed meaning. Those without a reader are for a backend that is not here yet. */
@@ -391,12 +303,14 @@ static const struct key {
 	const char *section, *name;
 	enum stage stage;
 	bool required;
-	int (*read)(struct rk_manifest *m, const char *value, struct rk_error *err);
+	int (*read)(struct builder *b, const char *value, struct rk_error *err);
 } keys[] = {
 	{"kernel", "id", STAGE_INPUTS, true, read_id},
 	{"kernel", "mode", STAGE_INPUTS, false, read_mode},
 	{"kernel", "description", STAGE_INPUTS, false, read_description},
 	{"kernel", "version", STAGE_INPUTS, false, read_version},
+	{"kernel", "timeout", STAGE_INPUTS, false, read_timeout},
+	{"kernel", "max_queue_depth", STAGE_INPUTS, false, read_max_queue_depth},
 	{"cpu", "library", STAGE_INPUTS, false, read_library},
 	{"cpu", "entry", STAGE_INPUTS, true, read_entry},
 	{"cpu", "args", STAGE_ARGS, true, read_args},
@@ -426,7 +340,7 @@ static int unknown_key(const char *section, const char *key, struct rk_error *er
 				    "%s: this line is in no section; begin with [kernel]", key);
 	return rk_error_set(err, EINVAL,
 			    "%s: unknown section [%s]; there are [kernel], [inputs], [outputs], "
-			    "[cpu] and [cuda]",
+			    "[scratch], [cpu] and [cuda]",
 			    key, section);
 }
 
@@ -440,9 +354,24 @@ static int read_key(struct builder *b, size_t i, const char *value, struct rk_er
 		return rk_error_set(err, EINVAL, "%s: this key is given twice", keys[i].name);
 	b->given |= 1u << i;
 	if (keys[i].read)
-		rc = keys[i].read(&b->m, value, err);
+		rc = keys[i].read(b, value, err);
 	if (rc < 0)
 		rk_error_prefix(err, "%s", keys[i].name);
+	return rc;
+}
+
+static int on_port(struct builder *b, enum rk_port_section section, const char *key,
+		   const char *value, struct rk_error *err)
+{
+	bool is_input = section == RK_SECTION_INPUTS;
+	int rc = 0;
+
+	if (b->stage == (is_input ? STAGE_INPUTS : STAGE_OUTPUTS))
+		rc = rk_manifest_read_port(&b->m, section, key, value, err);
+	else if (is_input && b->stage == STAGE_OUTPUTS)
+		rc = rk_manifest_check_bound(&b->m, key, err);
+	if (rc < 0)
+		rk_error_prefix(err, "%s", key);
 	return rc;
 }
 
@@ -450,17 +379,11 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 		   struct rk_error *err)
 {
 	struct builder *b = ctx;
-	bool is_input = strcmp(section, "inputs") == 0;
 	size_t i;
-	int rc = 0;
 
-	if (is_input || strcmp(section, "outputs") == 0) {
-		if (b->stage == (is_input ? STAGE_INPUTS : STAGE_OUTPUTS))
-			rc = read_port(&b->m, is_input, key, value, err);
-		if (rc < 0)
-			rk_error_prefix(err, "%s", key);
-		return rc;
-	}
+	for (i = 0; i < RK_SECTION_COUNT; i++)
+		if (strcmp(section, rk_port_sections[i].section) == 0)
+			return on_port(b, (enum rk_port_section)i, key, value, err);
 	for (i = 0; i < NKEYS; i++)
 		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0)
 			return read_key(b, i, value, err);
@@ -486,14 +409,18 @@ static int check_complete(const struct builder *b, const char *name, struct rk_e
 	return 0;
 }
 
-int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
-		      struct rk_error *err)
+static int parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
+		 const char *dir, size_t dir_len, struct rk_error *err)
 {
-	struct builder b = {
-		.m = {.mode = "batch", .version = "1.0", .library = "builtin"},
-	};
+	struct builder b;
 	int rc;
 
+	memset(&b, 0, sizeof(b)); /* padding too: rk_manifest_equal compares bytes */
+	strcpy(b.m.mode, "batch");
+	strcpy(b.m.version, "1.0");
+	strcpy(b.m.library, "builtin");
+	b.dir = dir;
+	b.dir_len = dir_len;
 	for (b.stage = STAGE_INPUTS; b.stage < STAGE_COUNT; b.stage++) {
 		rc = rk_ini_parse(text, len, name, on_pair, &b, err);
 		if (rc < 0)
@@ -502,6 +429,32 @@ int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const
 		if (rc < 0)
 			return rc;
 	}
-	*m = b.m;
+	memcpy(m, &b.m, sizeof(*m));
 	return 0;
+}
+
+int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
+		      struct rk_error *err)
+{
+	return parse(m, text, len, name, NULL, 0, err);
+}
+
+int rk_manifest_parse_file(struct rk_manifest *m, const char *path, struct rk_error *err)
+{
+	const char *dir = path[0] == '/' ? path : NULL;
+	size_t dir_len = dir ? (size_t)(strrchr(path, '/') + 1 - path) : 0, len;
+	char *text;
+	int rc;
+
+	rc = rk_ini_read_file(path, &text, &len, err);
+	if (rc < 0)
+		return rc;
+	rc = parse(m, text, len, path, dir, dir_len, err);
+	free(text);
+	return rc;
+}
+
+bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
 }

@@ -6,6 +6,7 @@
 #ifndef RK_RUNTIME_MANIFEST_H
 #define RK_RUNTIME_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,29 +15,39 @@
 #include "runtime/ini_file.h"
 #include "runtime/tensor.h"
 
-#define RK_MAX_PORTS	 16		  /* inputs, and outputs, of one kernel */
+#define RK_MAX_PORTS	 16		  /* inputs, outputs, and scratches, of one kernel */
 #define RK_MAX_DIMS	 16		  /* names of dimensions in one description */
+#define RK_MAX_FACTORS	 7		  /* names in the product of one axis */
 #define RK_NAME_MAX	 RK_WIRE_NAME_MAX /* of a domain, kernel, port or dim, with NUL */
 #define RK_KERNEL_ID_MAX (2 * RK_NAME_MAX)
+#define RK_DEFAULT_MAX	 48 /* of a default's text, with its NUL */
 
-/* One axis of a port: a constant, or a named dim bound by the request. */
+/*
+ * One axis of a port: factor * dim * dim ... + addend. Without dims it is a constant, whose
+ * value is factor alone; factor is at least 1.
+ */
 struct rk_axis {
-	int dim;       /* index into dims[], or -1: constant */
-	uint64_t size; /* the constant, at least 1 */
+	uint64_t factor;
+	int64_t addend;
+	uint8_t ndims;
+	uint8_t dims[RK_MAX_FACTORS]; /* indices into the description's dims[] */
 };
 
-/* One input or output. rank 0 is a scalar. */
+/* One input, output or scratch. rank 0 is a scalar. */
 struct rk_port {
 	char name[RK_NAME_MAX];
 	enum rk_dtype dtype;
 	unsigned int rank;
 	struct rk_axis axes[RK_MAX_RANK];
+	/* scalar inputs only: as written, "" = none, and the element itself, in its first bytes */
+	char default_text[RK_DEFAULT_MAX];
+	unsigned char default_value[8];
 };
 
-/* One parameter of the C function: which input, output or dim it is. */
+/* One parameter of the C function: which input, output, scratch or dim it is. */
 struct rk_param {
 	enum rk_wire_arg_kind kind;
-	unsigned int index; /* into inputs[], outputs[] or dims[] */
+	unsigned int index; /* into inputs[], outputs[], scratch[] or dims[] */
 };
 
 struct rk_manifest {
@@ -46,12 +57,15 @@ struct rk_manifest {
 	char mode[16]; /* "batch" */
 	char description[RK_INI_LINE_MAX + 1];
 	char version[RK_NAME_MAX]; /* default "1.0" */
-	unsigned int ninputs, noutputs, ndims;
+	uint64_t timeout_ms;	   /* of one message; 0 = as message_timeout says */
+	uint64_t max_queue_depth;  /* 0 = as the runtime's says */
+	unsigned int ninputs, noutputs, nscratch, ndims;
 	struct rk_port inputs[RK_MAX_PORTS];
 	struct rk_port outputs[RK_MAX_PORTS];
+	struct rk_port scratch[RK_MAX_PORTS];
 	char dims[RK_MAX_DIMS][RK_NAME_MAX];
 	/* [cpu] */
-	char library[RK_WIRE_PATH_MAX]; /* "builtin" or a path */
+	char library[RK_WIRE_PATH_MAX]; /* "builtin" or an absolute path */
 	char entry[RK_NAME_MAX];	/* C symbol */
 	unsigned int nparams;
 	struct rk_param params[RK_WIRE_ARGS_MAX];
@@ -60,12 +74,22 @@ struct rk_manifest {
 /*
  * Parse a description of @len bytes; @name is used in sentences ("NAME:LINE: key: ...").
  * Returns 0 or -EINVAL (malformed line, unknown section or key, missing key, bad
- * id, unknown dtype, dim in an output or in args that no input binds, repeated
- * name, args entry that names nothing, no outputs, ...): the sentence says what is allowed. Or
- * -ENOMEM.
+ * id, unknown dtype, dim that no input binds, repeated name, args entry that names
+ * nothing, no outputs, ...): the sentence says what is allowed. Or -ENOMEM.
+ * As there is no directory to start from, a relative library is refused.
  */
 int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
 		      struct rk_error *err);
+
+/*
+ * The same for the file @path, read once. A relative library counts from the file's
+ * directory, as @path spells it, and is refused where @path itself is relative. Also fails as
+ * rk_ini_read_file does. Blocks as reading does.
+ */
+int rk_manifest_parse_file(struct rk_manifest *m, const char *path, struct rk_error *err);
+
+/* Whether both say the same, a comment or the order of sections apart. */
+bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b);
 
 /* One row per description that is compiled in (etc/kernels.d/, embedded by make). */
 struct rk_manifest_builtin {
@@ -78,10 +102,14 @@ struct rk_manifest_builtin {
 const struct rk_manifest_builtin *rk_manifest_builtins(size_t *count);
 
 /*
- * A port as its description writes it, "a = f32[n,4]", without a newline, into
- * @buf of @size, always NUL-terminated. Returns the length it has or would have.
+ * A port as its description writes it, "a = f32[2*n,m+1]" or "k = f64 = 0.5", without a newline,
+ * into @buf of @size, always NUL-terminated. Returns the length it has or would have.
  */
 size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, char *buf,
+		     size_t size);
+
+/* The same for one axis: "2*n*m-1". */
+size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, char *buf,
 		     size_t size);
 
 /* The load packet's library, entry, nparams and params for @m; touches nothing else of @load. */

@@ -28,6 +28,32 @@ static void text_add(struct text *t, const char *fmt, ...)
 		t->len += (size_t)n;
 }
 
+static void add_axis(struct text *t, const struct rk_manifest *m, const struct rk_axis *axis)
+{
+	const char *times = "";
+	unsigned int i;
+
+	if (axis->factor != 1 || axis->ndims == 0) {
+		text_add(t, "%" PRIu64, axis->factor);
+		times = "*";
+	}
+	for (i = 0; i < axis->ndims; i++) {
+		text_add(t, "%s%s", times, m->dims[axis->dims[i]]);
+		times = "*";
+	}
+	if (axis->addend)
+		text_add(t, "%+" PRId64, axis->addend);
+}
+
+size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, char *buf,
+		     size_t size)
+{
+	struct text t = {.buf = buf, .size = size};
+
+	add_axis(&t, m, axis);
+	return t.len;
+}
+
 size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, char *buf,
 		     size_t size)
 {
@@ -36,16 +62,13 @@ size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, ch
 
 	text_add(&t, "%s = %s", port->name, rk_dtype_info(port->dtype)->name);
 	for (i = 0; i < port->rank; i++) {
-		const struct rk_axis *axis = &port->axes[i];
-
 		text_add(&t, "%c", i ? ',' : '[');
-		if (axis->dim >= 0)
-			text_add(&t, "%s", m->dims[axis->dim]);
-		else
-			text_add(&t, "%" PRIu64, axis->size);
+		add_axis(&t, m, &port->axes[i]);
 	}
 	if (port->rank)
 		text_add(&t, "]");
+	if (port->default_text[0])
+		text_add(&t, " = %s", port->default_text);
 	return t.len;
 }
 
@@ -57,6 +80,8 @@ static enum rk_dtype param_dtype(const struct rk_manifest *m, const struct rk_pa
 		return m->inputs[param->index].dtype;
 	case RK_WIRE_ARG_OUTPUT:
 		return m->outputs[param->index].dtype;
+	case RK_WIRE_ARG_SCRATCH:
+		return m->scratch[param->index].dtype;
 	case RK_WIRE_ARG_DIM:
 		break;
 	}

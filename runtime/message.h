@@ -9,6 +9,7 @@
 #define RK_RUNTIME_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -35,8 +36,9 @@ struct rk_message {
 	struct rk_block block; /* inputs, then outputs; owned */
 
 	/*
-	 * Called once, with no lock held, from any thread, when the message is DONE; not
-	 * called where rk_dispatch_submit failed. Must not block.
+	 * Called once, with no lock held, from any thread, when the message is DONE or was
+	 * cancelled (error says which; where it was running it stays in flight until the worker is
+	 * through with it); not called where rk_dispatch_submit failed. Must not block.
 	 */
 	void (*done)(struct rk_message *m, void *ctx);
 	void *ctx;
@@ -47,20 +49,28 @@ struct rk_message {
 	uint64_t accepted_ns;  /* CLOCK_MONOTONIC */
 	uint64_t deadline_ns;  /* 0 = none */
 	uint64_t run_ns;       /* time in the kernel */
+	bool settled;	       /* the kernel is unpinned */
+	bool told;	       /* done was called ahead of the end: cancelled while RUNNING */
 	uint32_t slot;	       /* of the worker while RUNNING */
 	int verdict;	       /* while RUNNING: errno decided already (cancelled), 0 = none */
 	struct rk_error error; /* code 0 = success */
 	TAILQ_ENTRY(rk_message) queue;	  /* kernel's queue or waiting list */
 	TAILQ_ENTRY(rk_message) inflight; /* kernel's inflight list */
 	TAILQ_ENTRY(rk_message) finished; /* a list private to the thread that finishes it */
+	TAILQ_ENTRY(rk_message) hashed;	  /* table by id, while in flight */
 };
 
 /*
- * A new message with one reference and an initialised plan for @kernel (a reference is taken).
- * NULL where memory is out.
+ * A new message with one reference and an initialised plan for @kernel (a reference is taken, and
+ * the caller has pinned; it is pinned by the message too, until it is done). NULL where memory is
+ * out.
  */
 struct rk_message *rk_message_new(struct rk_kernel *kernel, uid_t uid, pid_t pid);
 struct rk_message *rk_message_ref(struct rk_message *m);
+
+/* Unpin its kernel: it is done, or given up. By its only owner, or with dispatch.lock held. */
+void rk_message_settle(struct rk_message *m);
+
 void rk_message_unref(struct rk_message *m); /* NULL is allowed; the last one frees block and all */
 
 #endif

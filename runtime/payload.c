@@ -125,6 +125,34 @@ static void give_locked(struct rk_payload *p, uint32_t page)
 	list_add(p, page, order);
 }
 
+/* Give the upper part of the block at @page back, so that @order is left. */
+static void cut_locked(struct rk_payload *p, uint32_t page, unsigned int order)
+{
+	while (p->pages[page].order > order) {
+		unsigned int half = --p->pages[page].order;
+
+		p->pages[page + (1U << half)].order = (uint8_t)half;
+		give_locked(p, page + (1U << half));
+	}
+}
+
+/* Make the block at @page one of @order by taking what lies behind it, if that is free. */
+static bool extend_locked(struct rk_payload *p, uint32_t page, unsigned int order)
+{
+	unsigned int have;
+
+	for (have = p->pages[page].order; have < order; have++) {
+		uint32_t buddy = page ^ (1U << have);
+
+		if (buddy < page || !p->pages[buddy].free || p->pages[buddy].order != have)
+			return false;
+	}
+	for (have = p->pages[page].order; have < order; have++)
+		list_del(p, page + (1U << have));
+	p->pages[page].order = (uint8_t)order;
+	return true;
+}
+
 static size_t table_bytes(const struct rk_payload *p)
 {
 	return (p->size >> PAGE_SHIFT) * sizeof(*p->pages);
@@ -258,6 +286,27 @@ static void punch(struct rk_payload *p, uint64_t offset, uint64_t bytes)
 			 (off_t)bytes);
 }
 
+static int no_piece(uint64_t bytes, struct rk_error *err)
+{
+	return rk_error_set(err, ENOMEM,
+			    "payload memory is fragmented: no room for %llu bytes in one piece",
+			    (unsigned long long)bytes);
+}
+
+static int no_memory(uint64_t bytes, int rc, struct rk_error *err)
+{
+	return rk_error_set(err, ENOMEM, "the system has no memory for %llu bytes: %s",
+			    (unsigned long long)bytes, strerror(-rc));
+}
+
+static int check_size(const struct rk_payload *p, uint64_t bytes, struct rk_error *err)
+{
+	if (bytes && bytes <= p->size)
+		return 0;
+	return rk_error_set(err, ENOMEM, "%llu bytes do not fit into payload memory",
+			    (unsigned long long)bytes);
+}
+
 int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *block,
 		     struct rk_error *err)
 {
@@ -265,19 +314,16 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 	uint32_t page = NONE;
 	int rc;
 
-	if (!bytes || bytes > pool->size)
-		return rk_error_set(err, ENOMEM, "%llu bytes do not fit into payload memory",
-				    (unsigned long long)bytes);
+	rc = check_size(pool, bytes, err);
+	if (rc)
+		return rc;
 	pthread_mutex_lock(&pool->lock);
 	rc = charge_locked(pool, pages, err);
 	if (!rc) {
 		page = take_locked(pool, order_of(bytes));
 		if (page == NONE) {
 			pool->used -= pages;
-			rc = rk_error_set(err, ENOMEM,
-					  "payload memory is fragmented: no room for "
-					  "%llu bytes in one piece",
-					  (unsigned long long)bytes);
+			rc = no_piece(bytes, err);
 		} else {
 			pool->blocks++;
 		}
@@ -295,12 +341,83 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 		rc = populate(pool, got.offset, pages);
 		if (rc) {
 			rk_payload_free(&got);
-			return rk_error_set(err, ENOMEM,
-					    "the system has no memory for %llu bytes: %s",
-					    (unsigned long long)bytes, strerror(-rc));
+			return no_memory(bytes, rc, err);
 		}
 	}
 	*block = got;
+	return 0;
+}
+
+static void shrink(struct rk_block *block, uint64_t bytes)
+{
+	uint64_t from = round_page(block->bytes), to = round_page(bytes);
+	struct rk_payload *p = block->pool;
+
+	/* before it can be allocated again; a block below PUNCH_BYTES is retained as a whole */
+	if (from >= PUNCH_BYTES && from > to)
+		punch(p, block->offset + to, from - to);
+	pthread_mutex_lock(&p->lock);
+	cut_locked(p, (uint32_t)(block->offset >> PAGE_SHIFT), order_of(bytes));
+	p->used -= from - to;
+	if (from < PUNCH_BYTES)
+		p->retained += from - to;
+	pthread_mutex_unlock(&p->lock);
+	block->bytes = bytes;
+}
+
+/* In place: 0, -EAGAIN where there is no room, -ENOMEM where there is no memory. */
+static int grow(struct rk_block *block, uint64_t bytes, struct rk_error *err)
+{
+	uint64_t from = round_page(block->bytes), to = round_page(bytes);
+	uint32_t page = (uint32_t)(block->offset >> PAGE_SHIFT);
+	uint64_t populated = from < PUNCH_BYTES ? 0 : from;
+	struct rk_payload *p = block->pool;
+	int rc;
+
+	pthread_mutex_lock(&p->lock);
+	rc = charge_locked(p, to - from, err);
+	if (!rc && !extend_locked(p, page, order_of(bytes))) {
+		p->used -= to - from;
+		rc = -EAGAIN;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (rc)
+		return rc;
+	if (to >= PUNCH_BYTES && to > populated) {
+		rc = populate(p, block->offset + populated, to - populated);
+		if (rc) {
+			pthread_mutex_lock(&p->lock);
+			cut_locked(p, page, order_of(block->bytes));
+			p->used -= to - from;
+			pthread_mutex_unlock(&p->lock);
+			return no_memory(bytes, rc, err);
+		}
+	}
+	block->bytes = bytes;
+	return 0;
+}
+
+int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *err)
+{
+	struct rk_block moved;
+	int rc;
+
+	rc = check_size(block->pool, bytes, err);
+	if (rc)
+		return rc;
+	if (bytes <= block->bytes) {
+		shrink(block, bytes);
+		return 0;
+	}
+	rc = grow(block, bytes, err);
+	if (rc != -EAGAIN)
+		return rc;
+	rc = rk_payload_alloc(block->pool, bytes, &moved, err);
+	if (rc)
+		return rc;
+	memcpy(moved.data, block->data, block->bytes);
+	rk_payload_free(block);
+	*block = moved;
 	return 0;
 }
 

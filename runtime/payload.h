@@ -50,6 +50,14 @@ uint64_t rk_payload_used(struct rk_payload *pool);
 int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *block,
 		     struct rk_error *err);
 
+/*
+ * Make *@block @bytes large (at least 1), keeping what it holds as far as it fits; bytes gained are
+ * undefined. In place where the space behind it is free, else it moves and is copied: a block
+ * that grows piece by piece is copied a logarithmic number of times. The block is the caller's
+ * alone: nobody else may use it meanwhile. Fails as rk_payload_alloc does, *@block unchanged.
+ */
+int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *err);
+
 /* Free and zero *@block; a zero block is allowed. */
 void rk_payload_free(struct rk_block *block);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A plan: one request's shapes bound to a kernel's description. It says how
- * large every input and output is, where each lies in the message's block of
+ * large every input, output and scratch is, where each lies in the message's block of
  * payload memory, and what the kernel's parameters are.
  *
- * Used in order: init, bind every input, layout, then (with a block) clear and
- * wire before the run, check after it. A plan is plain data owned by one message; no locks.
+ * Used in order: init, bind the inputs in any order, layout, then (with a block) clear and
+ * wire before the run, check after it. An input with a default need not be bound. A plan is plain
+ * data owned by one message; no locks.
  */
 #ifndef RK_RUNTIME_PLAN_H
 #define RK_RUNTIME_PLAN_H
@@ -18,7 +19,7 @@
 #include "runtime/error.h"
 #include "runtime/manifest.h"
 
-/* Where one input or output lies. */
+/* Where one input, output or scratch lies. */
 struct rk_extent {
 	uint64_t count;	 /* elements; 1 for a scalar */
 	uint64_t bytes;	 /* count * element size */
@@ -29,11 +30,15 @@ struct rk_plan {
 	const struct rk_manifest *manifest; /* borrowed */
 	uint64_t dims[RK_MAX_DIMS];	    /* bound sizes */
 	uint32_t bound;			    /* bit i: dims[i] is bound */
-	uint32_t seen;			    /* bit i: input i is bound */
+	uint32_t seen;			    /* bit i: input i is bound: the request has it */
 	/* who bound dims[i], for the sentence when another input disagrees */
 	uint8_t binder[RK_MAX_DIMS];
+	/* the inputs' axes as the request shows them, and how many it shows */
+	uint64_t shapes[RK_MAX_PORTS][RK_MAX_RANK];
+	uint8_t shown[RK_MAX_PORTS];
 	struct rk_extent inputs[RK_MAX_PORTS];
 	struct rk_extent outputs[RK_MAX_PORTS];
+	struct rk_extent scratch[RK_MAX_PORTS];
 	uint64_t block_bytes; /* of the whole block, guards included; at least 1 */
 };
 
@@ -41,29 +46,55 @@ void rk_plan_init(struct rk_plan *plan, const struct rk_manifest *manifest);
 
 /*
  * Bind input @index to a tensor of @rank axes. Returns 0, or -EINVAL: wrong rank, a constant
- * axis of another size, a dim that another input bound to another size
- * (the sentence names dim, both inputs and both sizes), or an input that is bound already.
- * An axis of 0 is allowed for a named dim. A failure leaves @plan unchanged.
+ * axis of another size, an axis NAME+C or NAME-C of a size that no NAME gives, a dim that another
+ * input bound to another size (the sentence names dim, both inputs and both sizes), or an input
+ * that is bound already. Axes with other expressions are checked by rk_plan_complete. An axis of 0
+ * is allowed for a named dim. A failure leaves @plan unchanged.
  */
 int rk_plan_bind(struct rk_plan *plan, unsigned int index, unsigned int rank, const uint64_t *shape,
 		 struct rk_error *err);
 
-/* Whether every input is bound. Returns 0, or -EINVAL naming those that are missing. */
-int rk_plan_complete(const struct rk_plan *plan, struct rk_error *err);
+/*
+ * The same where the data shows only the first @shown axes of the input (nothing below an empty
+ * array does): the others are what the rest of the request says, else as small as can be.
+ */
+int rk_plan_bind_shown(struct rk_plan *plan, unsigned int index, unsigned int shown,
+		       const uint64_t *shape, struct rk_error *err);
+
+/* Say the size of a dim that is not bound, for data whose axes do not show at all (raw). */
+void rk_plan_set_dim(struct rk_plan *plan, unsigned int dim, uint64_t size);
 
 /*
- * Compute all extents and block_bytes. Fails as rk_plan_complete does, and with -EMSGSIZE
+ * All inputs are there: settle the dims that no data shows and check every axis against its
+ * expression. Returns 0, or -EINVAL naming the inputs that are missing or the axis that does not
+ * fit.
+ */
+int rk_plan_complete(struct rk_plan *plan, struct rk_error *err);
+
+/*
+ * Compute all extents and block_bytes. Fails as rk_plan_complete does, with -EINVAL where an axis
+ * would be negative, and with -EMSGSIZE
  * where block_bytes would exceed @max_bytes (or overflow), or where a tensor that an axis
  * of 0 makes empty would exceed it were that axis 1.
- * Every output is followed by RK_WIRE_GUARD bytes.
+ * The inputs lie in the order of the description, then the outputs, then the scratch; every
+ * output and scratch is followed by RK_WIRE_GUARD bytes. A failure leaves @plan unchanged.
  */
 int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *err);
 
 /* The shape of output @index, in elements per axis, into @shape[rank]. */
 void rk_plan_output_shape(const struct rk_plan *plan, unsigned int index, uint64_t *shape);
 
-/* Zero the outputs and set their guard bytes. @block has block_bytes. */
+/*
+ * Zero outputs and scratch, set their guard bytes, store the defaults of inputs that the
+ * request leaves out. @block has block_bytes.
+ */
 void rk_plan_clear(const struct rk_plan *plan, void *block);
+
+/* How many bytes rk_plan_clear writes. */
+uint64_t rk_plan_clear_bytes(const struct rk_plan *plan);
+
+/* Whether the bool inputs in @block are all 0 or 1: 0, or -EINVAL naming input and element. */
+int rk_plan_check_bools(const struct rk_plan *plan, const void *block, struct rk_error *err);
 
 /*
  * Fill nargs and args of @run for a block that starts at @block_offset of the
@@ -73,8 +104,8 @@ void rk_plan_wire(const struct rk_plan *plan, uint64_t block_offset, const void 
 		  struct rk_wire_run *run);
 
 /*
- * Whether the guard bytes are whole. Returns 0, or -EIO naming the output that
- * the kernel wrote past.
+ * Whether the guard bytes are whole. Returns 0, or -EIO naming the output or
+ * scratch that the kernel wrote past.
  */
 int rk_plan_check(const struct rk_plan *plan, const void *block, struct rk_error *err);
 

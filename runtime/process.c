@@ -138,12 +138,29 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *pay
 	return 0;
 }
 
-int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet)
+int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet, int fd)
 {
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
+	if (fd >= 0) {
+		struct cmsghdr *cmsg;
+
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	}
 	do
-		n = send(p->control, packet, sizeof(*packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = sendmsg(p->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }

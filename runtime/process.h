@@ -28,8 +28,9 @@ struct rk_process {
 int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
 		     struct rk_error *err);
 
-/* Send one control packet without waiting. 0, -EAGAIN, or -EPIPE and the like where it is dead. */
-int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet);
+/* Send one control packet, with descriptor @fd (-1 = none), without waiting. 0, -EAGAIN, or -EPIPE
+ * and the like where it is dead. */
+int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet, int fd);
 
 /* SIGKILL; a dead process is fine. */
 void rk_process_kill(const struct rk_process *p);

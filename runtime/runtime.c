@@ -241,6 +241,9 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 	/* Under the lock: a start that fails at once has the last word. */
 	rk_runtime_set_status(rt, rc ? why.msg : "ok");
 	pthread_mutex_unlock(&rt->command_lock);
+	if (!rc && config)
+		rk_runtime_scan_kernels(
+			rt, NULL); /* kernels_dir may be another now; refusals are events */
 	rk_payload_unref(payload);
 	free(config);
 	log_command(rk_trigger_name(trigger), caller, rc, &why);
@@ -254,7 +257,9 @@ int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 
 	(void)err; /* asynchronous: nothing can fail here */
 	atomic_store(&k->wanted, enable);
-	if (!enable && atomic_load(&k->state) == RK_KERNEL_ACTIVE)
+	if (enable)
+		rk_runtime_expect_kernel(rt, k);
+	else if (atomic_load(&k->state) != RK_KERNEL_OFF)
 		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	rk_worker_kernels_changed(rt->worker);
 	snprintf(what, sizeof(what), "%s %s", enable ? "enable" : "disable", k->manifest.id);
@@ -263,28 +268,6 @@ int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 }
 
 /* --- birth and death --- */
-
-static int register_builtins(struct rk_runtime *rt, struct rk_error *err)
-{
-	struct rk_manifest *m = malloc(sizeof(*m));
-	const struct rk_manifest_builtin *list;
-	size_t count;
-	int rc = 0;
-
-	if (!m)
-		return rk_error_set(err, ENOMEM, "no memory for kernel descriptions");
-	list = rk_manifest_builtins(&count);
-	for (size_t i = 0; i < count && !rc; i++) {
-		rc = rk_manifest_parse(m, list[i].text, list[i].len, list[i].name, err);
-		if (!rc)
-			rc = rk_registry_add(rt->registry, m, err);
-		if (!rc)
-			rk_events_add(&rt->events, "KernelRegistered",
-				      json_pack("{s:s}", "id", m->id));
-	}
-	free(m);
-	return rc;
-}
 
 static int create_parts(struct rk_runtime *rt, const struct rk_config *config, int worker_fd,
 			struct rk_error *err)
@@ -298,7 +281,8 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	if (rk_lifecycle_init(&rt->lifecycle) || rk_events_init(&rt->events) ||
 	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
 	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
-	    pthread_mutex_init(&rt->config_lock, NULL) || pthread_mutex_init(&rt->text_lock, NULL))
+	    pthread_mutex_init(&rt->config_lock, NULL) ||
+	    pthread_mutex_init(&rt->text_lock, NULL) || pthread_mutex_init(&rt->scan_lock, NULL))
 		return rk_error_set(err, ENOMEM, "no memory for the runtime");
 	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
 	if (rc)
@@ -307,7 +291,7 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 			      err);
 	if (!rc) {
 		rk_runtime_adopt_config(rt, config, payload);
-		rc = register_builtins(rt, err);
+		rc = rk_runtime_register_kernels(rt, err);
 	}
 	rk_payload_unref(payload);
 	return rc;
@@ -370,5 +354,6 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	pthread_mutex_destroy(&rt->command_lock);
 	pthread_mutex_destroy(&rt->config_lock);
 	pthread_mutex_destroy(&rt->text_lock);
+	pthread_mutex_destroy(&rt->scan_lock);
 	free(rt);
 }

@@ -170,7 +170,8 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 {
 	struct rk_config *config;
 	json_t *changed, *pending;
-	int rc;
+	struct rk_error why;
+	int rc, refused;
 
 	if (!hot_reload_enabled(rt))
 		return refuse_reload(err, "reload");
@@ -189,6 +190,10 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 	apply_hot(rt);
 	rk_runtime_event(rt, "ConfigReloaded",
 			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
+	refused = rk_runtime_scan_kernels(rt, &why);
+	if (refused)
+		return rk_error_set(err, why.code, "reload: %d refused, all else is applied: %s",
+				    refused, why.msg);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ struct rk_runtime {
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
 	_Atomic uint64_t max_json_bytes, max_message_bytes;
 
+	pthread_mutex_t scan_lock; /* one scan of kernels_dir at a time; files are read under it */
 	pthread_mutex_t config_lock; /* innermost */
 	struct rk_config config;     /* effective */
 	struct rk_config loaded;     /* as the sources said at the last load */
@@ -68,6 +69,19 @@ extern const struct rk_worker_observer rk_runtime_worker_observer;
 /* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
 			     struct rk_payload *payload);
+
+/* Register the kernels that are compiled in and those of kernels_dir (refusals of these are
+ * events). */
+int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
+
+/*
+ * Scan kernels_dir again. Returns the number of descriptions refused; the first one's sentence is
+ * in @err. Blocks for reading.
+ */
+int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_error *err);
+
+/* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
+void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);
 
 /* Own copies of what @sources points to. 0 or -ENOMEM. */
 int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,

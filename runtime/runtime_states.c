@@ -78,25 +78,16 @@ static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const ch
 static json_t *name_in_flight(struct rk_runtime *rt)
 {
 	struct rk_message_info info[STUCK_NAMED];
+	size_t n = rk_dispatch_list(&rt->dispatch, 1, info, STUCK_NAMED);
 	json_t *list = json_array();
-	struct rk_kernel *k;
-	size_t named = 0;
 
-	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
-		size_t n = rk_dispatch_list(&rt->dispatch, k, info, STUCK_NAMED);
-
-		for (size_t i = 0; i < n && i < STUCK_NAMED && named < STUCK_NAMED; i++, named++)
-			json_array_append_new(
-				list,
-				json_pack("{s:I,s:s,s:s,s:I,s:i,s:i}", "id", (json_int_t)info[i].id,
-					  "kernel", info[i].kernel, "state",
-					  info[i].state == RK_MESSAGE_RUNNING ? "running"
-									      : "queued",
-					  "age_ms", (json_int_t)info[i].age_ms, "uid",
-					  (int)info[i].uid, "pid", (int)info[i].pid));
-		slot = k->slot;
-		rk_kernel_unref(k);
-	}
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+				      json_pack("{s:I,s:s,s:s,s:I,s:i,s:i}", "id",
+						(json_int_t)info[i].id, "kernel", info[i].kernel,
+						"state", rk_message_info_state(&info[i]), "age_ms",
+						(json_int_t)info[i].age_ms, "uid", (int)info[i].uid,
+						"pid", (int)info[i].pid));
 	return list;
 }
 
@@ -249,8 +240,8 @@ static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
 		return;
 	}
 	rk_runtime_event(rt,
-			 atomic_load(&k->state) == RK_KERNEL_OFF ? "KernelDeactivated"
-								 : "KernelActivated",
+			 atomic_load(&k->state) == RK_KERNEL_ACTIVE ? "KernelActivated"
+								    : "KernelDeactivated",
 			 json_pack("{s:s}", "id", id));
 }
 
@@ -268,6 +259,24 @@ static void on_room(void *ctx, struct rk_kernel *k)
 	rt->observer.room(rt->observer.ctx, k);
 }
 
+/* It killed too many workers; what it has queued would kill more. */
+static void on_tripped(void *ctx, struct rk_kernel *k)
+{
+	struct rk_runtime *rt = ctx;
+	const char *id = k->manifest.id;
+	char why[RK_ERROR_MAX];
+
+	snprintf(
+		why, sizeof(why),
+		"%s: disabled, it killed its worker %d times in a row: write 1 to its enable to try "
+		"again",
+		id, RK_KILLS_MAX);
+	rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_OFF, why);
+	rk_dispatch_kernel_error(&rt->dispatch, k, why);
+	rk_runtime_event(rt, "KernelDisabled", json_pack("{s:s,s:s}", "id", id, "why", why));
+	rk_log(RK_LOG_ERROR, "%s", why);
+}
+
 static void on_unloadable(void *ctx, struct rk_kernel *k)
 {
 	struct rk_runtime *rt = ctx;
@@ -281,6 +290,7 @@ const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 	.deadline = on_deadline,
 	.room = on_room,
 	.unloadable = on_unloadable,
+	.tripped = on_tripped,
 };
 
 const struct rk_worker_observer rk_runtime_worker_observer = {

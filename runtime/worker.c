@@ -101,9 +101,12 @@ static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 
 	snprintf(why, sizeof(why), "worker %d %s", p->os.pid, how);
 	retire(w, p);
-	running = rk_dispatch_detach(w->dispatch, why, &p->held);
+	running = rk_dispatch_detach(w->dispatch, why, atomic_load(&p->os.shared->crashed_message),
+				     &p->held);
 	w->observer.died(w->observer.ctx, p->os.pid, how, running);
-	if (!w->ever_ready) {
+	if (rk_worker_blame_load(w, p, how)) {
+		w->spawn_at = now; /* without it the next one does better; each kernel once */
+	} else if (!w->ever_ready) {
 		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);
 	} else if (!within_budget(w, now, &recent)) {
 		rk_error_set(&w->scratch, EIO,
@@ -255,7 +258,7 @@ static void end_current(struct rk_worker *w, bool force)
 	struct rk_proc *p = w->cur;
 
 	retire(w, p);
-	(void)rk_dispatch_detach(w->dispatch, "the worker was stopped", &p->held);
+	(void)rk_dispatch_detach(w->dispatch, "the worker was stopped", 0, &p->held);
 	p->phase = RK_PHASE_ENDING;
 	p->kill_at = rk_now_ns() + END_GRACE_NS;
 	p->abandon_at = 0;
@@ -302,6 +305,8 @@ static void take_requests(struct rk_worker *w)
 		rk_worker_send_level(w->cur);
 	if (w->cur)
 		rk_worker_reconcile(w, w->cur);
+	else
+		rk_worker_forget_retired(w);
 }
 
 static void on_wake(struct rk_worker *w, struct rk_proc *unused)

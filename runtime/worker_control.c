@@ -24,7 +24,7 @@ int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
 
 	memcpy(packet.hello.primary, w->params.primary, RK_WIRE_NAME_MAX);
 	memcpy(packet.hello.fallback, w->params.fallback, RK_WIRE_NAME_MAX);
-	return rk_process_send(&p->os, &packet);
+	return rk_process_send(&p->os, &packet, -1);
 }
 
 int rk_worker_send_shutdown(struct rk_proc *p)
@@ -34,7 +34,7 @@ int rk_worker_send_shutdown(struct rk_proc *p)
 		.type = RK_WIRE_SHUTDOWN,
 	};
 
-	return rk_process_send(&p->os, &packet);
+	return rk_process_send(&p->os, &packet, -1);
 }
 
 void rk_worker_send_level(struct rk_proc *p)
@@ -46,7 +46,7 @@ void rk_worker_send_level(struct rk_proc *p)
 	};
 
 	/* A dead worker needs no level, and a full socket means that it is not listening. */
-	if (rk_process_send(&p->os, &packet))
+	if (rk_process_send(&p->os, &packet, -1))
 		rk_log(RK_LOG_WARN, "worker %d does not take the new log level", p->os.pid);
 }
 
@@ -88,7 +88,7 @@ static int on_loaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k
 		return 0;
 	}
 	p->loads[k->slot] = RK_LOAD_LOADED;
-	if (atomic_load(&k->state) == RK_KERNEL_OFF) {
+	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
 		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
 		w->observer.kernel(w->observer.ctx, k, NULL);
 	}
@@ -104,7 +104,11 @@ static int on_unloaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel 
 	p->outstanding--;
 	p->loaded--;
 	p->loads[k->slot] = RK_LOAD_NONE;
-	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
+	if (atomic_load(&k->wanted) &&
+	    !atomic_load(&k->retired)) /* again, and messages may be queued */
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_LOADING, "");
+	else
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
 	w->observer.kernel(w->observer.ctx, k, NULL);
 	return 0;
 }
@@ -116,7 +120,7 @@ static int on_kernel(struct rk_worker *w, struct rk_proc *p, const struct rk_wir
 
 	if (packet->kernel >= RK_WIRE_KERNELS_MAX)
 		return -EPROTO;
-	k = rk_registry_slot(w->registry, packet->kernel);
+	k = rk_registry_any_slot(w->registry, packet->kernel);
 	if (!k)
 		return -EPROTO;
 	rc = packet->type == RK_WIRE_LOADED ? on_loaded(w, p, k, packet) : on_unloaded(w, p, k);
@@ -163,11 +167,35 @@ void rk_worker_deactivate(struct rk_worker *w)
 {
 	struct rk_kernel *k;
 
-	for (uint32_t slot = 1; (k = rk_registry_next(w->registry, slot, 0)); slot++) {
+	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
 		slot = k->slot;
 		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "no worker runs");
 		rk_kernel_unref(k);
 	}
+}
+
+/* Retired kernels that are still loaded, which max_kernel_instances does not mean. */
+static uint64_t count_retired(struct rk_worker *w, const struct rk_proc *p)
+{
+	struct rk_kernel *k;
+	uint64_t n = 0;
+
+	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+		slot = k->slot;
+		n += atomic_load(&k->retired) && p->loads[slot] != RK_LOAD_NONE &&
+		     p->loads[slot] != RK_LOAD_REFUSED;
+		rk_kernel_unref(k);
+	}
+	return n;
+}
+
+/* A retired kernel serves what was accepted: it is never one too many. */
+static bool over_limit(struct rk_worker *w, const struct rk_proc *p, const struct rk_kernel *k)
+{
+	uint64_t max = w->params.max_instances;
+
+	return !atomic_load(&k->retired) && p->loaded >= max &&
+	       p->loaded - count_retired(w, p) >= max;
 }
 
 static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
@@ -178,7 +206,7 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 		.load.kernel = k->slot,
 	};
 
-	if (p->loaded >= w->params.max_instances) {
+	if (over_limit(w, p, k)) {
 		char why[RK_ERROR_MAX];
 
 		snprintf(why, sizeof(why), "%s is not loaded: max_kernel_instances is %llu",
@@ -192,11 +220,42 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 	}
 	snprintf(packet.load.id, sizeof(packet.load.id), "%s", k->manifest.id);
 	rk_manifest_wire(&k->manifest, &packet.load);
-	if (rk_process_send(&p->os, &packet))
+	if (rk_process_send(&p->os, &packet, k->module ? rk_module_fd(k->module) : -1))
 		return; /* dead: EOF follows */
+	if (atomic_load(&k->state) ==
+	    RK_KERNEL_OFF) /* one that is ENDING only gets its queue run */
+		rk_dispatch_kernel_expect(w->dispatch, k);
 	p->loads[k->slot] = RK_LOAD_ASKED;
 	p->loaded++;
 	p->outstanding++;
+}
+
+bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how)
+{
+	uint32_t loading = atomic_load(&p->os.shared->loading_kernel);
+	/* it died of something else, or was killed for something else, with messages running */
+	bool other = atomic_load(&p->os.shared->crashed_message) ||
+		     (p->phase == RK_PHASE_READY && p->abandon_at);
+	struct rk_kernel *k;
+	char why[RK_ERROR_MAX];
+	bool blamed;
+
+	if (!loading || other)
+		return false;
+	k = rk_registry_any_slot(w->registry, loading - 1);
+	blamed = k && atomic_exchange(&k->wanted, false);
+	if (blamed) {
+		snprintf(
+			why, sizeof(why),
+			"%s: disabled, the worker %.64s while its library was loaded: write 1 to its "
+			"enable to try again",
+			k->manifest.id, how);
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
+		rk_dispatch_kernel_error(w->dispatch, k, why);
+		w->observer.kernel(w->observer.ctx, k, why);
+	}
+	rk_kernel_unref(k);
+	return blamed;
 }
 
 static void unload(struct rk_proc *p, struct rk_kernel *k)
@@ -207,18 +266,70 @@ static void unload(struct rk_proc *p, struct rk_kernel *k)
 		.kernel = k->slot,
 	};
 
-	if (rk_process_send(&p->os, &packet))
+	if (rk_process_send(&p->os, &packet, -1))
 		return;
 	p->loads[k->slot] = RK_LOAD_UNLOADING;
 	p->outstanding++;
 }
 
+/* No worker has it, and nobody can call it any more, or it must not be loaded again. */
+static void forget(struct rk_worker *w, struct rk_kernel *k)
+{
+	/* one whose worker died is ACTIVE still */
+	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "the kernel was removed");
+	rk_log(RK_LOG_DEBUG, "kernel %s, slot %u, is gone", k->manifest.id, k->slot);
+	rk_registry_forget(w->registry, k);
+}
+
+void rk_worker_forget_retired(struct rk_worker *w)
+{
+	struct rk_kernel *k;
+
+	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+		slot = k->slot;
+		if (atomic_load(&k->retired) && !atomic_load(&k->pins))
+			forget(w, k);
+		rk_kernel_unref(k);
+	}
+}
+
+/* A retired kernel serves the messages that were made for it, then goes. */
+static void reconcile_retired(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+{
+	bool pinned = atomic_load(&k->pins);
+
+	switch (p->loads[k->slot]) {
+	case RK_LOAD_NONE:
+		if (pinned && atomic_load(&k->wanted)) {
+			load(w, p, k);
+			break;
+		}
+		/* fall through */
+	case RK_LOAD_REFUSED:
+		forget(w, k);
+		break;
+	case RK_LOAD_LOADED:
+		if (pinned)
+			break;
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "removed");
+		unload(p, k);
+		break;
+	case RK_LOAD_ASKED:
+	case RK_LOAD_UNLOADING:
+		break;
+	}
+}
+
 static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 {
 	bool wanted = atomic_load(&k->wanted);
-	bool ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
 	struct rk_counts counts = {0};
+	bool ending;
 
+	if (!wanted &&
+	    atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled and disabled at once */
+		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
+	ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
 	if (ending)
 		rk_dispatch_snapshot(w->dispatch, k, &counts);
 	switch (p->loads[k->slot]) {
@@ -231,9 +342,11 @@ static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_k
 	case RK_LOAD_REFUSED:
 		if (!wanted)
 			p->loads[k->slot] = RK_LOAD_NONE;
+		else if (atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled once more */
+			load(w, p, k);
 		break;
 	case RK_LOAD_LOADED:
-		if (wanted && ending)
+		if (wanted && atomic_load(&k->state) != RK_KERNEL_ACTIVE)
 			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
 		else if (ending && !counts.in_flight)
 			unload(p, k);
@@ -251,11 +364,14 @@ void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p)
 	if (p->phase != RK_PHASE_LOADING && p->phase != RK_PHASE_READY)
 		return;
 	for (uint32_t slot = 1; p->outstanding < WINDOW; slot++) {
-		k = rk_registry_next(w->registry, slot, 0);
+		k = rk_registry_any_next(w->registry, slot);
 		if (!k)
 			break;
 		slot = k->slot;
-		reconcile_kernel(w, p, k);
+		if (atomic_load(&k->retired))
+			reconcile_retired(w, p, k);
+		else
+			reconcile_kernel(w, p, k);
 		rk_kernel_unref(k);
 	}
 	if (p->phase != RK_PHASE_LOADING || p->outstanding)

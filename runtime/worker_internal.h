@@ -95,6 +95,15 @@ void rk_worker_send_level(struct rk_proc *p);
 /* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
 int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet);
 
+/*
+ * @p died (@how): if it did so in a library that was being loaded, disable that kernel, which is
+ * then wanted no more, and return true.
+ */
+bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how);
+
+/* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
+void rk_worker_forget_retired(struct rk_worker *w);
+
 /* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
 void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p);
 

@@ -8,12 +8,14 @@
 # $DAEMON    pid of its mount.rkfs, once rk_up or rk_find_daemon has been called
 # $LOG       what a foreground daemon logged
 # $BIN       the binaries under test
+# $KERNELS   a directory for kernels; none is there before one makes some
 
 bats_load_library bats-support
 bats_load_library bats-assert
 bats_load_library bats-file
 
 BIN=${BIN-$(realpath "$BATS_TEST_DIRNAME/../../build")}
+KERNELS_SRC=$BATS_TEST_DIRNAME/../kernels_src
 
 # Every process that a test starts inherits it, so that what is left can be told from what
 # other tests, and other people, run.
@@ -28,8 +30,9 @@ setup() {
 	mark
 	MNT=$(realpath "$BATS_TEST_TMPDIR")/mnt
 	LOG=$BATS_TEST_TMPDIR/log
+	KERNELS=$(realpath "$BATS_TEST_TMPDIR")/kernels
 	DAEMON=
-	export MNT BIN LOG DAEMON
+	export MNT BIN LOG KERNELS KERNELS_SRC DAEMON
 	# a daemon's stderr is /dev/null
 	export ASAN_OPTIONS="${ASAN_OPTIONS+$ASAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
 	export UBSAN_OPTIONS="${UBSAN_OPTIONS+$UBSAN_OPTIONS:}log_path=$BATS_TEST_TMPDIR/sanitizer"
@@ -151,6 +154,32 @@ delays() {
 # assert_outcomes N PATTERN [FILE]: N of the lines of FILE match all of PATTERN.
 assert_outcomes() {
 	assert_equal "$(grep -cxE "$2" "${3-$BATS_TEST_TMPDIR/delays}")" "$1"
+}
+
+# --- kernels of one's own ---
+
+# library SOURCE FILE: compile tests/kernels_src/SOURCE.c to FILE, as a user would; a FILE that is
+# there is replaced by another, not written to.
+library() {
+	"${CC-cc}" -O2 -ffp-contract=off -shared -fPIC -pthread -o "$2.new" "$KERNELS_SRC/$1.c"
+	mv "$2.new" "$2"
+}
+
+# kernels NAME...: $KERNELS, a directory with these libraries of tests/kernels_src and the descriptions of
+# those that have one.
+kernels() {
+	local name
+
+	mkdir -p "$KERNELS"
+	for name; do
+		library "$name" "$KERNELS/$name.so"
+		[[ ! -e $KERNELS_SRC/$name.ini ]] || cp "$KERNELS_SRC/$name.ini" "$KERNELS/"
+	done
+}
+
+# rk_up_kernels [OPTIONS]: mount with $KERNELS.
+rk_up_kernels() {
+	rk_up "kernels_dir=$KERNELS,hot_reload_enabled=yes${1:+,$1}"
 }
 
 # --- reading and waiting ---

@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# README and man pages against the program: every file, field, verb, option and event is
-# there, with the mode and the defaults that it has, and the examples run as printed.
+# README and man pages against the program: every file, field, verb, option, event, and key and
+# type of descriptions is there, with the mode and the defaults that it has, and the examples run as
+# printed.
 
 load common
 
@@ -14,12 +15,20 @@ fields() {
 	"$BIN/mount.rkfs" --help | sed -n '/^Configuration fields/,$ s/^  \([a-z_]*\)=.*/\1/p'
 }
 
+# A message in flight, so that every file is there. Its caller ends with the test.
+send_one() {
+	"$BIN/rkcall" -m "$MNT" core/delay '{"ms":600000}' >"$BATS_TEST_TMPDIR/sent" 2>&1 3>&- &
+	SENDER=$!
+	until_value stats/messages_in_flight 1
+}
+
 # "PATH MODE" of every file, as the pages call them
 files() {
 	local file
 
 	(cd "$MNT" && find . -type f -printf '%P %m\n') |
-		sed -E -e 's,^kernels/[^/]+/[^/]+/,kernels/DOMAIN/NAME/,' | sort -u
+		sed -E -e 's,^kernels/[^/]+/[^/]+/,kernels/DOMAIN/NAME/,' -e 's,^inflight/[0-9]+,inflight/ID,' |
+		sort -u
 	for file in events_follow wait/running wait/ready wait/drained wait/stopped; do
 		echo "$file $(stat -c %a "$MNT/$file")"
 	done
@@ -53,18 +62,21 @@ transcript() {
 		sed -E -e 's/^bash: line [0-9]+: /bash: /' -e "s,$MNT,$1,g"
 }
 
-# code FILE N: the Nth ```console block of a Markdown file
+# code FILE N [LANGUAGE]: the Nth block of LANGUAGE (console) of a Markdown file
 code() {
-	awk -v n="$2" '/^```console$/ { i++; inside = i == n; next } /^```$/ { inside = 0 } inside' "$1"
+	awk -v n="$2" -v language="${3-console}" '
+		$0 == "```" language { i++; inside = i == n; next }
+		/^```$/ { inside = 0 }
+		inside' "$1"
 }
 
-# literal FILE N: the Nth block of a man page that begins with a prompt; lines continued with
-# a backslash are joined
+# literal FILE N [REGEX]: the Nth block of a man page whose first line matches REGEX (a prompt); lines
+# continued with a backslash are joined
 literal() {
-	awk -v n="$2" '
+	awk -v n="$2" -v regex="${3-^[#$] }" '
 		/^\.Bd -literal/ { first = 1; next }
 		/^\.Ed$/ { inside = 0 }
-		first { first = 0; if (/^[#$] /) inside = ++i == n }
+		first { first = 0; if ($0 ~ regex) inside = ++i == n }
 		inside' "$1" | sed -e ':a' -e '/\\e$/{N;s/\\e\n//;ba}' -e 's/\\e/\\/g'
 }
 
@@ -84,6 +96,7 @@ assert_transcript() {
 	local missing=() path mode field
 
 	rk_up
+	send_one
 	while read -r path mode; do
 		case $path in
 		config/pending) ;;
@@ -116,10 +129,12 @@ assert_transcript() {
 	local path
 
 	rk_up
+	send_one
 	for path in $(sed -n 's/^\.It Pa \([a-z][A-Za-z_./]*\) Pq .*/\1/p' "$DOC/rkfs.5") \
 		$(sed -nE '/^## Files/,/^## Verbs/ s/^\| (`[^|]*) \| 0[0-7]+ \|.*/\1/p' "$README" |
 			tr -d '`,*'); do
 		path=${path/DOMAIN\/NAME/core/echo}
+		path=${path/inflight\/ID/inflight/1}
 		case $path in
 		*/messages_) continue ;;
 		esac
@@ -198,15 +213,33 @@ assert_transcript() {
 @test "an event has the fields that rkfs(5) says" {
 	local name want
 
-	rk_up hot_reload_enabled=yes
+	kernels crash_null
+	literal "$DOC/rkfs-kernel.5" 2 '^\[kernel\]' >"$KERNELS/add.ini"
+	rk_up_kernels
 	run call core/delay '{}'
+	echo 'version = 2' >"$KERNELS/add.ini"
+	run control reload
+	assert_failure
+	{
+		literal "$DOC/rkfs-kernel.5" 2 '^\[kernel\]'
+		echo '[kernel]'
+		echo 'version = 2'
+	} >"$KERNELS/add.ini"
+	control reload
+	rm "$KERNELS/add.ini"
+	control reload
+	for name in 1 2 3; do
+		run call user/crash-null '{"crash":1}'
+		assert_failure
+	done
 	control reload
 	echo 7 >"$MNT/config/max_queue_depth"
 	control drain
 	wait_for drained
 	control reset
 	for name in KernelRegistered KernelActivated Started Draining Stopped MessageRejected \
-		ConfigReloaded ConfigChanged WorkerStarted Reset Starting; do
+		ConfigReloaded ConfigChanged WorkerStarted Reset Starting KernelRefused KernelChanged \
+		KernelUnregistered KernelDisabled MessageFailed WorkerDied; do
 		want=$(sed -n "s/^\.It Sy \(.* , \)*$name\( ,.*\)*\( Pq \(.*\)\)*\$/\4/p" "$DOC/rkfs.5")
 		assert_equal "$name: $(grep -m1 "\"event\":\"$name\"" "$MNT/events" | python3 -c '
 import json, sys
@@ -256,25 +289,154 @@ print(" , ".join(list(json.loads(sys.stdin.read()))[3:]))')" "$name: $want"
 	assert_failure
 }
 
+# assert_python N: the Nth Python block of README prints what its last comment says
+assert_python() {
+	local text
+
+	text=$(code "$README" "$1" python)
+	run python3 - <<<"${text//\/mnt\/rk/$MNT}"
+	assert_success
+	assert_output "$(sed -n 's/^ *print(.*) *# //p' <<<"$text")"
+	[[ -n $output ]] || fail "it prints nothing"
+}
+
+@test "README's own kernel is made as printed" {
+	HOME=$(realpath "$BATS_TEST_TMPDIR")
+	export HOME RKFS_MOUNT=$MNT # other tests have mounts too
+	mkdir "$HOME/rkfs"
+	ln -s "$(realpath "$BIN")" "$HOME/rkfs/build"
+	ln -s "$(realpath "$TOP/etc")" "$HOME/rkfs/etc"
+	cd "$HOME/rkfs"
+	assert_transcript '~/mnt' "$(code "$README" 2)"
+	rk_find_daemon
+	code "$README" 1 c >~/kernels/axpby.c
+	code "$README" 1 ini >~/kernels/axpby.ini
+	assert_transcript '~/mnt' "$(code "$README" 3)"
+	assert_python 1
+	cd /
+	fusermount3 -u ~/mnt
+	run is_mounted
+	assert_failure
+}
+
 @test "README's calls run as printed" {
 	rk_up
-	assert_transcript /mnt/rk "$(code "$README" 2)"
-	run python3 - <<<"$(awk '/^```python$/ { p = 1; next } /^```$/ { p = 0 } p' "$README" |
-		sed "s,/mnt/rk,$MNT,")"
-	assert_output "$(sed -n 's/.*print(call.read()) *# //p' "$README")"
+	assert_transcript /mnt/rk "$(code "$README" 4)"
+	assert_python 2
+	assert_equal "$(code "$README" 5)$(code "$README" 3 python)" ""
 }
 
 @test "rkfs(5)'s examples run as printed" {
 	local n
 
 	rk_up "" "$TOP/etc/rkfs.conf"
-	cd "$MNT" # the page's paths
-	for n in 1 2 3 4; do
-		assert_transcript /mnt/rk "$(literal "$DOC/rkfs.5" $n)"
+	for n in 1 2 3 4 5; do
+		# the page's paths; in a shell of its own, or a failure leaves the mount busy
+		(cd "$MNT" && assert_transcript /mnt/rk "$(literal "$DOC/rkfs.5" $n)")
 	done
-	assert_equal "$(literal "$DOC/rkfs.5" 5)" ""
-	cd /
+	assert_equal "$(literal "$DOC/rkfs.5" 6)" ""
 	assert_value config/log_level debug
+}
+
+@test "rkfs(5)'s one-line example cancels what it says" {
+	rk_up
+	send_one
+	(cd "$MNT" && bash -c "$(sed -n 's/^\.Dl \(grep .*inflight.*\)$/\1/p' "$DOC/rkfs.5")")
+	await_exit "$SENDER"
+	run cat "$BATS_TEST_TMPDIR/sent"
+	assert_output --partial "core/delay: cancelled"
+}
+
+@test "rkfs-kernel(5)'s examples work as printed" {
+	local page=$DOC/rkfs-kernel.5
+
+	export RKFS_MOUNT=$MNT PATH=$BIN:$PATH
+	mkdir "$KERNELS"
+	cd "$KERNELS"
+	literal "$page" 1 '^\[kernel\]' >center.ini
+	literal "$page" 1 '^#include' >center.c
+	literal "$page" 2 '^\[kernel\]' >add.ini
+	rk_up_kernels
+	assert_transcript /mnt/rk "$(literal "$page" 1)"
+	run rkcall my/add '{"a":[1,2],"b":[3,4]}'
+	assert_output '{"c":[4.0,6.0]}'
+	sed -i 's/^c = .*/c = f32[m]/' add.ini
+	assert_transcript /mnt/rk "$(literal "$page" 2 | sed "s,/etc/rkfs/kernels,$KERNELS,")"
+	assert_equal "$(literal "$page" 3)$(literal "$page" 3 '^\[kernel\]')" ""
+	cd /
+}
+
+# The sentence that refuses the description on stdin.
+refusal() {
+	cat >"$KERNELS/refused.ini"
+	control reload 2>/dev/null || value last_cmd_status
+	rm "$KERNELS/refused.ini"
+}
+
+@test "every section and key of a description is in rkfs-kernel(5), and nothing else" {
+	local page=$DOC/rkfs-kernel.5 sections section keys
+
+	mkdir "$KERNELS"
+	rk_up_kernels
+	sections=$(refusal <<<$'[nonsense]\nx = 1' | sed -n 's/.*; there are //p' | grep -o '\[[a-z]*\]')
+	assert_equal "$(wc -l <<<"$sections")" 6
+	assert_equal "$(sed -n 's/^\.Ss \(\[.*\)/\1/p' "$page" | grep -o '\[[a-z]*\]' | sort)" \
+		"$(sort <<<"$sections")"
+	for section in kernel cpu cuda; do
+		keys=$(refusal <<<"[$section]"$'\nnonsense = 1' | sed -n "s/.*; \[$section\] has //p")
+		[[ -n $keys ]] || fail "[$section] has no keys"
+		assert_equal "[$section] $(awk -v section="[$section]" '
+			/^\.S[sh]/ { inside = $2 == section }
+			inside && (/^\.It Va / || section == "[cuda]" && /^\.Va /)' "$page" |
+			sed 's/^\.\(It \)*Va //' | tr -d ',' | tr '\n' ' ' | tr -s ' ')" "[$section] ${keys//,/} "
+	done
+}
+
+# "TYPE C-TYPE BYTES" of each row
+types() {
+	sed -n '/^\.Sh TYPES/,/^\.El/ s/^\.It \([a-z][a-z0-9]*\) Ta \([a-z0-9_]*\) Ta \([0-9]\) .*/\1 \2 \3/p' \
+		"$DOC/rkfs-kernel.5"
+}
+
+@test "rkfs-kernel(5)'s types are those there are, with the C type and size that they have" {
+	local type ctype bytes names answer
+
+	mkdir "$KERNELS"
+	while read -r type ctype bytes; do
+		echo "void twice_$type(const $ctype *x, $ctype *y, $ctype one)"
+		echo "{ y[0] = x[0]; y[1] = x[1] * one; }"
+	done < <(types) >"$KERNELS/twice.c"
+	"${CC-cc}" -shared -fPIC -include stdint.h -o "$KERNELS/twice.so" "$KERNELS/twice.c"
+	while read -r type ctype bytes; do
+		cat >"$KERNELS/$type.ini" <<-EOF
+			[kernel]
+			id = type/$type
+			[inputs]
+			x = ${type}[2]
+			one = $type
+			[outputs]
+			y = ${type}[2]
+			[cpu]
+			library = twice.so
+			entry = twice_$type
+			args = x, y, one
+		EOF
+	done < <(types)
+	rk_up_kernels
+	names=$(refusal <<<$'[inputs]\nx = nonsense' | sed -n 's/.*; there are \(.*\), alone.*/\1/p')
+	assert_equal "$(types | cut -d' ' -f1 | tr '\n' ' ')" "${names//,/} "
+	while read -r type ctype bytes; do
+		case $type in
+		f*) answer='{"y":[0.0,1.0]}' ;;
+		bool) answer='{"y":[false,true]}' ;;
+		*) answer='{"y":[0,1]}' ;;
+		esac
+		run call "type/$type" "$(sed -e 's/y/x/' -e 's/}/,"one":1}/' \
+			-e '/true/s/1}/true}/' <<<"$answer")"
+		assert_output "$answer"
+		assert_equal "$type $(head -c $((3 * bytes)) /dev/zero |
+			"$BIN/rkcall" -m "$MNT" -e raw "type/$type" | wc -c)" "$type $((2 * bytes))"
+	done < <(types)
 }
 
 @test "mount.rkfs(8)'s examples run as printed" {

@@ -72,7 +72,7 @@ await_ends() {
 	launch make -C "$top" up MNT="$MNT" BUILD="$BIN" MAKE=true
 	assert_success
 	assert_value state Running
-	assert_value stats/kernels_registered 4
+	assert_value stats/kernels_registered 7
 	assert_value config/hot_reload_enabled yes
 	assert_equal "$(grep -c '^  ' <<<"$output")" 5
 	grep '^  ' <<<"$output" >"$BATS_TEST_TMPDIR/commands"

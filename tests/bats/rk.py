@@ -5,7 +5,9 @@ import errno
 import json
 import os
 import select
+import pathlib
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import time
 
 MNT = os.environ["MNT"]
 DAEMON = int(os.environ.get("DAEMON") or 0)
+KERNELS = pathlib.Path(os.environ.get("KERNELS") or "/nonexistent")  # a kernels_dir
 PATIENCE = 60  # seconds until a wait is a failure
 
 
@@ -20,8 +23,8 @@ def path(name):
     return f"{MNT}/{name}"
 
 
-def call_path(kernel):
-    return path(f"kernels/{kernel}/call.json")
+def call_path(kernel, encoding="json"):
+    return path(f"kernels/{kernel}/call.{encoding}")
 
 
 def get(name):
@@ -75,17 +78,98 @@ def ask(fd, request):
     return read_all(fd)
 
 
-def open_call(kernel, flags=0):
-    return os.open(call_path(kernel), os.O_RDWR | flags)
+def open_call(kernel, flags=0, encoding="json"):
+    return os.open(call_path(kernel, encoding), os.O_RDWR | flags)
 
 
-def call(kernel, request):
+def call(kernel, request, encoding="json"):
     """The answer as bytes; errors are OSErrors."""
-    fd = open_call(kernel)
+    fd = open_call(kernel, encoding=encoding)
     try:
         return ask(fd, request)
     finally:
         os.close(fd)
+
+
+def submit(kernel, request, encoding="json"):
+    """A non-blocking descriptor whose request, one that takes its time, is accepted."""
+    fd = open_call(kernel, os.O_NONBLOCK, encoding)
+    write_all(fd, to_bytes(request))
+    what = outcome(os.read, fd, 100)
+    assert what == "EAGAIN", what
+    return fd
+
+
+def answer_of(fd):
+    """What comes in the end on such a descriptor; closes it."""
+    try:
+        assert poll(fd, select.POLLIN)
+        return read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def st_pack(tensors, metadata=None):
+    """A safetensors file of {name: (dtype, shape, bytes)}."""
+    header, data = {} if metadata is None else {"__metadata__": metadata}, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    return st_frame(json.dumps(header), data)
+
+
+def st_frame(header, data=b""):
+    header = header.encode() if isinstance(header, str) else header
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def st_unpack(raw):
+    """The reverse of st_pack; what it reads must be well-formed."""
+    size, = struct.unpack_from("<Q", raw)
+    header, data = json.loads(raw[8:8 + size]), raw[8 + size:]
+    tensors, end = {}, 0
+    for name, t in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, stop = t["data_offsets"]
+        assert begin == end, (header, end)
+        tensors[name], end = (t["dtype"], t["shape"], data[begin:stop]), stop
+    assert end == len(data) and size % 8 == 0, (header, len(data))
+    return tensors
+
+
+def reload():
+    """Write reload; the errno's name or ok."""
+    return outcome(put, "control", "reload")
+
+
+def in_flight():
+    """The ids in inflight/."""
+    return sorted(int(name) for name in os.listdir(path("inflight")))
+
+
+class Watch:
+    """Reads the mount all the while: it must be Running, answer and keep its books."""
+
+    def __init__(self, within=2):
+        self.over, self.looks, self.slowest, self.within = threading.Event(), 0, 0, within
+        self.task = Task(self.look)
+
+    def look(self):
+        while not self.over.is_set():
+            begun = time.monotonic()
+            assert get("state") == "Running"
+            stats()
+            os.listdir(path("inflight"))
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+            self.looks += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.over.set()
+        assert self.task.result() == "ok"
+        if kind is None:
+            assert self.looks > 3 and self.slowest < self.within, (self.looks, self.slowest)
 
 
 def stats():

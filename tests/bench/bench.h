@@ -6,6 +6,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "runtime/clock.h"
@@ -37,6 +38,17 @@ static inline long bench_number(const char *text, long max)
 	return n;
 }
 
+/* Of values that bench_median has sorted. */
+static inline double bench_p99(const double *values, size_t n)
+{
+	return values[n * 99 / 100];
+}
+
+static inline double bench_us_since(uint64_t start)
+{
+	return (double)(rk_now_ns() - start) / 1e3;
+}
+
 static inline int bench_open(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC);
@@ -51,6 +63,33 @@ static inline void bench_sleep_ms(long ms)
 	const struct timespec ts = {.tv_nsec = ms * (long)RK_NS_PER_MS};
 
 	nanosleep(&ts, NULL);
+}
+
+/*
+ * A child that sends back what comes through *@fd, a Unix socket of @type, until that is closed.
+ */
+static inline pid_t bench_start_echo(int type, int *fd)
+{
+	char buf[4096];
+	int pair[2];
+	ssize_t n;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair))
+		err(1, "socketpair");
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (pid == 0) {
+		close(pair[0]);
+		while ((n = read(pair[1], buf, sizeof(buf))) > 0)
+			if (write(pair[1], buf, (size_t)n) != n)
+				break;
+		_exit(0);
+	}
+	close(pair[1]);
+	*fd = pair[0];
+	return pid;
 }
 
 #endif

@@ -112,19 +112,43 @@ static inline void fake_greet(void)
 		fake_answer(RK_WIRE_READY, 0, 0, "");
 }
 
-/* Answer all four loads when the last one has come, and tell so in the shared page. */
+#define BUILTINS 7 /* kernels that are compiled in */
+
+#define FAKE_LOADING 2 /* the slot that dies-loading and *-beside-load seem to load */
+
+static inline struct rk_wire_shared *fake_shared(void)
+{
+	struct rk_wire_shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+					     MAP_SHARED, RK_WIRE_FD_SHARED, 0);
+
+	if (shared == MAP_FAILED)
+		_exit(FAKE_EXIT);
+	return shared;
+}
+
+/* A library is being loaded when message @id comes. */
+static inline void fake_load_meanwhile(uint64_t id)
+{
+	struct rk_wire_shared *shared = fake_shared();
+
+	atomic_store(&shared->loading_kernel, FAKE_LOADING + 1);
+	if (fake_is("stuck-beside-load"))
+		fake_sleep();
+	if (fake_is("crash-beside-load"))
+		atomic_store(&shared->crashed_message, id);
+	_exit(FAKE_EXIT);
+}
+
+/* Answer all loads when the last one has come, and tell so in the shared page. */
 static inline void fake_load_at_once(uint32_t kernel)
 {
 	struct rk_wire_shared *shared;
 
-	if (kernel < 4)
+	if (kernel < BUILTINS)
 		return;
-	for (uint32_t slot = 1; slot <= 4; slot++)
+	for (uint32_t slot = 1; slot <= BUILTINS; slot++)
 		fake_answer(RK_WIRE_LOADED, slot, 0, "");
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, RK_WIRE_FD_SHARED,
-		      0);
-	if (shared == MAP_FAILED)
-		_exit(FAKE_EXIT);
+	shared = fake_shared();
 	atomic_store(&shared->gpu_memory_bytes, 4);
 	atomic_store(&shared->gpu_memory_peak_bytes, 5);
 }
@@ -189,6 +213,8 @@ static inline void fake_message(void)
 	done.slot = run.slot;
 	if (fake_is("stuck"))
 		return;
+	if (fake_is("dies-loading") || strstr(fake_worker_mode(), "-beside-load"))
+		fake_load_meanwhile(run.id);
 	if (fake_is("stray"))
 		done.id += 1000;
 	if (fake_is("stray-slot"))

@@ -34,10 +34,13 @@ struct call {
 
 static inline void rig_tell(struct rig *r, unsigned int *counter)
 {
-	/* Called with no lock held: each of these would hang if it were. */
-	bool balanced = books_balance(rk_runtime_dispatch(r->rt), NULL);
 	char text[RK_ERROR_MAX];
+	bool balanced;
 
+	if (!r->rt) /* events of its creation: nobody waits yet */
+		return;
+	/* Called with no lock held: each of these would hang if it were. */
+	balanced = books_balance(rk_runtime_dispatch(r->rt), NULL);
 	rk_runtime_status(r->rt, text);
 	(void)rk_events_end(rk_runtime_events(r->rt));
 	pthread_mutex_lock(&r->lock);

@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "runtime/codec_json.h"
+#include "runtime/codec_json_number.h"
+#include "tests/unit/codec_peer.h"
 
 #define LIMIT (1 << 24)
 
@@ -188,6 +190,18 @@ static const struct {
 	{"i64", VECTOR("0,9223372036854775808"), "as a real like 1e20, or for u64 as a string"},
 	{"i64", VECTOR("0,9007199254740992.0"), "too large for a real to be exact"},
 	{"i64", VECTOR("0,\"1\""), "a string where i64 wants a number"},
+	{"f16", VECTOR("1,65520"), "input x[1]: 65520 is out of f16's range"},
+	{"f16", VECTOR("1,-65520.0"), "-65520 is out of f16's range"},
+	{"f16", VECTOR("1,1e300"), "1e+300 is out of f16's range"},
+	{"f16", VECTOR("1,true"), "true where f16 wants a number (or \"NaN\""},
+	{"i8", VECTOR("0,128"), "128 is out of i8's range (-128 to 127)"},
+	{"i8", VECTOR("-129,0"), "-129 is out of i8's range (-128 to 127)"},
+	{"i16", VECTOR("0,32768.0"), "32768 is out of i16's range (-32768 to 32767)"},
+	{"u16", VECTOR("0,65536"), "65536 is out of u16's range (0 to 65535)"},
+	{"bool", VECTOR("true,1"), "input x[1]: a number where bool wants true or false"},
+	{"bool", VECTOR("0,false"), "input x[0]: a number where bool wants true or false"},
+	{"bool", VECTOR("\"true\",false"), "a string where bool wants true or false"},
+	{"bool", VECTOR("null,false"), "null where bool wants true or false"},
 	{"u64", VECTOR("0,-1"), "-1 is out of u64's range (0 to 18446744073709551615)"},
 	{"u64", VECTOR("0,1e19"), "too large for a real to be exact"},
 	{"u64", VECTOR("0,\"18446744073709551616\""), "a string where u64 wants a number (or its"},
@@ -327,6 +341,89 @@ static void test_specials(void **state)
 		    "0.100000001]}\n");
 }
 
+/* f16 rounds once, to nearest even, straight from the text's double. */
+static void test_f16(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "x = f16[n]", "x = f16[n]", "in.x, out.x");
+	/* 2^-24 and half of it (a tie, to 0), 65519.999 below the tie that would be infinity */
+	expect_echo(&job,
+		    "{\"x\":[1,0.1,65504,65519.999,5.9604644775390625e-8,2.98023223876953125e-8,"
+		    "2.9802322387695316e-8,-0.0,\"NaN\",\"-Infinity\",2049,2051,1e-300]}",
+		    "{\"x\":[1.0,0.099976,65504.0,65504.0,5.9605e-8,0.0,"
+		    "5.9605e-8,-0.0,\"NaN\",\"-Infinity\",2048.0,2052.0,0.0]}\n");
+	/* 1 + 2^-11 + 2^-40: by way of f32 it would be the tie 1 + 2^-11 and end at 1 */
+	expect_echo(&job, "{\"x\":[1.0004882812509095,1.00048828125]}", "{\"x\":[1.001,1.0]}\n");
+	describe(&job, "x = bool[n,2]", "x = bool[n,2]", "in.x, out.x");
+	expect_echo(&job, "{\"x\":[[true,false],[false,true]]}",
+		    "{\"x\":[[true,false],[false,true]]}\n");
+}
+
+/* All binary16 numbers there are. */
+static void test_f16_all(void **state)
+{
+	char text[RK_JSON_NUMBER_MAX];
+	uint32_t bits;
+
+	(void)state;
+	for (bits = 0; bits <= UINT16_MAX; bits++) {
+		uint16_t half = (uint16_t)bits, back;
+		json_t *value;
+		size_t len;
+
+		len = rk_json_number_print(RK_F16, &half, text);
+		value = json_loadb(text, len, JSON_DECODE_ANY, NULL);
+		assert_non_null(value);
+		assert_int_equal(rk_json_number_store(value, RK_F16, &back, NULL), 0);
+		if ((half & 0x7fff) > 0x7c00)
+			assert_true((back & 0x7fff) > 0x7c00);
+		else
+			assert_int_equal(back, half);
+		assert_int_equal(rk_f16_from_f32(rk_f16_to_f32(half)), half);
+		json_decref(value);
+	}
+}
+
+/* What a request leaves out is what the description says. */
+static void test_defaults(void **state)
+{
+	struct job job;
+	double k;
+
+	(void)state;
+	describe(&job, "x = u8[n]\nk = f64 = 0.85", "c = u8", "x, k, c");
+	accept(&job, "{\"x\":[1,2]}");
+	memcpy(&k, job.block + job.plan.inputs[1].offset, sizeof(k));
+	assert_true(k == 0.85);
+	finish(&job);
+	accept(&job, "{\"x\":[],\"k\":2}");
+	memcpy(&k, job.block + job.plan.inputs[1].offset, sizeof(k));
+	assert_true(k == 2);
+	finish(&job);
+	refuse(&job, "{\"k\":2}", 7, "the request lacks the input 'x'");
+	refuse(&job, "{\"x\":[],\"k\":null}", 17, "input k: null where f64 wants a number");
+}
+
+/* Axes that are expressions, in whatever order the inputs that bind them come. */
+static void test_expressions(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "p = u8[2*n]\nx = u8[n,m]\nq = u8[n+1]", "c = u8[n-1]", "p, q, x, c");
+	accept(&job, "{\"p\":[1,2,3,4],\"x\":[[1],[2]],\"q\":[1,2,3]}");
+	assert_int_equal(job.plan.outputs[0].count, 1);
+	finish(&job);
+	refuse(&job, "{\"p\":[1,2,3],\"x\":[[1],[2]],\"q\":[1,2,3]}", 39,
+	       "axis 0 of input 'p' (2*n) must be 4, not 3");
+	refuse(&job, "{\"p\":[],\"x\":[],\"q\":[]}", 22,
+	       "axis 0 of input 'q' (n+1) must be at least 1, not 0");
+	refuse(&job, "{\"p\":[],\"x\":[],\"q\":[7]}", 23,
+	       "axis 0 of output 'c' (n-1) would be negative");
+}
+
 static uint64_t next_random(uint64_t *state)
 {
 	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
@@ -359,6 +456,10 @@ static uint64_t random_bits(uint64_t *state, enum rk_dtype dtype)
 		v.u32 &= 0x807fffff;
 	if (dtype == RK_F64 && !isfinite(v.d))
 		v.u64 &= 0x800fffffffffffff;
+	if (dtype == RK_F16 && (v.u64 & 0x7c00) == 0x7c00)
+		v.u64 &= 0x83ff;
+	if (dtype == RK_BOOL)
+		v.u64 &= 1;
 	return v.u64;
 }
 
@@ -366,6 +467,7 @@ static uint64_t random_bits(uint64_t *state, enum rk_dtype dtype)
 static void round_trip(enum rk_dtype dtype, size_t count, uint64_t seed)
 {
 	const struct rk_dtype_info *info = rk_dtype_info(dtype);
+	size_t digits = dtype == RK_F16 ? 5 : dtype == RK_F32 ? 9 : 17;
 	uint64_t shape = count;
 	struct job job, back;
 	char port[32], *text, *again;
@@ -395,7 +497,7 @@ static void round_trip(enum rk_dtype dtype, size_t count, uint64_t seed)
 
 	json = json_loadb(text, len, 0, NULL);
 	assert_non_null(json);
-	again = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(dtype == RK_F32 ? 9 : 17));
+	again = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(digits));
 	assert_non_null(again);
 	assert_int_equal(strlen(again), len - 1);
 	assert_memory_equal(again, text, len - 1);
@@ -419,6 +521,36 @@ static void test_round_trip(void **state)
 	}
 }
 
+/* The row: pieces, limits, charges. */
+static void test_codec(void **state)
+{
+	static const char text[] = "{\"a\":[1,2,3],\"b\":[10,20,30]}";
+	static const char answer[] = "{\"c\":[0.0,0.0,0.0]}\n";
+	struct peer p;
+
+	(void)state;
+	peer_init(&p);
+	peer_describe(&p, "[inputs]\na = f32[n]\nb = f32[n]\n[outputs]\nc = f32[n]\n", "a,b,c");
+	for (size_t piece = 1; piece < sizeof(text); piece++) {
+		assert_int_equal(peer_send(&p, &rk_codec_json, text, strlen(text), piece), 0);
+		assert_int_equal(rk_payload_used(p.pool), 4096); /* the block; the text is gone */
+		peer_expect_answer(&p, answer, strlen(answer));
+		assert_int_equal(rk_payload_used(p.pool), strlen(answer)); /* now the block too */
+	}
+	peer_refuse(&p, &rk_codec_json, "", 0, EINVAL, "malformed JSON");
+	peer_refuse(&p, &rk_codec_json, "{}", 2, EINVAL, "the request lacks the inputs 'a', 'b'");
+	peer_begin(&p, &rk_codec_json);
+	p.request.max_json_bytes = strlen(text);
+	assert_int_equal(peer_feed(&p, text, strlen(text), 5), 0);
+	assert_int_equal(peer_feed(&p, " ", 1, 1), -EMSGSIZE);
+	assert_non_null(strstr(p.err.msg, "larger than max_json_bytes (28 bytes)"));
+	peer_begin(&p, &rk_codec_json);
+	p.request.max_message_bytes = 203;
+	assert_int_equal(peer_feed(&p, text, strlen(text), 5), 0);
+	assert_int_equal(rk_codec_json.finish(&p.request, &p.err), -EMSGSIZE);
+	peer_destroy(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,7 +558,9 @@ int main(void)
 		cmocka_unit_test(test_hidden_axes),  cmocka_unit_test(test_bad_numbers),
 		cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_depth_bomb),
 		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_specials),
-		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_f16),
+		cmocka_unit_test(test_f16_all),	     cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_expressions),  cmocka_unit_test(test_codec),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,10 +242,11 @@ static void test_cancel_waiting(void **state)
 	expect_counts(r, "5 5 0 0 0 0");
 }
 
-/* One that runs goes on: it is in flight until the worker is done with it. */
+/* The caller of one that runs is told at once; it is in flight until the worker is done with it. */
 static void test_cancel_running(void **state)
 {
 	struct rig *r = *state;
+	struct rk_message_info info;
 	struct rk_error err = {0};
 	struct rk_wire_run run[2];
 	struct rk_message *m[2];
@@ -254,16 +255,53 @@ static void test_cancel_running(void **state)
 	for (unsigned int i = 0; i < 2; i++) {
 		m[i] = submit(r, i);
 		run[i] = expect_run(r, m[i]);
+		assert_true(rk_dispatch_find(&r->d, (uint32_t)m[i]->id, &info));
+		assert_string_equal(rk_message_info_state(&info), "running");
 		rk_dispatch_cancel(&r->d, m[i]);
+		assert_int_equal(r->ndone, i + 1);
+		expect_told(r, m[i], ECANCELED, "cancelled by its caller");
 		assert_int_equal(m[i]->state, RK_MESSAGE_RUNNING);
+		assert_true(rk_dispatch_find(&r->d, (uint32_t)m[i]->id, &info));
+		assert_string_equal(rk_message_info_state(&info), "cancelling");
+		rk_dispatch_cancel(&r->d, m[i]); /* again: nothing */
+		assert_true(rk_dispatch_cancel_id(&r->d, m[i]->id));
+		assert_int_equal(m[i]->refs, 2); /* the worker may write to its block */
 	}
-	assert_int_equal(r->ndone, 0);
+	assert_int_equal(r->ndone, 2);
+	expect_last_error(r, 0, "test/a: message 1: cancelled by its caller");
 	expect_counts(r, "2 0 0 0 0 0");
+	submit(r, 0);
+	expect_no_run(r); /* its slot is taken still */
 	answer(r, &run[0]);
 	expect_done(r, m[0], ECANCELED, "cancelled by its caller");
 	assert_int_equal(answer_with(r, &run[1], EDOM, "it failed too", &err), 0);
 	expect_done(r, m[1], ECANCELED, "cancelled by its caller");
-	expect_counts(r, "2 0 0 2 0 0");
+	assert_false(rk_dispatch_cancel_id(&r->d, m[1]->id));
+	expect_counts(r, "3 0 0 2 0 0");
+	assert_true(take_run(r, &run[0]));
+	answer(r, &run[0]);
+	expect_counts(r, "3 1 0 2 0 0");
+}
+
+/* The last one in flight of a drain, whose caller knows already: the drain hears of its end. */
+static void test_cancel_running_while_draining(void **state)
+{
+	struct rig *r = *state;
+	struct rk_wire_run run;
+	struct rk_message *m;
+
+	rig_attach(r, 1);
+	m = submit(r, 0);
+	run = expect_run(r, m);
+	rk_dispatch_accept(&r->d, false);
+	rk_dispatch_flush(&r->d);
+	rk_dispatch_cancel(&r->d, m);
+	assert_int_equal(r->ndone, 1);
+	assert_int_equal(r->idle, 0);
+	answer(r, &run);
+	assert_int_equal(r->idle, 1);
+	assert_int_equal(r->ndone, 1);
+	expect_counts(r, "1 0 0 1 0 0");
 }
 
 static void test_cancel_new(void **state)
@@ -315,13 +353,13 @@ static void test_guard(void **state)
 	/* what is queued must not go to a worker that is about to be killed */
 	expect_no_run(r);
 	assert_int_equal(next->state, RK_MESSAGE_QUEUED);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 0);
 	rig_attach(r, 1);
 	run = expect_run(r, next);
 	answer(r, &run);
 }
 
-/* Also where the message was cancelled or failed: the guard is what counts. */
+/* Also where the message was cancelled, whose caller knows already, and failed. */
 static void test_guard_of_cancelled(void **state)
 {
 	struct rig *r = *state;
@@ -334,8 +372,15 @@ static void test_guard_of_cancelled(void **state)
 	run = expect_run(r, m);
 	rk_dispatch_cancel(&r->d, m);
 	((char *)output_of(m, 0))[m->plan.outputs[0].bytes + RK_WIRE_GUARD - 1] = 0;
+	expect_told(r, m, ECANCELED, "cancelled by its caller");
 	assert_int_equal(answer_with(r, &run, EDOM, "it failed", &err), -EIO);
-	expect_done(r, m, EIO, "wrote past");
+	assert_non_null(strstr(err.msg, "test/a wrote past the end of its output 'y'"));
+	expect_done(r, m, ECANCELED, "cancelled by its caller");
+	expect_counts(r, "1 0 0 1 0 0");
+	/* the worker is about to be killed */
+	submit(r, 1);
+	expect_no_run(r);
+	assert_int_equal(rk_dispatch_end_all(&r->d, EIO, "over", &r->held), 1);
 }
 
 /* Answers that make no sense: EPROTO, and nothing has changed. */
@@ -429,7 +474,7 @@ static void test_dead_socket(void **state)
 	r->peer = dup(r->fd); /* so that teardown has something to close */
 	m = submit(r, 0);
 	assert_int_equal(m->state, RK_MESSAGE_QUEUED);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it died", &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, "it died", 0, &r->held), 0);
 	rig_attach(r, 1);
 	run = expect_run(r, m);
 	answer(r, &run);
@@ -445,7 +490,7 @@ static void test_list(void **state)
 	for (unsigned int i = 0; i < 3; i++)
 		submit(r, 0);
 	submit(r, 1);
-	assert_int_equal(rk_dispatch_list(&r->d, r->k[0], info, 2), 3);
+	assert_int_equal(rk_dispatch_list(&r->d, 0, info, 2), 2);
 	assert_int_equal(info[0].id, 1);
 	assert_int_equal(info[0].state, RK_MESSAGE_RUNNING);
 	assert_string_equal(info[0].kernel, "test/a");
@@ -455,10 +500,14 @@ static void test_list(void **state)
 	assert_int_equal(info[1].id, 2);
 	assert_int_equal(info[1].state, RK_MESSAGE_QUEUED);
 	assert_int_equal(info[2].id, 0); /* beyond max */
-	assert_int_equal(rk_dispatch_list(&r->d, r->k[2], info, 3), 0);
+	assert_int_equal(rk_dispatch_list(&r->d, 3, info, 3), 2);
+	assert_string_equal(info[0].kernel, "test/a");
+	assert_int_equal(info[1].id, 4);
+	assert_string_equal(info[1].kernel, "test/b");
+	assert_int_equal(rk_dispatch_list(&r->d, 5, info, 3), 0);
 	while (take_run(r, &run))
 		answer(r, &run);
-	assert_int_equal(rk_dispatch_list(&r->d, r->k[0], info, 3), 0);
+	assert_int_equal(rk_dispatch_list(&r->d, 0, info, 3), 0);
 }
 
 static void test_reset(void **state)
@@ -497,6 +546,7 @@ int main(void)
 		RIG_TEST(test_cancel_queued),
 		RIG_TEST(test_cancel_waiting),
 		RIG_TEST(test_cancel_running),
+		RIG_TEST(test_cancel_running_while_draining),
 		RIG_TEST(test_cancel_new),
 		RIG_TEST(test_failure_of_kernel),
 		RIG_TEST(test_guard),

@@ -83,7 +83,8 @@ static void test_detach(void **state)
 	run[0] = expect_run(r, m[0]);
 	run[1] = expect_run(r, m[1]);
 	rk_dispatch_cancel(&r->d, m[1]); /* its verdict is decided */
-	assert_int_equal(rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", &r->held), 2);
+	assert_int_equal(rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", 0, &r->held),
+			 2);
 	expect_done(r, m[0], EIO, "test/a: message 1: worker 7 was killed by SIGKILL");
 	expect_done(r, m[1], ECANCELED, "cancelled by its caller");
 	assert_int_equal(m[2]->state, RK_MESSAGE_QUEUED);
@@ -96,7 +97,7 @@ static void test_detach(void **state)
 	assert_int_equal(answer_with(r, &run[0], 0, "", &err), 0);
 	expect_counts(r, "4 0 1 1 0 0");
 	assert_int_equal(rig_release_held(r), 2);
-	assert_int_equal(rk_dispatch_detach(&r->d, "again", &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, "again", 0, &r->held), 0);
 
 	rig_attach(r, 1); /* the next worker has fewer threads */
 	run[0] = expect_run(r, m[2]);
@@ -119,8 +120,9 @@ static void test_detach_past_deadline(void **state)
 	rk_dispatch_set_limits(&r->d, 4, 3600 * RK_NS_PER_SEC);
 	in_time = submit(r, 0);
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", &r->held), 2);
-	expect_done(r, late, ETIMEDOUT, "did not complete within message_timeout");
+	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 2);
+	expect_done(r, late, ETIMEDOUT,
+		    "test/a: message 1: ran longer than its timeout; the worker was replaced");
 	expect_done(r, in_time, EIO, "it was replaced");
 	expect_counts(r, "2 0 1 0 1 0");
 	rig_release_held(r);
@@ -202,8 +204,7 @@ static void test_deadlines(void **state)
 	/* the one that runs: the worker must go; the queued one is ended here */
 	assert_true(rk_dispatch_expire(&r->d, queued->deadline_ns, &next));
 	assert_int_equal(running->state, RK_MESSAGE_RUNNING);
-	expect_done(r, queued, ETIMEDOUT,
-		    "test/a: message 3: did not start within message_timeout");
+	expect_done(r, queued, ETIMEDOUT, "test/a: message 3: did not start within its timeout");
 	assert_int_equal(next, later->deadline_ns > queued->deadline_ns ? later->deadline_ns : 0);
 	assert_true(rk_dispatch_expire(&r->d, later->deadline_ns, &next));
 	expect_done(r, later, ETIMEDOUT, "did not start");
@@ -211,7 +212,7 @@ static void test_deadlines(void **state)
 	expect_counts(r, "4 0 0 0 2 0");
 	answer(r, &run);
 	run = expect_run(r, running);
-	rk_dispatch_detach(&r->d, "replaced", &r->held);
+	rk_dispatch_detach(&r->d, "replaced", 0, &r->held);
 	rig_release_held(r);
 	expect_counts(r, "4 1 1 0 2 0");
 }
@@ -232,9 +233,9 @@ static void test_no_hand_out_when_stuck(void **state)
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 	next_one = submit(r, 0);
 	expect_no_run(r);
-	rk_dispatch_detach(&r->d, "replaced", &r->held);
+	rk_dispatch_detach(&r->d, "replaced", 0, &r->held);
 	rig_release_held(r);
-	expect_done(r, stuck, ETIMEDOUT, "did not complete");
+	expect_done(r, stuck, ETIMEDOUT, "ran longer than its timeout");
 	rig_attach(r, 2);
 	run = expect_run(r, next_one);
 	answer(r, &run);
@@ -322,7 +323,7 @@ struct storm {
 	struct rk_payload *pool;
 	struct rk_kernel *k[KERNELS];
 	int fd, peer;
-	_Alignas(64) atomic_uint submitted, done, refused, unbalanced, idle;
+	_Alignas(64) atomic_uint submitted, done, refused, unbalanced, idle, tripped;
 	atomic_bool over;
 };
 
@@ -330,7 +331,8 @@ static void storm_done(struct rk_message *m, void *ctx)
 {
 	struct storm *s = ctx;
 
-	if (m->state == RK_MESSAGE_DONE)
+	/* one that was cancelled may be running still, and its state belongs to the lock */
+	if (m->error.code == ECANCELED || m->state == RK_MESSAGE_DONE)
 		atomic_fetch_add(&s->done, 1);
 }
 
@@ -419,7 +421,10 @@ static void storm_supervise(struct storm *s, pthread_t *submitters)
 				 0);
 		if (++answered % 50)
 			continue;
-		rk_dispatch_detach(&s->d, "died", &held);
+		/* what is in the socket runs, or has just been cancelled */
+		if (recv(s->peer, &run, sizeof(run), MSG_DONTWAIT) < 0)
+			run.id = 0;
+		rk_dispatch_detach(&s->d, "died", run.id, &held);
 		while (recv(s->peer, &run, sizeof(run), MSG_DONTWAIT) >= 0)
 			;
 		release(&held);
@@ -430,6 +435,12 @@ static void storm_supervise(struct storm *s, pthread_t *submitters)
 static void storm_idle(void *ctx)
 {
 	atomic_fetch_add(&((struct storm *)ctx)->idle, 1);
+}
+
+static void storm_tripped(void *ctx, struct rk_kernel *k)
+{
+	atomic_fetch_add(&((struct storm *)ctx)->tripped, 1);
+	atomic_store(&k->wanted, true); /* enabled again at once */
 }
 
 static void storm_none(void *ctx, struct rk_kernel *k)
@@ -466,8 +477,11 @@ static void test_storm(void **state)
 	(void)state;
 	assert_non_null(s);
 	memset((void *)s, 0, sizeof(*s));
-	const struct rk_dispatch_observer observer = {
-		.idle = storm_idle, .room = storm_none, .unloadable = storm_none, .ctx = s};
+	const struct rk_dispatch_observer observer = {.idle = storm_idle,
+						      .room = storm_none,
+						      .unloadable = storm_none,
+						      .tripped = storm_tripped,
+						      .ctx = s};
 
 	assert_int_equal(rk_dispatch_init(&s->d, &observer), 0);
 	assert_int_equal(rk_registry_create(&s->reg), 0);

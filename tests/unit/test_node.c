@@ -227,12 +227,12 @@ static bool collect(void *ctx, const char *name, const struct stat *st, uint64_t
 	assert_int_equal(rkfs_getattr(&fs, st->st_ino, &found), 0);
 	assert_int_equal(found.st_ino, st->st_ino);
 	assert_int_equal(found.st_size, 0);
-	assert_int_equal(found.st_uid, fs.uid);
+	assert_int_equal(found.st_uid, n->dir == find("inflight") ? nobody.uid : fs.uid);
 	return true;
 }
 
 /* The names in @path, listed @step at a time. */
-static const char *ls(const char *path, int step)
+static const char *ls_until(const char *path, int step, uint64_t end)
 {
 	static struct names n;
 	int count;
@@ -243,27 +243,37 @@ static const char *ls(const char *path, int step)
 	do {
 		count = n.count;
 		n.room = n.count + step;
-		assert_int_equal(rkfs_readdir(&fs, n.dir, n.next, collect, &n), 0);
+		assert_int_equal(rkfs_readdir(&fs, n.dir, n.next, end, collect, &n), 0);
 	} while (n.count > count);
 	return n.all;
+}
+
+static const char *ls(const char *path, int step)
+{
+	return ls_until(path, step, rkfs_dir_end(&fs));
 }
 
 static void test_listing(void **state)
 {
 	(void)state;
 	for (int step = 1; step < 100; step += 33) {
-		assert_string_equal(ls("", step), " . .. version state control last_cmd_status "
-						  "events stats config wait drain kernels ");
+		assert_string_equal(ls("", step),
+				    " . .. version state control last_cmd_status "
+				    "events stats config wait drain inflight kernels ");
 		assert_string_equal(ls("wait", step), " . .. ");
 		assert_string_equal(ls("drain", step), " . .. deadline_secs remaining stuck ");
-		assert_string_equal(ls("kernels", step), " . .. core ");
+		assert_string_equal(ls("kernels", step), " . .. core risk graph ");
+		assert_string_equal(ls("inflight", step), " . .. ");
 		assert_non_null(strstr(ls("kernels/core", step), " vector-add "));
 		assert_string_equal(
 			ls("kernels/core/echo", step),
 			" . .. mode description version backend enable queue_depth inputs outputs "
 			"messages_accepted messages_processed messages_failed messages_cancelled "
 			"messages_timed_out messages_rejected messages_in_flight last_error "
-			"call.json ");
+			"latency_p50_usecs latency_p99_usecs call.json call.safetensors call.raw ");
+		/* two lengths do not tell three dims */
+		assert_non_null(strstr(ls("kernels/core/matmul", step), " call.safetensors "));
+		assert_null(strstr(ls("kernels/core/matmul", step), " call.raw "));
 		assert_string_equal(
 			ls("stats", step),
 			" . .. kernels_registered kernels_active messages_processed "
@@ -292,6 +302,9 @@ static void test_lookup(void **state)
 	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "none", &st, &timeout), -ENOENT);
 	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "none", &st, &timeout), -ENOENT);
 	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "core", &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core/matmul"), "call.raw", &st, &timeout),
+			 -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("inflight"), "1", &st, &timeout), -ENOENT);
 	/* hidden, and there */
 	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "events_follow", &st, &timeout), 0);
 	assert_int_equal(rkfs_lookup(&fs, find("wait"), "stopped", &st, &timeout), 0);
@@ -315,19 +328,29 @@ static void test_bad_numbers(void **state)
 				       (uint64_t)RKFS_DOMAIN << 48 | 1,
 				       (uint64_t)RKFS_DOMAIN << 48 | 0xffff0001,
 				       (uint64_t)RKFS_KERNEL << 48 | 0xffff0001,
-				       ((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2};
+				       (uint64_t)RKFS_INFLIGHT << 48 | 0xffff0001,
+				       ((uint64_t)RKFS_INFLIGHT << 48 | 0xffff0000) + 2};
+	/* getattr tells no removed kernel's file, which may be open still, from one that never was
+	 */
+	static const uint64_t removed = ((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2;
 	struct rkfs_file *file;
 	struct stat st;
 	double timeout;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(rkfs_getattr(&fs, bad[i], &st), -ENOENT);
+		/* ESTALE: a kernel's that was removed; walk again from the top */
+		assert_int_equal(rkfs_getattr(&fs, bad[i], &st),
+				 bad[i] >> 48 == RKFS_KERNEL ? -ESTALE : -ENOENT);
 		assert_true(rkfs_lookup(&fs, bad[i], "state", &st, &timeout) < 0);
 		assert_true(rkfs_open(&fs, bad[i], &nobody, O_RDONLY, &file) < 0);
 		assert_true(rkfs_writable(&fs, bad[i]) < 0);
-		assert_true(rkfs_readdir(&fs, bad[i], 0, collect, NULL) < 0);
+		assert_true(rkfs_readdir(&fs, bad[i], 0, 0, collect, NULL) < 0);
 	}
+	assert_int_equal(rkfs_getattr(&fs, removed, &st), 0);
+	assert_true(rkfs_open(&fs, removed, &nobody, O_RDONLY, &file) < 0);
+	assert_true(rkfs_lookup(&fs, removed, "state", &st, &timeout) < 0);
+	assert_true(rkfs_readdir(&fs, removed, 0, 0, collect, NULL) < 0);
 }
 
 static void test_attributes(void **state)
@@ -337,8 +360,9 @@ static void test_attributes(void **state)
 		mode_t mode;
 		nlink_t links;
 	} cases[] = {
-		{"", S_IFDIR | 0555, 7},
+		{"", S_IFDIR | 0555, 8},
 		{"stats", S_IFDIR | 0555, 2},
+		{"inflight", S_IFDIR | 01777, 2},
 		{"kernels", S_IFDIR | 0555, 1},
 		{"kernels/core", S_IFDIR | 0555, 1},
 		{"kernels/core/echo", S_IFDIR | 0555, 2},
@@ -387,7 +411,7 @@ static void test_content(void **state)
 	assert_string_equal(cat("version"), "rkfs " RK_VERSION "\n");
 	assert_string_equal(cat("state"), "Created\n");
 	assert_string_equal(cat("last_cmd_status"), "ok\n");
-	assert_string_equal(cat("stats/kernels_registered"), "4\n");
+	assert_string_equal(cat("stats/kernels_registered"), "7\n");
 	assert_string_equal(cat("stats/messages_in_flight"), "0\n");
 	assert_string_equal(cat("config/preset"), "testing\n");
 	assert_string_equal(cat("config/worker_threads"), "2\n");
@@ -398,6 +422,8 @@ static void test_content(void **state)
 	assert_string_equal(cat("kernels/core/vector-add/backend"), "none\n");
 	assert_string_equal(cat("kernels/core/vector-add/last_error"), "none\n");
 	assert_string_equal(cat("kernels/core/vector-add/queue_depth"), "0\n");
+	assert_int_equal(cat_error("kernels/core/vector-add/latency_p50_usecs"), -ENODATA);
+	assert_int_equal(cat_error("kernels/core/vector-add/latency_p99_usecs"), -ENODATA);
 	assert_int_equal(cat_error("drain/deadline_secs"), -ENODATA);
 	assert_int_equal(cat_error("drain/remaining"), -ENODATA);
 	assert_int_equal(cat_error("drain/stuck"), -ENODATA);
@@ -691,6 +717,82 @@ static void test_drain(void **state)
 	rkfs_file_unref(call);
 }
 
+/* --- messages in flight --- */
+
+static struct rkfs_file *submit_delay(const char *request)
+{
+	struct rkfs_file *call = open_file("kernels/core/delay/call.json", O_RDWR);
+
+	assert_int_equal(rkfs_write(call, &nobody, request, strlen(request)), strlen(request));
+	assert_int_equal(read_error(call), -EAGAIN); /* submitted */
+	return call;
+}
+
+static void expect_message(const char *id, const char *state)
+{
+	unsigned long long age;
+	char path[32], text[160];
+
+	snprintf(path, sizeof(path), "inflight/%s", id);
+	snprintf(text, sizeof(text),
+		 "kernel core/delay\nstate %s\nage_ms %%llu\nuid 65534\npid 1\n", state);
+	assert_int_equal(sscanf(cat(path), text, &age), 1);
+}
+
+/* A file for each message, its caller's, whose removal cancels. */
+static void test_inflight(void **state)
+{
+	struct rkfs_file *call[3], *file;
+	unsigned long long usecs;
+	struct stat st;
+	struct bytes b;
+
+	(void)state;
+	start();
+	for (int i = 0; i < 3; i++) /* two threads */
+		call[i] = submit_delay(i < 2 ? "{\"ms\":60000}" : "{\"ms\":0}");
+	assert_string_equal(ls("inflight", 1), " . .. 1 2 3 ");
+	assert_string_equal(ls_until("inflight", 1, 2),
+			    " . .. 1 2 "); /* begun before 3 was there */
+	assert_int_equal(rkfs_getattr(&fs, find("inflight/1"), &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0444);
+	assert_int_equal(st.st_uid, nobody.uid);
+	expect_message("1", "running");
+	expect_message("3", "queued");
+	file = open_file("inflight/3", O_RDONLY);
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "4"), -ENOENT);
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "03"), -ENOENT);
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "4294967299"), -ENOENT);
+	assert_int_equal(rkfs_unlink(&fs, find("stats"), "all"), -EPERM);
+	assert_int_equal(find("inflight/4294967299"), 0); /* another's low half */
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "3"), 0);
+	assert_int_equal(read_wait(call[2], &b), -ECANCELED);
+	assert_int_equal(read_error(file), -ESRCH);
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "3"), -ENOENT);
+	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "2"), 0);
+	assert_int_equal(read_wait(call[1], &b), -ECANCELED); /* at once */
+	expect_message("2", "cancelling");
+	assert_string_equal(ls("inflight", 100), " . .. 1 2 ");
+	assert_string_equal(cat("stats/messages_in_flight"), "2\n");
+	assert_int_equal(cat_error("kernels/core/delay/latency_p50_usecs"), -ENODATA);
+	rkfs_file_unref(file);
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_int_equal(read_wait(call[0], &b), -ECANCELED);
+	assert_string_equal(ls("inflight", 1), " . .. ");
+	assert_string_equal(cat("stats/messages_cancelled"), "3\n");
+	for (int i = 0; i < 3; i++)
+		rkfs_file_unref(call[i]);
+	assert_int_equal(echo("reset", "control"), 5);
+	start();
+	call[0] = submit_delay("{\"ms\":20}");
+	assert_int_equal(read_wait(call[0], &b), 0);
+	rkfs_file_unref(call[0]);
+	assert_int_equal(sscanf(cat("kernels/core/delay/latency_p50_usecs"), "%llu", &usecs), 1);
+	assert_in_range(usecs, 20000, 60 * 1000000);
+	assert_string_equal(cat("kernels/core/delay/latency_p99_usecs"),
+			    cat("kernels/core/delay/latency_p50_usecs"));
+}
+
 /* A connection that ends brings no RELEASE. */
 static void test_close_files(void **state)
 {
@@ -728,6 +830,7 @@ int main(void)
 		TEST(test_events_lost),
 		TEST(test_ending),
 		TEST(test_drain),
+		TEST(test_inflight),
 		TEST(test_close_files),
 		cmocka_unit_test_setup_teardown(test_wait_failed, setup_broken, teardown),
 	};

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -245,21 +246,265 @@ static void test_dtypes(void **state)
 		const struct rk_dtype_info *info = rk_dtype_info((enum rk_dtype)i);
 
 		assert_int_equal(rk_dtype_find(info->name, strlen(info->name)), i);
-		assert_int_equal(info->size, strtoul(info->name + 1, NULL, 10) / 8);
+		if (i != RK_BOOL)
+			assert_int_equal(info->size, strtoul(info->name + 1, NULL, 10) / 8);
 	}
 	assert_int_equal(rk_dtype_find("f3", 2), RK_DTYPE_COUNT);
 	assert_int_equal(rk_dtype_find("f32[", 4), RK_DTYPE_COUNT);
 	assert_int_equal(rk_dtype_find("", 0), RK_DTYPE_COUNT);
-	assert_string_equal(rk_dtype_names(), "f32, f64, i32, i64, u8, u32, u64");
+	assert_int_equal(rk_dtype_info(RK_BOOL)->size, 1);
+	assert_string_equal(rk_dtype_info(RK_BOOL)->st_name, "BOOL");
+	assert_string_equal(rk_dtype_info(RK_I16)->st_name, "I16");
+	assert_string_equal(rk_dtype_names(),
+			    "f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool");
+}
+
+/* Every axis an expression; c and d are checked against what a and b bind, in any order. */
+static const char expressions[] =
+	HEAD "[inputs]\nc = u8[n*m,2*n]\nd = u8[3*n*m-1]\na = u8[n+1]\nb = u8[m-2,4]\n"
+	     "[outputs]\no = u8[n-1,2*n*m+3]\n[scratch]\ns = f32[m]\n" CPU "c,d,a,b,o,s,n\n";
+
+static void test_expressions(void **state)
+{
+	/* all orders of four inputs */
+	static const unsigned int orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 0, 3, 1},
+						 {1, 3, 0, 2}, {2, 3, 0, 1}, {0, 3, 1, 2}};
+	/* n = 3, m = 5 */
+	static const uint64_t shapes[][2] = {{15, 6}, {44, 0}, {4, 0}, {3, 4}};
+	static const unsigned int ranks[] = {2, 1, 1, 2};
+	uint64_t shape[RK_MAX_RANK];
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err;
+	size_t o, i;
+
+	(void)state;
+	for (o = 0; o < sizeof(orders) / sizeof(orders[0]); o++) {
+		begin(&plan, &m, expressions);
+		for (i = 0; i < 4; i++)
+			bind(&plan, orders[o][i], ranks[orders[o][i]], shapes[orders[o][i]][0],
+			     shapes[orders[o][i]][1]);
+		if (rk_plan_layout(&plan, 1 << 20, &err) != 0)
+			fail_msg("%s", err.msg);
+		rk_plan_output_shape(&plan, 0, shape);
+		assert_int_equal(shape[0], 2);
+		assert_int_equal(shape[1], 33);
+		assert_int_equal(plan.scratch[0].bytes, 20);
+		/* inputs of 90, 44, 4, 12 bytes, an output of 66, the scratch */
+		assert_int_equal(plan.inputs[1].offset, 128);
+		assert_int_equal(plan.inputs[3].offset, 256);
+		assert_int_equal(plan.outputs[0].offset, 320);
+		assert_int_equal(plan.scratch[0].offset, 512);
+		assert_int_equal(plan.block_bytes, 512 + 20 + RK_WIRE_GUARD);
+	}
+}
+
+static void test_expressions_refused(void **state)
+{
+	static const struct {
+		uint64_t c0, c1, d, a, b;
+		const char *words;
+	} cases[] = {
+		{15, 7, 44, 4, 3, "axis 1 of input 'c' (2*n) must be 6, not 7"},
+		{14, 6, 44, 4, 3, "axis 0 of input 'c' (n*m) must be 15, not 14"},
+		{15, 6, 45, 4, 3, "axis 0 of input 'd' (3*n*m-1) must be 44, not 45"},
+		{15, 6, 44, 5, 3, "axis 0 of input 'c' (n*m) must be 20, not 15"},
+		{0, 0, 0, 1, 3,
+		 "axis 0 of input 'd' (3*n*m-1) would be negative with the shapes of this "
+		 "request"},
+	};
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		begin(&plan, &m, expressions);
+		bind(&plan, 0, 2, cases[i].c0, cases[i].c1);
+		bind(&plan, 1, 1, cases[i].d, 0);
+		bind(&plan, 2, 1, cases[i].a, 0);
+		bind(&plan, 3, 2, cases[i].b, 4);
+		assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), -EINVAL);
+		assert_string_equal(err.msg, cases[i].words);
+		assert_int_equal(plan.block_bytes, 0);
+	}
+	begin(&plan, &m, expressions);
+	refuse(&plan, 2, 1, 0, 0, "axis 0 of input 'a' (n+1) must be at least 1, not 0");
+	refuse(&plan, 3, 2, UINT64_MAX, 4, "axis 0 of input 'b' (m-2) is too large");
+	bind(&plan, 3, 2, UINT64_MAX - 2, 4);
+	assert_true(plan.dims[1] == UINT64_MAX);
+
+	/* an output's axis below zero */
+	begin(&plan, &m, HEAD "[inputs]\na = u8[n]\n[outputs]\no = u8[n-2]\n" CPU "a,o\n");
+	bind(&plan, 0, 1, 1, 0);
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), -EINVAL);
+	assert_string_equal(
+		err.msg,
+		"axis 0 of output 'o' (n-2) would be negative with the shapes of this request");
+}
+
+/* No product and no sum wraps around. */
+static void test_expressions_overflow(void **state)
+{
+	static const struct {
+		const char *output;
+		uint64_t n, m;
+	} cases[] = {
+		{"n*m", 1ULL << 32, 1ULL << 32},
+		{"9223372036854775807*n*m", 1ULL << 33, 3},
+		{"n+9223372036854775807", (1ULL << 63) + 1, 0},
+		{"n*n*n*n*n*n*n", 1ULL << 10, 0},
+		{"4*n-3", 1ULL << 62, 0},
+		{"n*m-1", 1ULL << 32, 1ULL << 32},
+	};
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err;
+	char text[256];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text),
+			 HEAD "[inputs]\na = u8[n,2]\nb = u8[m,2]\n[outputs]\no = u8[%s]\n" CPU
+			      "a,b,o\n",
+			 cases[i].output);
+		begin(&plan, &m, text);
+		/* as raw would: no input is too large itself */
+		rk_plan_set_dim(&plan, 0, cases[i].n);
+		rk_plan_set_dim(&plan, 1, cases[i].m);
+		plan.seen = 3;
+		m.ninputs = 0;
+		assert_int_equal(rk_plan_layout(&plan, UINT64_MAX, &err), -EMSGSIZE);
+		assert_non_null(strstr(err.msg, "would be 2^64 or more"));
+	}
+	/* zero times anything is zero */
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n]\nb = u8[m]\n[outputs]\no = u8[m*m*n]\n" CPU "a,b,o\n");
+	rk_plan_set_dim(&plan, 0, 0);
+	rk_plan_set_dim(&plan, 1, UINT64_MAX);
+	plan.seen = 3;
+	m.ninputs = 0;
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), 0);
+	assert_int_equal(plan.outputs[0].bytes, 0);
+}
+
+/* What an empty array does not show is what the others say, or the least that is allowed. */
+static void test_hidden_axes(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	uint64_t shape[RK_MAX_RANK];
+	struct rk_error err;
+
+	(void)state;
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n,m-3,k+2,n*k]\n[outputs]\no = u8[n,m,k]\n" CPU "a,o\n");
+	assert_int_equal(rk_plan_bind_shown(&plan, 0, 1, (uint64_t[]){0}, NULL), 0);
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, NULL), 0);
+	rk_plan_output_shape(&plan, 0, shape);
+	assert_int_equal(shape[0], 0);
+	assert_int_equal(shape[1], 3);
+	assert_int_equal(shape[2], 0);
+
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n,m-3]\nb = u8[m]\n[outputs]\no = u8[m]\n" CPU "a,b,o\n");
+	assert_int_equal(rk_plan_bind_shown(&plan, 0, 1, (uint64_t[]){0}, NULL), 0);
+	bind(&plan, 1, 1, 7, 0);
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, NULL), 0);
+	assert_int_equal(plan.dims[1], 7);
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n,m-3]\nb = u8[m]\n[outputs]\no = u8[m]\n" CPU "a,b,o\n");
+	assert_int_equal(rk_plan_bind_shown(&plan, 0, 1, (uint64_t[]){0}, NULL), 0);
+	bind(&plan, 1, 1, 2, 0);
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "axis 1 of input 'a' (m-3) would be negative"));
+}
+
+static void test_defaults_and_scratch(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_wire_run run;
+	struct rk_error err;
+	unsigned char *block;
+	double value;
+	uint64_t i;
+
+	(void)state;
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n]\nk = f64 = 0.85\nj = i8 = -3\n[outputs]\nc = u8[n]\n"
+		   "[scratch]\ns = u8[2*n]\nt = u32\n" CPU "a,k,j,t,s,c\n");
+	bind(&plan, 0, 1, 3, 0);
+	bind(&plan, 2, 0, 0, 0); /* j is given */
+	assert_int_equal(rk_plan_layout(&plan, 1 << 20, NULL), 0);
+	block = malloc(plan.block_bytes);
+	assert_non_null(block);
+	memset(block, 0xee, plan.block_bytes);
+	rk_plan_clear(&plan, block);
+	memcpy(&value, block + plan.inputs[1].offset, sizeof(value));
+	assert_true(value == 0.85);
+	assert_int_equal(block[plan.inputs[2].offset], 0xee); /* the request's own */
+	assert_int_equal(rk_plan_clear_bytes(&plan), 3 + 6 + 4 + 3 * RK_WIRE_GUARD);
+	for (i = 0; i < 6; i++)
+		assert_int_equal(block[plan.scratch[0].offset + i], 0);
+	rk_plan_wire(&plan, 4096, block, &run);
+	assert_int_equal(run.args[1].bytes, 8);
+	assert_memory_equal(&run.args[1].value, &value, sizeof(value));
+	assert_int_equal(run.args[3].value, 4096 + plan.scratch[1].offset);
+	assert_int_equal(run.args[3].bytes, 4);
+	assert_int_equal(run.args[4].value, 4096 + plan.scratch[0].offset);
+	assert_int_equal(run.args[4].bytes, 6);
+	assert_int_equal(rk_plan_check(&plan, block, &err), 0);
+	for (i = 0; i < RK_WIRE_GUARD; i++) {
+		block[plan.scratch[0].offset + 6 + i] ^= 1;
+		assert_int_equal(rk_plan_check(&plan, block, &err), -EIO);
+		assert_non_null(strstr(err.msg, "past the end of its scratch 's'"));
+		block[plan.scratch[0].offset + 6 + i] ^= 1;
+	}
+	free(block);
+}
+
+static void test_bools(void **state)
+{
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_error err;
+	unsigned char block[256] = {0};
+
+	(void)state;
+	begin(&plan, &m,
+	      HEAD "[inputs]\na = u8[n]\nb = bool[n]\n[outputs]\nc = bool\n" CPU "a,b,c\n");
+	bind(&plan, 0, 1, 3, 0);
+	bind(&plan, 1, 1, 3, 0);
+	assert_int_equal(rk_plan_layout(&plan, sizeof(block), NULL), 0);
+	memset(block, 1, sizeof(block));
+	block[0] = 7;
+	block[plan.inputs[1].offset + 3] = 7; /* behind it */
+	assert_int_equal(rk_plan_check_bools(&plan, block, &err), 0);
+	block[plan.inputs[1].offset + 2] = 2;
+	assert_int_equal(rk_plan_check_bools(&plan, block, &err), -EINVAL);
+	assert_string_equal(err.msg, "input 'b': element 2 is 2; a bool is 0 or 1");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layout),	     cmocka_unit_test(test_wire_and_guards),
-		cmocka_unit_test(test_bind_refused), cmocka_unit_test(test_dim_twice_in_one_input),
-		cmocka_unit_test(test_too_large),    cmocka_unit_test(test_exact_limit),
-		cmocka_unit_test(test_empty),	     cmocka_unit_test(test_dtypes),
+		cmocka_unit_test(test_layout),
+		cmocka_unit_test(test_wire_and_guards),
+		cmocka_unit_test(test_bind_refused),
+		cmocka_unit_test(test_dim_twice_in_one_input),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_exact_limit),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_dtypes),
+		cmocka_unit_test(test_expressions),
+		cmocka_unit_test(test_expressions_refused),
+		cmocka_unit_test(test_expressions_overflow),
+		cmocka_unit_test(test_hidden_axes),
+		cmocka_unit_test(test_defaults_and_scratch),
+		cmocka_unit_test(test_bools),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

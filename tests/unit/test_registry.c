@@ -47,9 +47,9 @@ static void test_new_kernel(void **state)
 	assert_true(k->domain_id >= 1);
 	assert_int_equal(k->state, RK_KERNEL_OFF);
 	assert_true(k->wanted);
-	assert_string_equal(k->last_error, "none");
+	assert_string_equal(k->stats->last_error, "none");
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
-		assert_int_equal(k->count[i], 0);
+		assert_int_equal(k->stats->count[i], 0);
 	rk_kernel_unref(k);
 	assert_int_equal(rk_registry_count(*state), 1);
 }
@@ -59,7 +59,9 @@ static void test_taken(void **state)
 	struct rk_kernel *k = add_kernel(*state, "core", "echo");
 	struct rk_error err = {0};
 
-	assert_int_equal(rk_registry_add(*state, &k->manifest, &err), -EEXIST);
+	const struct rk_kernel_source source = {.manifest = &k->manifest};
+
+	assert_int_equal(rk_registry_add(*state, &source, false, NULL, &err), -EEXIST);
 	assert_int_equal(err.code, EEXIST);
 	assert_non_null(strstr(err.msg, "core/echo"));
 	assert_int_equal(rk_registry_count(*state), 1);
@@ -214,14 +216,309 @@ static void test_readers(void **state)
 	assert_int_equal(rk_registry_count(*state), KERNELS);
 }
 
+/* --- kernels that change and go --- */
+
+static struct rk_kernel *replace(struct rk_registry *reg, const char *domain, const char *name)
+{
+	return add_kernel_with(reg, domain, name, "version = 2\n", true);
+}
+
+static void test_replace(void **state)
+{
+	struct rk_kernel *old = add_kernel(*state, "core", "echo"), *k, *found;
+
+	atomic_store(&old->wanted, false);
+	atomic_store(&old->stats->count[RK_COUNT_FAILED], 3);
+	add(*state, "core", "other");
+	k = replace(*state, "core", "echo");
+	assert_int_equal(k->slot, 3); /* never the old one's */
+	assert_int_equal(k->domain_id, old->domain_id);
+	assert_int_equal(k->stats->count[RK_COUNT_FAILED], 3);
+	assert_ptr_equal(k->stats, old->stats);
+	assert_false(k->wanted);
+	assert_int_equal(k->state, RK_KERNEL_OFF);
+	assert_true(old->retired);
+	assert_false(k->retired);
+	assert_int_equal(rk_registry_count(*state), 2);
+
+	found = rk_registry_find(*state, "core", "echo");
+	assert_ptr_equal(found, k);
+	rk_kernel_unref(found);
+	assert_null(rk_registry_slot(*state, old->slot));
+	found = rk_registry_any_slot(*state, old->slot);
+	assert_ptr_equal(found, old);
+	rk_kernel_unref(found);
+	/* the statistics outlive whoever began them */
+	rk_registry_forget(*state, old);
+	assert_int_equal(k->stats->refs, 2);
+	rk_kernel_unref(old);
+	assert_int_equal(k->stats->refs, 1);
+	assert_int_equal(k->stats->count[RK_COUNT_FAILED], 3);
+	rk_kernel_unref(k);
+
+	/* what took messages is succeeded by what takes messages */
+	for (enum rk_kernel_state s = RK_KERNEL_OFF; s <= RK_KERNEL_ENDING; s++) {
+		old = replace(*state, "core", "other");
+		atomic_store(&old->state, s);
+		k = replace(*state, "core", "other");
+		assert_int_equal(k->state, s == RK_KERNEL_ACTIVE || s == RK_KERNEL_LOADING
+						   ? RK_KERNEL_LOADING
+						   : RK_KERNEL_OFF);
+		atomic_store(&k->wanted, false);
+		atomic_store(&k->state, s);
+		rk_kernel_unref(old);
+		old = k;
+		k = replace(*state, "core", "other");
+		assert_int_equal(k->state, RK_KERNEL_OFF);
+		atomic_store(&k->wanted, true);
+		rk_kernel_unref(old);
+		rk_kernel_unref(k);
+	}
+
+	/* where there is nobody to replace it is an ordinary one */
+	k = replace(*state, "core", "new");
+	assert_int_equal(rk_registry_count(*state), 3);
+	assert_true(k->wanted);
+	rk_kernel_unref(k);
+}
+
+static void test_retire(void **state)
+{
+	struct rk_kernel *k = add_kernel(*state, "graph", "one"), *found;
+	char name[RK_NAME_MAX];
+	uint32_t domain;
+
+	domain = rk_registry_domain(*state, "graph");
+	assert_true(rk_registry_retire(*state, k));
+	assert_false(rk_registry_retire(*state, k));
+	assert_int_equal(rk_registry_count(*state), 0);
+	assert_null(rk_registry_find(*state, "graph", "one"));
+	assert_null(rk_registry_slot(*state, k->slot));
+	assert_null(rk_registry_next(*state, 0, 0));
+	/* its directory goes with it */
+	assert_int_equal(rk_registry_domain(*state, "graph"), 0);
+	assert_int_equal(rk_registry_next_domain(*state, 0, name), 0);
+	found = rk_registry_any_next(*state, 0);
+	assert_ptr_equal(found, k);
+	rk_kernel_unref(found);
+	assert_null(rk_registry_any_next(*state, k->slot + 1));
+	assert_null(rk_registry_any_slot(*state, k->slot + 1));
+
+	rk_registry_forget(*state, k);
+	assert_null(rk_registry_any_next(*state, 0));
+	rk_registry_forget(*state, k); /* again: nothing */
+	assert_int_equal(k->refs, 1);
+	rk_kernel_unref(k);
+	/* it comes back: another kernel in the domain of old */
+	k = add_kernel(*state, "graph", "one");
+	assert_int_equal(k->slot, 2);
+	assert_int_equal(k->domain_id, domain);
+	rk_kernel_unref(k);
+}
+
+static void test_current(void **state)
+{
+	struct rk_kernel *first = add_kernel(*state, "core", "echo"), *second, *third, *now;
+
+	now = rk_registry_current(*state, first);
+	assert_ptr_equal(now, first);
+	rk_kernel_unref(now);
+	second = replace(*state, "core", "echo");
+	third = replace(*state, "core", "echo");
+	now = rk_registry_current(*state, first); /* over all generations */
+	assert_ptr_equal(now, third);
+	rk_kernel_unref(now);
+	rk_registry_retire(*state, third);
+	assert_null(rk_registry_current(*state, first));
+	assert_null(rk_registry_current(*state, third));
+	now = add_kernel(*state, "core", "echo");
+	rk_kernel_unref(now);
+	assert_ptr_equal(rk_registry_current(*state, second), now);
+	rk_kernel_unref(now);
+	rk_kernel_unref(first);
+	rk_kernel_unref(second);
+	rk_kernel_unref(third);
+}
+
+static void count_call(void *ctx)
+{
+	(*(unsigned int *)ctx)++;
+}
+
+/* Who has pinned it keeps it; when the last one lets go of a retired kernel that is told. */
+static void test_pins(void **state)
+{
+	struct rk_kernel *before = add_kernel(*state, "core", "before"), *k;
+	unsigned int unused = 0;
+
+	rk_registry_on_unused(*state, count_call, &unused);
+	k = add_kernel(*state, "core", "echo");
+	assert_int_equal(rk_kernel_pin(k), 0);
+	assert_int_equal(rk_kernel_pin(k), 0);
+	rk_kernel_unpin(k);
+	rk_kernel_unpin(k);
+	assert_int_equal(unused, 0); /* it is not retired */
+	assert_int_equal(rk_kernel_pin(k), 0);
+	assert_int_equal(rk_kernel_pin(k), 0);
+	rk_registry_retire(*state, k);
+	assert_int_equal(unused, 0);
+	assert_int_equal(rk_kernel_pin(k), -ENODEV);
+	assert_int_equal(k->pins, 2);
+	assert_int_equal(unused, 0);
+	rk_kernel_unpin(k);
+	assert_int_equal(unused, 0);
+	rk_kernel_unpin(k);
+	assert_int_equal(unused, 1);
+	assert_int_equal(k->pins, 0);
+	rk_kernel_unref(k);
+	/* one from before that was asked for tells nobody */
+	assert_int_equal(rk_kernel_pin(before), 0);
+	rk_registry_retire(*state, before);
+	rk_kernel_unpin(before);
+	assert_int_equal(unused, 1);
+	rk_kernel_unref(before);
+}
+
+/* A message pins its kernel until it is done or given up, once. */
+static void test_message_pins(void **state)
+{
+	struct rk_kernel *k = add_kernel(*state, "core", "echo");
+	struct rk_message *m = rk_message_new(k, 0, 1);
+
+	assert_int_equal(k->pins, 1);
+	rk_message_ref(m);
+	rk_message_unref(m);
+	assert_int_equal(k->pins, 1);
+	rk_message_settle(m);
+	assert_int_equal(k->pins, 0);
+	rk_message_settle(m);
+	rk_message_unref(m);
+	assert_int_equal(k->pins, 0);
+	m = rk_message_new(k, 0, 1);
+	rk_message_unref(m);
+	assert_int_equal(k->pins, 0);
+	assert_int_equal(k->refs, 2);
+	rk_kernel_unref(k);
+}
+
+/* Numbers are never used twice, and there is an end to them. */
+static void test_numbers_run_out(void **state)
+{
+	struct rk_kernel *k = add_kernel(*state, "core", "echo"), *next;
+	struct rk_kernel_source source;
+	struct rk_error err = {0};
+
+	for (uint32_t slot = 2; slot < RK_WIRE_KERNELS_MAX; slot++) {
+		source = (struct rk_kernel_source){.manifest = &k->manifest};
+		assert_int_equal(rk_registry_add(*state, &source, true, &next, &err), 0);
+		assert_int_equal(next->slot, slot);
+		rk_registry_forget(*state, k);
+		rk_kernel_unref(k);
+		k = next;
+	}
+	source = (struct rk_kernel_source){.manifest = &k->manifest};
+	assert_int_equal(rk_registry_add(*state, &source, true, NULL, &err), -ENOSPC);
+	assert_non_null(strstr(err.msg, "mount again"));
+	assert_false(k->retired); /* it goes on */
+	rk_kernel_unref(k);
+	k = rk_registry_find(*state, "core", "echo");
+	assert_non_null(k);
+	rk_kernel_unref(k);
+}
+
+/* --- replaced while it is pinned by others --- */
+
+#define PINNERS 2
+#define CHANGES 400
+
+struct pinning {
+	struct rk_registry *reg;
+	atomic_bool over;
+	atomic_uint wrong, pinned;
+	struct rk_kernel *first;
+};
+
+/* As a request does: find the current one, pin it, use it. */
+static void *pin_always(void *arg)
+{
+	struct pinning *p = arg;
+
+	while (!atomic_load(&p->over)) {
+		struct rk_kernel *k = rk_registry_current(p->reg, p->first);
+
+		if (!k)
+			continue;
+		if (!rk_kernel_pin(k)) {
+			/* nobody has forgotten it: the registry has a reference of its own */
+			struct rk_kernel *found = rk_registry_any_slot(p->reg, k->slot);
+
+			if (found != k)
+				atomic_fetch_add(&p->wrong, 1);
+			rk_kernel_unref(found);
+			atomic_fetch_add(&p->pinned, 1);
+			rk_kernel_unpin(k);
+		}
+		rk_kernel_unref(k);
+	}
+	return NULL;
+}
+
+static void test_replaced_while_pinned(void **state)
+{
+	struct pinning p = {.reg = *state, .first = add_kernel(*state, "core", "echo")};
+	unsigned int left = 0, changes = 0;
+	pthread_t thread[PINNERS];
+	struct rk_kernel *k;
+
+	for (unsigned int i = 0; i < PINNERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, pin_always, &p), 0);
+	while (changes < CHANGES || atomic_load(&p.pinned) < CHANGES) {
+		if (changes++ < CHANGES)
+			rk_kernel_unref(replace(*state, "core", "echo"));
+		/* as the supervisor does */
+		for (uint32_t slot = 1; (k = rk_registry_any_next(*state, slot)); slot++) {
+			slot = k->slot;
+			if (atomic_load(&k->retired) && !atomic_load(&k->pins))
+				rk_registry_forget(*state, k);
+			rk_kernel_unref(k);
+		}
+	}
+	atomic_store(&p.over, true);
+	for (unsigned int i = 0; i < PINNERS; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	assert_int_equal(p.wrong, 0);
+	for (uint32_t slot = 1; (k = rk_registry_any_next(*state, slot)); slot++) {
+		slot = k->slot;
+		assert_int_equal(k->pins, 0);
+		left += !k->retired;
+		rk_kernel_unref(k);
+	}
+	assert_int_equal(left, 1);
+	assert_int_equal(rk_registry_count(*state), 1);
+	rk_kernel_unref(p.first);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),   TEST(test_new_kernel), TEST(test_taken),
-		TEST(test_find),    TEST(test_walk),	   TEST(test_slot),
-		TEST(test_domains), TEST(test_readers),	   cmocka_unit_test(test_outlives_registry),
+		TEST(test_empty),
+		TEST(test_new_kernel),
+		TEST(test_taken),
+		TEST(test_find),
+		TEST(test_walk),
+		TEST(test_slot),
+		TEST(test_domains),
+		TEST(test_readers),
+		cmocka_unit_test(test_outlives_registry),
+		TEST(test_replace),
+		TEST(test_retire),
+		TEST(test_current),
+		TEST(test_pins),
+		TEST(test_message_pins),
+		TEST(test_numbers_run_out),
+		TEST(test_replaced_while_pinned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

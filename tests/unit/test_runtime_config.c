@@ -345,7 +345,7 @@ static void test_enable(void **state)
 	k = rig_kernel(&r, "delay");
 	seq = rig_now(&r);
 	assert_int_equal(rk_runtime_enable(r.rt, k, false, NULL, &err), 0);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 3); /* at once */
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS - 1); /* at once */
 	expect_not_enabled(&r);
 	call_expect(&slow, 0); /* what was in flight ends as ever */
 	json_decref(rig_wait_event(&r, "KernelDeactivated", seq));
@@ -353,7 +353,7 @@ static void test_enable(void **state)
 	expect_not_enabled(&r);
 	enable(&r, true);
 	rig_call(&r);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 4);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS);
 	/* enabled again before it could be unloaded: that does not wait for what is in flight */
 	call_delay(&r, &slow, UINT32_MAX);
 	assert_int_equal(rk_runtime_enable(r.rt, k, false, NULL, &err), 0);
@@ -374,7 +374,7 @@ static void test_disabled_at_start(void **state)
 	rig_open(&r, NULL);
 	enable(&r, false);
 	rig_start(&r);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 3);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS - 1);
 	expect_not_enabled(&r);
 	rig_command(&r, RK_STOP);
 	rig_command(&r, RK_RESET);
@@ -410,7 +410,7 @@ static void test_disabled_and_killed(void **state)
 	for (unsigned int i = 0; i < 2; i++)
 		call_expect(&queued[i], 0);
 	json_decref(rig_wait_event(&r, "KernelDeactivated", seq));
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 3);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS - 1);
 	rk_kernel_unref(k);
 	rig_close(&r);
 }
@@ -430,9 +430,9 @@ static void test_toggle(void **state)
 	rk_kernel_unref(k);
 	enable(&r, true);
 	rig_call(&r);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 4);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS);
 	enable(&r, false);
-	assert_int_equal(rk_runtime_kernels_active(r.rt), 3);
+	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS - 1);
 	rig_close(&r);
 }
 
@@ -465,7 +465,7 @@ static void test_max_instances(void **state)
 		rk_payload_unref(pool);
 		rk_kernel_unref(k);
 	}
-	assert_int_equal(refused, 2);
+	assert_int_equal(refused, BUILTINS - 2);
 	json_decref(rig_wait_event(&r, "KernelFailed", 0));
 	rig_close(&r);
 }

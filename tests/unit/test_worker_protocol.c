@@ -58,6 +58,7 @@ SPOIL_RUN(offset_over, run->args[1].value = PAYLOAD_BYTES - 4)
 SPOIL_RUN(offset_wraps, run->args[2].value = UINT64_MAX - 3)
 SPOIL_RUN(bytes_huge, run->args[2].bytes = UINT64_MAX - 3)
 SPOIL_RUN(bytes_over, run->args[2].bytes = PAYLOAD_BYTES + 4)
+SPOIL_RUN(guard_over, run->args[2].value = PAYLOAD_BYTES - 8)
 SPOIL_RUN(offset_odd, run->args[0].value = 2)
 SPOIL_RUN(bytes_odd, run->args[0].bytes = 6)
 SPOIL_RUN(dim_small, run->args[3].bytes = 4)
@@ -121,12 +122,49 @@ static void test_bad_control_length(void **state)
 	expect_violation(p);
 }
 
+/* A descriptor where none belongs, none or two where one does, and one that is no library's. */
+static void test_bad_descriptor(void **state)
+{
+	struct peer *p = *state;
+	struct rk_wire_control packet = make_hello("cpu", "");
+	struct rk_wire_control builtin = make_load(SLOT, &echo), library = builtin;
+	const int sealed = make_memfd(4096, F_SEAL_SHRINK | F_SEAL_WRITE);
+	const int writable = make_memfd(4096, F_SEAL_SHRINK);
+	const int two[2] = {sealed, sealed};
+	const struct {
+		const struct rk_wire_control *packet;
+		int fds[2];
+		size_t nfds;
+	} cases[] = {
+		{&builtin, {sealed}, 1},	 {&library, {-1}, 0},
+		{&library, {sealed, sealed}, 2}, {&library, {writable}, 1},
+		{&library, {STDERR_FILENO}, 1}, /* no memfd */
+	};
+
+	strcpy(library.load.library, "/usr/lib/libm.so");
+	send_with_fds(p->control, &packet, sizeof(packet), &sealed, 1);
+	expect_violation(p);
+	send_with_fds(p->control, &packet, sizeof(packet), two, 2);
+	expect_violation(p);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		hello_cpu(p);
+		if (cases[i].nfds)
+			send_with_fds(p->control, cases[i].packet, sizeof(packet), cases[i].fds,
+				      cases[i].nfds);
+		else
+			send_packet(p->control, cases[i].packet, sizeof(packet));
+		expect_violation(p);
+	}
+	close(sealed);
+	close(writable);
+}
+
 static void test_bad_run_packet(void **state)
 {
 	static const spoil_run spoils[] = {
 		run_short,   run_cut,	  run_long,    run_longest, nargs_many,	  nargs_overflow,
 		nargs_other, kernel_high, offset_past, offset_over, offset_wraps, bytes_huge,
-		bytes_over,  offset_odd,  bytes_odd,   dim_small,   dim_none,
+		guard_over,  bytes_over,  offset_odd,  bytes_odd,   dim_small,	  dim_none,
 	};
 	struct peer *p = *state;
 
@@ -168,7 +206,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_bad_first_packet),   TEST(test_bad_control_packet),
 		TEST(test_bad_control_length), TEST(test_bad_run_packet),
-		TEST(test_bad_memfd),
+		TEST(test_bad_memfd),	       TEST(test_bad_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

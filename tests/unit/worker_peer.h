@@ -124,6 +124,29 @@ static inline void send_packet(int fd, const void *packet, size_t len)
 	assert_int_equal(send(fd, packet, len, MSG_NOSIGNAL), len);
 }
 
+/* The same with @nfds descriptors, at most two. */
+static inline void send_with_fds(int fd, const void *packet, size_t len, const int *fds,
+				 size_t nfds)
+{
+	union {
+		char room[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.room,
+			     .msg_controllen = CMSG_SPACE(nfds * sizeof(int))};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	assert_true(nfds <= 2);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), fds, nfds * sizeof(int));
+	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), len);
+}
+
 /* The next control packet that is no log line; false at the end. */
 static inline bool recv_control(struct peer *p, struct rk_wire_control *in)
 {
@@ -147,8 +170,8 @@ static inline void recv_answer(struct peer *p, struct rk_wire_control *in, uint3
 	assert_int_equal(in->type, type);
 }
 
-/* The worker has ended, or ends, by itself with @status. */
-static inline void expect_exit(struct peer *p, int status)
+/* The worker has ended, or ends, by itself. Returns what wait(2) says. */
+static inline int expect_end(struct peer *p)
 {
 	struct rk_wire_control in;
 	int found;
@@ -160,6 +183,13 @@ static inline void expect_exit(struct peer *p, int status)
 		;
 	assert_int_equal(waitpid(p->pid, &found, 0), p->pid);
 	p->pid = 0;
+	return found;
+}
+
+static inline void expect_exit(struct peer *p, int status)
+{
+	int found = expect_end(p);
+
 	assert_true(WIFEXITED(found));
 	assert_int_equal(WEXITSTATUS(found), status);
 }
@@ -216,7 +246,7 @@ static inline void hello_cpu(struct peer *p)
 static const struct signature {
 	const char *entry;
 	uint32_t nparams;
-	struct rk_wire_param params[4];
+	struct rk_wire_param params[6];
 } echo = {"echo", 3, {IN(RK_U8), OUT(RK_U8), DIM}},
   vector_add = {"vector_add", 4, {IN(RK_F32), IN(RK_F32), OUT(RK_F32), DIM}},
   reduce_sum = {"reduce_sum", 3, {IN(RK_F32), OUT(RK_F64), DIM}},
@@ -241,6 +271,17 @@ static inline struct rk_wire_control load_packet(struct peer *p, struct rk_wire_
 
 	send_packet(p->control, &packet, sizeof(packet));
 	recv_answer(p, &packet, RK_WIRE_LOADED);
+	assert_int_equal(packet.kernel, slot);
+	return packet;
+}
+
+static inline struct rk_wire_control unload(struct peer *p, uint32_t slot)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION, .type = RK_WIRE_UNLOAD, .kernel = slot};
+
+	send_packet(p->control, &packet, sizeof(packet));
+	recv_answer(p, &packet, RK_WIRE_UNLOADED);
 	assert_int_equal(packet.kernel, slot);
 	return packet;
 }

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* inflight/ID: a message in flight, as a file. */
+#include <errno.h>
+
+#include "fs/node.h"
+
+static int message_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	struct rk_message_info info;
+
+	(void)attr;
+	/* as /proc/PID/ files of a process that has ended */
+	if (!rk_dispatch_find(rk_runtime_dispatch(subject->fs->rt), subject->message, &info))
+		return -ESRCH;
+	rkfs_textbuf_printf(out, "kernel %s\nstate %s\nage_ms %llu\nuid %u\npid %d\n", info.kernel,
+			    rk_message_info_state(&info), (unsigned long long)info.age_ms, info.uid,
+			    info.pid);
+	return 0;
+}
+
+/* The name is the message's id. */
+static const struct rkfs_attr rows[] = {
+	{.name = "", .mode = 0444, .show = message_show},
+};
+
+const struct rkfs_attrs rkfs_inflight_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared by dispatch.c (what others call) and dispatch_queue.c (the moves of a message) only. All
+ * are called with dispatch.lock held; unlock_and_tell releases it.
+ */
+#ifndef RK_RUNTIME_DISPATCH_INTERNAL_H
+#define RK_RUNTIME_DISPATCH_INTERNAL_H
+
+#include "runtime/dispatch.h"
+
+#define RK_CANCELLED "cancelled by its caller"
+
+enum rk_notice {
+	RK_NOTICE_ROOM = 1,
+	RK_NOTICE_UNLOADABLE = 2,
+	RK_NOTICE_TRIPPED = 4,
+};
+
+/* Have the observer called for @k by unlock_and_tell. */
+void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_notice what);
+void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter);
+/* The sentence that last_error shows. */
+void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg);
+
+/* @m, on no list any more, is done; its dispatch reference goes to the finished list. */
+void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+			     const char *why);
+/* The same for one that was in flight: counted, measured. */
+void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+			       const char *why);
+/* Tell the caller of a RUNNING message at once; it stays in flight. */
+void rk_dispatch_cancel_running_locked(struct rk_dispatch *d, struct rk_message *m);
+/* End a message that waits for room: it was never accepted. */
+void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+				       const char *why);
+
+/* What @k has queued may be handed out. */
+void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* Accept @m; takes over a reference. */
+void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* How many messages of @k may be queued. */
+uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
+bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
+/* A place in @k's queue is free: accept who waits for it, or tell who polls. */
+void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* Take @m off its queue. */
+void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* Give queued messages to free slots of the worker; kernels take turns. */
+void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
+
+/* @k killed its worker, which counts once; once too often, it is disabled. */
+void rk_dispatch_blame_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* The worker is gone: end what ran on it, but for what was decided already. Returns how many. */
+uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
+					struct rk_message_list *held);
+uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
+				       const char *why);
+
+/* Unlock, then make the calls that the critical section asked for. */
+void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);
+
+#endif
