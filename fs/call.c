@@ -66,8 +66,7 @@ void rkfs_call_drop_locked(struct rkfs_call *c)
 {
 	struct rk_kernel *k = c->request.kernel;
 
-	free(c->answer.text);
-	c->answer = (struct rk_answer){.nparts = 0};
+	rk_answer_drop(&c->answer);
 	c->part = 0;
 	c->part_pos = 0;
 	if (!k)
