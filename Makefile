@@ -1,7 +1,7 @@
 # rkfs: GPU kernels as files.
 #
 # Targets
-#   all        build/mount.rkfs, build/rk-worker and build/rkcall (the default)
+#   all        build/mount.rkfs, rk-worker, rkcall and rktop (the default)
 #   deps       install the Debian packages that a build needs and that are missing (needs root)
 #   up         deps, all, then mount at MNT and print five commands to try
 #   down       unmount MNT; does nothing where no rkfs is mounted
@@ -11,12 +11,15 @@
 #   unit       the unit programs, tests/unit/test_*.c, and the fuzz targets on their corpus
 #   fuzz       each fuzz target, tests/fuzz/fuzz_*.c, for FUZZ_S seconds (clang, libFuzzer)
 #   bats       the tests of a mounted rkfs, tests/bats/*.bats; needs root and /dev/fuse
+#   check-system  the tests that boot a container, build a package or run other daemons,
+#              tests/system/*.bats; needs root
 #   asan       a build in build/asan with AddressSanitizer and UBSan; runs its unit programs
 #   tsan       the same in build/tsan with ThreadSanitizer
 #   lint       arrows between folders, format, shellcheck, cppcheck, man pages
 #   fmt        clang-format -i on all C files
 #   bench      measure the binaries in BIN against their floors; needs root and /dev/fuse
 #   install    mount.rkfs to /sbin (libmount looks nowhere else), the rest below PREFIX
+#   deb        build/deb/rkfs_VERSION_amd64.deb, with debhelper
 #   uninstall  remove what install put there; the configuration stays
 #   clean      remove build/
 #   help       print this
@@ -31,6 +34,8 @@
 #   BIN=build          which binaries bats and bench use, for example BIN=build/asan
 #   FUZZ_S=60          seconds for each fuzz target
 #   TESTS=             names of unit programs or bats files to run alone: TESTS="config plan"
+#   NVCC=, CUDA_HOME=, CUDA_ARCHS="75 90"   CUDA toolkit (NVCC=no: none), and what to compile for
+#   SYSTEMD=no         without libsystemd
 #   V=1                show the commands
 
 VERSION    = 0.1.0
@@ -45,26 +50,34 @@ BIN        = $(BUILD)
 LIBEXECDIR = $(PREFIX)/libexec/rkfs
 MANDIR     = $(PREFIX)/share/man
 COMPDIR    = $(PREFIX)/share/bash-completion/completions
+UNITDIR    = $(PREFIX)/lib/systemd/system
+INCDIR     = $(PREFIX)/include/rkfs
 
 SHELL      = /bin/sh
 PKG_CONFIG = pkg-config
 quiet      = $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
 say        = $(if $(V),,@$(if $(quiet),,printf '  %-7s %s\n' '$(1)' '$(2)';))
 
-LIBS_DAEMON = fuse3 inih jansson
+# libsystemd tells a service manager how the daemon does; without it, or with SYSTEMD=no, nobody is told
+HAVE_SYSTEMD = $(if $(filter no,$(SYSTEMD)),,$(call once,HAVE_SYSTEMD,$(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo 1)))
+LIBS_DAEMON = fuse3 inih jansson $(if $(HAVE_SYSTEMD),libsystemd)
 LIBS_WORKER = libffi jansson
 # asked once, and only by a target that compiles: `make deps` must work without pkg-config
 once        = $(eval $(1) := $(2))$(2)
 PKG_CFLAGS  = $(call once,PKG_CFLAGS,$(shell $(PKG_CONFIG) --cflags $(LIBS_DAEMON) $(LIBS_WORKER)))
 PKG_DAEMON  = $(call once,PKG_DAEMON,$(shell $(PKG_CONFIG) --libs $(LIBS_DAEMON)))
 PKG_WORKER  = $(call once,PKG_WORKER,$(shell $(PKG_CONFIG) --libs $(LIBS_WORKER)))
+PKG_RKTOP   = $(call once,PKG_RKTOP,$(shell $(PKG_CONFIG) --libs ncursesw))
 PKG_CMOCKA  = $(call once,PKG_CMOCKA,$(shell $(PKG_CONFIG) --libs cmocka))
 
 SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# nvcc, the CUDA kernels, and whether there is a CUDA backend at all
+include gpu/cuda.mk
+
 ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 -O2 -g -pthread \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
-	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(CFLAGS)
+	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
 TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
 	-DRK_KERNELS_DIR='"$(abspath $(BUILD)/kernels)"'
@@ -77,23 +90,29 @@ LIB_CFLAGS  = -std=gnu17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -shared -f
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 FS        = $(wildcard fs/*.c)
 RUNTIME   = $(wildcard runtime/*.c)
-GPU       = $(wildcard gpu/*.c gpu/kernels/*.c)
+# without nvcc there is no cuda.h either
+GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cuda_*.c)), \
+	$(wildcard gpu/*.c gpu/kernels/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ may use of runtime/ (an arrow too many fails to link)
 SHARED    = $(wildcard $(addprefix runtime/,error.c log.c fault.c tensor.c))
-MAINS     = fs/mount_rkfs.c fs/rkcall.c gpu/worker_main.c
+MAINS     = fs/mount_rkfs.c fs/rkcall.c fs/rktop.c gpu/worker_main.c
 RKCALL    = $(wildcard fs/rkcall*.c)
-UNIT      = $(wildcard tests/unit/test_*.c)
+RKTOP     = $(wildcard fs/rktop*.c)
+# without cuda.h there is nothing to test with it
+UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'cuda_dl\.h\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
+	$(wildcard tests/unit/test_*.c))
 UNIT_HELP = $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
 FUZZ      = $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_HELP = tests/fuzz/request.c
 BENCH     = $(wildcard tests/bench/*.c)
 
 GEN_OBJ    = $(GEN:.c=.o)
-DAEMON_OBJ = $(call obj,$(filter-out $(RKCALL),$(FS)) $(RUNTIME)) $(GEN_OBJ)
+DAEMON_OBJ = $(call obj,$(filter-out $(RKCALL) $(RKTOP),$(FS)) $(RUNTIME)) $(GEN_OBJ)
 WORKER_OBJ = $(call obj,$(GPU) $(SHARED))
 RKCALL_OBJ = $(call obj,$(RKCALL))
-LIB_OBJ    = $(call obj,$(filter-out $(MAINS),$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
+RKTOP_OBJ  = $(call obj,$(RKTOP))
+LIB_OBJ    = $(call obj,$(filter-out $(MAINS) fs/rktop_view.c,$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
 UNIT_OBJ   = $(call obj,$(UNIT))
 HELP_OBJ   = $(call obj,$(UNIT_HELP))
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
@@ -103,9 +122,12 @@ REPLAY_BIN = $(patsubst tests/fuzz/%.c,$(BUILD)/replay/%,$(FUZZ))
 FUZZ_BIN   = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
 BENCH_OBJ  = $(call obj,$(BENCH))
 BENCH_BIN  = $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH))
+CUDA_SRC   = $(wildcard tests/kernels_src/*.cu)
 KERNELS    = $(patsubst tests/kernels_src/%.c,$(BUILD)/kernels/%.so,$(wildcard tests/kernels_src/*.c)) \
-	$(patsubst tests/kernels_src/%,$(BUILD)/kernels/%,$(wildcard tests/kernels_src/*.ini))
-ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ))
+	$(patsubst tests/kernels_src/%,$(BUILD)/kernels/%,$(filter-out \
+	$(if $(HAVE_CUDA),,$(patsubst %.cu,%.ini,$(CUDA_SRC))),$(wildcard tests/kernels_src/*.ini))) \
+	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(BUILD)/kernels/%.fatbin,$(CUDA_SRC)))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ))
 BATS       = $(wildcard tests/bats/*.bats)
 C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
 
@@ -113,13 +135,13 @@ RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests
 
 # --- build ------------------------------------------------------------------
 
-.PHONY: all kernels deps up down check unit bats asan tsan lint fmt bench install uninstall clean help \
+.PHONY: all kernels deps up down check check-system unit bats asan tsan lint fmt bench deb install uninstall clean help \
 	FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
 
-all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker $(BUILD)/rkcall
+all: $(BUILD)/mount.rkfs $(BUILD)/rk-worker $(BUILD)/rkcall $(BUILD)/rktop
 
 # libfuse ends its threads with pthread_cancel, which loads libgcc_s only then and aborts where it
 # cannot, for want of a descriptor for example; the mount would be left behind
@@ -132,6 +154,9 @@ $(BUILD)/rk-worker: $(WORKER_OBJ)
 
 $(BUILD)/rkcall: $(RKCALL_OBJ) $(BUILD)/librkfs.a
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) -lm
+
+$(BUILD)/rktop: $(RKTOP_OBJ) $(BUILD)/librkfs.a
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_RKTOP) $(PKG_DAEMON) -lm
 
 $(BUILD)/librkfs.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
@@ -169,6 +194,11 @@ $(BUILD)/kernels/nodelete_%.so: LIB_LDFLAGS = -Wl,-z,nodelete
 $(BUILD)/kernels/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(BUILD)/flags
 	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(LIB_CFLAGS) $(LIB_LDFLAGS) -o $@.tmp $< -lm && mv $@.tmp $@
 
+# as a user would, with the header where `make install` puts it
+$(BUILD)/kernels/%.fatbin: tests/kernels_src/%.cu gpu/ring.h gpu/kernels/ring.cuh $(BUILD)/flags
+	$(call say,NVCC,$@)mkdir -p $(@D)/include/rkfs && cp gpu/ring.h gpu/kernels/ring.cuh $(@D)/include/rkfs/ && \
+		$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.tmp $< && mv $@.tmp $@
+
 $(BUILD)/kernels/%.ini: tests/kernels_src/%.ini
 	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
 
@@ -185,6 +215,10 @@ $(BUILD)/flags: FORCE
 FORCE:
 
 -include $(ALL_OBJ:.o=.d)
+
+include tests/fake_cuda/fake.mk
+include tests/cuda_emu/emu.mk
+-include tests/gpu/gpu.mk
 
 # --- try it -----------------------------------------------------------------
 
@@ -259,6 +293,12 @@ fmt:
 bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
 	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run
 
+# what boots a container or builds a package
+check-system: all
+	@.ci/deps.sh build test system deb
+	@echo '== check-system'
+	@+$(RUN) bats $(call wanted,$(wildcard tests/system/*.bats))
+
 # --- install ----------------------------------------------------------------
 
 MAN1 = $(wildcard doc/*.1)
@@ -267,9 +307,14 @@ MAN8 = $(wildcard doc/*.8)
 
 install: all
 	install -D -m 755 $(BUILD)/mount.rkfs '$(DESTDIR)/sbin/mount.rkfs'
+	ln -sf mount.rkfs '$(DESTDIR)/sbin/mount.fuse.rkfs' # by that type libmount knows what is mounted
 	install -D -m 755 $(BUILD)/rk-worker '$(DESTDIR)$(LIBEXECDIR)/rk-worker'
-	install -D -m 755 $(BUILD)/rkcall '$(DESTDIR)$(PREFIX)/bin/rkcall'
+	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(BUILD)/rkcall $(BUILD)/rktop
 	install -D -m 644 etc/completion/rkcall.bash '$(DESTDIR)$(COMPDIR)/rkcall'
+	install -D -m 644 -t '$(DESTDIR)$(UNITDIR)' etc/systemd/rkfs@.service
+	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog
+	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
+	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/ring.h gpu/kernels/ring.cuh
 	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \
 		install -D -m 644 etc/rkfs.conf '$(DESTDIR)/etc/rkfs/rkfs.conf'
 	$(if $(MAN1),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man1' $(MAN1))
@@ -277,12 +322,24 @@ install: all
 	$(if $(MAN8),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man8' $(MAN8))
 
 uninstall:
-	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
-		'$(DESTDIR)$(PREFIX)/bin/rkcall' '$(DESTDIR)$(COMPDIR)/rkcall' \
+	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)/sbin/mount.fuse.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
+		'$(DESTDIR)$(PREFIX)/bin/rkcall' '$(DESTDIR)$(PREFIX)/bin/rktop' '$(DESTDIR)$(COMPDIR)/rkcall' \
+		'$(DESTDIR)$(UNITDIR)/rkfs@.service' \
+		'$(DESTDIR)$(INCDIR)/ring.h' '$(DESTDIR)$(INCDIR)/ring.cuh' \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man1/%',$(MAN1)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man8/%',$(MAN8))
-	[ ! -d '$(DESTDIR)$(LIBEXECDIR)' ] || rmdir '$(DESTDIR)$(LIBEXECDIR)'
+	rm -rf '$(DESTDIR)$(LIBEXECDIR)/slurm'
+	for dir in '$(DESTDIR)$(LIBEXECDIR)' '$(DESTDIR)$(INCDIR)'; do [ ! -d "$$dir" ] || rmdir "$$dir"; done
+
+# a copy of the tree, since debhelper wants its files in debian/ and leaves some behind
+deb:
+	@.ci/deps.sh build deb
+	rm -rf build/deb && mkdir -p build/deb/rkfs
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C build/deb/rkfs
+	mv build/deb/rkfs/etc/debian build/deb/rkfs/debian
+	cd build/deb/rkfs && dpkg-buildpackage --build=binary --unsigned-source --unsigned-changes
+	@ls build/deb/*.deb
 
 clean:
 	rm -rf build

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Usage: .ci/deps.sh GROUP...        (build, test, lint, fuzz)
+# Usage: .ci/deps.sh GROUP...        (build, test, lint, fuzz, deb, system)
 # Install what GROUPs need and what is missing, and nothing else. With nothing
 # missing it does nothing, needs no rights and asks no server.
 set -eu
@@ -10,6 +10,7 @@ table() {
 	cat <<'END'
 build make            command make
 build gcc             compiler
+build g++             command g++
 build libc6-dev       compiler
 build pkgconf         command pkg-config
 build libfuse3-dev    library fuse3
@@ -17,6 +18,8 @@ build fuse3           command fusermount3
 build libinih-dev     library inih
 build libjansson-dev  library jansson
 build libffi-dev      library libffi
+build libsystemd-dev  library libsystemd
+build libncurses-dev  library ncursesw
 test  libcmocka-dev   library cmocka
 test  bats            command bats
 test  bats-support    file /usr/lib/bats/bats-support/load.bash
@@ -34,6 +37,25 @@ lint  clang-format    command clang-format
 lint  shellcheck      command shellcheck
 lint  cppcheck        command cppcheck
 lint  mandoc          command mandoc
+test  jq              command jq
+test  prometheus      command prometheus promtool
+test  prometheus-node-exporter  command prometheus-node-exporter
+test  curl            command curl
+deb   debhelper       command dh
+deb   dpkg-dev        command dpkg-buildpackage
+deb   fakeroot        command fakeroot
+deb   lintian         command lintian
+system systemd-container  command systemd-nspawn
+system debootstrap    command debootstrap
+system slurmctld      command slurmctld
+system slurmd         command slurmd
+system slurm-client   command sbatch
+system munge          command munged
+system tmux           command tmux
+system iproute2       command ip
+system python3-kubernetes  file /usr/lib/python3/dist-packages/kubernetes
+system python3-yaml   file /usr/lib/python3/dist-packages/yaml
+system systemd        command journalctl systemd-analyze
 fuzz  clang           command clang
 fuzz  libclang-rt-dev libfuzzer
 END
@@ -58,13 +80,13 @@ there() {
 	esac
 }
 
-[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz ..." >&2; exit 1; }
+[ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz|deb|system ..." >&2; exit 1; }
 
 missing=
 for group; do
 	case $group in
-	build | test | lint | fuzz) ;;
-	*) echo "$0: there is no group '$group' (build, test, lint, fuzz)" >&2; exit 1 ;;
+	build | test | lint | fuzz | deb | system) ;;
+	*) echo "$0: there is no group '$group' (build, test, lint, fuzz, deb, system)" >&2; exit 1 ;;
 	esac
 	while read -r of package how; do
 		[ "$of" = "$group" ] || continue

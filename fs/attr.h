@@ -23,6 +23,7 @@ struct rkfs_subject {
 	struct rkfs *fs;
 	struct rk_kernel *kernel; /* a reference, held while the file is open */
 	uint32_t message;	  /* inflight/ID: the low half of the id; else 0 */
+	uint32_t device;	  /* devices/N: N; else 0 */
 };
 
 /* Receives the bytes of a read, exactly once, under the file's lock; must copy or send them. */
@@ -59,7 +60,7 @@ enum rkfs_attr_flags {
 
 struct rkfs_attr {
 	const char *name;
-	mode_t mode; /* permission bits */
+	mode_t mode; /* permission bits; of files that take writes rkfs_access_mode() decides */
 	unsigned int flags;
 	/*
 	 * Text files: the content. Append to @out and return 0, or a negative errno but -EAGAIN (an
@@ -91,7 +92,9 @@ extern const struct rkfs_attrs rkfs_root_attrs;	  /* attr_root.c */
 extern const struct rkfs_attrs rkfs_stats_attrs;  /* attr_stats.c */
 extern const struct rkfs_attrs rkfs_wait_attrs;	  /* attr_wait.c */
 extern const struct rkfs_attrs rkfs_drain_attrs;  /* attr_drain.c */
+extern const struct rkfs_attrs rkfs_health_attrs; /* attr_health.c */
 extern const struct rkfs_attrs rkfs_kernel_attrs; /* attr_kernel.c */
+extern const struct rkfs_attrs rkfs_device_attrs; /* attr_devices.c */
 extern const struct rkfs_attrs
 	rkfs_inflight_attrs; /* attr_inflight.c: one row, for every message */
 

@@ -7,6 +7,14 @@
 #include "fs/node.h"
 #include "runtime/codec.h"
 
+static int mode_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     struct rkfs_textbuf *out)
+{
+	(void)attr;
+	rkfs_textbuf_line(out, rk_mode_name(subject->kernel->manifest.mode));
+	return 0;
+}
+
 /* A text member of the description; arg is its offset. */
 static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     struct rkfs_textbuf *out)
@@ -18,11 +26,10 @@ static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *su
 static int backend_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			struct rkfs_textbuf *out)
 {
-	char name[RK_WIRE_NAME_MAX];
+	unsigned int backend = atomic_load(&subject->kernel->backend);
 
 	(void)attr;
-	rk_runtime_backend(subject->fs->rt, name);
-	rkfs_textbuf_line(out, name);
+	rkfs_textbuf_line(out, backend ? rk_backend_title(backend - 1) : "none");
 	return 0;
 }
 
@@ -60,8 +67,9 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 			rc = rk_error_set(&err, ENODEV, "%s of %s: the kernel was removed",
 					  attr->name, id);
 	}
-	if (!rc)
-		rc = rk_runtime_enable(subject->fs->rt, k, *word == '1', caller, &err);
+	if (rc)
+		return rkfs_control_refuse(subject->fs, caller, &err);
+	rc = rk_runtime_enable(subject->fs->rt, k, *word == '1', caller, &err);
 	rk_kernel_unref(k);
 	return rkfs_control_note(subject->fs, rc, &err);
 }
@@ -152,7 +160,7 @@ static bool call_present(const struct rkfs_attr *attr, const struct rk_kernel *k
 	}
 
 static const struct rkfs_attr rows[] = {
-	TEXT(mode),
+	{.name = "mode", .mode = 0444, .show = mode_show},
 	TEXT(description),
 	TEXT(version),
 	{.name = "backend", .mode = 0444, .show = backend_show},

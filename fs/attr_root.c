@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The files at the top of the mount. */
+#include <stdlib.h>
+
 #include "fs/control.h"
 #include "fs/node.h"
+#include "runtime/metrics.h"
 
 static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			struct rkfs_textbuf *out)
@@ -31,6 +34,21 @@ static int last_cmd_status_show(const struct rkfs_attr *attr, const struct rkfs_
 	return 0;
 }
 
+static int metrics_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	char *text;
+	size_t len;
+	int rc = rk_metrics_print(subject->fs->rt, &text, &len);
+
+	(void)attr;
+	if (rc)
+		return rc;
+	rkfs_textbuf_append(out, text, len);
+	free(text);
+	return 0;
+}
+
 static const struct rkfs_attr rows[] = {
 	{.name = "version", .mode = 0444, .show = version_show},
 	{.name = "state", .mode = 0444, .flags = RKFS_POLL_STATE, .show = state_show},
@@ -39,6 +57,7 @@ static const struct rkfs_attr rows[] = {
 	 .show = rkfs_control_show,
 	 .store = rkfs_control_store},
 	{.name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show},
+	{.name = "metrics", .mode = 0444, .show = metrics_show},
 	{.name = "events", .mode = 0444, .show = rkfs_events_show},
 	{.name = "events_follow",
 	 .mode = 0444,

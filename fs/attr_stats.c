@@ -10,14 +10,24 @@ static uint64_t kernels_registered(const struct rk_runtime *rt)
 	return rk_registry_count(rk_runtime_registry((struct rk_runtime *)rt));
 }
 
+static uint64_t gpu_memory(const struct rk_runtime *rt)
+{
+	return rk_runtime_gpu_memory((struct rk_runtime *)rt);
+}
+
+static uint64_t gpu_memory_peak(const struct rk_runtime *rt)
+{
+	return rk_runtime_gpu_memory_peak((struct rk_runtime *)rt);
+}
+
 /* name, function where the number is not dispatch's, its counter where it is */
 #define STATS(X)                                                                                   \
 	X(kernels_registered, kernels_registered, NOT_COUNTED)                                     \
 	X(kernels_active, rk_runtime_kernels_active, NOT_COUNTED)                                  \
 	X(messages_processed, NULL, RK_COUNT_PROCESSED)                                            \
 	X(messages_in_flight, NULL, IN_FLIGHT)                                                     \
-	X(gpu_memory_bytes, rk_runtime_gpu_memory, NOT_COUNTED)                                    \
-	X(gpu_memory_peak_bytes, rk_runtime_gpu_memory_peak, NOT_COUNTED)                          \
+	X(gpu_memory_bytes, gpu_memory, NOT_COUNTED)                                               \
+	X(gpu_memory_peak_bytes, gpu_memory_peak, NOT_COUNTED)                                     \
 	X(uptime_secs, rk_runtime_uptime_secs, NOT_COUNTED)                                        \
 	X(messages_accepted, NULL, RK_COUNT_ACCEPTED)                                              \
 	X(messages_failed, NULL, RK_COUNT_FAILED)                                                  \

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fs/node.h"
+#include "runtime/log.h"
 
 #define DRAIN_SECS_MAX 86400
 #define SHOWN_MAX      40 /* bytes of what was written that a sentence repeats */
@@ -176,6 +177,13 @@ int rkfs_control_note(struct rkfs *fs, int rc, const struct rk_error *err)
 	return rc;
 }
 
+int rkfs_control_refuse(struct rkfs *fs, const struct rk_caller *caller, const struct rk_error *err)
+{
+	rk_log(RK_LOG_WARN, "a write from uid %u pid %d refused: %s", caller->uid, caller->pid,
+	       err->msg);
+	return rkfs_control_note(fs, -err->code, err);
+}
+
 static bool allowed(struct rk_runtime *rt, const struct verb *verb)
 {
 	struct rk_config config;
@@ -213,7 +221,7 @@ int rkfs_control_store(const struct rkfs_attr *attr, const struct rkfs_subject *
 	(void)attr;
 	rc = rkfs_control_parse(text, len, &command, &err);
 	if (rc)
-		return rkfs_control_note(subject->fs, rc, &err);
+		return rkfs_control_refuse(subject->fs, caller, &err);
 	/* these note their outcome themselves */
 	if (command.reload)
 		return rk_runtime_reload(rt, caller, &err);

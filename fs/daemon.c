@@ -15,6 +15,7 @@
 
 #include "fs/call.h"
 #include "fs/mountinfo.h"
+#include "fs/notify.h"
 #include "fs/session.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -95,6 +96,13 @@ static void on_room(void *ctx, struct rk_kernel *k)
 	d->tree.room(d->tree.ctx, k);
 }
 
+static void on_health(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	d->tree.health(d->tree.ctx);
+}
+
 static void on_answered(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -113,6 +121,7 @@ static void begin_end(struct daemon *d, const char *why)
 	if (d->stage >= STAGE_DRAINING)
 		return;
 	rk_log(RK_LOG_INFO, "ending: %s", why);
+	rkfs_notify_stopping();
 	d->stage = STAGE_DRAINING;
 	d->read_until = rk_now_ns() + d->params->config->drain_timeout * RK_NS_PER_MS;
 	/* What cannot drain is stopped; a drain under way keeps its deadline. */
@@ -148,6 +157,7 @@ static void report_ready(struct daemon *d)
 	int null;
 
 	d->stage = STAGE_SERVING;
+	rkfs_notify_ready();
 	if (o->ready_fd >= 0 && (write(o->ready_fd, "\n", 1) != 1 || close(o->ready_fd)))
 		rk_log(RK_LOG_WARN, "cannot write to --ready-fd: %m");
 	if (d->status_fd < 0)
@@ -182,12 +192,12 @@ static void check_start(struct daemon *d)
 int rkfs_daemon_log(const struct rk_config *config, bool foreground, struct rk_error *err)
 {
 	enum rk_log_dest dest = foreground ? RK_LOG_TO_STDERR : RK_LOG_TO_SYSLOG;
-
-	/* a person at a terminal reads text */
-	bool structured = config->structured_logging && !(foreground && isatty(STDERR_FILENO));
+	bool structured = config->structured_logging;
 
 	if (config->log_file[0])
 		dest = RK_LOG_TO_FILE;
+	else if (foreground && isatty(STDERR_FILENO))
+		structured = false; /* a person at a terminal reads text */
 	return rk_log_open(dest, config->log_file, structured, err);
 }
 
@@ -212,9 +222,11 @@ static void on_signal(struct daemon *d)
 
 	if (read(d->signals, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (info.ssi_signo == SIGHUP)
+	if (info.ssi_signo == SIGHUP) {
+		rkfs_notify_reloading();
 		(void)rk_runtime_reload(d->fs.rt, NULL, &err); /* logs and sets the status itself */
-	else if (d->stage < STAGE_DRAINING)
+		rkfs_notify_ready();
+	} else if (d->stage < STAGE_DRAINING)
 		begin_end(d, strsignal((int)info.ssi_signo));
 	else
 		end_at_once(d);
@@ -231,13 +243,23 @@ static bool all_read(struct daemon *d)
 	       (now >= d->eof_until || !atomic_load(&d->fs.waiters));
 }
 
+static void tell_state(struct daemon *d)
+{
+	char why[RK_ERROR_MAX];
+
+	rk_runtime_failure(d->fs.rt, why);
+	rkfs_notify_status(rk_state_name(rk_runtime_state(d->fs.rt)), why);
+}
+
 /* Move on as far as what has happened allows. */
 static void advance(struct daemon *d)
 {
+	if (atomic_exchange(&d->changed, false)) {
+		follow_log(d);
+		tell_state(d);
+	}
 	if (d->stage == STAGE_STARTING)
 		check_start(d);
-	if (atomic_exchange(&d->changed, false))
-		follow_log(d);
 	if (atomic_load(&d->unserved) || atomic_load(&d->gone))
 		begin_end(d, "unmounted");
 	if (d->stage == STAGE_DRAINING && rk_runtime_state(d->fs.rt) == RK_STOPPED) {
@@ -312,24 +334,6 @@ static void *watch_mount(void *arg)
 
 /* --- putting it together --- */
 
-static int find_dev(struct daemon *d, struct rk_error *err)
-{
-	struct rkfs_mounts mounts;
-	const struct rkfs_mount *m;
-	int rc = rkfs_mounts_read(&mounts, RKFS_MOUNTINFO, err);
-
-	if (rc)
-		return rc;
-	m = rkfs_mounts_find(&mounts, d->params->path);
-	if (rkfs_mount_is_rkfs(m))
-		d->dev = m->dev;
-	else
-		rc = rk_error_set(err, EIO, "%s: mounted, but not in %s", d->params->path,
-				  RKFS_MOUNTINFO);
-	rkfs_mounts_free(&mounts);
-	return rc;
-}
-
 static int open_events(struct daemon *d, struct rk_error *err)
 {
 	sigset_t set;
@@ -348,7 +352,7 @@ static int open_events(struct daemon *d, struct rk_error *err)
 
 static int create(struct daemon *d, struct rk_error *err)
 {
-	const struct rk_runtime_observer observer = {on_state, on_event, on_room, d};
+	const struct rk_runtime_observer observer = {on_state, on_event, on_room, on_health, d};
 	const struct rkfs_daemon_params *p = d->params;
 	int rc = open_events(d, err);
 
@@ -361,6 +365,7 @@ static int create(struct daemon *d, struct rk_error *err)
 		rc = rkfs_calls_create(&d->fs.calls);
 	if (rc)
 		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
+	d->fs.access = p->options->access;
 	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
 	d->fs.on_no_waiter = on_all_read;
 	d->fs.on_no_waiter_ctx = d;
@@ -373,7 +378,7 @@ static int create(struct daemon *d, struct rk_error *err)
 	if (rc)
 		return rc;
 	rkfs_session_on_ready(d->session, on_answered, d);
-	return find_dev(d, err);
+	return rkfs_mounts_rkfs_at(p->path, RKFS_MOUNTINFO, &d->dev, err);
 }
 
 static int serve(struct daemon *d, struct rk_error *err)
@@ -402,10 +407,37 @@ static int serve(struct daemon *d, struct rk_error *err)
 	return 0;
 }
 
+/*
+ * The files are closed, but a codec thread, or who brings an answer, may be at work for one still,
+ * and needs the runtime.
+ */
+static void finish_calls(struct daemon *d)
+{
+	struct pollfd event = {.fd = d->event, .events = POLLIN};
+	uint64_t count;
+
+	atomic_store(&d->reading, true); /* the last one pokes */
+	while (rkfs_calls_unfinished(d->fs.calls)) {
+		if (poll(&event, 1, -1) > 0)
+			(void)!read(d->event, &count, sizeof(count));
+	}
+}
+
+/* After umount -l another one may have been mounted there, which is not ours to unmount. */
+static bool is_ours(struct daemon *d)
+{
+	dev_t now;
+	int rc = rkfs_mounts_rkfs_at(d->params->path, RKFS_MOUNTINFO, &now, NULL);
+
+	return rc ? rc != -ENOENT : !d->dev || now == d->dev;
+}
+
 static void destroy(struct daemon *d)
 {
 	if (d->session)
-		rkfs_session_destroy(d->session);
+		rkfs_session_destroy(d->session, is_ours(d));
+	if (d->fs.calls)
+		finish_calls(d);
 	rk_runtime_destroy(d->fs.rt);
 	rkfs_calls_destroy(d->fs.calls);
 	rkfs_destroy(&d->fs);

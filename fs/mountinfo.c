@@ -188,6 +188,23 @@ bool rkfs_mount_is_rkfs(const struct rkfs_mount *mount)
 	return mount && strcmp(mount->type, RKFS_FSTYPE) == 0;
 }
 
+int rkfs_mounts_rkfs_at(const char *path, const char *file, dev_t *dev, struct rk_error *err)
+{
+	struct rkfs_mounts mounts;
+	const struct rkfs_mount *m;
+	int rc = rkfs_mounts_read(&mounts, file, err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? -EIO : rc; /* no table is not no mount */
+	m = rkfs_mounts_find(&mounts, path);
+	if (rkfs_mount_is_rkfs(m))
+		*dev = m->dev;
+	else
+		rc = rk_error_set(err, ENOENT, "%s: there is no rkfs mounted, says %s", path, file);
+	rkfs_mounts_free(&mounts);
+	return rc;
+}
+
 /* 1: a mount of @dev is there, 0: none, or a negative errno. */
 static int is_mounted(dev_t dev, const char *file, struct rk_error *err)
 {

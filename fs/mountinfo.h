@@ -47,6 +47,10 @@ const struct rkfs_mount *rkfs_mounts_find(const struct rkfs_mounts *mounts, cons
 /* Whether @mount (NULL is allowed) is an rkfs. */
 bool rkfs_mount_is_rkfs(const struct rkfs_mount *mount);
 
+/* The device of the rkfs that one reaches at @path, as rkfs_mounts_find. -ENOENT: there is none;
+ * the errors of rkfs_mounts_read. */
+int rkfs_mounts_rkfs_at(const char *path, const char *file, dev_t *dev, struct rk_error *err);
+
 /*
  * Wait until no mount of @dev is left in this mount namespace, also where umount -l took it away
  * while files are open (FUSE tells the daemon nothing then), or until @stop_fd is readable or

@@ -5,16 +5,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "fs/call.h"
 
 #define CACHE_SECS   3600.0
 #define DIR_MODE     0555
 #define COOKIE_FIRST 2 /* "." and ".." come before it */
 
-/* Directories with a name hang below @parent; those without come from the registry. */
+/* Directories with a name hang below @parent; those without come and go. */
 static const struct dir {
 	const char *name;
 	enum rkfs_class parent;
@@ -23,18 +19,21 @@ static const struct dir {
 	[RKFS_ROOT] = {"", RKFS_ROOT, 0},
 	[RKFS_STATS] = {"stats", RKFS_ROOT, 0},
 	[RKFS_CONFIG] = {"config", RKFS_ROOT, 0},
+	[RKFS_HEALTH] = {"health", RKFS_ROOT, 0},
 	[RKFS_WAIT] = {"wait", RKFS_ROOT, 0},
 	[RKFS_DRAIN] = {"drain", RKFS_ROOT, 0},
 	[RKFS_INFLIGHT] = {"inflight", RKFS_ROOT, 01777}, /* as /tmp: one may remove one's own */
 	[RKFS_KERNELS] = {"kernels", RKFS_ROOT, 0},
 	[RKFS_DOMAIN] = {NULL, RKFS_KERNELS, 0},
 	[RKFS_KERNEL] = {NULL, RKFS_DOMAIN, 0},
+	[RKFS_DEVICES] = {"devices", RKFS_ROOT, 0},
+	[RKFS_DEVICE] = {NULL, RKFS_DEVICES, 0},
 };
 
 /* What an inode number says: a directory (row 0), or its row - 1. */
 struct place {
 	enum rkfs_class class;
-	uint32_t id; /* domain id, kernel slot, low half of a message id */
+	uint32_t id; /* domain id, kernel slot, low half of a message id, number of a device */
 	unsigned int row;
 };
 
@@ -48,11 +47,12 @@ static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
 	return class != RKFS_ROOT && dirs[class].name && dirs[class].parent == parent;
 }
 
-/* Whether the domain, kernel or message that @class and @id stand for exists. */
+/* Whether the domain, kernel, message or device that @class and @id stand for exists. */
 static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 {
 	struct rk_registry *reg = rk_runtime_registry(fs->rt);
 	struct rk_message_info info;
+	struct rk_device device;
 	char name[RK_NAME_MAX];
 	struct rk_kernel *k;
 
@@ -65,6 +65,8 @@ static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 		return k;
 	case RKFS_INFLIGHT:
 		return !id || rk_dispatch_find(rk_runtime_dispatch(fs->rt), id, &info);
+	case RKFS_DEVICE:
+		return rk_runtime_device(fs->rt, id, &device);
 	default:
 		return id == 0;
 	}
@@ -114,7 +116,7 @@ static nlink_t dir_links(enum rkfs_class class)
 	nlink_t n = 2;
 
 	/* these come and go while attributes are cached; 1 says "not counted" to find and fts */
-	if (class == RKFS_KERNELS || class == RKFS_DOMAIN)
+	if (class == RKFS_KERNELS || class == RKFS_DOMAIN || class == RKFS_DEVICES)
 		return 1;
 	for (int i = 0; i < RKFS_CLASS_COUNT; i++)
 		n += is_child_dir(i, class);
@@ -133,10 +135,11 @@ static void fill_stat(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_
 
 	memset(st, 0, sizeof(*st));
 	st->st_ino = place_ino(class, id, row);
-	st->st_mode = attr ? S_IFREG | attr->mode : S_IFDIR | dir_mode(class);
+	st->st_mode =
+		attr ? S_IFREG | rkfs_access_mode(&fs->access, attr) : S_IFDIR | dir_mode(class);
 	st->st_nlink = attr ? 1 : dir_links(class);
-	st->st_uid = fs->uid;
-	st->st_gid = fs->gid;
+	st->st_uid = fs->access.uid;
+	st->st_gid = attr ? rkfs_access_gid(&fs->access, attr) : fs->access.gid;
 	st->st_blksize = 4096;
 	st->st_atim = st->st_mtim = st->st_ctim = fs->born;
 }
@@ -217,6 +220,23 @@ static uint32_t find_subject(struct rkfs *fs, const struct place *at, const char
 	return slot;
 }
 
+/* The device that @name writes, as readdir does. */
+static bool lookup_device(struct rkfs *fs, const char *name, struct stat *st)
+{
+	struct rk_device device;
+	char *end;
+	unsigned long n;
+
+	if (*name < '0' || *name > '9' || (*name == '0' && name[1]))
+		return false;
+	errno = 0;
+	n = strtoul(name, &end, 10);
+	if (errno || *end || n > UINT32_MAX || !rk_runtime_device(fs->rt, (uint32_t)n, &device))
+		return false;
+	fill_stat(fs, RKFS_DEVICE, (uint32_t)n, 0, st);
+	return true;
+}
+
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
 		double *timeout)
 {
@@ -241,6 +261,8 @@ int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat 
 	*timeout = 0; /* what follows may be removed */
 	if (at.class == RKFS_INFLIGHT)
 		return lookup_message(fs, parse_id(name), st) ? 0 : -ENOENT;
+	if (at.class == RKFS_DEVICES)
+		return lookup_device(fs, name, st) ? 0 : -ENOENT;
 	id = find_subject(fs, &at, name);
 	if (!id)
 		return -ENOENT;
@@ -364,6 +386,20 @@ static void list_messages(const struct listing *l, uint64_t id)
 	}
 }
 
+/* Devices from @n on. */
+static void list_devices(const struct listing *l, uint32_t n)
+{
+	struct rk_device device;
+	char name[16];
+
+	for (; rk_runtime_device(l->fs->rt, n, &device); n++) {
+		snprintf(name, sizeof(name), "%u", n);
+		if (!list_one(l, name, place_ino(RKFS_DEVICE, n, 0), S_IFDIR,
+			      n + 1ULL + COOKIE_FIRST))
+			return;
+	}
+}
+
 static void list_entries(const struct listing *l, uint64_t offset)
 {
 	struct rk_kernel *k;
@@ -376,6 +412,10 @@ static void list_entries(const struct listing *l, uint64_t offset)
 	case RKFS_DOMAIN:
 		if (offset <= UINT32_MAX)
 			list_subjects(l, (uint32_t)offset);
+		break;
+	case RKFS_DEVICES:
+		if (offset < RK_WIRE_DEVICES_MAX)
+			list_devices(l, (uint32_t)offset);
 		break;
 	case RKFS_KERNEL:
 		k = rk_registry_slot(rk_runtime_registry(l->fs->rt), l->at.id);
@@ -410,88 +450,7 @@ int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
 	return 0;
 }
 
-/* --- the filesystem --- */
-
-int rkfs_init(struct rkfs *fs)
-{
-	int rc;
-
-	fs->uid = geteuid();
-	fs->gid = getegid();
-	clock_gettime(CLOCK_REALTIME, &fs->born);
-	TAILQ_INIT(&fs->files);
-	fs->attrs[RKFS_ROOT] = rkfs_root_attrs;
-	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
-	fs->attrs[RKFS_WAIT] = rkfs_wait_attrs;
-	fs->attrs[RKFS_DRAIN] = rkfs_drain_attrs;
-	fs->attrs[RKFS_INFLIGHT] = rkfs_inflight_attrs;
-	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
-	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
-	if (rc)
-		return rc;
-	rc = -pthread_mutex_init(&fs->files_lock, NULL);
-	if (rc)
-		goto free_attrs;
-	rc = rkfs_waitq_init(&fs->state_wait);
-	if (rc)
-		goto free_lock;
-	rc = rkfs_waitq_init(&fs->event_wait);
-	if (!rc)
-		return 0;
-	rkfs_waitq_destroy(&fs->state_wait);
-free_lock:
-	pthread_mutex_destroy(&fs->files_lock);
-free_attrs:
-	free((void *)fs->attrs[RKFS_CONFIG].rows);
-	return rc;
-}
-
-void rkfs_destroy(struct rkfs *fs)
-{
-	rkfs_waitq_destroy(&fs->event_wait);
-	rkfs_waitq_destroy(&fs->state_wait);
-	pthread_mutex_destroy(&fs->files_lock);
-	free((void *)fs->attrs[RKFS_CONFIG].rows);
-}
-
-static void on_state(void *ctx)
-{
-	struct rkfs *fs = ctx;
-
-	atomic_fetch_add(&fs->changes, 1);
-	rkfs_waitq_wake(&fs->state_wait);
-}
-
-static void on_event(void *ctx)
-{
-	struct rkfs *fs = ctx;
-
-	rkfs_waitq_wake(&fs->event_wait);
-}
-
-static void on_room(void *ctx, struct rk_kernel *k)
-{
-	struct rkfs *fs = ctx;
-
-	rkfs_calls_room(fs->calls, k);
-}
-
-struct rk_runtime_observer rkfs_observer(struct rkfs *fs)
-{
-	return (struct rk_runtime_observer){
-		.state = on_state,
-		.event = on_event,
-		.room = on_room,
-		.ctx = fs,
-	};
-}
-
-void rkfs_end_waiters(struct rkfs *fs)
-{
-	atomic_store(&fs->ending, true);
-	rkfs_waitq_wake(&fs->state_wait);
-	rkfs_waitq_wake(&fs->event_wait);
-}
+/* --- files --- */
 
 int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
 	     struct rkfs_subject *subject)
@@ -515,6 +474,7 @@ int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
 		.fs = fs,
 		.kernel = k,
 		.message = at.class == RKFS_INFLIGHT ? at.id : 0,
+		.device = at.class == RKFS_DEVICE ? at.id : 0,
 	};
 	*attr = &fs->attrs[at.class].rows[at.row - 1];
 	return 0;

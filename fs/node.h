@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tree (node.c): names, inode numbers, attributes; open files (file.c). Knows no FUSE, so all
- * of it is tested unmounted. Inode numbers are computed, never stored: a class of directory, the id
- * of its subject (never used twice) and the row; so there is no lookup count and nothing to forget.
+ * The tree (node.c): names, inode numbers, attributes; open files (file.c); the filesystem as a
+ * whole (rkfs.c). Knows no FUSE, so all of it is tested unmounted. Inode numbers are computed,
+ * never stored: a class of directory, the id of its subject (never used twice) and the row; so
+ * there is no lookup count and nothing to forget.
  *
  * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
  * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
@@ -16,6 +17,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "fs/access.h"
 #include "fs/attr.h"
 
 #define RKFS_ROOT_INO 1
@@ -25,12 +27,15 @@ enum rkfs_class {
 	RKFS_ROOT,
 	RKFS_STATS,
 	RKFS_CONFIG,
+	RKFS_HEALTH,
 	RKFS_WAIT,
 	RKFS_DRAIN,
 	RKFS_INFLIGHT,
 	RKFS_KERNELS,
 	RKFS_DOMAIN, /* kernels/D: one per domain */
 	RKFS_KERNEL, /* kernels/D/N: one per kernel */
+	RKFS_DEVICES,
+	RKFS_DEVICE, /* devices/N: one per device */
 	RKFS_CLASS_COUNT,
 };
 
@@ -40,9 +45,8 @@ TAILQ_HEAD(rkfs_files, rkfs_file);
 /* The filesystem, one per mount. */
 struct rkfs {
 	struct rk_runtime *rt;
-	uid_t uid; /* owner of every file; rkfs_init sets the process's own */
-	gid_t gid;
-	struct timespec born; /* atime, mtime, ctime of every file */
+	struct rkfs_access access; /* rkfs_init sets what it is without options */
+	struct timespec born;	   /* atime, mtime, ctime of every file */
 	struct rkfs_attrs attrs[RKFS_CLASS_COUNT];
 	struct rkfs_waitq state_wait;
 	struct rkfs_waitq event_wait;

@@ -9,71 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/options_words.h"
 #include "runtime/config.h"
 
 #define USAGE "mount.rkfs [-fnsv] [-N NS] [-o OPTS] [CONFIG|none] DIR"
-
-enum word_action {
-	WORD_IGNORE, /* says nothing that rkfs would do differently */
-	WORD_FUSE,   /* passed on to the FUSE mount */
-	WORD_NOSTART,
-	WORD_RO,
-	WORD_RW,
-	WORD_REMOUNT,
-};
-
-/* The words of -o that are no configuration fields. "NAME*": what begins with NAME. */
-static const struct word {
-	const char *name;
-	enum word_action action;
-	bool value; /* NAME=VALUE is allowed too */
-	const char *help;
-} words[] = {
-	{"nostart", WORD_NOSTART, false, "mount, but leave the runtime in Created"},
-	{"allow_other", WORD_FUSE, false, "other users may use the mount (always so for root)"},
-	{"allow_root", WORD_FUSE, false, "root may use the mount"},
-	{"default_permissions", WORD_FUSE, false, "the kernel checks permissions (as for root)"},
-	{"noexec", WORD_FUSE, false, NULL},
-	{"nosuid", WORD_FUSE, false, NULL},
-	{"nodev", WORD_FUSE, false, NULL},
-	{"rw", WORD_RW, false, NULL},
-	{"ro", WORD_RO, false, NULL},
-	{"remount", WORD_REMOUNT, false, NULL},
-	{"defaults", WORD_IGNORE, false, NULL},
-	{"auto", WORD_IGNORE, false, NULL},
-	{"noauto", WORD_IGNORE, false, NULL},
-	{"nofail", WORD_IGNORE, false, NULL},
-	{"_netdev", WORD_IGNORE, false, NULL},
-	{"user", WORD_IGNORE, true, NULL},
-	{"nouser", WORD_IGNORE, false, NULL},
-	{"users", WORD_IGNORE, false, NULL},
-	{"nousers", WORD_IGNORE, false, NULL},
-	{"owner", WORD_IGNORE, false, NULL},
-	{"noowner", WORD_IGNORE, false, NULL},
-	{"group", WORD_IGNORE, false, NULL},
-	{"nogroup", WORD_IGNORE, false, NULL},
-	{"exec", WORD_IGNORE, false, NULL},
-	{"suid", WORD_IGNORE, false, NULL},
-	{"dev", WORD_IGNORE, false, NULL},
-	{"sync", WORD_IGNORE, false, NULL},
-	{"async", WORD_IGNORE, false, NULL},
-	{"dirsync", WORD_IGNORE, false, NULL},
-	{"atime", WORD_IGNORE, false, NULL},
-	{"noatime", WORD_IGNORE, false, NULL},
-	{"diratime", WORD_IGNORE, false, NULL},
-	{"nodiratime", WORD_IGNORE, false, NULL},
-	{"relatime", WORD_IGNORE, false, NULL},
-	{"norelatime", WORD_IGNORE, false, NULL},
-	{"strictatime", WORD_IGNORE, false, NULL},
-	{"nostrictatime", WORD_IGNORE, false, NULL},
-	{"lazytime", WORD_IGNORE, false, NULL},
-	{"nolazytime", WORD_IGNORE, false, NULL},
-	{"silent", WORD_IGNORE, false, NULL},
-	{"loud", WORD_IGNORE, false, NULL},
-	{"comment", WORD_IGNORE, true, NULL},
-	{"x-*", WORD_IGNORE, true, NULL},
-	{"X-*", WORD_IGNORE, true, NULL},
-};
 
 /* What is known only when all of the command line has been seen. */
 struct parse {
@@ -105,6 +44,7 @@ void rkfs_options_init(struct rkfs_options *opts)
 		.ready_fd = -1,
 		.default_config = RKFS_DEFAULT_CONFIG,
 	};
+	rkfs_access_init(&opts->access);
 }
 
 void rkfs_options_free(struct rkfs_options *opts)
@@ -135,18 +75,6 @@ static int set_string(char **string, const char *text, struct rk_error *err)
 	free(*string);
 	*string = copy;
 	return 0;
-}
-
-/* Whether option text @item of @len bytes before any '=' is @word; @valued: it has a '='. */
-static bool word_matches(const struct word *word, const char *item, size_t len, bool valued)
-{
-	size_t n = strlen(word->name);
-
-	if (valued && !word->value)
-		return false;
-	if (word->name[n - 1] == '*')
-		return len >= n - 1 && memcmp(word->name, item, n - 1) == 0;
-	return len == n && memcmp(word->name, item, n) == 0;
 }
 
 static int add_fuse_option(struct parse *p, const char *name)
@@ -191,21 +119,21 @@ static int add_config_option(struct parse *p, char *item, size_t key_len)
 	return 0;
 }
 
-static int apply_word(struct parse *p, const struct word *word)
+static int apply_word(struct parse *p, const struct rkfs_word *word)
 {
 	switch (word->action) {
-	case WORD_IGNORE:
+	case RKFS_WORD_IGNORE:
 		return 0;
-	case WORD_FUSE:
+	case RKFS_WORD_FUSE:
 		return add_fuse_option(p, word->name);
-	case WORD_NOSTART:
+	case RKFS_WORD_NOSTART:
 		p->opts->nostart = true;
 		return 0;
-	case WORD_RO:
-	case WORD_RW:
-		p->read_only = word->action == WORD_RO;
+	case RKFS_WORD_RO:
+	case RKFS_WORD_RW:
+		p->read_only = word->action == RKFS_WORD_RO;
 		return 0;
-	case WORD_REMOUNT:
+	case RKFS_WORD_REMOUNT:
 		break;
 	}
 	return rk_error_set(p->err, EINVAL,
@@ -218,14 +146,17 @@ static int apply_item(struct parse *p, char *item)
 {
 	size_t len = strcspn(item, "=");
 	bool valued = item[len] == '=';
+	const struct rkfs_word *word = rkfs_word_find(item, len, valued);
 	const struct rk_config_field *field;
 	int rc = 0;
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (word_matches(&words[i], item, len, valued)) {
-			rc = apply_word(p, &words[i]);
-			goto out;
-		}
+	if (word) {
+		rc = apply_word(p, word);
+		goto out;
+	}
+	if (rkfs_access_is_option(item, len)) {
+		rc = rkfs_access_set(&p->opts->access, item, p->err);
+		goto out;
 	}
 	item[len] = '\0';
 	field = rk_config_find(item);
@@ -438,6 +369,8 @@ int rkfs_options_parse(struct rkfs_options *opts, int argc, char *const argv[],
 			rc = apply_optstring(&p, p.optstrings[i]);
 		if (rc == 0)
 			rc = apply_args(&p);
+		if (rc == 0)
+			rc = rkfs_access_complete(&opts->access, err);
 	}
 	free(p.optstrings);
 	return rc;
@@ -449,7 +382,7 @@ static void print_field(FILE *out, const struct rk_config_field *field)
 		[RK_CONFIG_BOOL] = "yes|no",   [RK_CONFIG_COUNT] = "NUMBER",
 		[RK_CONFIG_SIZE] = "SIZE",     [RK_CONFIG_DURATION] = "TIME",
 		[RK_CONFIG_FACTOR] = "FACTOR", [RK_CONFIG_CHOICE] = "WORD",
-		[RK_CONFIG_TEXT] = "TEXT",
+		[RK_CONFIG_TEXT] = "TEXT",     [RK_CONFIG_DEVICE] = "DEVICE",
 	};
 	int n = fprintf(out, "  %s=%s", field->key, kinds[field->type]);
 
@@ -484,14 +417,10 @@ int rkfs_options_help(FILE *out)
 	      "  --help, --version\n\n"
 	      "Options of -o:\n",
 	      out);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (words[i].help)
-			fprintf(out, "  %-31s %s\n", words[i].name, words[i].help);
-	fputs("Accepted as in fstab:\n ", out);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!words[i].help && words[i].action <= WORD_FUSE)
-			fprintf(out, " %s", words[i].name);
-	fputs(" rw\n\nConfiguration fields, for -o, for CONFIG and as RKFS_KEY in the "
+	rkfs_words_help(out);
+	rkfs_access_help(out);
+	rkfs_words_accepted(out);
+	fputs("\nConfiguration fields, for -o, for CONFIG and as RKFS_KEY in the "
 	      "environment:\n",
 	      out);
 	for (size_t i = 0; i < count; i++)

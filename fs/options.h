@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "fs/access.h"
 #include "runtime/error.h"
 
 #define RKFS_DEFAULT_CONFIG "/etc/rkfs/rkfs.conf"
@@ -30,7 +31,8 @@ struct rkfs_options {
 	char **config_options; /* "key=value" of configuration fields, NULL-terminated, each key
 				  once */
 	size_t nconfig_options;
-	char *fuse_options; /* for the FUSE mount, comma-separated, "" = none */
+	char *fuse_options;	   /* for the FUSE mount, comma-separated, "" = none */
+	struct rkfs_access access; /* complete */
 	int ready_fd; /* write a newline there and close it once ready; at least 3, -1 = none */
 	bool fake;    /* -f: check everything, do not mount */
 	bool verbose; /* -v */
@@ -47,10 +49,10 @@ void rkfs_options_init(struct rkfs_options *opts);
 
 /*
  * Fill @opts (initialised) from the command line. Strings are owned by @opts: rkfs_options_free,
- * after a failure too. -EINVAL: a wrong argument, -EBADF: --ready-fd is not open, -ENOENT: the
- * working directory is gone and CONFIG is relative (all RKFS_EXIT_USAGE); -ENOMEM
- * (RKFS_EXIT_SYSTEM). Values of configuration fields are not looked at: rk_config_load does that.
- * ready_fd is made close-on-exec.
+ * after a failure too. -EINVAL: a wrong argument, -EPERM: one that only root may give, -EBADF:
+ * --ready-fd is not open, -ENOENT: the working directory is gone and CONFIG is relative (all
+ * RKFS_EXIT_USAGE); -ENOMEM (RKFS_EXIT_SYSTEM). Values of configuration fields are not looked at:
+ * rk_config_load does that. ready_fd is made close-on-exec.
  */
 int rkfs_options_parse(struct rkfs_options *opts, int argc, char *const argv[],
 		       struct rk_error *err);

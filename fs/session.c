@@ -2,6 +2,7 @@
 #include "fs/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <sched.h>
@@ -32,8 +33,7 @@ struct rkfs_session {
 	pthread_mutex_t lock; /* the rest */
 	bool exiting;
 	bool looping;
-	timer_t waker; /* while looping: interrupts the loop's sem_wait again and again once armed
-			*/
+	timer_t waker; /* while looping: once armed, interrupts its sem_wait again and again */
 };
 
 static struct rkfs *fs_of(fuse_req_t req)
@@ -392,12 +392,9 @@ void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), 
 static unsigned int loop_threads(void)
 {
 	cpu_set_t set;
-	long n = -1;
+	long n = sched_getaffinity(0, sizeof(set), &set) ? sysconf(_SC_NPROCESSORS_ONLN)
+							 : CPU_COUNT(&set);
 
-	if (!sched_getaffinity(0, sizeof(set), &set))
-		n = CPU_COUNT(&set);
-	else
-		n = sysconf(_SC_NPROCESSORS_ONLN);
 	return n > 1 ? (unsigned int)n : 1;
 }
 
@@ -474,10 +471,28 @@ void rkfs_session_exit(struct rkfs_session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
-void rkfs_session_destroy(struct rkfs_session *session)
+/*
+ * libfuse unmounts whatever is at the mount point, unless the connection polls as broken: it gets
+ * a descriptor that does in place of its own, which is closed by that. False where it has kept it.
+ */
+static bool drop_connection(struct fuse_session *fuse)
+{
+	int fds[2];
+	bool done = false;
+
+	if (!pipe2(fds, O_CLOEXEC)) {
+		close(fds[0]);
+		done = dup3(fds[1], fuse_session_fd(fuse), O_CLOEXEC) >= 0;
+		close(fds[1]);
+	}
+	return done;
+}
+
+void rkfs_session_destroy(struct rkfs_session *session, bool unmount)
 {
 	rkfs_parking_destroy(session->fs);
-	fuse_session_unmount(session->fuse);
+	if (unmount || drop_connection(session->fuse))
+		fuse_session_unmount(session->fuse);
 	rkfs_close_files(session->fs);
 	fuse_session_destroy(session->fuse);
 	pthread_mutex_destroy(&session->lock);

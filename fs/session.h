@@ -31,10 +31,10 @@ int rkfs_session_loop(struct rkfs_session *session);
 void rkfs_session_exit(struct rkfs_session *session);
 
 /*
- * Answer or drop parked requests, unmount (lazily where files are open; nothing where somebody has
- * already), close the files that are still open, and free. After the loop, or instead of it; before
- * rk_runtime_destroy.
+ * Answer or drop parked requests, unmount (lazily where files are open), close the files that are
+ * still open, and free. @unmount false: what is at the mount point is not ours any more, and is
+ * left alone. After the loop, or instead of it; before rk_runtime_destroy.
  */
-void rkfs_session_destroy(struct rkfs_session *session);
+void rkfs_session_destroy(struct rkfs_session *session, bool unmount);
 
 #endif

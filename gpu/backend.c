@@ -5,14 +5,20 @@
 
 #include "gpu/backend.h"
 
+#ifdef RK_HAVE_CUDA
+#define CUDA_OPS &rk_backend_cuda
+#else
+#define CUDA_OPS NULL
+#endif
+
 /* Every name the configuration allows; ops is NULL where this build is without it. */
 static const struct {
 	const char *name;
-	const char *title;
 	const struct rk_backend_ops *ops;
+	const char *why_not; /* where ops is NULL */
 } backends[] = {
-	{"cpu", "CPU", &rk_backend_cpu},
-	{"cuda", "CUDA", NULL},
+	{"cpu", &rk_backend_cpu, NULL},
+	{"cuda", CUDA_OPS, "this build has no CUDA backend; it was built without nvcc"},
 };
 
 int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err)
@@ -21,8 +27,7 @@ int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct 
 		if (strcmp(backends[i].name, name) != 0)
 			continue;
 		if (!backends[i].ops)
-			return rk_error_set(err, ENODEV, "this build has no %s backend",
-					    backends[i].title);
+			return rk_error_set(err, ENODEV, "%s", backends[i].why_not);
 		*ops = backends[i].ops;
 		return 0;
 	}

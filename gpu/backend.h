@@ -8,11 +8,13 @@
  * the same kernel, and also while the control thread loads or unloads another
  * one. A kernel is never unloaded while a run of it is under way, and close comes
  * after the last run and unload. No lock is held across any of these calls; each may
- * block as long as the device does: the daemon ends a worker that takes too long.
+ * block as long as the device does: the daemon ends a worker that takes too long. check is
+ * called by a thread of its own, one at a time, beside all others between open and close.
  */
 #ifndef RK_GPU_BACKEND_H
 #define RK_GPU_BACKEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "gpu/wire.h"
@@ -24,6 +26,7 @@ struct rk_backend_env {
 	uint8_t *payload;	       /* the mapped payload: every buffer lies in it */
 	uint64_t payload_bytes;	       /* its size */
 	struct rk_wire_shared *shared; /* device memory accounting, for the backend to keep */
+	const struct rk_wire_device_settings *device;
 };
 
 /*
@@ -37,11 +40,22 @@ struct rk_backend_arg {
 		void *buffer;	/* RK_WIRE_ARG_INPUT, _OUTPUT, _SCRATCH */
 		uint64_t value; /* RK_WIRE_ARG_SCALAR, _DIM: the value's bytes come first */
 	};
-	uint64_t bytes; /* of the buffer or of the value; a buffer of 0 is allowed */
+	uint64_t bytes; /* of the buffer or of the value; a buffer of 0 is allowed; STATE: 0 */
+};
+
+/* One run: a message, or several as one (gpu/wire.h, struct rk_wire_run). */
+struct rk_backend_run {
+	unsigned int thread; /* which executor calls; below env->threads */
+	unsigned int count;  /* messages, at least 1; 1 where the backend does not fuse */
+	uint32_t grid[RK_WIRE_AXES];
+	uint64_t message; /* id of the first one */
+	/* count rows of as many as the load packet had parameters, one after the other */
+	const struct rk_backend_arg *args;
 };
 
 struct rk_backend_ops {
 	const char *name; /* as the configuration calls it */
+	bool fuses;	  /* runs several messages as one */
 
 	/*
 	 * Take the device. @env is copied if it is needed later. *@backend belongs to the
@@ -67,16 +81,25 @@ struct rk_backend_ops {
 	void (*unload)(void *backend, void *kernel);
 
 	/*
-	 * Run @kernel once and wait for the end: its outputs are in the payload on return. @args
-	 * has as many entries as the load packet had parameters; @thread says which executor calls.
+	 * Run @kernel once and wait for the end: its outputs are in the payload on return.
 	 * *@run_ns is the time the kernel itself took, in nanoseconds. Returns 0, or a negative
-	 * errno (-EIO: the kernel failed; -ENOMEM: no device memory).
+	 * errno for all of its messages (-EIO: the kernel failed; -ENOMEM: no device memory, or
+	 * over the limit). An error that spoils the device for this process does not return:
+	 * rk_fatal() (gpu/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a time.
 	 */
-	int (*run)(void *backend, void *kernel, unsigned int thread,
-		   const struct rk_backend_arg *args, uint64_t *run_ns, struct rk_error *err);
+	int (*run)(void *backend, void *kernel, const struct rk_backend_run *run, uint64_t *run_ns,
+		   struct rk_error *err);
+
+	/*
+	 * Whether the device still answers: asks the driver something that goes to the device, and
+	 * hangs if that does. Returns 0, or -EIO with the reason; what spoils the process does not
+	 * return, as in run. NULL: there is no device.
+	 */
+	int (*check)(void *backend, struct rk_error *err);
 };
 
 extern const struct rk_backend_ops rk_backend_cpu;
+extern const struct rk_backend_ops rk_backend_cuda; /* only where RK_HAVE_CUDA is defined */
 
 /*
  * The backend called @name. Returns 0; -ENODEV where this build was made without it; -EINVAL

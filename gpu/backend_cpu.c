@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* The CPU backend: kernels are C functions, called through libffi in the executor's own thread. */
+/*
+ * The CPU backend: kernels are C functions, called through libffi in the executor's own thread, or,
+ * in mode ring, in a thread of the kernel's own.
+ */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fenv.h>
@@ -14,11 +17,13 @@
 #include <unistd.h>
 
 #include "gpu/backend.h"
-#include "gpu/builtin.h"
+#include "gpu/cpu_builtin.h"
+#include "gpu/cpu_ring.h"
 #include "gpu/elf.h"
 #include "gpu/parallel.h"
 #include "gpu/widen.h"
 #include "runtime/log.h"
+#include "runtime/tensor.h"
 
 #define NSEC_PER_SEC 1000000000LL
 #define PATH_SHOWN   120 /* bytes of a library's path in a sentence */
@@ -52,33 +57,17 @@ struct cpu_kernel {
 	void (*fn)(void);
 	bool widens; /* some parameter is f16 */
 	struct rk_wire_param params[RK_WIRE_ARGS_MAX];
+	struct rk_cpu_ring *ring; /* NULL: batch */
 };
 
-struct builtin {
-	const char *entry;
-	void (*fn)(void);
-	unsigned int nparams;
-	struct rk_wire_param params[RK_WIRE_ARGS_MAX];
-};
-
-/* clang-format off */
-static const struct builtin builtins[] = {
-#define X(name, ...)                                                                               \
-	{.entry = #name,                                                                           \
-	 .fn = (void (*)(void))rk_kernel_##name,                                                   \
-	 .nparams = sizeof((struct rk_wire_param[]){__VA_ARGS__}) / sizeof(struct rk_wire_param),  \
-	 .params = {__VA_ARGS__}},
-	RK_BUILTINS(X)
-#undef X
-};
-/* clang-format on */
-
-#define BUILTIN_COUNT (sizeof(builtins) / sizeof(builtins[0]))
-
-static const char *const kind_words[] = {
-	[RK_WIRE_ARG_INPUT] = "input",	   [RK_WIRE_ARG_OUTPUT] = "output",
-	[RK_WIRE_ARG_SCRATCH] = "scratch", [RK_WIRE_ARG_SCALAR] = "scalar",
-	[RK_WIRE_ARG_DIM] = "dim",
+/* One run, for the thread that does it. */
+struct call {
+	struct cpu *cpu;
+	struct cpu_kernel *kernel;
+	const struct rk_backend_run *run;
+	uint64_t *run_ns;
+	struct rk_error *err;
+	int rc;
 };
 
 /* The C type of a dtype passed by value. */
@@ -94,74 +83,6 @@ static ffi_type *ffi_param_type(const struct rk_wire_param *param)
 	if (param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM)
 		return value_types[param->dtype];
 	return &ffi_type_pointer;
-}
-
-/* Append "input f32, input f32, dim" to the sentence in @buf. */
-static void print_signature(char *buf, size_t size, const struct builtin *b)
-{
-	size_t len = 0;
-
-	buf[0] = '\0';
-	for (unsigned int i = 0; i < b->nparams && len < size; i++) {
-		bool dim = b->params[i].kind == RK_WIRE_ARG_DIM;
-		int n = snprintf(buf + len, size - len, "%s%s%s%s", i ? ", " : "",
-				 kind_words[b->params[i].kind], dim ? "" : " ",
-				 dim ? "" : rk_dtype_info(b->params[i].dtype)->name);
-
-		len += n > 0 ? (size_t)n : 0;
-	}
-}
-
-static int check_signature(const struct builtin *b, const struct rk_wire_load *load,
-			   struct rk_error *err)
-{
-	bool same = b->nparams == load->nparams;
-	char text[RK_ERROR_MAX / 2];
-
-	for (unsigned int i = 0; same && i < b->nparams; i++)
-		same = b->params[i].kind == load->params[i].kind &&
-		       b->params[i].dtype == load->params[i].dtype;
-	if (same)
-		return 0;
-	print_signature(text, sizeof(text), b);
-	return rk_error_set(err, EINVAL,
-			    "kernel %s: built-in %s takes (%s); make args in [cpu] say so",
-			    load->id, b->entry, text);
-}
-
-/* NULL where there is none, with the sentence in @err. */
-static const struct builtin *find_builtin(const struct rk_wire_load *load, struct rk_error *err)
-{
-	char names[RK_ERROR_MAX / 2] = "";
-	size_t len = 0;
-
-	for (size_t i = 0; i < BUILTIN_COUNT; i++) {
-		if (strcmp(builtins[i].entry, load->entry) == 0)
-			return &builtins[i];
-		if (len < sizeof(names)) {
-			int n = snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-					 builtins[i].entry);
-
-			len += n > 0 ? (size_t)n : 0;
-		}
-	}
-	rk_error_set(err, ENOENT, "kernel %s: no built-in is called '%s'; there are: %s", load->id,
-		     load->entry, names);
-	return NULL;
-}
-
-static int use_builtin(struct cpu_kernel *k, const struct rk_wire_load *load, struct rk_error *err)
-{
-	const struct builtin *builtin = find_builtin(load, err);
-	int rc;
-
-	if (!builtin)
-		return -ENOENT;
-	rc = check_signature(builtin, load, err);
-	if (rc)
-		return rc;
-	k->fn = builtin->fn;
-	return 0;
 }
 
 /* The end of a path says more than its beginning. */
@@ -299,6 +220,25 @@ static int use_library(struct cpu *cpu, struct cpu_kernel *k, const struct rk_wi
 			    load->entry);
 }
 
+/* What a call of the function found needs. */
+static int prepare(struct cpu_kernel *k, const struct rk_wire_load *load, struct rk_error *err)
+{
+	int rc;
+
+	for (unsigned int i = 0; i < load->nparams; i++)
+		k->types[i] = ffi_param_type(&load->params[i]);
+	k->widens = rk_widen_needed(load->params, load->nparams);
+	memcpy(k->params, load->params, sizeof(k->params));
+	if (ffi_prep_cif(&k->cif, FFI_DEFAULT_ABI, load->nparams, &ffi_type_void, k->types) !=
+	    FFI_OK)
+		return rk_error_set(err, EINVAL, "kernel %s: libffi cannot call this signature",
+				    load->id);
+	if (load->mode != RK_WIRE_RING)
+		return 0;
+	rc = rk_cpu_ring_start(&k->ring, load->kernel, load->state_bytes, err);
+	return rc ? rk_error_prefix(err, "kernel %s", load->id) : 0;
+}
+
 static int cpu_load(void *backend, const struct rk_wire_load *load, int library_fd, void **kernel,
 		    struct rk_error *err)
 {
@@ -311,26 +251,20 @@ static int cpu_load(void *backend, const struct rk_wire_load *load, int library_
 		return rk_error_set(err, ENOMEM, "kernel %s: no memory to load it", load->id);
 	}
 	if (library_fd < 0) {
-		rc = use_builtin(k, load, err);
+		rc = rk_cpu_builtin(load, &k->fn, err);
 	} else {
 		rc = use_library(backend, k, load, library_fd, err);
 		if (rc)
 			rk_error_prefix(err, "kernel %s: %s", load->id, path_shown(load->library));
 	}
+	if (rc == 0) {
+		rc = prepare(k, load, err);
+		if (rc)
+			leave_library(backend, k);
+	}
 	if (rc) {
 		free(k);
 		return rc;
-	}
-	for (unsigned int i = 0; i < load->nparams; i++)
-		k->types[i] = ffi_param_type(&load->params[i]);
-	k->widens = rk_widen_needed(load->params, load->nparams);
-	memcpy(k->params, load->params, sizeof(k->params));
-	if (ffi_prep_cif(&k->cif, FFI_DEFAULT_ABI, load->nparams, &ffi_type_void, k->types) !=
-	    FFI_OK) {
-		leave_library(backend, k);
-		free(k);
-		return rk_error_set(err, EINVAL, "kernel %s: libffi cannot call this signature",
-				    load->id);
 	}
 	*kernel = k;
 	return 0;
@@ -338,23 +272,26 @@ static int cpu_load(void *backend, const struct rk_wire_load *load, int library_
 
 static void cpu_unload(void *backend, void *kernel)
 {
-	leave_library(backend, kernel);
-	free(kernel);
+	struct cpu_kernel *k = kernel;
+
+	if (k->ring)
+		rk_cpu_ring_stop(k->ring);
+	leave_library(backend, k);
+	free(k);
 }
 
-static int cpu_run(void *backend, void *kernel, unsigned int thread,
-		   const struct rk_backend_arg *args, uint64_t *run_ns, struct rk_error *err)
+/* In the thread that is to run it. @args are call's, but for the state. */
+static int call_function(const struct call *call, const struct rk_backend_arg *args)
 {
-	struct cpu *cpu = backend;
-	struct cpu_kernel *k = kernel;
+	struct cpu_kernel *k = call->kernel;
+	struct rk_widen *widen = &call->cpu->widen[call->run->thread];
 	struct rk_backend_arg wide[RK_WIRE_ARGS_MAX];
 	const struct rk_backend_arg *given = k->widens ? wide : args;
 	void *addresses[RK_WIRE_ARGS_MAX];
 	struct timespec start, end;
 	fenv_t env;
 
-	if (k->widens &&
-	    rk_widen_begin(&cpu->widen[thread], k->params, k->cif.nargs, args, wide, err))
+	if (k->widens && rk_widen_begin(widen, k->params, k->cif.nargs, args, wide, call->err))
 		return -ENOMEM;
 	for (unsigned int i = 0; i < k->cif.nargs; i++)
 		addresses[i] = (void *)&given[i].value;
@@ -367,10 +304,37 @@ static int cpu_run(void *backend, void *kernel, unsigned int thread,
 	if (k->library)
 		fesetenv(&env);
 	if (k->widens)
-		rk_widen_end(&cpu->widen[thread], k->params, k->cif.nargs, args, wide);
-	*run_ns = (uint64_t)((end.tv_sec - start.tv_sec) * NSEC_PER_SEC + end.tv_nsec -
-			     start.tv_nsec);
+		rk_widen_end(widen, k->params, k->cif.nargs, args, wide);
+	*call->run_ns = (uint64_t)((end.tv_sec - start.tv_sec) * NSEC_PER_SEC + end.tv_nsec -
+				   start.tv_nsec);
 	return 0;
+}
+
+/* In the ring's thread; the executor's, whose memory for f16 it uses, waits. */
+static void call_in_ring(void *ctx, void *state)
+{
+	struct call *call = ctx;
+	const struct cpu_kernel *k = call->kernel;
+	struct rk_backend_arg args[RK_WIRE_ARGS_MAX];
+
+	for (unsigned int i = 0; i < k->cif.nargs; i++) {
+		args[i] = call->run->args[i];
+		if (k->params[i].kind == RK_WIRE_ARG_STATE)
+			args[i].buffer = state;
+	}
+	call->rc = call_function(call, args);
+}
+
+static int cpu_run(void *backend, void *kernel, const struct rk_backend_run *run, uint64_t *run_ns,
+		   struct rk_error *err)
+{
+	struct cpu_kernel *k = kernel;
+	struct call call = {.cpu = backend, .kernel = k, .run = run, .run_ns = run_ns, .err = err};
+
+	if (!k->ring)
+		return call_function(&call, run->args);
+	rk_cpu_ring_run(k->ring, run->message, call_in_ring, &call);
+	return call.rc;
 }
 
 static int cpu_open(const struct rk_backend_env *env, void **backend, struct rk_error *err)

@@ -5,7 +5,7 @@
  * checked against the description at load: a C function called with other
  * arguments than it was written for takes the worker down.
  *
- * X(entry, parameters...), each of RK_IN, RK_OUT, RK_SCRATCH, RK_VALUE(dtype), RK_DIM.
+ * X(entry, parameters...), each of RK_IN, RK_OUT, RK_SCRATCH, RK_VALUE(dtype), RK_DIM, RK_STATE.
  */
 #ifndef RK_GPU_BUILTIN_H
 #define RK_GPU_BUILTIN_H
@@ -26,8 +26,14 @@
 	  RK_SCRATCH(RK_U32), RK_SCRATCH(RK_U32), RK_SCRATCH(RK_F64), RK_DIM, RK_DIM)   \
 	X(monte_carlo_var, RK_IN(RK_F64), RK_IN(RK_F64), RK_IN(RK_F64), RK_VALUE(RK_F64), \
 	  RK_VALUE(RK_U64), RK_VALUE(RK_U64), RK_OUT(RK_F64), RK_OUT(RK_F64),           \
-	  RK_OUT(RK_F64), RK_SCRATCH(RK_F64), RK_SCRATCH(RK_F64), RK_DIM)
+	  RK_OUT(RK_F64), RK_SCRATCH(RK_F64), RK_SCRATCH(RK_F64), RK_DIM)               \
+	X(ring_echo, RK_IN(RK_U8), RK_OUT(RK_U8), RK_DIM)               \
+	X(running_stats, RK_IN(RK_F64), RK_STATE, RK_OUT(RK_U64), RK_OUT(RK_F64),       \
+	  RK_OUT(RK_F64), RK_DIM)
 /* clang-format on */
+
+/* X(entry, type): what the state of the built-in is, at least. */
+#define RK_BUILTIN_STATES(X) X(running_stats, struct rk_running_stats)
 
 /* One parameter, as a struct rk_wire_param. */
 #define RK_IN(t)                                                                                   \
@@ -49,6 +55,10 @@
 #define RK_DIM                                                                                     \
 	{                                                                                          \
 		.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64                                           \
+	}
+#define RK_STATE                                                                                   \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_STATE, .dtype = RK_U8                                          \
 	}
 
 #endif

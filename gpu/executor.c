@@ -30,12 +30,19 @@
 #define PAYLOAD_RELEASE(what) ((void)(what))
 #endif
 
+#define RUN_HEAD offsetof(struct rk_wire_run, args)
+/* arguments that a packet has room for, of all its messages together */
+#define ROWS_MAX (RK_WIRE_RUN_MAX / sizeof(struct rk_wire_arg))
+
 /* A loaded kernel; immutable while it is in its slot. */
 struct kernel {
 	char id[2 * RK_WIRE_NAME_MAX];
 	uint32_t nparams;
 	struct rk_wire_param params[RK_WIRE_ARGS_MAX];
-	void *handle; /* the backend's */
+	const struct rk_executor_backend *on;
+	bool fuses;    /* takes several messages as one */
+	bool has_grid; /* is launched in blocks */
+	void *handle;  /* the backend's */
 };
 
 /*
@@ -53,12 +60,13 @@ struct executor_thread {
 	struct rk_executor *executor;
 	unsigned int index;
 	pthread_t id;
+	struct rk_wire_run *packet;  /* RK_WIRE_RUN_MAX bytes */
+	struct rk_backend_arg *args; /* ROWS_MAX */
 };
 
 struct rk_executor {
 	struct rk_backend_env env;
-	const struct rk_backend_ops *ops;
-	void *backend;
+	struct rk_executor_backend backends[RK_WIRE_BACKEND_COUNT];
 	int messages;
 	atomic_bool stopping;
 	unsigned int nthreads; /* started */
@@ -66,9 +74,28 @@ struct rk_executor {
 	struct slot slots[RK_WIRE_KERNELS_MAX];
 };
 
-static bool is_buffer(const struct rk_wire_param *param)
+static bool is_value(const struct rk_wire_param *param)
 {
-	return param->kind != RK_WIRE_ARG_SCALAR && param->kind != RK_WIRE_ARG_DIM;
+	return param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM;
+}
+
+/* Message @i of the run, from 0 on; message 0 has its id and arguments in the run itself. */
+static const struct rk_wire_more *more_of(const struct rk_wire_run *run, uint32_t i)
+{
+	size_t args = run->nargs * sizeof(struct rk_wire_arg);
+
+	return (const void *)((const char *)run + RUN_HEAD + args +
+			      (i - 1) * (sizeof(struct rk_wire_more) + args));
+}
+
+static uint64_t id_of(const struct rk_wire_run *run, uint32_t i)
+{
+	return i ? more_of(run, i)->id : run->id;
+}
+
+static const struct rk_wire_arg *args_of(const struct rk_wire_run *run, uint32_t i)
+{
+	return i ? more_of(run, i)->args : run->args;
 }
 
 /* Check @in against its parameter and translate it. */
@@ -81,7 +108,14 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 	size_t size = rk_dtype_info(param->dtype)->size;
 
 	out->bytes = in->bytes;
-	if (!is_buffer(param)) {
+	if (param->kind == RK_WIRE_ARG_STATE) {
+		if (in->bytes || in->value)
+			rk_packet_violation("%s: argument %u is the state, with a value",
+					    kernel->id, i);
+		out->value = 0;
+		return;
+	}
+	if (is_value(param)) {
 		if (in->bytes != size)
 			rk_packet_violation("%s: argument %u has %" PRIu64
 					    " bytes, its type has %zu",
@@ -104,26 +138,61 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 /* @len is the length the packet had. */
 static void check_run(const struct rk_wire_run *run, size_t len)
 {
-	if (len < offsetof(struct rk_wire_run, args) || run->nargs > RK_WIRE_ARGS_MAX ||
-	    len != offsetof(struct rk_wire_run, args) + run->nargs * sizeof(run->args[0]))
+	uint64_t args, wanted;
+
+	if (len < RUN_HEAD || len > RK_WIRE_RUN_MAX || run->nargs > RK_WIRE_ARGS_MAX)
+		rk_packet_violation("a run packet of %zu bytes does not fit its arguments", len);
+	args = run->nargs * sizeof(struct rk_wire_arg);
+	wanted = RUN_HEAD + args + run->nmore * (sizeof(struct rk_wire_more) + args);
+	if (len != wanted)
 		rk_packet_violation("a run packet of %zu bytes does not fit its arguments", len);
 	if (run->kernel >= RK_WIRE_KERNELS_MAX)
 		rk_packet_violation("a run packet names kernel slot %" PRIu32, run->kernel);
 }
 
-static int run_kernel(const struct executor_thread *thread, const struct kernel *kernel,
-		      const struct rk_wire_run *run, uint64_t *run_ns, struct rk_error *err)
+/* Several messages can be one run, and have the same scalars and the same dims but the fused one.
+ */
+static void check_several(const struct kernel *kernel, const struct rk_wire_run *run)
 {
-	struct rk_executor *executor = thread->executor;
-	struct rk_backend_arg args[RK_WIRE_ARGS_MAX];
+	if (!kernel->fuses)
+		rk_packet_violation("%s: %" PRIu32 " messages in one run", kernel->id,
+				    run->nmore + 1);
+	for (uint32_t m = 1; m <= run->nmore; m++)
+		for (uint32_t i = 0; i < run->nargs; i++) {
+			const struct rk_wire_param *param = &kernel->params[i];
 
-	if (run->nargs != kernel->nparams)
+			if (is_value(param) && !param->fused &&
+			    memcmp(&args_of(run, m)[i].value, &run->args[i].value,
+				   rk_dtype_info(param->dtype)->size) != 0)
+				rk_packet_violation("%s: argument %" PRIu32
+						    " is not the same in all messages of a run",
+						    kernel->id, i);
+		}
+}
+
+static int run_kernel(const struct executor_thread *thread, const struct kernel *kernel,
+		      const struct rk_wire_run *in, uint64_t *run_ns, struct rk_error *err)
+{
+	struct rk_backend_run run = {.thread = thread->index,
+				     .count = in->nmore + 1,
+				     .message = in->id,
+				     .args = thread->args};
+
+	if (in->nargs != kernel->nparams)
 		rk_packet_violation("%s: %" PRIu32 " arguments for %" PRIu32 " parameters",
-				    kernel->id, run->nargs, kernel->nparams);
-	for (unsigned int i = 0; i < run->nargs; i++)
-		bind_arg(executor, kernel, i, &run->args[i], &args[i]);
-	return executor->ops->run(executor->backend, kernel->handle, thread->index, args, run_ns,
-				  err);
+				    kernel->id, in->nargs, kernel->nparams);
+	if (in->nmore)
+		check_several(kernel, in);
+	for (unsigned int axis = 0; axis < RK_WIRE_AXES; axis++) {
+		run.grid[axis] = in->grid[axis];
+		if (kernel->has_grid && in->grid[axis] == 0)
+			rk_packet_violation("%s: a grid of 0 blocks", kernel->id);
+	}
+	for (uint32_t m = 0; m <= in->nmore; m++)
+		for (unsigned int i = 0; i < in->nargs; i++)
+			bind_arg(thread->executor, kernel, i, &args_of(in, m)[i],
+				 &thread->args[m * in->nargs + i]);
+	return kernel->on->ops->run(kernel->on->backend, kernel->handle, &run, run_ns, err);
 }
 
 /* The slot is let go before the answer is sent: the daemon may unload it on seeing that. */
@@ -145,36 +214,34 @@ static int run_message(const struct executor_thread *thread, const struct rk_wir
 	return rc;
 }
 
-/* Returns 0 or -errno of the send. */
+/* One answer for each message. Returns 0 or -errno of the send. */
 static int answer(int messages, const struct rk_wire_run *run, int status, uint64_t run_ns,
 		  const struct rk_error *err)
 {
-	struct rk_wire_done done;
-	size_t len = offsetof(struct rk_wire_done, text);
+	struct rk_wire_done done = {.slot = run->slot, .status = -status, .run_ns = run_ns};
+	size_t len = status ? sizeof(done) : offsetof(struct rk_wire_done, text);
+	int rc = 0;
 
-	done.id = run->id;
-	done.slot = run->slot;
-	done.status = -status;
-	done.run_ns = run_ns;
-	if (status) {
-		len = sizeof(done);
-		memset(done.text, 0, sizeof(done.text));
+	if (status)
 		snprintf(done.text, sizeof(done.text), "%s", err->msg);
+	for (uint32_t m = 0; rc == 0 && m <= run->nmore; m++) {
+		done.id = id_of(run, m);
+		rc = rk_packet_send(messages, &done, len);
 	}
-	return rk_packet_send(messages, &done, len);
+	return rc;
 }
 
-/* One message. False where there will be no more. */
+/* One packet. False where there will be no more. */
 static bool serve_one(const struct executor_thread *thread)
 {
 	struct rk_executor *executor = thread->executor;
-	struct rk_wire_run run;
+	const struct rk_wire_run *run = thread->packet;
 	struct rk_error err;
 	uint64_t run_ns = 0;
 	ssize_t len;
 	int rc;
 
-	len = rk_packet_recv(executor->messages, &run, sizeof(run));
+	len = rk_packet_recv(executor->messages, thread->packet, RK_WIRE_RUN_MAX);
 	if (len == 0 && atomic_load(&executor->stopping))
 		return false;
 	if (len == 0)
@@ -183,13 +250,13 @@ static bool serve_one(const struct executor_thread *thread)
 		rk_log(RK_LOG_ERROR, "rk-worker: cannot receive messages: %s", strerror((int)-len));
 		_exit(RK_WORKER_EXIT_FAILURE);
 	}
-	check_run(&run, (size_t)len);
+	check_run(run, (size_t)len);
 	PAYLOAD_ACQUIRE(executor);
-	rk_crash_enter(run.id);
-	rc = run_message(thread, &run, &run_ns, &err);
+	rk_crash_enter(run->id);
+	rc = run_message(thread, run, &run_ns, &err);
 	rk_crash_leave();
 	PAYLOAD_RELEASE(executor);
-	rc = answer(executor->messages, &run, rc, run_ns, &err);
+	rc = answer(executor->messages, run, rc, run_ns, &err);
 	if (rc == -EPIPE)
 		_exit(EXIT_SUCCESS);
 	if (rc) {
@@ -237,31 +304,48 @@ static void stop_threads(struct rk_executor *executor)
 	_exit(RK_WORKER_EXIT_FAILURE);
 }
 
+static void free_executor(struct rk_executor *executor)
+{
+	for (unsigned int i = 0; i < RK_WIRE_THREADS_MAX; i++) {
+		free(executor->threads[i].packet);
+		free(executor->threads[i].args);
+	}
+	free(executor);
+}
+
+/* Returns 0 or a negative errno. */
+static int start_thread(struct rk_executor *executor, unsigned int index)
+{
+	struct executor_thread *thread = &executor->threads[index];
+
+	thread->executor = executor;
+	thread->index = index;
+	thread->packet = malloc(RK_WIRE_RUN_MAX);
+	thread->args = calloc(ROWS_MAX, sizeof(*thread->args));
+	if (!thread->packet || !thread->args)
+		return -ENOMEM;
+	return -pthread_create(&thread->id, NULL, executor_main, thread);
+}
+
 int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env *env, int messages,
-		      const struct rk_backend_ops *ops, void *backend, struct rk_error *err)
+		      const struct rk_executor_backend *backends, struct rk_error *err)
 {
 	struct rk_executor *e = calloc(1, sizeof(*e));
-	int rc;
 
 	if (!e)
 		return rk_error_set(err, ENOMEM, "no memory for the table of kernels");
 	e->env = *env;
-	e->ops = ops;
-	e->backend = backend;
+	memcpy(e->backends, backends, sizeof(e->backends));
 	e->messages = messages;
 	while (e->nthreads < env->threads) {
-		struct executor_thread *thread = &e->threads[e->nthreads];
+		unsigned int started = e->nthreads;
+		int rc = start_thread(e, started);
 
-		thread->executor = e;
-		thread->index = e->nthreads;
-		rc = pthread_create(&thread->id, NULL, executor_main, thread);
 		if (rc) {
-			unsigned int started = e->nthreads;
-
 			stop_threads(e);
-			free(e);
-			return rk_error_set(err, rc, "cannot start thread %u of %u: %s",
-					    started + 1, env->threads, strerror(rc));
+			free_executor(e);
+			return rk_error_set(err, -rc, "cannot start thread %u of %u: %s",
+					    started + 1, env->threads, strerror(-rc));
 		}
 		e->nthreads++;
 	}
@@ -273,6 +357,19 @@ static void close_library(int fd)
 {
 	if (fd >= 0)
 		(void)close(fd); /* only read from */
+}
+
+/* What the executor has to know of it. */
+static void describe(const struct rk_executor *executor, struct kernel *kernel,
+		     const struct rk_wire_load *load)
+{
+	memcpy(kernel->id, load->id, sizeof(kernel->id));
+	kernel->nparams = load->nparams;
+	memcpy(kernel->params, load->params, sizeof(kernel->params));
+	kernel->on = &executor->backends[load->backend];
+	kernel->has_grid = load->backend == RK_WIRE_CUDA && load->mode == RK_WIRE_BATCH;
+	for (uint32_t i = 0; i < load->nparams; i++)
+		kernel->fuses |= load->params[i].fused && kernel->on->ops->fuses;
 }
 
 int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load, int library_fd,
@@ -292,11 +389,9 @@ int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *lo
 		close_library(library_fd);
 		return rk_error_set(err, ENOMEM, "kernel %s: no memory to load it", load->id);
 	}
-	memcpy(kernel->id, load->id, sizeof(kernel->id));
-	kernel->nparams = load->nparams;
-	memcpy(kernel->params, load->params, sizeof(kernel->params));
+	describe(executor, kernel, load);
 	atomic_store(&executor->env.shared->loading_kernel, load->kernel + 1);
-	rc = executor->ops->load(executor->backend, load, library_fd, &kernel->handle, err);
+	rc = kernel->on->ops->load(kernel->on->backend, load, library_fd, &kernel->handle, err);
 	atomic_store(&executor->env.shared->loading_kernel, 0);
 	if (rc) {
 		free(kernel);
@@ -318,7 +413,7 @@ int rk_executor_unload(struct rk_executor *executor, uint32_t index, struct rk_e
 		return rk_error_set(err, EBUSY, "kernel %s is running a message", kernel->id);
 	}
 	atomic_store(&executor->env.shared->loading_kernel, index + 1);
-	executor->ops->unload(executor->backend, kernel->handle);
+	kernel->on->ops->unload(kernel->on->backend, kernel->handle);
 	atomic_store(&executor->env.shared->loading_kernel, 0);
 	free(kernel);
 	return 0;
@@ -330,5 +425,5 @@ void rk_executor_stop(struct rk_executor *executor)
 	for (uint32_t i = 0; i < RK_WIRE_KERNELS_MAX; i++)
 		if (atomic_load(&executor->slots[i].kernel))
 			rk_executor_unload(executor, i, NULL); /* no thread is left to hold it */
-	free(executor);
+	free_executor(executor);
 }

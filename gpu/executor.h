@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The message side of a worker: threads that take struct rk_wire_run off the
- * messages socket, run them on the backend and answer, and the table of loaded kernels.
+ * messages socket, run them on their kernel's backend and answer, and the table of loaded kernels.
  *
  * A packet that breaks the protocol, and the daemon's death, end the process from within
  * these threads. load, unload and stop are for one thread, the control thread.
@@ -15,18 +15,26 @@
 
 struct rk_executor;
 
-/*
- * Start env->threads threads on the socket @messages, running on @backend of @ops; all is
- * borrowed until rk_executor_stop(). *@executor belongs to the caller. Returns 0, -ENOMEM, or
- * -EAGAIN and other errnos of pthread_create(3), with no thread left over then.
- */
-int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env *env, int messages,
-		      const struct rk_backend_ops *ops, void *backend, struct rk_error *err);
+/* A backend that is open. */
+struct rk_executor_backend {
+	const struct rk_backend_ops *ops; /* NULL: the worker does not have it */
+	void *backend;
+};
 
 /*
- * Load the kernel of a checked packet into its slot, which must be free. @library_fd is what
- * the backend's load takes, and is no longer the caller's, whatever is returned. Returns 0, -EEXIST
- * (the slot is taken), -ENOMEM, or what the backend's load says. Blocks as the backend does.
+ * Start env->threads threads on the socket @messages, running on @backends, which are
+ * RK_WIRE_BACKEND_COUNT; all is borrowed until rk_executor_stop(). *@executor belongs to the
+ * caller. Returns 0, -ENOMEM, or -EAGAIN and other errnos of pthread_create(3), with no thread
+ * left over then.
+ */
+int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env *env, int messages,
+		      const struct rk_executor_backend *backends, struct rk_error *err);
+
+/*
+ * Load the kernel of a checked packet, for a backend that is there, into its slot, which must be
+ * free. @library_fd is what the backend's load takes, and is no longer the caller's, whatever is
+ * returned. Returns 0, -EEXIST (the slot is taken), -ENOMEM, or what the backend's load says.
+ * Blocks as the backend does.
  */
 int rk_executor_load(struct rk_executor *executor, const struct rk_wire_load *load, int library_fd,
 		     struct rk_error *err);

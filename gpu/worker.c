@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include "gpu/backend.h"
+#include "gpu/check.h"
 #include "gpu/crash.h"
+#include "gpu/devices.h"
 #include "gpu/executor.h"
 #include "gpu/packet.h"
 #include "gpu/wire.h"
@@ -29,11 +31,20 @@ struct worker {
 	struct rk_packet_fd with; /* what came with the packet that is being handled */
 	bool greeted;
 	struct rk_backend_env env;
-	const struct rk_backend_ops *ops; /* NULL: no backend is open */
-	void *backend;
-	struct rk_executor *executor; /* NULL unless READY said 0 */
+	struct rk_wire_device_settings device; /* what env points to */
+	struct rk_executor_backend backends[RK_WIRE_BACKEND_COUNT];
+	enum rk_wire_backend primary; /* the one that runs, where the executor is there */
+	struct rk_executor *executor; /* NULL unless READY said 0, as is check */
+	struct rk_check *check;
+	struct rk_devices_watch *watch; /* NULL: none */
 };
 
+static const char *const backend_names[RK_WIRE_BACKEND_COUNT] = {
+	[RK_WIRE_CPU] = "cpu",
+	[RK_WIRE_CUDA] = "cuda",
+};
+
+/* Any thread. */
 static void send_control(const struct worker *w, struct rk_wire_control *packet)
 {
 	int rc;
@@ -97,30 +108,75 @@ static void unmap(void *p, uint64_t bytes, const char *what)
 		rk_log(RK_LOG_WARN, "rk-worker: cannot unmap the %s: %s", what, strerror(errno));
 }
 
+static void close_backends(struct worker *w)
+{
+	for (unsigned int i = RK_WIRE_BACKEND_COUNT; i-- > 0;) {
+		if (w->backends[i].ops)
+			w->backends[i].ops->close(w->backends[i].backend);
+		w->backends[i].ops = NULL;
+	}
+}
+
 /* Everything HELLO set up, in reverse; what is not there is passed over. */
 static void tear_down(struct worker *w)
 {
-	if (w->ops)
-		w->ops->close(w->backend);
-	w->ops = NULL;
+	bool left_behind;
+
+	if (w->executor)
+		rk_executor_stop(w->executor);
+	w->executor = NULL;
+	left_behind = w->watch && !rk_devices_stop(w->watch);
+	w->watch = NULL;
+	if (w->check && !rk_check_stop(w->check)) {
+		rk_log(RK_LOG_ERROR, "rk-worker: the driver does not come back from a check");
+		_exit(RK_WORKER_EXIT_FAILURE);
+	}
+	w->check = NULL;
+	close_backends(w);
 	rk_crash_unwatch();
 	unmap(w->env.shared, sizeof(*w->env.shared), "shared page");
 	w->env.shared = NULL;
 	unmap(w->env.payload, w->env.payload_bytes, "payload");
 	w->env.payload = NULL;
+	if (left_behind) {
+		rk_log(RK_LOG_WARN,
+		       "rk-worker: NVML does not come back; its thread is left to die");
+		_exit(EXIT_SUCCESS);
+	}
 }
 
-static int open_backend(struct worker *w, const char *name, struct rk_error *err)
+static int open_one(struct worker *w, const char *name, struct rk_error *err)
 {
 	const struct rk_backend_ops *ops;
+	enum rk_wire_backend which = RK_WIRE_CPU;
 	int rc = rk_backend_find(name, &ops, err);
 
-	if (!rc)
-		rc = ops->open(&w->env, &w->backend, err);
 	if (rc)
 		return rk_error_prefix(err, "backend %s", name);
-	w->ops = ops;
+	while (strcmp(backend_names[which], ops->name) != 0)
+		which++;
+	rc = ops->open(&w->env, &w->backends[which].backend, err);
+	if (rc)
+		return rk_error_prefix(err, "backend %s", name);
+	w->backends[which].ops = ops;
+	w->primary = which;
 	return 0;
+}
+
+/* With a backend for a device comes the one for kernels that have no code for it. */
+static int open_backend(struct worker *w, const char *name, struct rk_error *err)
+{
+	enum rk_wire_backend primary;
+	int rc = open_one(w, name, err);
+
+	if (rc || w->primary == RK_WIRE_CPU)
+		return rc;
+	primary = w->primary;
+	rc = open_one(w, backend_names[RK_WIRE_CPU], err);
+	if (rc)
+		close_backends(w);
+	w->primary = primary;
+	return rc;
 }
 
 /* The primary backend, else the fallback; @why (RK_WIRE_TEXT_MAX) says why not the primary. */
@@ -145,6 +201,31 @@ static int open_either(struct worker *w, const struct rk_wire_hello *hello, char
 	return 0;
 }
 
+/* From the thread that checks. */
+static void send_checked(void *ctx, uint64_t number, int rc, const struct rk_error *err)
+{
+	struct rk_wire_control out = {.type = RK_WIRE_CHECKED, .check.number = number};
+
+	send_status(ctx, &out, rc, err);
+}
+
+/* What works on the open backends. */
+static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *err)
+{
+	const struct rk_executor_backend *primary = &w->backends[w->primary];
+	struct rk_error unwatched;
+	int rc = rk_check_start(&w->check, primary->ops, primary->backend, w->env.shared,
+				send_checked, w, err);
+
+	if (rc == 0)
+		rc = rk_executor_start(&w->executor, &w->env, w->messages, w->backends, err);
+	if (rc)
+		return rc;
+	if (w->device.watched && rk_devices_start(&w->watch, w->env.shared, sample_ms, &unwatched))
+		rk_log(RK_LOG_WARN, "rk-worker: %s", unwatched.msg);
+	return 0;
+}
+
 static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why,
 		  struct rk_error *err)
 {
@@ -152,6 +233,8 @@ static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why
 
 	w->env.threads = hello->threads;
 	w->env.payload_bytes = hello->payload_bytes;
+	w->device = hello->device;
+	w->env.device = &w->device;
 	seals = fcntl(w->payload, F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK))
 		rk_packet_violation("the payload is not sealed against shrinking");
@@ -167,7 +250,13 @@ static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why
 	rc = open_either(w, hello, why, err);
 	if (rc)
 		return rc;
-	return rk_executor_start(&w->executor, &w->env, w->messages, w->ops, w->backend, err);
+	return start_threads(w, hello->settings.sample_ms, err);
+}
+
+static void check_settings(const struct rk_wire_settings *settings)
+{
+	if (settings->log_level > RK_LOG_TRACE)
+		rk_packet_violation("log level %" PRIu32, settings->log_level);
 }
 
 static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
@@ -182,42 +271,63 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 	w->greeted = true;
 	check_text(hello->primary, sizeof(hello->primary), "the primary backend's name");
 	check_text(hello->fallback, sizeof(hello->fallback), "the fallback backend's name");
+	check_text(hello->device.device, sizeof(hello->device.device), "the device's name");
 	if (hello->threads < 1 || hello->threads > RK_WIRE_THREADS_MAX)
 		rk_packet_violation("%" PRIu32 " threads", hello->threads);
-	if (hello->log_level > RK_LOG_TRACE)
-		rk_packet_violation("log level %" PRIu32, hello->log_level);
-	rk_log_set_level(hello->log_level);
+	check_settings(&hello->settings);
+	rk_log_set_level(hello->settings.log_level);
 	rc = set_up(w, hello, out.ready.fallback_why, &err);
 	if (rc) {
 		out.ready.fallback_why[0] = '\0';
 		tear_down(w);
 	} else {
-		snprintf(out.ready.backend, sizeof(out.ready.backend), "%s", w->ops->name);
+		snprintf(out.ready.backend, sizeof(out.ready.backend), "%s",
+			 backend_names[w->primary]);
 		rk_log(RK_LOG_DEBUG, "rk-worker: %u threads on backend %s", w->env.threads,
-		       w->ops->name);
+		       out.ready.backend);
 	}
 	send_status(w, &out, rc, &err);
 	return true;
 }
 
-static void check_load(const struct rk_wire_load *load)
+/* Parameter @i of a load packet whose texts and mode are good. */
+static void check_param(const struct rk_wire_load *load, uint32_t i)
+{
+	const struct rk_wire_param *param = &load->params[i];
+
+	if (param->kind < RK_WIRE_ARG_INPUT || param->kind > RK_WIRE_ARG_STATE ||
+	    param->dtype >= RK_DTYPE_COUNT ||
+	    (param->kind == RK_WIRE_ARG_DIM && param->dtype != RK_U64) ||
+	    (param->kind == RK_WIRE_ARG_STATE && param->dtype != RK_U8))
+		rk_packet_violation("%s: parameter %" PRIu32 " has kind %u and type %u", load->id,
+				    i, param->kind, param->dtype);
+	if (param->kind == RK_WIRE_ARG_STATE && load->state_bytes == 0)
+		rk_packet_violation("%s: parameter %" PRIu32 " is a state that it does not have",
+				    load->id, i);
+	if (param->fused > 1 ||
+	    (param->fused && (param->kind != RK_WIRE_ARG_DIM || load->mode != RK_WIRE_BATCH)))
+		rk_packet_violation("%s: parameter %" PRIu32 " cannot be fused", load->id, i);
+}
+
+static void check_load(const struct worker *w, const struct rk_wire_load *load)
 {
 	if (load->kernel >= RK_WIRE_KERNELS_MAX)
 		rk_packet_violation("a load packet names kernel slot %" PRIu32, load->kernel);
 	check_text(load->id, sizeof(load->id), "the kernel's id");
 	check_text(load->library, sizeof(load->library), "the kernel's library");
 	check_text(load->entry, sizeof(load->entry), "the kernel's entry");
+	if (load->backend >= RK_WIRE_BACKEND_COUNT || !w->backends[load->backend].ops)
+		rk_packet_violation("%s: backend %u is not here", load->id, load->backend);
+	if (load->mode > RK_WIRE_RING || (load->mode == RK_WIRE_BATCH && load->state_bytes))
+		rk_packet_violation("%s: mode %u with a state of %" PRIu64 " bytes", load->id,
+				    load->mode, load->state_bytes);
+	for (unsigned int i = 0; load->backend == RK_WIRE_CUDA && i < RK_WIRE_AXES; i++)
+		if (load->block[i] == 0)
+			rk_packet_violation("%s: a block of 0 threads", load->id);
 	if (load->nparams > RK_WIRE_ARGS_MAX)
 		rk_packet_violation("%s: %" PRIu32 " parameters", load->id, load->nparams);
-	for (uint32_t i = 0; i < load->nparams; i++) {
-		const struct rk_wire_param *param = &load->params[i];
-
-		if (param->kind < RK_WIRE_ARG_INPUT || param->kind > RK_WIRE_ARG_DIM ||
-		    param->dtype >= RK_DTYPE_COUNT ||
-		    (param->kind == RK_WIRE_ARG_DIM && param->dtype != RK_U64))
-			rk_packet_violation("%s: parameter %" PRIu32 " has kind %u and type %u",
-					    load->id, i, param->kind, param->dtype);
-	}
+	for (uint32_t i = 0; i < load->nparams; i++)
+		check_param(load, i);
 }
 
 /* A library comes as a memfd that nobody can change any more. */
@@ -244,7 +354,7 @@ static bool handle_load(struct worker *w, const struct rk_wire_control *in)
 	struct rk_error err;
 	int rc;
 
-	check_load(&in->load);
+	check_load(w, &in->load);
 	check_library(&in->load, &w->with);
 	if (w->with.lost)
 		rc = rk_error_set(&err, EMFILE,
@@ -275,12 +385,18 @@ static bool handle_unload(struct worker *w, const struct rk_wire_control *in)
 	return true;
 }
 
-static bool handle_log_level(struct worker *w, const struct rk_wire_control *in)
+static bool handle_settings(struct worker *w, const struct rk_wire_control *in)
 {
-	(void)w;
-	if (in->log.level > RK_LOG_TRACE)
-		rk_packet_violation("log level %" PRIu32, in->log.level);
-	rk_log_set_level(in->log.level);
+	check_settings(&in->settings);
+	rk_log_set_level(in->settings.log_level);
+	if (w->watch)
+		rk_devices_set_period(w->watch, in->settings.sample_ms);
+	return true;
+}
+
+static bool handle_check(struct worker *w, const struct rk_wire_control *in)
+{
+	rk_check_ask(w->check, in->check.number);
 	return true;
 }
 
@@ -300,7 +416,8 @@ static const struct {
 	[RK_WIRE_LOAD] = {handle_load, true},
 	[RK_WIRE_UNLOAD] = {handle_unload, true},
 	[RK_WIRE_SHUTDOWN] = {handle_shutdown, false},
-	[RK_WIRE_LOG_LEVEL] = {handle_log_level, false},
+	[RK_WIRE_SETTINGS] = {handle_settings, false},
+	[RK_WIRE_CHECK] = {handle_check, true},
 };
 
 static bool serve_one(struct worker *w)
@@ -341,8 +458,6 @@ int rk_worker_run(int control, int messages, int payload, int shared)
 	rk_log_set_sink(send_log, &w);
 	while (serve_one(&w))
 		;
-	if (w.executor)
-		rk_executor_stop(w.executor);
 	tear_down(&w);
 	rk_log_set_sink(NULL, NULL);
 	return EXIT_SUCCESS;

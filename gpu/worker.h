@@ -9,7 +9,8 @@
  *
  * Returns 0, the exit status, after SHUTDOWN: what the daemon had sent by then is answered. Ends
  * the whole process, whatever still runs in it, with RK_WIRE_EXIT_PROTOCOL on a bad packet, with 0
- * once the daemon is gone, with RK_WORKER_EXIT_FAILURE where a socket fails.
+ * once the daemon is gone, with RK_WORKER_EXIT_FAILURE where a socket fails or the driver hangs in
+ * a check, with 0 where NVML hangs after SHUTDOWN.
  */
 int rk_worker_run(int control, int messages, int payload, int shared);
 

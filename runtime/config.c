@@ -91,7 +91,8 @@ static int load_pair(void *ctx, const char *section, const char *key, const char
 
 	if (!field)
 		return rk_error_set(err, EINVAL,
-				    "%.64s: there is no such key; rkfs(5) lists them all", key);
+				    "%.64s: there is no such key; rkfs.conf(5) lists them all",
+				    key);
 	if (!*section)
 		return rk_error_set(err, EINVAL,
 				    "%s: stands before any section; it belongs to [%s]", key,
@@ -140,7 +141,7 @@ static int load_environ(struct config_loader *loader, const char *const *vars, s
 		if (!field)
 			return rk_error_set(err, EINVAL,
 					    "%.*s: no configuration key has this name; unset the "
-					    "variable, or see rkfs(5) for the keys",
+					    "variable, or see rkfs.conf(5) for the keys",
 					    (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX),
 					    *vars);
 		rc = loader_set(loader, field, *vars + len + 1, err);
@@ -168,11 +169,11 @@ static int load_options(struct config_loader *loader, const char *const *options
 			field = rk_config_find(key);
 		}
 		if (!field)
-			return rk_error_set(err, EINVAL,
-					    "option %.*s: there is no such key; rkfs(5) lists them "
-					    "all",
-					    (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX),
-					    *options);
+			return rk_error_set(
+				err, EINVAL,
+				"option %.*s: there is no such key; rkfs.conf(5) lists them "
+				"all",
+				(int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX), *options);
 		if (!(*options)[len])
 			return rk_error_set(err, EINVAL, "option %s: has no value; write %s=VALUE",
 					    key, key);
@@ -284,6 +285,8 @@ static int check_all(const struct rk_config *c, struct rk_error *err)
 		rc = check_order(c, "max_json_bytes", "max_buffered_bytes", err);
 	if (!rc)
 		rc = check_paths("log_file", c->log_file, '\0', err);
+	if (!rc)
+		rc = check_paths("metrics_textfile", c->metrics_textfile, '\0', err);
 	if (!rc)
 		rc = check_paths("kernels_dir", c->kernels_dir, ':', err);
 	return rc;

@@ -27,6 +27,7 @@ enum rk_config_type {
 	RK_CONFIG_FACTOR,   /* double: 1.5 */
 	RK_CONFIG_CHOICE,   /* char[]: one of the words in choices */
 	RK_CONFIG_TEXT,	    /* char[]: printable ASCII, may be empty */
+	RK_CONFIG_DEVICE,   /* char[]: an index, 0 to 1023, or a UUID: GPU- and 36 characters */
 };
 
 /* One member per row of config.def. */
@@ -38,6 +39,7 @@ struct rk_config {
 #define RK_CTYPE_FACTOR(name)		   double name;
 #define RK_CTYPE_CHOICE(name)		   char name[32];
 #define RK_CTYPE_TEXT(name)		   char name[RK_CONFIG_TEXT_MAX];
+#define RK_CTYPE_DEVICE(name)		   char name[64];
 #define RK_FIELD(section, name, type, ...) RK_CTYPE_##type(name)
 #include "runtime/config.def"
 #undef RK_FIELD

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/config_value.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +9,9 @@
 #include <string.h>
 
 #define WORD_MAX     sizeof(((struct rk_config *)NULL)->log_level)
+#define DEVICE_MAX   sizeof(((struct rk_config *)NULL)->cuda_device)
 #define DIGITS	     "0123456789"
+#define UUID_PREFIX  "GPU-"
 #define FACTOR_CHARS 64
 
 /* Units in ascending order; the table ends with a NULL suffix. */
@@ -33,6 +36,7 @@ union value {
 	double factor;
 	char word[WORD_MAX];
 	char text[RK_CONFIG_TEXT_MAX];
+	char device[DEVICE_MAX];
 };
 
 struct value_type {
@@ -207,6 +211,41 @@ static bool parse_text(const struct rk_config_field *field, const char *text, un
 	return true;
 }
 
+/* 8-4-4-4-12 hexadecimal digits. */
+static bool is_uuid(const char *text)
+{
+	static const char pattern[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	size_t i;
+
+	for (i = 0; pattern[i]; i++)
+		if (pattern[i] == '-' ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+			return false; /* also at the end of a short one */
+	return text[i] == '\0';
+}
+
+/* "GPU-" and a UUID, in lower case as nvidia-smi has it; or an index, without leading zeros. */
+static bool parse_device(const struct rk_config_field *field, const char *text, union value *value)
+{
+	static const struct rk_config_field index_field = {
+		.type = RK_CONFIG_COUNT, .min = "0", .max = "1023"};
+	union value index;
+
+	(void)field;
+	memset(value->device, 0, sizeof(value->device));
+	if (strncmp(text, UUID_PREFIX, strlen(UUID_PREFIX)) == 0) {
+		if (!is_uuid(text + strlen(UUID_PREFIX)))
+			return false;
+		strcpy(value->device, UUID_PREFIX);
+		for (size_t i = strlen(UUID_PREFIX); text[i]; i++)
+			value->device[i] = (char)tolower((unsigned char)text[i]);
+		return true;
+	}
+	if (!parse_number(&index_field, text, &index) || !number_in_range(&index_field, &index))
+		return false;
+	snprintf(value->device, sizeof(value->device), "%" PRIu64, index.number);
+	return true;
+}
+
 static size_t print_string(const struct rk_config_field *field, const void *member, char *buf,
 			   size_t size)
 {
@@ -239,6 +278,10 @@ static const struct value_type value_types[] = {
 	[RK_CONFIG_TEXT] = {.what = "text of at most 1023 characters",
 			    .parse = parse_text,
 			    .print = print_string},
+	[RK_CONFIG_DEVICE] = {.what = "an index from 0 to 1023, or a UUID as nvidia-smi -L prints "
+				      "it: GPU- and 8-4-4-4-12 hexadecimal digits",
+			      .parse = parse_device,
+			      .print = print_string},
 };
 
 static const struct value_type *type_of(const struct rk_config_field *field)
@@ -292,7 +335,7 @@ bool rk_config_equal(const struct rk_config *a, const struct rk_config *b,
 	const char *x = (const char *)a + field->offset;
 	const char *y = (const char *)b + field->offset;
 
-	if (field->type == RK_CONFIG_CHOICE || field->type == RK_CONFIG_TEXT)
+	if (type_of(field)->print == print_string)
 		return !strcmp(x, y); /* not the bytes after the NUL */
 	return !memcmp(x, y, field->size);
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "runtime/clock.h"
 
@@ -13,9 +12,10 @@ int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *o
 	memset((void *)d, 0, sizeof(*d));
 	d->observer = *observer;
 	d->fd = -1;
-	d->max_queue_depth = 1;
+	d->max_queue_depth = d->fuse_max = 1;
 	TAILQ_INIT(&d->ready);
 	TAILQ_INIT(&d->busy);
+	TAILQ_INIT(&d->probes);
 	TAILQ_INIT(&d->finished);
 	TAILQ_INIT(&d->refused);
 	TAILQ_INIT(&d->noticed);
@@ -76,6 +76,18 @@ void rk_dispatch_flush(struct rk_dispatch *d)
 	rk_dispatch_unlock_and_tell(d);
 }
 
+/* OFF, but not for the reasons that have an errno of their own; or about to be. */
+static int refuse_disabled(const struct rk_kernel *k, struct rk_error *err)
+{
+	const char *id = k->manifest.id, *why = k->why_off;
+	size_t len = strlen(id);
+
+	if (!strncmp(why, id, len) && !strncmp(why + len, ": ", 2)) /* said already */
+		why += len + 2;
+	return rk_error_set(err, ENODEV, "%s: the kernel is not enabled%s%s", id,
+			    why[0] ? ": " : "", why);
+}
+
 static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
 			 struct rk_error *err)
 {
@@ -91,7 +103,7 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 	if (state == RK_KERNEL_OFF && k->over_limit)
 		return rk_error_set(err, ENOSPC, "%s: not loaded: max_kernel_instances are", id);
 	if (state != RK_KERNEL_ACTIVE && state != RK_KERNEL_LOADING)
-		return rk_error_set(err, ENODEV, "%s: the kernel is not enabled", id);
+		return refuse_disabled(k, err);
 	if (rk_dispatch_full_locked(d, k)) {
 		k->room_wanted = true;
 		if (!may_wait)
@@ -122,6 +134,38 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 	}
 	rk_dispatch_unlock_and_tell(d);
 	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err)
+{
+	struct rk_kernel *k = m->kernel;
+	int rc = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
+		rc = refuse_disabled(k, err);
+	} else {
+		m->state = RK_MESSAGE_QUEUED;
+		m->id = RK_PROBE_ID | ++d->next_probe;
+		m->accepted_ns = rk_now_ns();
+		rk_message_ref(m);
+		TAILQ_INSERT_TAIL(&d->probes, m, inflight);
+		TAILQ_INSERT_TAIL(&k->queue, m, queue);
+		rk_dispatch_ready_locked(d, k);
+		rk_dispatch_hand_out_locked(d);
+	}
+	rk_dispatch_unlock_and_tell(d);
+	return rc;
+}
+
+bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m)
+{
+	bool running;
+
+	pthread_mutex_lock(&d->lock);
+	running = m->state == RK_MESSAGE_RUNNING;
+	pthread_mutex_unlock(&d->lock);
+	return running;
 }
 
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
@@ -178,6 +222,7 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 			     struct rk_message_list *held)
 {
 	const struct rk_death death = {.code = code, .why = why};
+	struct rk_message *m;
 	struct rk_kernel *k;
 	uint64_t ended;
 
@@ -187,15 +232,20 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 	ended = rk_dispatch_end_running_locked(d, &death, held);
 	while ((k = TAILQ_FIRST(&d->busy))) /* a kernel leaves the list with its last message */
 		ended += rk_dispatch_end_queued_locked(d, k, code, why);
+	while ((m = TAILQ_FIRST(&d->probes))) { /* of kernels with nothing in flight */
+		rk_dispatch_unqueue_locked(d, m);
+		rk_dispatch_finish_locked(d, m, code, why);
+	}
 	rk_dispatch_unlock_and_tell(d);
 	return ended;
 }
 
-void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots)
+void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max)
 {
 	pthread_mutex_lock(&d->lock);
 	d->fd = fd;
 	d->nslots = nslots;
+	d->fuse_max = fuse_max;
 	d->worker++;
 	rk_dispatch_hand_out_locked(d);
 	rk_dispatch_unlock_and_tell(d);
@@ -226,8 +276,8 @@ static struct rk_message *answered_locked(struct rk_dispatch *d, const struct rk
 		rk_error_set(err, EPROTO, "the worker sent a malformed answer");
 		return NULL;
 	}
-	m = done->slot < d->nslots ? d->slots[done->slot] : NULL;
-	if (!m || m->id != done->id) {
+	m = rk_dispatch_running_locked(d, done->slot, done->id);
+	if (!m) {
 		rk_error_set(err, EPROTO, "the worker answered message %llu, which does not run",
 			     (unsigned long long)done->id);
 		return NULL;
@@ -250,11 +300,10 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 		pthread_mutex_unlock(&d->lock);
 		return rc;
 	}
-	d->slots[done->slot] = NULL;
-	d->running--;
+	rk_dispatch_left_locked(d, m);
 	m->run_ns = done->run_ns;
 	if (rk_plan_check(&m->plan, m->block.data, &guard)) {
-		rk_dispatch_blame_locked(d, m->kernel);
+		rk_dispatch_blame_locked(d, m);
 		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : EIO, guard.msg);
 	} else if (m->verdict)
 		rk_dispatch_finish_locked(d, m, m->verdict, RK_CANCELLED);
@@ -326,6 +375,10 @@ static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk
 	enum rk_kernel_state old = atomic_exchange(&k->state, state);
 
 	k->over_limit = false;
+	if (state == RK_KERNEL_LOADING || state == RK_KERNEL_ACTIVE)
+		k->why_off[0] = '\0';
+	else if (state == RK_KERNEL_OFF)
+		atomic_store(&k->backend, 0);
 	if (old == RK_KERNEL_OFF)
 		k->kills = 0;
 	if (old != RK_KERNEL_ACTIVE && state == RK_KERNEL_ACTIVE)
@@ -340,7 +393,7 @@ static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk
 	}
 	if (state == RK_KERNEL_OFF)
 		rk_dispatch_end_queued_locked(d, k, EIO, why);
-	if (state == RK_KERNEL_ENDING && TAILQ_EMPTY(&k->inflight))
+	if (state == RK_KERNEL_ENDING && rk_dispatch_idle_locked(k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
 }
 

@@ -28,12 +28,14 @@ struct rk_dispatch_observer {
 	void (*room)(void *ctx, struct rk_kernel *k); /* a queue that was full has room */
 	/* It has killed RK_KILLS_MAX workers in a row and is not wanted any more: disable it. */
 	void (*tripped)(void *ctx, struct rk_kernel *k);
-	void (*unloadable)(void *ctx, struct rk_kernel *k); /* ENDING and nothing in flight */
+	void (*unloadable)(void *ctx,
+			   struct rk_kernel *k); /* ENDING, and rk_dispatch_kernel_idle */
 	void *ctx;
 };
 
 #define RK_KILLS_MAX	    3
-#define RK_DISPATCH_BUCKETS 1024 /* of the table by id; a power of two */
+#define RK_FUSE_BYTES	    (256 * 1024) /* of a message's block that may be fused */
+#define RK_DISPATCH_BUCKETS 1024	 /* of the table by id; a power of two */
 
 /* Why a worker's messages end. */
 struct rk_death {
@@ -55,15 +57,20 @@ struct rk_dispatch {
 	uint64_t message_timeout_ns; /* 0 = none */
 	int fd;			     /* message socket, -1 = no worker */
 	uint32_t nslots, running;
-	struct rk_message *slots[RK_WIRE_THREADS_MAX]; /* RUNNING; a reference each */
-	TAILQ_HEAD(, rk_kernel) ready;		       /* kernels with queued messages, in turn */
-	TAILQ_HEAD(, rk_kernel) busy;		       /* kernels with messages in flight */
+	uint32_t fuse_max; /* messages that may run as one */
+	/* RUNNING, the first of each run, the others linked by `with`; a reference each */
+	struct rk_message *slots[RK_WIRE_THREADS_MAX];
+	TAILQ_HEAD(, rk_kernel) ready; /* kernels with queued messages, in turn */
+	TAILQ_HEAD(, rk_kernel) busy;  /* kernels with messages in flight */
+	struct rk_message_list probes; /* QUEUED and RUNNING ones, which are on no other list */
+	uint64_t next_probe;
 	struct rk_message_list finished; /* done, callback not called yet; a reference each */
 	struct rk_message_list refused;	 /* the same, left to rk_dispatch_flush */
 	TAILQ_HEAD(, rk_kernel) noticed; /* kernels whose observer is to be called */
 	_Atomic uint64_t kernels_active;
 	struct rk_message_list by_id[RK_DISPATCH_BUCKETS]; /* in flight */
 	struct rk_stats stats;
+	_Alignas(struct rk_wire_run) unsigned char packet[RK_WIRE_RUN_MAX]; /* being built */
 };
 
 /* Returns 0 or a negative errno. Nothing is accepted yet. */
@@ -92,6 +99,17 @@ void rk_dispatch_flush(struct rk_dispatch *d);
 int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
 		       struct rk_error *err);
 
+/*
+ * Submit a health probe (m->probe is set): it goes to the end of its kernel's queue and through the
+ * worker as any message, whether messages are accepted or not, and beyond the queue's limit, but
+ * it is in no statistics, no latency, no list and no drain. Returns 0, or -ENODEV where its kernel
+ * is not loaded. Its timeout is its maker's matter: rk_dispatch_cancel.
+ */
+int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err);
+
+/* Whether @m was handed to the worker and has no answer yet. */
+bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m);
+
 /* Count a request that failed before submission (malformed, too large, no memory). */
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
 
@@ -113,8 +131,13 @@ bool rk_dispatch_cancel_id(struct rk_dispatch *d, uint64_t id);
 uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 			     struct rk_message_list *held);
 
-/* A worker with @nslots threads listens on @fd: hand out what is queued. */
-void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots);
+/*
+ * A worker with @nslots threads listens on @fd: hand out what is queued. One thread takes up to
+ * @fuse_max messages of one kernel as one, where the kernel is batchable and runs on cuda, the
+ * messages are small (RK_FUSE_BYTES each) and rk_plan_fuses says yes; they begin with the oldest
+ * and are taken in their order. Of a ring kernel one message runs at a time.
+ */
+void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max);
 
 /*
  * The worker is gone or about to be killed: nothing more is handed out. Running messages are done
@@ -144,8 +167,8 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
 
 /*
  * Change a kernel's state. OFF and ENDING fail those that wait for room with ENODEV; OFF also
- * fails those that are queued (EIO, with @why). ENDING with nothing in flight calls the observer's
- * unloadable.
+ * fails those that are queued (EIO, with @why). ENDING with nothing queued or running calls the
+ * observer's unloadable.
  */
 void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 			      enum rk_kernel_state state, const char *why);
@@ -154,7 +177,13 @@ void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k);
 /* @k is OFF because max_kernel_instances are loaded: refuse with ENOSPC until its state changes. */
 void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k);
 
-/* Remember the sentence that `last_error` shows. */
+/* Whether nothing of @k itself is queued or runs, probes included: it may be unloaded. */
+bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k);
+
+/*
+ * Remember the sentence that `last_error` shows; where @k is OFF or ENDING it is the reason, which
+ * every refusal repeats until @k is loaded again.
+ */
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg);
 void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
 				   char msg[RK_ERROR_MAX]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What dispatch tells of itself: counters, lists, last errors. */
-#include "runtime/dispatch.h"
+#include "runtime/dispatch_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,9 +17,24 @@ void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
 
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg)
 {
+	enum rk_kernel_state state;
+
 	pthread_mutex_lock(&d->lock);
-	snprintf(k->stats->last_error, sizeof(k->stats->last_error), "%s", msg);
+	rk_dispatch_remember_locked(k, msg);
+	state = atomic_load(&k->state);
+	if (state == RK_KERNEL_OFF || state == RK_KERNEL_ENDING)
+		snprintf(k->why_off, sizeof(k->why_off), "%s", msg);
 	pthread_mutex_unlock(&d->lock);
+}
+
+bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	bool idle;
+
+	pthread_mutex_lock(&d->lock);
+	idle = rk_dispatch_idle_locked(k);
+	pthread_mutex_unlock(&d->lock);
+	return idle;
 }
 
 void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by dispatch.c (what others call) and dispatch_queue.c (the moves of a message) only. All
- * are called with dispatch.lock held; unlock_and_tell releases it.
+ * Shared by dispatch.c (what others call), dispatch_queue.c (the moves of a message),
+ * dispatch_run.c (what the worker has) and dispatch_info.c only. All are called with dispatch.lock
+ * held; unlock_and_tell releases it.
  */
 #ifndef RK_RUNTIME_DISPATCH_INTERNAL_H
 #define RK_RUNTIME_DISPATCH_INTERNAL_H
@@ -9,6 +10,7 @@
 #include "runtime/dispatch.h"
 
 #define RK_CANCELLED "cancelled by its caller"
+#define RK_PROBE_ID  (1ULL << 63) /* in the ids of probes: they use up none of the others' */
 
 enum rk_notice {
 	RK_NOTICE_ROOM = 1,
@@ -34,7 +36,7 @@ void rk_dispatch_cancel_running_locked(struct rk_dispatch *d, struct rk_message 
 void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
 				       const char *why);
 
-/* What @k has queued may be handed out. */
+/* What @k has queued may be handed out, unless it is a ring kernel of which one runs. */
 void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
 /* Accept @m; takes over a reference. */
 void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
@@ -45,12 +47,22 @@ bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel
 void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
 /* Take @m off its queue. */
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* Nothing of @k is to be handed out for now. */
+void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* Nothing of @k is queued or runs. */
+bool rk_dispatch_idle_locked(const struct rk_kernel *k);
+
 /* Give queued messages to free slots of the worker; kernels take turns. */
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
+/* The message @id that runs in @slot, or NULL. */
+struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id);
+/* @m runs no more: its slot is free where nothing ran with it. To be finished. */
+void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m);
 
-/* @k killed its worker, which counts once; once too often, it is disabled. */
-void rk_dispatch_blame_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* The worker is gone: end what ran on it, but for what was decided already. Returns how many. */
+/* The kernel of @m killed its worker, which counts once; once too often, it is disabled. */
+void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m);
+/* The worker is gone: end what ran on it, but for what was decided already. Returns how many,
+ * without probes; so does end_queued. */
 uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
 					struct rk_message_list *held);
 uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "runtime/clock.h"
 #include "runtime/dispatch_internal.h"
@@ -36,6 +35,10 @@ static void decide_locked(struct rk_message *m, int code, const char *why)
 {
 	if (!code)
 		return;
+	if (m->probe) {
+		rk_error_set(&m->error, code, "%s: health probe: %s", m->kernel->manifest.id, why);
+		return;
+	}
 	rk_error_set(&m->error, code, "%s: message %llu: %s", m->kernel->manifest.id,
 		     (unsigned long long)m->id, why);
 	rk_dispatch_remember_locked(m->kernel, m->error.msg);
@@ -84,8 +87,13 @@ static void measure_locked(struct rk_message *m)
 	m->kernel->kills = 0;
 }
 
-void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int code,
-			       const char *why)
+bool rk_dispatch_idle_locked(const struct rk_kernel *k)
+{
+	return TAILQ_EMPTY(&k->inflight) && TAILQ_EMPTY(&k->queue) && !k->running;
+}
+
+/* @m, which is in flight, leaves the books and the lists. Whether it was its kernel's last one. */
+static bool leave_flight_locked(struct rk_dispatch *d, struct rk_message *m, int code)
 {
 	struct rk_kernel *k = m->kernel;
 
@@ -97,13 +105,27 @@ void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int 
 	atomic_fetch_sub_explicit(&k->stats->in_flight, 1, memory_order_relaxed);
 	TAILQ_REMOVE(&k->inflight, m, inflight);
 	TAILQ_REMOVE(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
-	rk_dispatch_done_locked(d, m, code, why);
 	if (!TAILQ_EMPTY(&k->inflight))
-		return;
+		return false;
 	TAILQ_REMOVE(&d->busy, k, busy);
-	if (atomic_load(&k->state) == RK_KERNEL_ENDING)
+	return true;
+}
+
+void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+			       const char *why)
+{
+	struct rk_kernel *k = m->kernel;
+	bool last = false;
+
+	if (m->probe)
+		TAILQ_REMOVE(&d->probes, m, inflight);
+	else
+		last = leave_flight_locked(d, m, code);
+	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
-	rk_kernel_unref(k); /* @m has a reference of its own */
+	rk_dispatch_done_locked(d, m, code, why); /* with it may go its reference to @k */
+	if (last)
+		rk_kernel_unref(k); /* the list's */
 }
 
 void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
@@ -116,7 +138,9 @@ void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message 
 
 void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	if (k->is_ready || TAILQ_EMPTY(&k->queue))
+	bool busy = k->manifest.mode == RK_WIRE_RING && k->running;
+
+	if (k->is_ready || busy || TAILQ_EMPTY(&k->queue))
 		return;
 	k->is_ready = true;
 	rk_kernel_ref(k);
@@ -177,63 +201,24 @@ void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k)
 	}
 }
 
+void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	if (!k->is_ready)
+		return;
+	k->is_ready = false;
+	TAILQ_REMOVE(&d->ready, k, ready);
+	rk_kernel_unref(k);
+}
+
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 {
 	struct rk_kernel *k = m->kernel;
 
 	TAILQ_REMOVE(&k->queue, m, queue);
-	atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
-	if (TAILQ_EMPTY(&k->queue) && k->is_ready) {
-		k->is_ready = false;
-		TAILQ_REMOVE(&d->ready, k, ready);
-		rk_kernel_unref(k);
-	}
-}
-
-static int send_run(int fd, const struct rk_message *m)
-{
-	struct rk_wire_run run = {
-		.id = m->id,
-		.slot = m->slot,
-		.kernel = m->kernel->slot,
-	};
-	size_t len;
-	ssize_t n;
-
-	rk_plan_wire(&m->plan, m->block.offset, m->block.data, &run);
-	len = offsetof(struct rk_wire_run, args) + run.nargs * sizeof(run.args[0]);
-	do
-		n = send(fd, &run, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
-}
-
-void rk_dispatch_hand_out_locked(struct rk_dispatch *d)
-{
-	while (d->fd >= 0 && d->running < d->nslots && !TAILQ_EMPTY(&d->ready)) {
-		struct rk_kernel *k = TAILQ_FIRST(&d->ready);
-		struct rk_message *m = TAILQ_FIRST(&k->queue);
-		uint32_t slot = 0;
-		int rc;
-
-		while (d->slots[slot])
-			slot++;
-		m->slot = slot;
-		rc = send_run(d->fd, m);
-		if (rc) {
-			/* Dead: the supervisor sees EOF and detaches. Full: an answer will come. */
-			if (rc != -EAGAIN)
-				d->fd = -1;
-			return;
-		}
-		d->slots[slot] = m;
-		d->running++;
-		m->state = RK_MESSAGE_RUNNING;
-		TAILQ_REMOVE(&d->ready, k, ready);
-		TAILQ_INSERT_TAIL(&d->ready, k, ready);
-		rk_dispatch_unqueue_locked(d, m);
-		rk_dispatch_room_locked(d, k);
-	}
+	if (!m->probe)
+		atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
+	if (TAILQ_EMPTY(&k->queue))
+		rk_dispatch_unready_locked(d, k);
 }
 
 static void call_done(struct rk_message *m)
@@ -282,65 +267,6 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 		d->observer.idle(d->observer.ctx);
 }
 
-void rk_dispatch_blame_locked(struct rk_dispatch *d, struct rk_kernel *k)
-{
-	if (k->killed == d->worker) /* with another message, which was counted */
-		return;
-	k->killed = d->worker;
-	if (++k->kills >= RK_KILLS_MAX && atomic_exchange(&k->wanted, false))
-		rk_dispatch_notice_locked(d, k, RK_NOTICE_TRIPPED);
-}
-
-/* End one that was running on a worker that is gone: how, depends on whether it is to blame. */
-static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t now,
-			   const struct rk_death *death, const char *culprit)
-{
-	char why[RK_ERROR_MAX];
-
-	if (m->id == death->blamed_id) {
-		rk_dispatch_blame_locked(d, m->kernel);
-		snprintf(why, sizeof(why), "%.280s in this kernel", death->why);
-	} else if (culprit && strcmp(culprit, m->kernel->manifest.id)) {
-		snprintf(why, sizeof(why), "%.160s in %.128s beside it", death->why, culprit);
-	} else {
-		snprintf(why, sizeof(why), "%.300s", death->why);
-	}
-	if (m->deadline_ns && now >= m->deadline_ns && death->code == EIO) {
-		rk_dispatch_blame_locked(d, m->kernel);
-		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : ETIMEDOUT,
-					  "ran longer than its timeout; the worker was replaced");
-	} else {
-		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : death->code,
-					  m->verdict ? RK_CANCELLED : why);
-	}
-}
-
-uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
-					struct rk_message_list *held)
-{
-	const char *culprit = NULL;
-	uint64_t now = rk_now_ns();
-	uint32_t ended = 0;
-
-	d->fd = -1;
-	for (uint32_t i = 0; i < RK_WIRE_THREADS_MAX; i++)
-		if (d->slots[i] && d->slots[i]->id == death->blamed_id)
-			culprit = d->slots[i]->kernel->manifest.id;
-	for (uint32_t i = 0; i < RK_WIRE_THREADS_MAX; i++) {
-		struct rk_message *m = d->slots[i];
-
-		if (!m)
-			continue;
-		d->slots[i] = NULL;
-		rk_message_ref(m); /* keeps the culprit's name too */
-		TAILQ_INSERT_TAIL(held, m, queue);
-		ended++;
-		end_one_locked(d, m, now, death, culprit);
-	}
-	d->running = 0;
-	return ended;
-}
-
 uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
 				       const char *why)
 {
@@ -348,9 +274,9 @@ uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *
 	uint64_t ended = 0;
 
 	while ((m = TAILQ_FIRST(&k->queue))) {
+		ended += !m->probe;
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, code, why);
-		ended++;
 	}
 	if (ended) /* nobody waits any more, but somebody may poll */
 		rk_dispatch_room_locked(d, k);

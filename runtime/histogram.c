@@ -27,12 +27,17 @@ static uint64_t bucket_end(unsigned int bucket)
 	return ((uint64_t)(RK_HISTOGRAM_STEPS + bucket % RK_HISTOGRAM_STEPS + 1) << shift) - 1;
 }
 
+/* There is one writer: no read-modify-write needed. */
+static void add(_Atomic uint64_t *to, uint64_t n)
+{
+	atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
 void rk_histogram_add(struct rk_histogram *h, uint64_t usecs)
 {
-	_Atomic uint64_t *count = &h->count[bucket_of(usecs)];
-
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+	add(&h->count[bucket_of(usecs)], 1);
+	add(&h->sum, usecs);
 }
 
 int64_t rk_histogram_percentile(const struct rk_histogram *h, unsigned int permille)
@@ -53,8 +58,24 @@ int64_t rk_histogram_percentile(const struct rk_histogram *h, unsigned int permi
 	return -1; /* emptied meanwhile */
 }
 
+uint64_t rk_histogram_below(const struct rk_histogram *h, unsigned int power)
+{
+	uint64_t below = 0;
+
+	for (unsigned int i = 0; i < RK_HISTOGRAM_BUCKETS; i++)
+		if (power >= 64 || bucket_end(i) < UINT64_C(1) << power)
+			below += atomic_load_explicit(&h->count[i], memory_order_relaxed);
+	return below;
+}
+
+uint64_t rk_histogram_sum(const struct rk_histogram *h)
+{
+	return atomic_load_explicit(&h->sum, memory_order_relaxed);
+}
+
 void rk_histogram_reset(struct rk_histogram *h)
 {
+	atomic_store_explicit(&h->sum, 0, memory_order_relaxed);
 	for (unsigned int i = 0; i < RK_HISTOGRAM_BUCKETS; i++)
 		atomic_store_explicit(&h->count[i], 0, memory_order_relaxed);
 }

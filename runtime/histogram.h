@@ -15,6 +15,7 @@
 
 struct rk_histogram {
 	_Atomic uint64_t count[RK_HISTOGRAM_BUCKETS];
+	_Atomic uint64_t sum; /* microseconds */
 };
 
 /* Zeroed memory is an empty histogram. */
@@ -25,6 +26,15 @@ void rk_histogram_add(struct rk_histogram *h, uint64_t usecs);
  * where it is empty.
  */
 int64_t rk_histogram_percentile(const struct rk_histogram *h, unsigned int permille);
+
+/*
+ * How many values were below 2^@power microseconds; all of them where @power is 64. Values of a
+ * fraction more than 2^@power - 1 were cut to that, so this is exact.
+ */
+uint64_t rk_histogram_below(const struct rk_histogram *h, unsigned int power);
+
+/* The sum of all values, microseconds. */
+uint64_t rk_histogram_sum(const struct rk_histogram *h);
 
 void rk_histogram_reset(struct rk_histogram *h);
 

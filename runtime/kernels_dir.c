@@ -80,21 +80,45 @@ static void refuse_file(struct scan *s, const char *path, const struct rk_error 
 	refuse(s, path, why);
 }
 
-/* The module for s->manifest: @old's where that is still the very file, else read anew. */
-static int find_module(struct scan *s, const struct rk_kernel *old, struct rk_module **module,
-		       struct rk_error *err)
+static void drop_modules(struct rk_kernel_source *source)
 {
-	const char *library = s->manifest.library;
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++)
+		rk_module_unref(source->modules[i]);
+}
 
-	*module = NULL;
-	if (!strcmp(library, "builtin"))
+/* One for s->manifest's code: @old's where that is still the very file, else read anew. */
+static int find_module(struct scan *s, enum rk_wire_backend backend, const struct rk_kernel *old,
+		       struct rk_module **module, struct rk_error *err)
+{
+	const struct rk_code *code = &s->manifest.code[backend];
+	struct rk_module *had = old ? old->modules[backend] : NULL;
+
+	if (!code->given || !strcmp(code->library, "builtin"))
 		return 0;
-	if (old && old->module && !strcmp(old->manifest.library, library) &&
-	    rk_module_current(old->module, library)) {
-		*module = rk_module_ref(old->module);
+	if (had && !strcmp(old->manifest.code[backend].library, code->library) &&
+	    rk_module_current(had, code->library)) {
+		*module = rk_module_ref(had);
 		return 0;
 	}
-	return rk_module_open(library, module, err);
+	return rk_module_open(code->library, module, err);
+}
+
+/* All of them, or none. */
+static int find_modules(struct scan *s, const char *path, const struct rk_kernel *old,
+			struct rk_kernel_source *source, struct rk_error *err)
+{
+	static const char *const keys[RK_WIRE_BACKEND_COUNT] = {
+		[RK_WIRE_CPU] = "library", [RK_WIRE_CUDA] = "module"};
+
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++) {
+		int rc = find_module(s, i, old, &source->modules[i], err);
+
+		if (rc) {
+			drop_modules(source);
+			return rk_error_prefix(err, "%s: %s", path, keys[i]);
+		}
+	}
+	return 0;
 }
 
 static int check_id(struct scan *s, const char *path, const struct rk_kernel *old,
@@ -121,17 +145,17 @@ static int take(struct scan *s, const char *path, struct rk_kernel *old, struct 
 	rc = check_id(s, path, old, err);
 	if (rc)
 		return rc;
-	rc = find_module(s, old, &source.module, err);
+	rc = find_modules(s, path, old, &source, err);
 	if (rc)
-		return rk_error_prefix(err, "%s: library", path);
-	if (old && source.module == old->module && !strcmp(old->origin, path) &&
-	    rk_manifest_equal(&old->manifest, &s->manifest)) {
+		return rc;
+	if (old && !memcmp(source.modules, old->modules, sizeof(source.modules)) &&
+	    !strcmp(old->origin, path) && rk_manifest_equal(&old->manifest, &s->manifest)) {
 		old->scan = s->number;
-		rk_module_unref(source.module);
+		drop_modules(&source);
 		return 0;
 	}
 	rc = rk_registry_add(s->reg, &source, true, &k, err);
-	rk_module_unref(source.module);
+	drop_modules(&source);
 	if (rc)
 		return rc;
 	k->scan = s->number;

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,6 +66,7 @@ static struct {
 	enum rk_log_dest dest;
 	int fd; /* open for RK_LOG_TO_FILE alone */
 	bool structured;
+	bool journal; /* stderr is systemd's journal, which reads "<PRIORITY>" before a line */
 	void (*sink)(void *ctx, enum rk_log_level level, const char *line);
 	void *sink_ctx;
 	unsigned long lost; /* lines that could not be written, not reported yet */
@@ -153,6 +155,13 @@ static char *log_json(const char *stamp, enum rk_log_level level, const char *te
 	return out;
 }
 
+/* A line was lost. */
+static void log_lose(int code)
+{
+	log_out.lost++;
+	log_out.lost_errno = code;
+}
+
 static void log_write(int fd, const char *line, size_t len)
 {
 	while (len > 0) {
@@ -162,8 +171,7 @@ static void log_write(int fd, const char *line, size_t len)
 			line += n;
 			len -= (size_t)n;
 		} else if (errno != EINTR) {
-			log_out.lost++;
-			log_out.lost_errno = errno;
+			log_lose(errno);
 			return;
 		}
 	}
@@ -172,7 +180,7 @@ static void log_write(int fd, const char *line, size_t len)
 static void log_emit_locked(enum rk_log_level level, const char *stamp, const char *text)
 {
 	char plain[LOG_TIME_MAX + LOG_TEXT_MAX + 32];
-	char *json = NULL;
+	char *json = NULL, *for_journal = NULL;
 	const char *line = plain;
 	int len;
 
@@ -183,7 +191,11 @@ static void log_emit_locked(enum rk_log_level level, const char *stamp, const ch
 		free(json);
 		return;
 	}
-	if (json) {
+	if (log_out.dest == RK_LOG_TO_STDERR && log_out.journal) {
+		len = asprintf(&for_journal, "<%d>%s\n", log_levels[level].priority,
+			       json ? json : text);
+		line = for_journal;
+	} else if (json) {
 		len = (int)strlen(json);
 		json[len++] = '\n'; /* over the NUL: one write(2), so that lines stay whole */
 		line = json;
@@ -193,8 +205,13 @@ static void log_emit_locked(enum rk_log_level level, const char *stamp, const ch
 		len = snprintf(plain, sizeof(plain), "%s%srkfs: %s: %s\n", timed ? stamp : "",
 			       timed ? " " : "", rk_log_level_name(level), text);
 	}
-	log_write(log_out.dest == RK_LOG_TO_FILE ? log_out.fd : STDERR_FILENO, line, (size_t)len);
+	if (len >= 0)
+		log_write(log_out.dest == RK_LOG_TO_FILE ? log_out.fd : STDERR_FILENO, line,
+			  (size_t)len);
+	else
+		log_lose(ENOMEM);
 	free(json);
+	free(for_journal);
 }
 
 /* Lines were lost: say so as soon as a line gets through again. */
@@ -368,9 +385,22 @@ void rk_log_set_sink(void (*sink)(void *ctx, enum rk_log_level level, const char
 	log_release();
 }
 
+/* Whether stderr is the stream to the journal that systemd opened: JOURNAL_STREAM says its inode.
+ */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
 /* Takes over @fd; whatever was open before is closed. */
 static void log_switch(enum rk_log_dest dest, int fd, bool structured)
 {
+	bool journal = dest == RK_LOG_TO_STDERR && stderr_is_journal();
 	enum rk_log_dest old_dest;
 	int old_fd, rc = 0;
 
@@ -384,6 +414,7 @@ static void log_switch(enum rk_log_dest dest, int fd, bool structured)
 	log_out.dest = dest;
 	log_out.fd = fd;
 	log_out.structured = structured;
+	log_out.journal = journal;
 	if (old_fd >= 0 && close(old_fd) < 0)
 		rc = errno;
 	log_release();

@@ -32,7 +32,8 @@ const char *rk_log_level_name(enum rk_log_level level);
 /*
  * Choose the destination. @path names the file for RK_LOG_TO_FILE (appended
  * to, created 0640) and is ignored otherwise. @structured: one JSON object per
- * line instead of text. Returns 0, or the errno of the open, leaving the
+ * line instead of text. A stderr that is systemd's journal gets the bare line with its priority
+ * in front ("<6>"), as sd-daemon(3) says. Returns 0, or the errno of the open, leaving the
  * destination as it was.
  */
 int rk_log_open(enum rk_log_dest dest, const char *path, bool structured, struct rk_error *err);

@@ -11,26 +11,6 @@
 #include "runtime/config_value.h"
 #include "runtime/manifest_internal.h"
 
-/*
- * Sections may come in any order, but outputs refer to the dims of inputs, and
- * args to all of them. So the text is read once per stage: every error is then
- * found inside the INI handler and carries its line.
- */
-enum stage {
-	STAGE_INPUTS,
-	STAGE_OUTPUTS, /* and scratch */
-	STAGE_ARGS,
-	STAGE_COUNT,
-};
-
-struct builder {
-	struct rk_manifest m;
-	const char *dir; /* of the description, dir_len bytes; NULL = it is in no file */
-	size_t dir_len;
-	enum stage stage;
-	uint32_t given; /* bit i: keys[i] has been read */
-};
-
 bool rk_is_identifier(const char *s, size_t len)
 {
 	size_t i;
@@ -80,13 +60,15 @@ const char *rk_next_word(const char **pos, const char *end, char sep, size_t *le
 	return word;
 }
 
-/* [kernel] and [cpu] */
+/* [kernel] and [state] */
 
-static int read_id(struct builder *b, const char *value, struct rk_error *err)
+static int read_id(struct rk_builder *b, struct rk_code *code, const char *value,
+		   struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t domain = id_part(value), name;
 
+	(void)code;
 	name = domain && value[domain] == '/' ? id_part(value + domain + 1) : 0;
 	if (name == 0 || value[domain + 1 + name])
 		return rk_error_set(err, EINVAL,
@@ -99,23 +81,26 @@ static int read_id(struct builder *b, const char *value, struct rk_error *err)
 	return 0;
 }
 
-static int read_mode(struct builder *b, const char *value, struct rk_error *err)
+static int read_mode(struct rk_builder *b, struct rk_code *code, const char *value,
+		     struct rk_error *err)
 {
-	struct rk_manifest *m = &b->m;
-	if (strcmp(value, "ring") == 0)
-		return rk_error_set(err, EINVAL,
-				    "this version has no ring kernels yet; use mode = batch");
-	if (strcmp(value, "batch") != 0)
-		return rk_error_set(err, EINVAL, "'%s' is no mode; use batch", value);
-	rk_copy_text(m->mode, value, strlen(value));
+	(void)code;
+	if (strcmp(value, rk_mode_name(RK_WIRE_RING)) == 0)
+		b->m.mode = RK_WIRE_RING;
+	else if (strcmp(value, rk_mode_name(RK_WIRE_BATCH)) == 0)
+		b->m.mode = RK_WIRE_BATCH;
+	else
+		return rk_error_set(err, EINVAL, "'%s' is no mode; use batch or ring", value);
 	return 0;
 }
 
-static int read_description(struct builder *b, const char *value, struct rk_error *err)
+static int read_description(struct rk_builder *b, struct rk_code *code, const char *value,
+			    struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t len = strlen(value);
 
+	(void)code;
 	if (len >= sizeof(m->description))
 		return rk_error_set(err, EINVAL, "longer than %zu bytes",
 				    sizeof(m->description) - 1);
@@ -123,11 +108,13 @@ static int read_description(struct builder *b, const char *value, struct rk_erro
 	return 0;
 }
 
-static int read_version(struct builder *b, const char *value, struct rk_error *err)
+static int read_version(struct rk_builder *b, struct rk_code *code, const char *value,
+			struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t i, len = strlen(value);
 
+	(void)code;
 	for (i = 0; i < len; i++)
 		if (!isalnum((unsigned char)value[i]) && !strchr("._+~-", value[i]))
 			break;
@@ -139,186 +126,107 @@ static int read_version(struct builder *b, const char *value, struct rk_error *e
 	return 0;
 }
 
-/* A setting of the configuration that a description sets for its kernel alone. */
-static int read_setting(const char *field_name, size_t offset, struct builder *b, const char *value,
-			struct rk_error *err)
+int rk_manifest_read_value(const struct rk_config_field *field, const char *value, void *to,
+			   struct rk_error *err)
 {
-	const struct rk_config_field *field = rk_config_find(field_name);
 	struct rk_config config;
 	int rc;
 
 	rc = rk_config_value_parse(&config, field, value, err);
 	if (rc == 0)
-		memcpy((char *)&b->m + offset, (char *)&config + field->offset, sizeof(uint64_t));
+		memcpy(to, (char *)&config + field->offset, field->size);
 	return rc;
 }
 
-static int read_timeout(struct builder *b, const char *value, struct rk_error *err)
+/* Settings of the configuration that a description sets for its kernel alone. */
+
+static int read_timeout(struct rk_builder *b, struct rk_code *code, const char *value,
+			struct rk_error *err)
 {
-	return read_setting("message_timeout", offsetof(struct rk_manifest, timeout_ms), b, value,
-			    err);
+	(void)code;
+	return rk_manifest_read_value(rk_config_find("message_timeout"), value, &b->m.timeout_ms,
+				      err);
 }
 
-static int read_max_queue_depth(struct builder *b, const char *value, struct rk_error *err)
+static int read_max_queue_depth(struct rk_builder *b, struct rk_code *code, const char *value,
+				struct rk_error *err)
 {
-	return read_setting("max_queue_depth", offsetof(struct rk_manifest, max_queue_depth), b,
-			    value, err);
+	(void)code;
+	return rk_manifest_read_value(rk_config_find("max_queue_depth"), value,
+				      &b->m.max_queue_depth, err);
 }
 
-static int read_library(struct builder *b, const char *value, struct rk_error *err)
+static int read_state(struct rk_builder *b, struct rk_code *code, const char *value,
+		      struct rk_error *err)
 {
-	bool is_builtin = strcmp(value, "builtin") == 0;
-	bool is_relative = !is_builtin && value[0] != '/';
-	int n;
+	static const struct rk_config_field field = {
+		.type = RK_CONFIG_SIZE, .size = sizeof(uint64_t), .min = "1", .max = "1G"};
 
-	/* The worker's directory and library path are no business of a description. */
-	if (value[0] == '\0' || (is_relative && !b->dir))
-		return rk_error_set(err, EINVAL,
-				    "'%s' is neither builtin nor the %spath of a shared object",
-				    value, b->dir ? "" : "absolute ");
-	n = snprintf(b->m.library, sizeof(b->m.library), "%.*s%s",
-		     is_relative ? (int)b->dir_len : 0, is_relative ? b->dir : "", value);
-	if (n < 0 || (size_t)n >= sizeof(b->m.library))
-		return rk_error_set(err, EINVAL, "the path of the library is longer than %zu bytes",
-				    sizeof(b->m.library) - 1);
-	return 0;
+	(void)code;
+	return rk_manifest_read_value(&field, value, &b->m.state_bytes, err);
 }
 
-static int read_entry(struct builder *b, const char *value, struct rk_error *err)
-{
-	struct rk_manifest *m = &b->m;
-	size_t len = strlen(value);
-
-	if (!rk_is_identifier(value, len))
-		return rk_error_set(err, EINVAL, "'%s' is no C function's name: " IDENTIFIER_RULE,
-				    value);
-	rk_copy_text(m->entry, value, len);
-	return 0;
-}
-
-/* args */
-
-/* What one word of args names. */
-static int resolve(const struct rk_manifest *m, const char *word, size_t len,
-		   struct rk_param *param, struct rk_error *err)
-{
-	bool in_only = len > 3 && memcmp(word, "in.", 3) == 0;
-	bool out_only = len > 4 && memcmp(word, "out.", 4) == 0;
-	size_t skip = in_only ? 3 : out_only ? 4 : 0;
-	const char *name = word + skip;
-	int in, out, scratch, dim;
-
-	len -= skip;
-	in = out_only ? -1 : rk_find_port(m, RK_SECTION_INPUTS, name, len);
-	out = in_only ? -1 : rk_find_port(m, RK_SECTION_OUTPUTS, name, len);
-	scratch = skip ? -1 : rk_find_port(m, RK_SECTION_SCRATCH, name, len);
-	dim = skip ? -1 : rk_find_dim(m, name, len);
-	if (in >= 0 && out >= 0)
-		return rk_error_set(err, EINVAL,
-				    "'%.*s' is an input and an output: write in.%.*s or out.%.*s",
-				    (int)len, word, (int)len, word, (int)len, word);
-	if (in >= 0)
-		*param = (struct rk_param){.kind = m->inputs[in].rank ? RK_WIRE_ARG_INPUT
-								      : RK_WIRE_ARG_SCALAR,
-					   .index = (unsigned int)in};
-	else if (out >= 0)
-		*param = (struct rk_param){.kind = RK_WIRE_ARG_OUTPUT, .index = (unsigned int)out};
-	else if (scratch >= 0)
-		*param = (struct rk_param){.kind = RK_WIRE_ARG_SCRATCH,
-					   .index = (unsigned int)scratch};
-	else if (dim >= 0)
-		*param = (struct rk_param){.kind = RK_WIRE_ARG_DIM, .index = (unsigned int)dim};
-	else
-		return rk_error_set(err, EINVAL,
-				    "'%.*s' is no input, no output, no scratch and no dim of an "
-				    "input",
-				    (int)(len + skip), word);
-	return 0;
-}
-
-/* The section whose ports a parameter of @kind names; RK_SECTION_COUNT = none. */
-static enum rk_port_section section_of(enum rk_wire_arg_kind kind)
-{
-	switch (kind) {
-	case RK_WIRE_ARG_INPUT:
-	case RK_WIRE_ARG_SCALAR:
-		return RK_SECTION_INPUTS;
-	case RK_WIRE_ARG_OUTPUT:
-		return RK_SECTION_OUTPUTS;
-	case RK_WIRE_ARG_SCRATCH:
-		return RK_SECTION_SCRATCH;
-	case RK_WIRE_ARG_DIM:
-		break;
-	}
-	return RK_SECTION_COUNT;
-}
-
-/* Every port once, or the function gets too few arguments or one twice; dims as often as it likes.
- */
-static int check_args(struct rk_manifest *m, struct rk_error *err)
+static int check_state(struct rk_builder *b, struct rk_code *code, const char *value,
+		       struct rk_error *err)
 {
 	enum rk_port_section section;
-	unsigned int *count, port, i, uses;
-	const struct rk_port *ports;
+	const char *what = NULL;
 
-	for (section = 0; section < RK_SECTION_COUNT; section++) {
-		ports = rk_section_ports(m, section, &count);
-		for (port = 0; port < *count; port++) {
-			for (uses = i = 0; i < m->nparams; i++)
-				uses += section_of(m->params[i].kind) == section &&
-					m->params[i].index == port;
-			if (uses == 1)
-				continue;
-			return rk_error_set(err, EINVAL,
-					    "%s '%s' is %s: args names every input, output and "
-					    "scratch once",
-					    rk_port_sections[section].what, ports[port].name,
-					    uses ? "repeated" : "missing");
-		}
-	}
-	return 0;
+	(void)code;
+	(void)value;
+	if (b->m.mode != RK_WIRE_RING)
+		return rk_error_set(err, EINVAL,
+				    "only a kernel with mode = ring keeps a state between its "
+				    "messages; leave [state] out, or set mode");
+	for (section = 0; section < RK_SECTION_COUNT; section++)
+		if (rk_find_port(&b->m, section, "state", strlen("state")) >= 0)
+			what = rk_port_sections[section].what;
+	if (rk_find_dim(&b->m, "state", strlen("state")) >= 0)
+		what = "dim";
+	if (!what)
+		return 0;
+	return rk_error_set(err, EINVAL,
+			    "'state' in args means what [state] describes, so no %s can be called "
+			    "so; rename it",
+			    what);
 }
 
-static int read_args(struct builder *b, const char *value, struct rk_error *err)
-{
-	struct rk_manifest *m = &b->m;
-	const char *pos = value, *end = value + strlen(value), *word;
-	size_t len;
-	int rc;
+enum need {
+	OPTIONAL,
+	ALWAYS,
+	WITH_SECTION, /* where there is anything of [cpu], or [cuda] */
+	WITH_BATCH,   /* the same, but not in a kernel with mode = ring */
+};
 
-	while ((word = rk_next_word(&pos, end, ',', &len))) {
-		if (m->nparams == RK_WIRE_ARGS_MAX)
-			return rk_error_set(err, EINVAL, "more than %d arguments",
-					    RK_WIRE_ARGS_MAX);
-		rc = resolve(m, word, len, &m->params[m->nparams], err);
-		if (rc < 0)
-			return rc;
-		m->nparams++;
-	}
-	return check_args(m, err);
-}
-
-/* The keys with a fixed meaning. Those without a reader are for a backend that is not here yet. */
+/* The keys with a fixed meaning. */
 static const struct key {
 	const char *section, *name;
-	enum stage stage;
-	bool required;
-	int (*read)(struct builder *b, const char *value, struct rk_error *err);
+	enum rk_manifest_stage stage;
+	enum need need;
+	rk_manifest_reader *read;  /* in the stage */
+	rk_manifest_reader *check; /* in RK_STAGE_CHECK; NULL = there is nothing to check */
 } keys[] = {
-	{"kernel", "id", STAGE_INPUTS, true, read_id},
-	{"kernel", "mode", STAGE_INPUTS, false, read_mode},
-	{"kernel", "description", STAGE_INPUTS, false, read_description},
-	{"kernel", "version", STAGE_INPUTS, false, read_version},
-	{"kernel", "timeout", STAGE_INPUTS, false, read_timeout},
-	{"kernel", "max_queue_depth", STAGE_INPUTS, false, read_max_queue_depth},
-	{"cpu", "library", STAGE_INPUTS, false, read_library},
-	{"cpu", "entry", STAGE_INPUTS, true, read_entry},
-	{"cpu", "args", STAGE_ARGS, true, read_args},
-	{"cuda", "module", STAGE_INPUTS, false, NULL},
-	{"cuda", "entry", STAGE_INPUTS, false, NULL},
-	{"cuda", "args", STAGE_INPUTS, false, NULL},
-	{"cuda", "grid", STAGE_INPUTS, false, NULL},
-	{"cuda", "block", STAGE_INPUTS, false, NULL},
+	{"kernel", "id", RK_STAGE_INPUTS, ALWAYS, read_id, NULL},
+	{"kernel", "mode", RK_STAGE_INPUTS, OPTIONAL, read_mode, NULL},
+	{"kernel", "description", RK_STAGE_INPUTS, OPTIONAL, read_description, NULL},
+	{"kernel", "version", RK_STAGE_INPUTS, OPTIONAL, read_version, NULL},
+	{"kernel", "timeout", RK_STAGE_INPUTS, OPTIONAL, read_timeout, NULL},
+	{"kernel", "max_queue_depth", RK_STAGE_INPUTS, OPTIONAL, read_max_queue_depth, NULL},
+	{"kernel", "batchable", RK_STAGE_ARGS, OPTIONAL, rk_manifest_read_batchable,
+	 rk_manifest_check_batchable},
+	{"state", "bytes", RK_STAGE_INPUTS, OPTIONAL, read_state, check_state},
+	{"cpu", "library", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_library, NULL},
+	{"cpu", "entry", RK_STAGE_INPUTS, WITH_SECTION, rk_manifest_read_entry, NULL},
+	{"cpu", "args", RK_STAGE_ARGS, WITH_SECTION, rk_manifest_read_args, rk_manifest_check_args},
+	{"cuda", "module", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_library, NULL},
+	{"cuda", "entry", RK_STAGE_INPUTS, WITH_SECTION, rk_manifest_read_entry, NULL},
+	{"cuda", "args", RK_STAGE_ARGS, WITH_SECTION, rk_manifest_read_args,
+	 rk_manifest_check_args},
+	{"cuda", "grid", RK_STAGE_ARGS, WITH_BATCH, rk_manifest_read_grid, rk_manifest_check_batch},
+	{"cuda", "block", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_block, NULL},
+	{"cuda", "shared", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_shared, NULL},
+	{"cuda", "cooperative", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_cooperative,
+	 rk_manifest_check_batch},
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -340,35 +248,51 @@ static int unknown_key(const char *section, const char *key, struct rk_error *er
 				    "%s: this line is in no section; begin with [kernel]", key);
 	return rk_error_set(err, EINVAL,
 			    "%s: unknown section [%s]; there are [kernel], [inputs], [outputs], "
-			    "[scratch], [cpu] and [cuda]",
+			    "[scratch], [state], [cpu] and [cuda]",
 			    key, section);
 }
 
-static int read_key(struct builder *b, size_t i, const char *value, struct rk_error *err)
+/* The code that a section describes; NULL where it is another section. */
+static struct rk_code *code_of(struct rk_builder *b, const char *section)
 {
+	enum rk_wire_backend backend;
+
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++)
+		if (strcmp(section, rk_backend_title(backend)) == 0)
+			return &b->m.code[backend];
+	return NULL;
+}
+
+static int read_key(struct rk_builder *b, size_t i, const char *value, struct rk_error *err)
+{
+	struct rk_code *code = code_of(b, keys[i].section);
 	int rc = 0;
 
-	if (keys[i].stage != b->stage)
-		return 0;
-	if (b->given & 1u << i)
-		return rk_error_set(err, EINVAL, "%s: this key is given twice", keys[i].name);
-	b->given |= 1u << i;
-	if (keys[i].read)
-		rc = keys[i].read(b, value, err);
+	if (code)
+		code->given = true;
+	if (keys[i].stage == b->stage) {
+		if (b->given & 1u << i)
+			return rk_error_set(err, EINVAL, "%s: this key is given twice",
+					    keys[i].name);
+		b->given |= 1u << i;
+		rc = keys[i].read(b, code, value, err);
+	} else if (b->stage == RK_STAGE_CHECK && keys[i].check) {
+		rc = keys[i].check(b, code, value, err);
+	}
 	if (rc < 0)
 		rk_error_prefix(err, "%s", keys[i].name);
 	return rc;
 }
 
-static int on_port(struct builder *b, enum rk_port_section section, const char *key,
+static int on_port(struct rk_builder *b, enum rk_port_section section, const char *key,
 		   const char *value, struct rk_error *err)
 {
 	bool is_input = section == RK_SECTION_INPUTS;
 	int rc = 0;
 
-	if (b->stage == (is_input ? STAGE_INPUTS : STAGE_OUTPUTS))
+	if (b->stage == (is_input ? RK_STAGE_INPUTS : RK_STAGE_OUTPUTS))
 		rc = rk_manifest_read_port(&b->m, section, key, value, err);
-	else if (is_input && b->stage == STAGE_OUTPUTS)
+	else if (is_input && b->stage == RK_STAGE_OUTPUTS)
 		rc = rk_manifest_check_bound(&b->m, key, err);
 	if (rc < 0)
 		rk_error_prefix(err, "%s", key);
@@ -378,7 +302,7 @@ static int on_port(struct builder *b, enum rk_port_section section, const char *
 static int on_pair(void *ctx, const char *section, const char *key, const char *value,
 		   struct rk_error *err)
 {
-	struct builder *b = ctx;
+	struct rk_builder *b = ctx;
 	size_t i;
 
 	for (i = 0; i < RK_SECTION_COUNT; i++)
@@ -390,38 +314,60 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 	return unknown_key(section, key, err);
 }
 
+static bool is_needed(struct rk_builder *b, const struct key *key)
+{
+	const struct rk_code *code = code_of(b, key->section);
+
+	return key->need == ALWAYS || (key->need != OPTIONAL && code->given &&
+				       (key->need != WITH_BATCH || b->m.mode == RK_WIRE_BATCH));
+}
+
 /* What should have been read by now. What is wrong in a line is said first, as it may be why. */
-static int check_complete(const struct builder *b, const char *name, struct rk_error *err)
+static int check_complete(struct rk_builder *b, const char *name, struct rk_error *err)
 {
 	size_t i;
 
-	if (b->stage < STAGE_OUTPUTS)
+	if (b->stage < RK_STAGE_OUTPUTS)
 		return 0;
 	for (i = 0; i < NKEYS; i++)
-		if (keys[i].required && keys[i].stage <= b->stage && !(b->given & 1u << i))
+		if (keys[i].stage <= b->stage && !(b->given & 1u << i) && is_needed(b, &keys[i]))
 			return rk_error_set(err, EINVAL, "%s: %s is missing in [%s]", name,
 					    keys[i].name, keys[i].section);
-	if (b->stage == STAGE_OUTPUTS && b->m.noutputs == 0)
+	if (b->m.noutputs == 0)
 		return rk_error_set(err, EINVAL,
 				    "%s: [outputs] is missing or empty; a kernel answers with at "
 				    "least one output",
 				    name);
+	if (!b->m.code[RK_WIRE_CPU].given && !b->m.code[RK_WIRE_CUDA].given)
+		return rk_error_set(err, EINVAL,
+				    "%s: [cpu] and [cuda] are missing; describe the kernel's code "
+				    "for at least one of them",
+				    name);
 	return 0;
+}
+
+static void set_defaults(struct rk_manifest *m)
+{
+	enum rk_wire_backend backend;
+
+	if (!m->version[0])
+		strcpy(m->version, "1.0");
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++)
+		if (m->code[backend].given && !m->code[backend].library[0])
+			strcpy(m->code[backend].library, "builtin");
+	rk_manifest_default_block(m);
 }
 
 static int parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
 		 const char *dir, size_t dir_len, struct rk_error *err)
 {
-	struct builder b;
+	struct rk_builder b;
 	int rc;
 
 	memset(&b, 0, sizeof(b)); /* padding too: rk_manifest_equal compares bytes */
-	strcpy(b.m.mode, "batch");
-	strcpy(b.m.version, "1.0");
-	strcpy(b.m.library, "builtin");
 	b.dir = dir;
 	b.dir_len = dir_len;
-	for (b.stage = STAGE_INPUTS; b.stage < STAGE_COUNT; b.stage++) {
+	for (b.stage = RK_STAGE_INPUTS; b.stage < RK_STAGE_COUNT; b.stage++) {
 		rc = rk_ini_parse(text, len, name, on_pair, &b, err);
 		if (rc < 0)
 			return rc;
@@ -429,6 +375,7 @@ static int parse(struct rk_manifest *m, const char *text, size_t len, const char
 		if (rc < 0)
 			return rc;
 	}
+	set_defaults(&b.m);
 	memcpy(m, &b.m, sizeof(*m));
 	return 0;
 }

@@ -47,14 +47,36 @@ struct rk_port {
 /* One parameter of the C function: which input, output, scratch or dim it is. */
 struct rk_param {
 	enum rk_wire_arg_kind kind;
-	unsigned int index; /* into inputs[], outputs[], scratch[] or dims[] */
+	unsigned int index; /* into inputs[], outputs[], scratch[] or dims[]; of STATE: 0 */
+};
+
+/*
+ * The code of a kernel on one backend, [cpu] or [cuda], and how it is called. Those of a section
+ * that the description does not have are zero.
+ */
+struct rk_code {
+	bool given;
+	char library[RK_WIRE_PATH_MAX]; /* "builtin" or an absolute path; of [cuda]: `module` */
+	char entry[RK_NAME_MAX];	/* C symbol */
+	unsigned int nparams;
+	/* every input and output once, every scratch and the state at most once, and once in one */
+	struct rk_param params[RK_WIRE_ARGS_MAX];
+};
+
+/* [cuda]: how many threads a message wants, and in which blocks. */
+struct rk_launch {
+	unsigned int naxes;		   /* of grid; 1 to 3, 0 without [cuda] and for a ring */
+	struct rk_axis grid[RK_WIRE_AXES]; /* threads */
+	uint32_t block[RK_WIRE_AXES];	   /* threads of a block; at least 1, 0 without [cuda] */
+	uint32_t shared_bytes;		   /* dynamic shared memory of a block */
+	bool cooperative;		   /* all blocks on the device at once */
 };
 
 struct rk_manifest {
 	char id[RK_KERNEL_ID_MAX]; /* DOMAIN/NAME */
 	char domain[RK_NAME_MAX];
 	char name[RK_NAME_MAX];
-	char mode[16]; /* "batch" */
+	enum rk_wire_mode mode;
 	char description[RK_INI_LINE_MAX + 1];
 	char version[RK_NAME_MAX]; /* default "1.0" */
 	uint64_t timeout_ms;	   /* of one message; 0 = as message_timeout says */
@@ -64,11 +86,16 @@ struct rk_manifest {
 	struct rk_port outputs[RK_MAX_PORTS];
 	struct rk_port scratch[RK_MAX_PORTS];
 	char dims[RK_MAX_DIMS][RK_NAME_MAX];
-	/* [cpu] */
-	char library[RK_WIRE_PATH_MAX]; /* "builtin" or an absolute path */
-	char entry[RK_NAME_MAX];	/* C symbol */
-	unsigned int nparams;
-	struct rk_param params[RK_WIRE_ARGS_MAX];
+	uint64_t state_bytes; /* [state] bytes; ring kernels only */
+	/*
+	 * `batchable`: 1 + the dim along which messages may be put one after the other, 0 = none.
+	 * Every input of rank 0 is then the same in all, every other port has it as its first axis
+	 * (plain, and in no other), every output has rank 1 or more, `grid` grows with it, and it
+	 * is one of [cuda]'s args.
+	 */
+	unsigned int fused_dim;
+	struct rk_code code[RK_WIRE_BACKEND_COUNT]; /* at least one is given */
+	struct rk_launch launch;
 };
 
 /*
@@ -76,7 +103,7 @@ struct rk_manifest {
  * Returns 0 or -EINVAL (malformed line, unknown section or key, missing key, bad
  * id, unknown dtype, dim that no input binds, repeated name, args entry that names
  * nothing, no outputs, ...): the sentence says what is allowed. Or -ENOMEM.
- * As there is no directory to start from, a relative library is refused.
+ * As there is no directory to start from, a relative library or module is refused.
  */
 int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
 		      struct rk_error *err);
@@ -112,7 +139,15 @@ size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, ch
 size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, char *buf,
 		     size_t size);
 
-/* The load packet's library, entry, nparams and params for @m; touches nothing else of @load. */
-void rk_manifest_wire(const struct rk_manifest *m, struct rk_wire_load *load);
+/*
+ * The load packet for @m on @backend, of which it has code: everything but kernel and id, which are
+ * left as they are.
+ */
+void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
+		      struct rk_wire_load *load);
+
+/* "batch" or "ring"; "cpu" or "cuda". Static storage. */
+const char *rk_mode_name(enum rk_wire_mode mode);
+const char *rk_backend_title(enum rk_wire_backend backend);
 
 #endif

@@ -104,9 +104,9 @@ static int read_constant(const char *word, size_t len, uint64_t *value, struct r
 	return 0;
 }
 
-/* The dim called @name; in an input a new name is a new dim. */
-static int read_dim(struct rk_manifest *m, const struct rk_port *port, bool is_input,
-		    const char *name, size_t len, struct rk_error *err)
+/* The dim called @name; in an input (@input, else NULL) a new name is a new dim. */
+static int read_dim(struct rk_manifest *m, const struct rk_port *input, const char *name,
+		    size_t len, struct rk_error *err)
 {
 	int dim = rk_find_dim(m, name, len);
 
@@ -117,12 +117,12 @@ static int read_dim(struct rk_manifest *m, const struct rk_port *port, bool is_i
 				    "'%.*s' is no dimension: write a positive integer, a name "
 				    "(" IDENTIFIER_RULE "), or an expression like 2*n*m+1",
 				    (int)len, name);
-	if (!is_input)
+	if (!input)
 		return rk_error_set(err, EINVAL,
 				    "no input binds the dim '%.*s', so its size is unknown",
 				    (int)len, name);
 	if (rk_find_port(m, RK_SECTION_INPUTS, name, len) >= 0 ||
-	    find_name(name, len, port->name, sizeof(*port), 1) >= 0)
+	    find_name(name, len, input->name, sizeof(*input), 1) >= 0)
 		return rk_error_set(err, EINVAL, "'%.*s' is the name of an input already", (int)len,
 				    name);
 	if (m->ndims == RK_MAX_DIMS)
@@ -131,8 +131,8 @@ static int read_dim(struct rk_manifest *m, const struct rk_port *port, bool is_i
 	return (int)m->ndims++;
 }
 
-static int read_factor(struct rk_manifest *m, const struct rk_port *port, bool is_input,
-		       struct rk_axis *axis, const char *word, size_t len, struct rk_error *err)
+static int read_factor(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
+		       const char *word, size_t len, struct rk_error *err)
 {
 	uint64_t constant;
 	int rc;
@@ -147,7 +147,7 @@ static int read_factor(struct rk_manifest *m, const struct rk_port *port, bool i
 					    "the product of the constants exceeds 2^63 - 1");
 		return 0;
 	}
-	rc = read_dim(m, port, is_input, word, len, err);
+	rc = read_dim(m, input, word, len, err);
 	if (rc < 0)
 		return rc;
 	if (axis->ndims == RK_MAX_FACTORS)
@@ -191,21 +191,18 @@ static int read_addend(struct rk_axis *axis, const char *sign, const char *end,
 	return 0;
 }
 
-static int read_axis(struct rk_manifest *m, struct rk_port *port, bool is_input, const char *word,
-		     size_t len, struct rk_error *err)
+int rk_manifest_read_axis(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
+			  const char *word, size_t len, struct rk_error *err)
 {
 	const char *end = word + len, *sign = find_sign(word, len), *pos = word, *factor;
-	struct rk_axis *axis = &port->axes[port->rank];
 	size_t factor_len;
 	int rc;
 
-	if (port->rank == RK_MAX_RANK)
-		return rk_error_set(err, EINVAL, "more than %d dimensions", RK_MAX_RANK);
-	if (sign == word) /* nothing to add to; also the empty word */
-		return read_dim(m, port, is_input, word, len, err);
+	if (sign == word) /* nothing to add to; also the empty word: no name, and refused as one */
+		return read_dim(m, input, word, len, err);
 	axis->factor = 1;
 	while ((factor = rk_next_word(&pos, sign, '*', &factor_len))) {
-		rc = read_factor(m, port, is_input, axis, factor, factor_len, err);
+		rc = read_factor(m, input, axis, factor, factor_len, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -214,8 +211,17 @@ static int read_axis(struct rk_manifest *m, struct rk_port *port, bool is_input,
 		if (rc < 0)
 			return rc;
 	}
-	port->rank++;
 	return 0;
+}
+
+bool rk_axis_has(const struct rk_axis *axis, unsigned int dim)
+{
+	unsigned int i;
+
+	for (i = 0; i < axis->ndims; i++)
+		if (axis->dims[i] == dim)
+			return true;
+	return false;
 }
 
 /* Whether a size of this axis alone tells the size of its dim. */
@@ -297,9 +303,13 @@ static int read_axes(struct rk_manifest *m, struct rk_port *port, bool is_input,
 				    (int)len, type);
 	pos = bracket + 1;
 	while ((word = rk_next_word(&pos, end - 1, ',', &len))) {
-		rc = read_axis(m, port, is_input, word, len, err);
+		if (port->rank == RK_MAX_RANK)
+			return rk_error_set(err, EINVAL, "more than %d dimensions", RK_MAX_RANK);
+		rc = rk_manifest_read_axis(m, is_input ? port : NULL, &port->axes[port->rank], word,
+					   len, err);
 		if (rc < 0)
 			return rc;
+		port->rank++;
 	}
 	return 0;
 }

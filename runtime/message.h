@@ -34,6 +34,7 @@ struct rk_message {
 	pid_t pid;
 	struct rk_plan plan;
 	struct rk_block block; /* inputs, then outputs; owned */
+	bool probe;	       /* of the health check: goes the same way, counted nowhere */
 
 	/*
 	 * Called once, with no lock held, from any thread, when the message is DONE or was
@@ -45,15 +46,16 @@ struct rk_message {
 
 	/* Guarded by dispatch.lock until DONE, constant afterwards. */
 	enum rk_message_state state;
-	uint64_t id;	       /* 0 until accepted */
-	uint64_t accepted_ns;  /* CLOCK_MONOTONIC */
-	uint64_t deadline_ns;  /* 0 = none */
-	uint64_t run_ns;       /* time in the kernel */
-	bool settled;	       /* the kernel is unpinned */
-	bool told;	       /* done was called ahead of the end: cancelled while RUNNING */
-	uint32_t slot;	       /* of the worker while RUNNING */
-	int verdict;	       /* while RUNNING: errno decided already (cancelled), 0 = none */
-	struct rk_error error; /* code 0 = success */
+	uint64_t id;		 /* 0 until accepted */
+	uint64_t accepted_ns;	 /* CLOCK_MONOTONIC */
+	uint64_t deadline_ns;	 /* 0 = none */
+	uint64_t run_ns;	 /* time in the kernel */
+	bool settled;		 /* the kernel is unpinned */
+	bool told;		 /* done was called ahead of the end: cancelled while RUNNING */
+	uint32_t slot;		 /* of the worker while RUNNING */
+	struct rk_message *with; /* RUNNING as one with it: the next of the same slot */
+	int verdict;		 /* while RUNNING: errno decided already (cancelled), 0 = none */
+	struct rk_error error;	 /* code 0 = success */
 	TAILQ_ENTRY(rk_message) queue;	  /* kernel's queue or waiting list */
 	TAILQ_ENTRY(rk_message) inflight; /* kernel's inflight list */
 	TAILQ_ENTRY(rk_message) finished; /* a list private to the thread that finishes it */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/plan_internal.h"
+
 void rk_plan_init(struct rk_plan *plan, const struct rk_manifest *manifest)
 {
 	*plan = (struct rk_plan){.manifest = manifest};
@@ -36,35 +38,6 @@ static int bind_dim(struct rk_plan *plan, unsigned int index, int dim, uint64_t 
 static bool is_binding(const struct rk_axis *axis)
 {
 	return axis->ndims == 1 && axis->factor == 1;
-}
-
-/* What an expression comes to: 0, -EDOM below zero, -ERANGE from 2^64 on. */
-static int evaluate(const struct rk_plan *plan, const struct rk_axis *axis, uint64_t *size)
-{
-	uint64_t addend = axis->addend < 0 ? 0 - (uint64_t)axis->addend : (uint64_t)axis->addend;
-	uint64_t product = axis->factor;
-	bool overflow = false;
-	unsigned int i;
-
-	for (i = 0; i < axis->ndims; i++) {
-		uint64_t dim = plan->dims[axis->dims[i]];
-
-		if (dim == 0)
-			overflow = false;
-		overflow |= __builtin_mul_overflow(product, dim, &product);
-		if (dim == 0)
-			break;
-	}
-	if (!overflow && axis->addend < 0 && product < addend)
-		return -EDOM;
-	if (axis->addend < 0)
-		product -= addend;
-	else
-		overflow |= __builtin_add_overflow(product, addend, &product);
-	if (overflow)
-		return -ERANGE;
-	*size = product;
-	return 0;
 }
 
 /* "axis 1 of input 'a'"; with its expression where that is more than a name or a constant. */
@@ -189,7 +162,7 @@ static void settle_hidden(struct rk_plan *plan)
 static int axis_size(const struct rk_plan *plan, const char *what, const struct rk_port *port,
 		     unsigned int i, uint64_t *size, struct rk_error *err)
 {
-	int rc = evaluate(plan, &port->axes[i], size);
+	int rc = rk_axis_evaluate(&port->axes[i], plan->dims, size);
 
 	if (rc == -EDOM)
 		return axis_error(plan, what, port, i, err,
@@ -226,26 +199,16 @@ int rk_plan_complete(struct rk_plan *plan, struct rk_error *err)
 	return 0;
 }
 
-/* The sections of a description whose ports lie in the block, in the block's order. */
-struct section {
-	const char *what;
-	const struct rk_port *ports;
-	struct rk_extent *extents;
-	unsigned int count;
-	uint64_t guard; /* bytes behind each */
-};
-
-#define SECTIONS 3
-
-static void get_sections(const struct rk_plan *plan, struct section section[SECTIONS])
+void rk_plan_sections(const struct rk_plan *plan, struct rk_plan_section section[RK_PLAN_SECTIONS])
 {
 	const struct rk_manifest *m = plan->manifest;
 	struct rk_plan *p = (struct rk_plan *)plan; /* written to by layout alone */
 
-	section[0] = (struct section){"input", m->inputs, p->inputs, m->ninputs, 0};
-	section[1] = (struct section){"output", m->outputs, p->outputs, m->noutputs, RK_WIRE_GUARD};
-	section[2] =
-		(struct section){"scratch", m->scratch, p->scratch, m->nscratch, RK_WIRE_GUARD};
+	section[0] = (struct rk_plan_section){"input", m->inputs, p->inputs, m->ninputs, 0};
+	section[1] = (struct rk_plan_section){"output", m->outputs, p->outputs, m->noutputs,
+					      RK_WIRE_GUARD};
+	section[2] = (struct rk_plan_section){"scratch", m->scratch, p->scratch, m->nscratch,
+					      RK_WIRE_GUARD};
 }
 
 static int too_large(const struct rk_port *port, uint64_t max, struct rk_error *err)
@@ -283,7 +246,7 @@ static int count_elements(const struct rk_plan *plan, const char *what, const st
  * The extent of port @i at the first aligned offset from *@end on, and the guard
  * bytes behind it; moves *@end.
  */
-static int place(const struct rk_plan *plan, const struct section *section, unsigned int i,
+static int place(const struct rk_plan *plan, const struct rk_plan_section *section, unsigned int i,
 		 uint64_t max, uint64_t *end, struct rk_error *err)
 {
 	const struct rk_port *port = &section->ports[i];
@@ -311,10 +274,19 @@ static int place(const struct rk_plan *plan, const struct section *section, unsi
 	return 0;
 }
 
+/* What rk_plan_grid() wants for one message. */
+static uint64_t fused_size(const struct rk_plan *plan)
+{
+	unsigned int dim = plan->manifest->fused_dim;
+
+	return dim ? plan->dims[dim - 1] : 0;
+}
+
 int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *err)
 {
-	struct section sections[SECTIONS];
+	struct rk_plan_section sections[RK_PLAN_SECTIONS];
 	struct rk_plan next = *plan;
+	uint32_t grid[RK_WIRE_AXES];
 	unsigned int s, i;
 	uint64_t end = 0;
 	int rc;
@@ -322,13 +294,16 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 	rc = rk_plan_complete(&next, err);
 	if (rc < 0)
 		return rc;
-	get_sections(&next, sections);
-	for (s = 0; s < SECTIONS; s++)
+	rk_plan_sections(&next, sections);
+	for (s = 0; s < RK_PLAN_SECTIONS; s++)
 		for (i = 0; i < sections[s].count; i++) {
 			rc = place(&next, &sections[s], i, max_bytes, &end, err);
 			if (rc < 0)
 				return rc;
 		}
+	rc = rk_plan_grid(&next, fused_size(&next), grid, err);
+	if (rc < 0)
+		return rc;
 	next.block_bytes = end ? end : 1;
 	*plan = next;
 	return 0;
@@ -339,129 +314,7 @@ void rk_plan_output_shape(const struct rk_plan *plan, unsigned int index, uint64
 	const struct rk_port *port = &plan->manifest->outputs[index];
 	unsigned int i;
 
+	/* layout has seen that it works */
 	for (i = 0; i < port->rank; i++)
-		(void)evaluate(plan, &port->axes[i], &shape[i]); /* layout has seen that it works */
-}
-
-void rk_plan_clear(const struct rk_plan *plan, void *block)
-{
-	const struct rk_manifest *m = plan->manifest;
-	struct section sections[SECTIONS];
-	unsigned int s, i;
-
-	for (i = 0; i < m->ninputs; i++)
-		if (!(plan->seen & 1u << i))
-			memcpy((unsigned char *)block + plan->inputs[i].offset,
-			       m->inputs[i].default_value, plan->inputs[i].bytes);
-	get_sections(plan, sections);
-	for (s = 0; s < SECTIONS; s++)
-		for (i = 0; sections[s].guard && i < sections[s].count; i++) {
-			const struct rk_extent *extent = &sections[s].extents[i];
-			unsigned char *at = (unsigned char *)block + extent->offset;
-
-			memset(at, 0, extent->bytes);
-			memset(at + extent->bytes, RK_WIRE_GUARD_BYTE, sections[s].guard);
-		}
-}
-
-uint64_t rk_plan_clear_bytes(const struct rk_plan *plan)
-{
-	struct section sections[SECTIONS];
-	uint64_t sum = 0;
-	unsigned int s, i;
-
-	get_sections(plan, sections);
-	for (s = 0; s < SECTIONS; s++)
-		for (i = 0; sections[s].guard && i < sections[s].count; i++)
-			sum += sections[s].extents[i].bytes + sections[s].guard;
-	return sum;
-}
-
-int rk_plan_check_bools(const struct rk_plan *plan, const void *block, struct rk_error *err)
-{
-	const struct rk_manifest *m = plan->manifest;
-	unsigned int i;
-	uint64_t k;
-
-	for (i = 0; i < m->ninputs; i++) {
-		const struct rk_extent *extent = &plan->inputs[i];
-		const unsigned char *at = (const unsigned char *)block + extent->offset;
-
-		if (m->inputs[i].dtype != RK_BOOL)
-			continue;
-		for (k = 0; k < extent->count; k++)
-			if (at[k] > 1)
-				return rk_error_set(err, EINVAL,
-						    "input '%s': element %" PRIu64
-						    " is %u; a bool is 0 or 1",
-						    m->inputs[i].name, k, at[k]);
-	}
-	return 0;
-}
-
-/* Where the port that a parameter names lies; NULL for a dim. */
-static const struct rk_extent *extent_of(const struct rk_plan *plan, const struct rk_param *param)
-{
-	switch (param->kind) {
-	case RK_WIRE_ARG_INPUT:
-	case RK_WIRE_ARG_SCALAR:
-		return &plan->inputs[param->index];
-	case RK_WIRE_ARG_OUTPUT:
-		return &plan->outputs[param->index];
-	case RK_WIRE_ARG_SCRATCH:
-		return &plan->scratch[param->index];
-	case RK_WIRE_ARG_DIM:
-		break;
-	}
-	return NULL;
-}
-
-void rk_plan_wire(const struct rk_plan *plan, uint64_t block_offset, const void *block,
-		  struct rk_wire_run *run)
-{
-	const struct rk_manifest *m = plan->manifest;
-	unsigned int i;
-
-	run->nargs = m->nparams;
-	for (i = 0; i < m->nparams; i++) {
-		const struct rk_param *param = &m->params[i];
-		const struct rk_extent *extent = extent_of(plan, param);
-		struct rk_wire_arg arg = {.bytes = sizeof(arg.value)};
-
-		if (extent)
-			arg.bytes = extent->bytes;
-		if (param->kind == RK_WIRE_ARG_DIM)
-			arg.value = plan->dims[param->index];
-		else if (param->kind == RK_WIRE_ARG_SCALAR)
-			memcpy(&arg.value, (const unsigned char *)block + extent->offset,
-			       extent->bytes);
-		else
-			arg.value = block_offset + extent->offset;
-		run->args[i] = arg;
-	}
-}
-
-int rk_plan_check(const struct rk_plan *plan, const void *block, struct rk_error *err)
-{
-	struct section sections[SECTIONS];
-	unsigned char guard[RK_WIRE_GUARD];
-	unsigned int s, i;
-
-	memset(guard, RK_WIRE_GUARD_BYTE, sizeof(guard));
-	get_sections(plan, sections);
-	for (s = 0; s < SECTIONS; s++)
-		for (i = 0; sections[s].guard && i < sections[s].count; i++) {
-			const struct rk_extent *extent = &sections[s].extents[i];
-
-			if (memcmp((const unsigned char *)block + extent->offset + extent->bytes,
-				   guard, sizeof(guard)) == 0)
-				continue;
-			return rk_error_set(err, EIO,
-					    "the kernel %s wrote past the end of its %s '%s' "
-					    "(%" PRIu64 " bytes): its code does not match its "
-					    "description",
-					    plan->manifest->id, sections[s].what,
-					    sections[s].ports[i].name, extent->bytes);
-		}
-	return 0;
+		(void)rk_axis_evaluate(&port->axes[i], plan->dims, &shape[i]);
 }

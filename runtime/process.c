@@ -197,6 +197,27 @@ bool rk_process_reap(const struct rk_process *p, char *how, size_t size, bool *c
 	return true;
 }
 
+bool rk_process_fault(const struct rk_process *p, char *how, size_t size)
+{
+	static const char *const kinds[] = {
+		[RK_WIRE_STICKY] = "ended itself after a CUDA error",
+		[RK_WIRE_DEVICE_LOST] = "lost its device",
+	};
+	uint32_t kind = atomic_load(&p->shared->fault);
+	char text[RK_WIRE_TEXT_MAX];
+
+	if (kind >= sizeof(kinds) / sizeof(kinds[0]) || !kinds[kind])
+		return false;
+	/* it may be broken, and write still */
+	memcpy(text, p->shared->fault_text, sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	snprintf(how, size, "%s: %.280s", kinds[kind], text[0] ? text : "it does not say which");
+	return true;
+}
+
 void rk_process_release(struct rk_process *p)
 {
 	close_all((int[]){p->pidfd, p->control, p->messages}, 3);

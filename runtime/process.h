@@ -41,6 +41,12 @@ void rk_process_kill(const struct rk_process *p);
  */
 bool rk_process_reap(const struct rk_process *p, char *how, size_t size, bool *clean);
 
+/*
+ * Why it ended itself, where it left word of that in the shared page: "ended itself after a CUDA
+ * error: ..." or "lost its device: ..." into @how, and true. Else false, and @how is left alone.
+ */
+bool rk_process_fault(const struct rk_process *p, char *how, size_t size);
+
 /* Close and unmap everything; the process is dead or abandoned. */
 void rk_process_release(struct rk_process *p);
 

@@ -90,7 +90,8 @@ void rk_kernel_unref(struct rk_kernel *k)
 	if (!k || atomic_fetch_sub_explicit(&k->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	stats_unref(k->stats);
-	rk_module_unref(k->module);
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++)
+		rk_module_unref(k->modules[i]);
 	free(k->origin);
 	free(k);
 }
@@ -158,7 +159,8 @@ static struct rk_kernel *kernel_new(const struct rk_kernel_source *source, struc
 	}
 	atomic_init(&k->refs, 1);
 	k->manifest = *source->manifest;
-	k->module = rk_module_ref(source->module);
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++)
+		k->modules[i] = rk_module_ref(source->modules[i]);
 	atomic_init(&k->wanted, old ? atomic_load(&old->wanted) : true);
 	/* what the old one took is taken from the first moment on; who runs it will load it */
 	if (old && k->wanted && takes_messages(old))

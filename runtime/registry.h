@@ -45,9 +45,10 @@ struct rk_kernel {
 	uint32_t slot;	    /* number on the wire and in inode numbers; never used twice */
 	uint32_t domain_id; /* of its domain; never used twice */
 	struct rk_manifest manifest;
-	struct rk_module *module; /* the user's library; NULL = built in */
-	char *origin;		  /* path of the description's file; NULL = compiled in */
-	unsigned int scan;	  /* the last one that found it; guarded by the scanner's lock */
+	/* the user's library, and CUDA module; NULL = built in, or no such section */
+	struct rk_module *modules[RK_WIRE_BACKEND_COUNT];
+	char *origin;	   /* path of the description's file; NULL = compiled in */
+	unsigned int scan; /* the last one that found it; guarded by the scanner's lock */
 	struct rk_kernel_stats *stats; /* a reference */
 	atomic_bool retired;	       /* removed or replaced; never undone */
 	/*
@@ -60,7 +61,10 @@ struct rk_kernel {
 
 	/* Guarded by dispatch.lock; the atomics are read without it. */
 	_Atomic enum rk_kernel_state state;
-	_Atomic bool wanted;		 /* what `enable` asks for */
+	_Atomic bool wanted; /* what `enable` asks for */
+	/* 1 + enum rk_wire_backend that it is loaded with, or will be; 0 = no worker, or not loaded
+	 */
+	_Atomic unsigned int backend;
 	struct rk_message_list queue;	 /* QUEUED, oldest first */
 	struct rk_message_list waiting;	 /* waiting for queue room, not accepted */
 	struct rk_message_list inflight; /* QUEUED and RUNNING, oldest first */
@@ -72,10 +76,12 @@ struct rk_kernel {
 	TAILQ_ENTRY(rk_kernel) noticed; /* its observer is to be called */
 	struct rk_message *cursor;	/* of rk_dispatch_list */
 	unsigned int notices;
-	bool over_limit;    /* OFF because of max_kernel_instances */
-	bool room_wanted;   /* somebody found the queue full and may be polling */
-	unsigned int kills; /* workers that it killed in a row */
-	uint64_t killed;    /* dispatch's number of the last of them */
+	uint32_t running;	    /* messages handed to the worker */
+	bool over_limit;	    /* OFF because of max_kernel_instances */
+	bool room_wanted;	    /* somebody found the queue full and may be polling */
+	unsigned int kills;	    /* workers that it killed in a row */
+	uint64_t killed;	    /* dispatch's number of the last of them */
+	char why_off[RK_ERROR_MAX]; /* why it is OFF, "" = as its enable says */
 };
 
 struct rk_registry;
@@ -90,8 +96,9 @@ void rk_registry_on_unused(struct rk_registry *reg, void (*unused)(void *ctx), v
 /* What a kernel is made of. */
 struct rk_kernel_source {
 	const struct rk_manifest *manifest; /* copied */
-	struct rk_module *module;	    /* a reference is taken; NULL = built in */
-	const char *origin;		    /* copied; NULL = compiled in */
+	/* a reference of each is taken; NULL = built in, or no such section */
+	struct rk_module *modules[RK_WIRE_BACKEND_COUNT];
+	const char *origin; /* copied; NULL = compiled in */
 };
 
 /*

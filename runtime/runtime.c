@@ -13,7 +13,25 @@
 
 /* --- commands --- */
 
-static void worker_params(const struct rk_runtime *rt, struct rk_worker_params *p)
+static struct rk_wire_device_settings device_settings(const struct rk_config *c)
+{
+	struct rk_wire_device_settings s = {
+		.unified_memory = c->cuda_unified_memory,
+		.async_memory = c->async_memory,
+		.memory_pooling = c->memory_pooling,
+		.watched = c->gpu_enabled,
+		.memory_limit_bytes = c->memory_limit_bytes,
+		.pool_initial_bytes = c->pool_initial_bytes,
+		.pool_growth_factor = c->pool_growth_factor,
+		.ring_idle_ms = c->ring_idle,
+	};
+
+	snprintf(s.device, sizeof(s.device), "%s", c->cuda_device);
+	return s;
+}
+
+/* Of the configuration only fields that are not hot are read without its lock. */
+static void worker_params(struct rk_runtime *rt, struct rk_worker_params *p)
 {
 	const struct rk_config *c = &rt->config;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -23,6 +41,9 @@ static void worker_params(const struct rk_runtime *rt, struct rk_worker_params *
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.max_instances = c->max_kernel_instances,
+		.fuse_max = c->kernel_fusion ? (uint32_t)c->max_batch_size : 1,
+		.sample_ms = atomic_load(&rt->sample_ms),
+		.device = device_settings(c),
 	};
 	if (!p->threads)
 		p->threads = cpus > 0 ? (uint32_t)cpus : 1;
@@ -122,6 +143,10 @@ static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 		rk_kernel_unref(k);
 	}
 	rk_runtime_adopt_config(rt, config, payload);
+	rk_health_reset(rt->health);
+	pthread_mutex_lock(&rt->memory_lock);
+	rt->memory_peak = 0;
+	pthread_mutex_unlock(&rt->memory_lock);
 	atomic_store(&rt->started_ns, 0);
 	atomic_store(&rt->stopped_ns, 0);
 	pthread_mutex_lock(&rt->text_lock);
@@ -196,8 +221,8 @@ static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 	return 0;
 }
 
-static void log_command(const char *what, const struct rk_caller *caller, int rc,
-			const struct rk_error *err)
+void rk_runtime_log_command(const char *what, const struct rk_caller *caller, int rc,
+			    const struct rk_error *err)
 {
 	char who[64] = "the daemon";
 
@@ -246,7 +271,23 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 			rt, NULL); /* kernels_dir may be another now; refusals are events */
 	rk_payload_unref(payload);
 	free(config);
-	log_command(rk_trigger_name(trigger), caller, rc, &why);
+	rk_runtime_log_command(rk_trigger_name(trigger), caller, rc, &why);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+int rk_runtime_check_now(struct rk_runtime *rt, const struct rk_caller *caller,
+			 struct rk_error *err)
+{
+	enum rk_state state = rk_runtime_state(rt);
+	struct rk_error why = {0};
+	int rc = 0;
+
+	if (state != RK_STARTING && state != RK_RUNNING && state != RK_DRAINING)
+		rc = rk_error_set(&why, EBUSY, "check: the runtime is %s: %s", rk_state_name(state),
+				  advice[state]);
+	else
+		rk_health_check_now(rt->health);
+	rk_runtime_log_command("check", caller, rc, &why);
 	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
 }
 
@@ -263,7 +304,7 @@ int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	rk_worker_kernels_changed(rt->worker);
 	snprintf(what, sizeof(what), "%s %s", enable ? "enable" : "disable", k->manifest.id);
-	log_command(what, caller, 0, NULL);
+	rk_runtime_log_command(what, caller, 0, NULL);
 	return 0;
 }
 
@@ -282,17 +323,22 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
 	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
 	    pthread_mutex_init(&rt->config_lock, NULL) ||
-	    pthread_mutex_init(&rt->text_lock, NULL) || pthread_mutex_init(&rt->scan_lock, NULL))
+	    pthread_mutex_init(&rt->text_lock, NULL) || pthread_mutex_init(&rt->scan_lock, NULL) ||
+	    pthread_mutex_init(&rt->memory_lock, NULL))
 		return rk_error_set(err, ENOMEM, "no memory for the runtime");
 	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
 	if (rc)
 		return rc;
 	rc = rk_worker_create(&rt->worker, &rt->dispatch, rt->registry, worker_fd, &worker_observer,
 			      err);
+	if (!rc)
+		rc = rk_health_create(&rt->health, rt, err);
 	if (!rc) {
 		rk_runtime_adopt_config(rt, config, payload);
 		rc = rk_runtime_register_kernels(rt, err);
 	}
+	if (!rc)
+		rc = rk_metrics_create(&rt->metrics, rt, err);
 	rk_payload_unref(payload);
 	return rc;
 }
@@ -341,9 +387,12 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 {
 	if (!rt)
 		return;
+	rk_health_end(rt->health);
 	if (rt->worker)
 		end_in_flight(rt);
+	rk_metrics_destroy(rt->metrics);
 	rk_worker_destroy(rt->worker);
+	rk_health_destroy(rt->health);
 	rk_registry_destroy(rt->registry);
 	rk_dispatch_destroy(&rt->dispatch);
 	if (rt->events.ring)
@@ -355,5 +404,6 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	pthread_mutex_destroy(&rt->config_lock);
 	pthread_mutex_destroy(&rt->text_lock);
 	pthread_mutex_destroy(&rt->scan_lock);
+	pthread_mutex_destroy(&rt->memory_lock);
 	free(rt);
 }

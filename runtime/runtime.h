@@ -14,9 +14,11 @@
 #include <sys/types.h>
 
 #include "runtime/config.h"
+#include "runtime/devices.h"
 #include "runtime/dispatch.h"
 #include "runtime/error.h"
 #include "runtime/events.h"
+#include "runtime/health.h"
 #include "runtime/lifecycle.h"
 #include "runtime/payload.h"
 #include "runtime/registry.h"
@@ -27,6 +29,7 @@ struct rk_runtime_observer {
 	void (*state)(void *ctx);		      /* the state has changed */
 	void (*event)(void *ctx);		      /* an event was added */
 	void (*room)(void *ctx, struct rk_kernel *k); /* a full queue has room again */
+	void (*health)(void *ctx); /* the status of health has changed; may be NULL */
 	void *ctx;
 };
 
@@ -40,7 +43,7 @@ struct rk_caller {
 /*
  * Create a runtime in state Created with the built-in kernels registered. @sources is copied;
  * @worker_fd is the open rk-worker executable (borrowed until destroy), @observer is
- * copied. Starts the supervisor thread: call after any fork. Fails with the errors of
+ * copied. Starts threads: call after any fork. Fails with the errors of
  * rk_config_load, ENOMEM, or those of pthread_create and epoll.
  */
 int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *sources,
@@ -61,7 +64,8 @@ enum rk_state rk_runtime_state(const struct rk_runtime *rt);
  * the deadline of a DRAIN in seconds (-1: drain_timeout; while Draining -1 changes nothing).
  * Succeeds without effect where the postcondition holds already. -EBUSY: wrong state, the sentence
  * names verb, state and what to do. RESET: also the errors of rk_config_load. START is
- * asynchronous: its failure is a state (Failed) and sets the command status. Logged with @caller
+ * asynchronous: Running comes with the first health check that passed; its failure is a state
+ * (Failed) and sets the command status. Logged with @caller
  * (NULL: the daemon itself).
  */
 int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
@@ -127,8 +131,10 @@ uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt);
 
 /* Numbers of stats/; each is one atomic read or a sum of slots. */
 uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt);
-uint64_t rk_runtime_gpu_memory(const struct rk_runtime *rt);
-uint64_t rk_runtime_gpu_memory_peak(const struct rk_runtime *rt);
+/* Device memory that the worker holds, 0 where none serves; and the most that was, since a reset.
+ */
+uint64_t rk_runtime_gpu_memory(struct rk_runtime *rt);
+uint64_t rk_runtime_gpu_memory_peak(struct rk_runtime *rt);
 /* Seconds since Running was reached; stands still from Stopped or Failed on; 0 before. */
 uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt);
 
@@ -141,6 +147,22 @@ int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 
 /* The backend that runs kernels ("cpu"), "none" where no worker runs. */
 void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX]);
+
+/* What the health checks have found; a Failed runtime is unhealthy for its own reason. */
+void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report);
+
+/* Probe now. -EBUSY where the state has no worker, with a sentence. Logged with @caller. */
+int rk_runtime_check_now(struct rk_runtime *rt, const struct rk_caller *caller,
+			 struct rk_error *err);
+
+/* Whether it is alive: not Failed. */
+bool rk_runtime_live(const struct rk_runtime *rt);
+
+/* Whether it takes messages and can be expected to run them: Running, and healthy or degraded. */
+bool rk_runtime_ready(struct rk_runtime *rt);
+
+/* Device @index as the worker saw it last. False where there is no such device. */
+bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *device);
 
 /* Milliseconds until the drain deadline, never negative; -ENODATA outside a drain. */
 int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt);

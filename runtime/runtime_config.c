@@ -73,6 +73,7 @@ static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INF
 struct hot {
 	uint32_t max_queue_depth;
 	uint64_t message_timeout_ns;
+	uint64_t sample_ms;
 	enum rk_log_level log_level;
 };
 
@@ -83,6 +84,7 @@ static struct hot read_hot(struct rk_runtime *rt)
 	pthread_mutex_lock(&rt->config_lock);
 	hot.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
 	hot.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
+	hot.sample_ms = rt->config.metrics_interval;
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
 		if (!strcmp(rk_log_level_name(levels[i]), rt->config.log_level))
 			hot.log_level = levels[i];
@@ -97,19 +99,26 @@ static struct hot read_hot(struct rk_runtime *rt)
 static void apply_hot(struct rk_runtime *rt)
 {
 	struct hot now = read_hot(rt), applied;
+	bool changed;
 
 	do {
 		applied = now;
 		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
 				       applied.message_timeout_ns);
+		changed = atomic_exchange(&rt->sample_ms, applied.sample_ms) != applied.sample_ms;
 		if (applied.log_level != rk_log_level()) {
 			rk_log_set_level(applied.log_level);
-			rk_worker_log_level_changed(rt->worker);
+			changed = true;
 		}
+		if (changed)
+			rk_worker_settings_changed(rt->worker, applied.sample_ms);
+		rk_health_config_changed(rt->health); /* they read it themselves */
+		if (rt->metrics)		      /* not while the runtime is being made */
+			rk_metrics_config_changed(rt->metrics);
 		now = read_hot(rt);
 	} while (now.max_queue_depth != applied.max_queue_depth ||
 		 now.message_timeout_ns != applied.message_timeout_ns ||
-		 now.log_level != applied.log_level);
+		 now.sample_ms != applied.sample_ms || now.log_level != applied.log_level);
 }
 
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
@@ -201,9 +210,7 @@ static void conclude(struct rk_runtime *rt, const char *what, const struct rk_ca
 		     int rc, const struct rk_error *err)
 {
 	rk_runtime_set_status(rt, rc ? err->msg : "ok");
-	rk_log(rc ? RK_LOG_WARN : RK_LOG_INFO, "%s from uid %d pid %d%s%s", what,
-	       caller ? (int)caller->uid : -1, caller ? caller->pid : 0, rc ? " refused: " : "",
-	       rc ? err->msg : "");
+	rk_runtime_log_command(what, caller, rc, err);
 }
 
 int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)
@@ -242,8 +249,10 @@ int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *f
 {
 	struct rk_error why = {0};
 	int rc = set_field(rt, field, value, &why);
+	char what[RK_ERROR_MAX];
 
-	conclude(rt, field->key, caller, rc, &why);
+	snprintf(what, sizeof(what), "%s = %s", field->key, value);
+	conclude(rt, what, caller, rc, &why);
 	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
 }
 
@@ -347,19 +356,44 @@ uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)
 	return atomic_load_explicit(&rt->dispatch.kernels_active, memory_order_relaxed);
 }
 
-uint64_t rk_runtime_gpu_memory(const struct rk_runtime *rt)
+/*
+ * With memory_lock held. A worker that was told to end is of no interest: what it holds is on its
+ * way back, and after a reset it would be another start's.
+ */
+static uint64_t look_at_memory_locked(struct rk_runtime *rt)
 {
-	uint64_t now, peak;
+	uint64_t now = 0, peak = 0;
 
-	rk_worker_gpu_memory(rt->worker, &now, &peak);
+	if (rk_worker_settled(rt->worker))
+		rk_worker_gpu_memory(rt->worker, &now, &peak);
+	if (peak > rt->memory_peak)
+		rt->memory_peak = peak;
 	return now;
 }
 
-uint64_t rk_runtime_gpu_memory_peak(const struct rk_runtime *rt)
+void rk_runtime_note_memory(struct rk_runtime *rt)
 {
-	uint64_t now, peak;
+	(void)rk_runtime_gpu_memory(rt);
+}
 
-	rk_worker_gpu_memory(rt->worker, &now, &peak);
+uint64_t rk_runtime_gpu_memory(struct rk_runtime *rt)
+{
+	uint64_t now;
+
+	pthread_mutex_lock(&rt->memory_lock);
+	now = look_at_memory_locked(rt);
+	pthread_mutex_unlock(&rt->memory_lock);
+	return now;
+}
+
+uint64_t rk_runtime_gpu_memory_peak(struct rk_runtime *rt)
+{
+	uint64_t peak;
+
+	pthread_mutex_lock(&rt->memory_lock);
+	(void)look_at_memory_locked(rt);
+	peak = rt->memory_peak;
+	pthread_mutex_unlock(&rt->memory_lock);
 	return peak;
 }
 
@@ -378,6 +412,31 @@ uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt)
 void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
 {
 	rk_worker_backend(rt->worker, name);
+}
+
+void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report)
+{
+	rk_health_report(rt->health, report);
+}
+
+bool rk_runtime_live(const struct rk_runtime *rt)
+{
+	return rk_runtime_state(rt) != RK_FAILED;
+}
+
+bool rk_runtime_ready(struct rk_runtime *rt)
+{
+	struct rk_health_report report;
+
+	if (rk_runtime_state(rt) != RK_RUNNING)
+		return false;
+	rk_health_report(rt->health, &report);
+	return report.status == RK_HEALTH_HEALTHY || report.status == RK_HEALTH_DEGRADED;
+}
+
+bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *device)
+{
+	return rk_worker_device(rt->worker, index, device);
 }
 
 int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by runtime.c (commands, life and death) and runtime_config.c (configuration, numbers)
- * only. */
+/*
+ * Shared by runtime.c (commands, life and death), runtime_states.c (transitions), runtime_config.c
+ * (configuration, numbers), runtime_kernels.c and the health checks only.
+ */
 #ifndef RK_RUNTIME_RUNTIME_INTERNAL_H
 #define RK_RUNTIME_RUNTIME_INTERNAL_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "runtime/health.h"
+#include "runtime/metrics.h"
 #include "runtime/runtime.h"
 #include "runtime/worker.h"
 
@@ -17,13 +21,22 @@ struct rk_runtime {
 	struct rk_registry *registry;
 	struct rk_events events;
 	struct rk_worker *worker;
+	struct rk_metrics *metrics;
+	struct rk_health *health;
 
 	pthread_mutex_t
 		command_lock; /* one command, deadline or failure at a time; no I/O under it */
-	bool ending; /* by force; guarded by lifecycle.lock: a drain does not complete meanwhile */
+	/* Guarded by lifecycle.lock. */
+	bool ending;	    /* by force: a drain does not complete meanwhile */
+	uint64_t beginning; /* of the health checks, whose first one a start waits for; 0 = none */
+	char started_backend[RK_WIRE_NAME_MAX];
 
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
 	_Atomic uint64_t max_json_bytes, max_message_bytes;
+	_Atomic uint64_t sample_ms; /* that the worker was told last */
+
+	pthread_mutex_t memory_lock; /* outside of the worker's */
+	uint64_t memory_peak;	     /* over all workers since the last reset, as far as seen */
 
 	pthread_mutex_t scan_lock; /* one scan of kernels_dir at a time; files are read under it */
 	pthread_mutex_t config_lock; /* innermost */
@@ -59,6 +72,12 @@ void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
 		      const char *event, json_t *fields);
 
+/* The status of health has changed: tell the observer. No lock may be held. */
+void rk_runtime_health_changed(struct rk_runtime *rt);
+
+/* Remember the peak of the device memory that the worker holds, which dies with it. */
+void rk_runtime_note_memory(struct rk_runtime *rt);
+
 /* Draining and nothing in flight any more: Stopped. With no lock held but perhaps command_lock. */
 void rk_runtime_try_drained(struct rk_runtime *rt);
 
@@ -79,6 +98,11 @@ int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
  * in @err. Blocks for reading.
  */
 int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_error *err);
+
+/* The one line of the log about command @what, with @err where @rc is not 0. @caller NULL: the
+ * daemon itself. */
+void rk_runtime_log_command(const char *what, const struct rk_caller *caller, int rc,
+			    const struct rk_error *err);
 
 /* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
 void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);

@@ -48,6 +48,12 @@ int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, co
 	return rc;
 }
 
+void rk_runtime_health_changed(struct rk_runtime *rt)
+{
+	if (rt->observer.health)
+		rt->observer.health(rt->observer.ctx);
+}
+
 void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 {
 	rt->observer.state(rt->observer.ctx);
@@ -62,16 +68,17 @@ void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
 			json_t *fields, bool force, struct rk_message_list *held)
 {
-	int rc;
-
 	rk_worker_deactivate(rt->worker);
 	rk_worker_arm_drain(rt->worker, 0);
 	atomic_store(&rt->drain_deadline_ns, 0);
 	if (atomic_load(&rt->started_ns) && !atomic_load(&rt->stopped_ns))
 		atomic_store(&rt->stopped_ns, rk_now_ns());
-	rc = rk_runtime_transit_locked(rt, trigger, event, fields);
+	/* all before the state can be seen: who sees Stopped sees no memory held */
+	rt->beginning = 0;
+	rk_health_stop(rt->health);
+	rk_runtime_note_memory(rt);
 	rk_worker_stop(rt->worker, force, held);
-	return rc;
+	return rk_runtime_transit_locked(rt, trigger, event, fields);
 }
 
 /* What is in flight, for an event: [{"id":3,"kernel":"core/delay","state":"running",...},...] */
@@ -163,12 +170,11 @@ static void on_drain_deadline(void *ctx)
 	pthread_mutex_unlock(&rt->command_lock);
 }
 
-static void on_failed(void *ctx, const char *why)
+/* Failed, for the reason @why. With command_lock held. */
+static void fail(struct rk_runtime *rt, const char *why)
 {
-	struct rk_runtime *rt = ctx;
 	char status[RK_ERROR_MAX];
 
-	pthread_mutex_lock(&rt->command_lock);
 	pthread_mutex_lock(&rt->text_lock);
 	snprintf(rt->failure, sizeof(rt->failure), "%s", why);
 	pthread_mutex_unlock(&rt->text_lock);
@@ -179,6 +185,62 @@ static void on_failed(void *ctx, const char *why)
 	rk_log(RK_LOG_ERROR, "failed: %s", why);
 	(void)rk_runtime_end_by(rt, RK_FAULT, EIO, why, "Failed",
 				json_pack("{s:o}", "reason", rk_events_text(why)));
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+
+	pthread_mutex_lock(&rt->command_lock);
+	fail(rt, why);
+	pthread_mutex_unlock(&rt->command_lock);
+}
+
+/* --- the first health check --- */
+
+/* It passed: Running, unless something came between. */
+static void become_running(struct rk_runtime *rt, uint64_t number)
+{
+	int rc = -EBUSY;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	if (rt->beginning == number && rk_runtime_state(rt) == RK_STARTING && !rt->ending) {
+		rt->beginning = 0;
+		atomic_store(&rt->stopped_ns, 0);
+		atomic_store(&rt->started_ns, rk_now_ns());
+		/* Before the state can be seen: who sees Running may call. */
+		rk_dispatch_accept(&rt->dispatch, true);
+		rc = rk_runtime_transit_locked(rt, RK_READY, "Started",
+					       json_pack("{s:s}", "backend", rt->started_backend));
+	}
+	rk_lifecycle_unlock(&rt->lifecycle);
+	if (!rc)
+		rk_runtime_after_transition(rt, RK_READY);
+}
+
+static bool is_beginning(struct rk_runtime *rt, uint64_t number)
+{
+	bool is;
+
+	rk_lifecycle_lock(&rt->lifecycle);
+	is = rt->beginning == number;
+	rk_lifecycle_unlock(&rt->lifecycle);
+	return is;
+}
+
+static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_error *err)
+{
+	struct rk_runtime *rt = ctx;
+	char why[RK_ERROR_MAX];
+
+	if (!rc) {
+		become_running(rt, number);
+		return;
+	}
+	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
+	pthread_mutex_lock(&rt->command_lock);
+	if (is_beginning(rt, number)) /* and stays so: only commands end it */
+		fail(rt, why);
 	pthread_mutex_unlock(&rt->command_lock);
 }
 
@@ -187,7 +249,6 @@ static void on_failed(void *ctx, const char *why)
 static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
 {
 	struct rk_runtime *rt = ctx;
-	int rc = -EBUSY;
 
 	rk_runtime_event(rt, "WorkerStarted",
 			 json_pack("{s:i,s:s}", "pid", (int)pid, "backend", backend));
@@ -198,29 +259,37 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 					   rk_events_text(fallback_why)));
 		rk_log(RK_LOG_WARN, "fell back to the %s backend: %s", backend, fallback_why);
 	}
+	rk_health_worker_ready(rt->health, fallback_why);
 	rk_lifecycle_lock(&rt->lifecycle);
 	/* One that a stop, reset and start have overtaken is ended at once: wait for the next. */
 	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && rk_worker_settled(rt->worker)) {
-		atomic_store(&rt->stopped_ns, 0);
-		atomic_store(&rt->started_ns, rk_now_ns());
-		/* Before the state can be seen: who sees Running may call. */
-		rk_dispatch_accept(&rt->dispatch, true);
-		rc = rk_runtime_transit_locked(rt, RK_READY, "Started",
-					       json_pack("{s:s}", "backend", backend));
+		rt->beginning = rk_health_begin(rt->health, on_first_check, rt);
+		snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
-	if (!rc)
-		rk_runtime_after_transition(rt, RK_READY);
+}
+
+static void on_leaving(void *ctx)
+{
+	rk_runtime_note_memory(ctx);
 }
 
 static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
 {
 	struct rk_runtime *rt = ctx;
 
-	rk_runtime_event(
-		rt, "WorkerDied",
-		json_pack("{s:i,s:s,s:i}", "pid", (int)pid, "how", how, "running", (int)running));
+	rk_runtime_event(rt, "WorkerDied",
+			 json_pack("{s:i,s:o,s:i}", "pid", (int)pid, "how", rk_events_text(how),
+				   "running", (int)running));
 	rk_log(RK_LOG_ERROR, "worker %d %s; %u running messages failed", pid, how, running);
+	rk_health_worker_died(rt->health, how);
+}
+
+static void on_checked(void *ctx, uint64_t number, int status, const char *why)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_health_checked(rt->health, number, status, why);
 }
 
 static void on_abandoned(void *ctx, pid_t pid)
@@ -295,9 +364,11 @@ const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 
 const struct rk_worker_observer rk_runtime_worker_observer = {
 	.ready = on_ready,
+	.leaving = on_leaving,
 	.died = on_died,
 	.abandoned = on_abandoned,
 	.failed = on_failed,
 	.kernel = on_kernel,
+	.checked = on_checked,
 	.drain_deadline = on_drain_deadline,
 };

@@ -25,14 +25,6 @@
 #define BUDGET_NS     (60 * RK_NS_PER_SEC)
 #define BACKOFF_NS    (100 * RK_NS_PER_MS)
 
-static void wake(struct rk_worker *w)
-{
-	const uint64_t one = 1;
-
-	/* Fails only where the counter is full, and then the thread is awake. */
-	(void)!write(w->event.fd, &one, sizeof(one));
-}
-
 static int watch(struct rk_worker *w, struct rk_source *source)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
@@ -48,7 +40,7 @@ static void unwatch(struct rk_worker *w, struct rk_source *source)
 	source->fd = -1;
 }
 
-static void release_held(struct rk_message_list *held)
+void rk_worker_release_held(struct rk_message_list *held)
 {
 	struct rk_message *m;
 
@@ -69,11 +61,10 @@ static void kill_proc(struct rk_proc *p)
 static void retire(struct rk_worker *w, struct rk_proc *p)
 {
 	unwatch(w, &p->messages);
-	if (w->cur == p) {
-		pthread_mutex_lock(&w->lock);
-		w->cur = NULL;
-		pthread_mutex_unlock(&w->lock);
-	}
+	pthread_mutex_lock(&w->lock);
+	rk_worker_see_devices_locked(w, p);
+	w->cur = NULL;
+	pthread_mutex_unlock(&w->lock);
 }
 
 /* Whether another restart is within the budget; counts this death. */
@@ -91,31 +82,44 @@ static bool within_budget(struct rk_worker *w, uint64_t now, unsigned int *recen
 	return n <= w->params.restart_limit && n < RK_DEATHS;
 }
 
+/* No worker is there, for the reason @why: another one after a while, if the budget allows it. */
+static void try_again(struct rk_worker *w, const char *why)
+{
+	uint64_t now = rk_now_ns();
+	unsigned int recent;
+
+	if (within_budget(w, now, &recent)) {
+		w->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
+		return;
+	}
+	rk_error_set(&w->scratch, EIO,
+		     "%s; %u deaths within a minute are more than restart_limit %llu", why, recent,
+		     (unsigned long long)w->params.restart_limit);
+	w->observer.failed(w->observer.ctx, w->scratch.msg);
+}
+
 /* The current worker is lost without having been told to end. */
 static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 {
-	char why[RK_ERROR_MAX];
-	uint64_t now = rk_now_ns();
-	unsigned int recent;
+	char why[RK_ERROR_MAX], fault[RK_ERROR_MAX];
 	uint32_t running;
 
-	snprintf(why, sizeof(why), "worker %d %s", p->os.pid, how);
+	if (rk_process_fault(&p->os, fault, sizeof(fault)))
+		how = fault; /* that is why the rest happened */
+	snprintf(why, sizeof(why), "worker %d %.280s", p->os.pid, how);
+	if (w->observer.leaving)
+		w->observer.leaving(w->observer.ctx);
 	retire(w, p);
 	running = rk_dispatch_detach(w->dispatch, why, atomic_load(&p->os.shared->crashed_message),
 				     &p->held);
+	rk_worker_no_backends(w);
 	w->observer.died(w->observer.ctx, p->os.pid, how, running);
-	if (rk_worker_blame_load(w, p, how)) {
-		w->spawn_at = now; /* without it the next one does better; each kernel once */
-	} else if (!w->ever_ready) {
+	if (rk_worker_blame_load(w, p, how))
+		w->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
+	else if (!w->ever_ready)
 		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);
-	} else if (!within_budget(w, now, &recent)) {
-		rk_error_set(&w->scratch, EIO,
-			     "%s; %u deaths within a minute are more than restart_limit %llu", why,
-			     recent, (unsigned long long)w->params.restart_limit);
-		w->observer.failed(w->observer.ctx, w->scratch.msg);
-	} else {
-		w->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
-	}
+	else
+		try_again(w, why);
 }
 
 void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how)
@@ -131,8 +135,11 @@ static void bury(struct rk_worker *w, struct rk_proc *p, bool dead)
 	unwatch(w, &p->messages);
 	unwatch(w, &p->pidfd);
 	TAILQ_REMOVE(&w->procs, p, link);
+	pthread_mutex_lock(&w->lock);
+	rk_worker_see_devices_locked(w, p);
+	pthread_mutex_unlock(&w->lock);
 	if (dead) {
-		release_held(&p->held);
+		rk_worker_release_held(&p->held);
 		rk_process_release(&p->os);
 		TAILQ_INSERT_TAIL(&w->dead, p, link); /* its sources may be in this batch */
 	}
@@ -141,14 +148,17 @@ static void bury(struct rk_worker *w, struct rk_proc *p, bool dead)
 
 static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
 {
-	char how[64];
+	char how[RK_ERROR_MAX];
 	bool clean;
 
 	if (!rk_process_reap(&p->os, how, sizeof(how), &clean))
 		return;
-	rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
+	if (!clean)
+		(void)rk_process_fault(&p->os, how, sizeof(how));
 	if (w->cur == p)
-		lost(w, p, how);
+		lost(w, p, how); /* logs it */
+	else
+		rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
 	bury(w, p, true);
 }
 
@@ -241,10 +251,15 @@ static void spawn(struct rk_worker *w)
 		rc = rk_process_spawn(&p->os, w->executable, w->params.payload, &err);
 	if (rc) {
 		free(p);
-		w->observer.failed(w->observer.ctx, err.msg);
+		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);
+		if (w->ever_ready)
+			try_again(w, err.msg);
+		else
+			w->observer.failed(w->observer.ctx, err.msg);
 		return;
 	}
 	p->epoch = w->epoch;
+	p->number = ++w->spawned;
 	adopt(w, p);
 	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd))
 		rk_worker_replace(w, p, "could not be watched");
@@ -252,8 +267,7 @@ static void spawn(struct rk_worker *w)
 		rk_worker_replace(w, p, "could not be greeted");
 }
 
-/* The current worker has to end: by request, not by accident. */
-static void end_current(struct rk_worker *w, bool force)
+void rk_worker_end_current(struct rk_worker *w, bool force)
 {
 	struct rk_proc *p = w->cur;
 
@@ -266,56 +280,13 @@ static void end_current(struct rk_worker *w, bool force)
 		kill_proc(p);
 }
 
-/* Take over what other threads asked for. */
-static void take_requests(struct rk_worker *w)
-{
-	struct rk_message_list orphans = TAILQ_HEAD_INITIALIZER(orphans);
-	struct rk_payload *old = NULL;
-	bool force, level, want, changed;
-	struct rk_proc *p;
-
-	pthread_mutex_lock(&w->lock);
-	TAILQ_CONCAT(&orphans, &w->orphans, queue);
-	force = w->force;
-	level = w->level_changed;
-	want = w->want;
-	w->force = w->level_changed = false;
-	changed = w->epoch != w->asked_epoch;
-	if (changed) {
-		w->epoch = w->asked_epoch;
-		old = w->params.payload;
-		w->params = w->asked;
-		w->asked.payload = NULL;
-		w->ever_ready = false;
-		w->ndeaths = 0;
-		w->spawn_at = want ? rk_now_ns() : 0;
-	}
-	pthread_mutex_unlock(&w->lock);
-	rk_payload_unref(old);
-	p = w->cur ? w->cur : TAILQ_LAST(&w->procs, rk_proc_list);
-	if (p)
-		TAILQ_CONCAT(&p->held, &orphans, queue);
-	else
-		release_held(&orphans);
-	if (w->cur && w->cur->epoch != w->epoch)
-		end_current(w, force);
-	if (changed) /* it may have loaded one after the runtime had seen to that */
-		rk_worker_deactivate(w);
-	if (w->cur && level)
-		rk_worker_send_level(w->cur);
-	if (w->cur)
-		rk_worker_reconcile(w, w->cur);
-	else
-		rk_worker_forget_retired(w);
-}
-
 static void on_wake(struct rk_worker *w, struct rk_proc *unused)
 {
 	uint64_t count;
 
 	(void)unused;
 	(void)!read(w->event.fd, &count, sizeof(count));
-	take_requests(w);
+	rk_worker_serve_requests(w);
 }
 
 static bool due(_Atomic uint64_t *at, uint64_t now)
@@ -499,97 +470,9 @@ void rk_worker_destroy(struct rk_worker *w)
 	w->want = false;
 	w->asked_epoch++;
 	pthread_mutex_unlock(&w->lock);
-	wake(w);
+	rk_worker_wake(w);
 	pthread_join(w->thread, NULL);
 	free_dead(w);
-	release_held(&w->orphans);
+	rk_worker_release_held(&w->orphans);
 	worker_free(w);
-}
-
-void rk_worker_start(struct rk_worker *w, const struct rk_worker_params *params)
-{
-	pthread_mutex_lock(&w->lock);
-	rk_payload_unref(w->asked.payload);
-	w->asked = *params;
-	rk_payload_ref(w->asked.payload);
-	w->want = true;
-	w->asked_epoch++;
-	pthread_mutex_unlock(&w->lock);
-	wake(w);
-}
-
-void rk_worker_stop(struct rk_worker *w, bool force, struct rk_message_list *held)
-{
-	pthread_mutex_lock(&w->lock);
-	w->want = false;
-	w->force |= force;
-	w->asked_epoch++;
-	TAILQ_CONCAT(&w->orphans, held, queue);
-	pthread_mutex_unlock(&w->lock);
-	wake(w);
-}
-
-void rk_worker_kernels_changed(struct rk_worker *w)
-{
-	wake(w);
-}
-
-void rk_worker_log_level_changed(struct rk_worker *w)
-{
-	pthread_mutex_lock(&w->lock);
-	w->level_changed = true;
-	pthread_mutex_unlock(&w->lock);
-	wake(w);
-}
-
-void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns)
-{
-	atomic_store(&w->drain_at, at_ns);
-	if (at_ns) /* else the thread wakes once for nothing, later */
-		wake(w);
-}
-
-void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
-{
-	uint64_t old = atomic_load(&w->expiry_at);
-
-	while (!old || at_ns < old) {
-		if (atomic_compare_exchange_weak(&w->expiry_at, &old, at_ns)) {
-			wake(w);
-			return;
-		}
-	}
-}
-
-bool rk_worker_settled(struct rk_worker *w)
-{
-	bool settled;
-
-	pthread_mutex_lock(&w->lock);
-	settled = w->cur && w->cur->epoch == w->asked_epoch;
-	pthread_mutex_unlock(&w->lock);
-	return settled;
-}
-
-void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak)
-{
-	*now = *peak = 0;
-	pthread_mutex_lock(&w->lock);
-	if (w->cur) {
-		*now = atomic_load_explicit(&w->cur->os.shared->gpu_memory_bytes,
-					    memory_order_relaxed);
-		*peak = atomic_load_explicit(&w->cur->os.shared->gpu_memory_peak_bytes,
-					     memory_order_relaxed);
-	}
-	pthread_mutex_unlock(&w->lock);
-}
-
-void rk_worker_backend(struct rk_worker *w, char name[RK_WIRE_NAME_MAX])
-{
-	pthread_mutex_lock(&w->lock);
-	if (w->cur && w->cur->phase == RK_PHASE_READY)
-		memcpy(name, w->cur->backend, RK_WIRE_NAME_MAX);
-	else
-		snprintf(name, RK_WIRE_NAME_MAX, "none");
-	pthread_mutex_unlock(&w->lock);
 }

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/devices.h"
 #include "runtime/dispatch.h"
 #include "runtime/error.h"
 #include "runtime/payload.h"
@@ -29,12 +30,18 @@ struct rk_worker_params {
 	char fallback[RK_WIRE_NAME_MAX]; /* "" = none */
 	uint64_t restart_limit;		 /* restarts per minute */
 	uint64_t max_instances;		 /* kernels loaded at most */
+	/* messages of one kernel that may run as one, on a backend that does so; 1 = each alone */
+	uint32_t fuse_max;
+	uint64_t sample_ms; /* struct rk_wire_settings */
+	struct rk_wire_device_settings device;
 };
 
 struct rk_worker_observer {
 	/* A worker serves: backend open, kernels loaded. @fallback_why is "" where the primary
 	 * runs. */
 	void (*ready)(void *ctx, pid_t pid, const char *backend, const char *fallback_why);
+	/* A worker is about to be given up for dead: the last look at what it held. NULL = none. */
+	void (*leaving)(void *ctx);
 	/* A worker that was not told to end is dead; @running messages died with it. */
 	void (*died)(void *ctx, pid_t pid, const char *how, uint32_t running);
 	/* SIGKILL did not end it; its memory stays mapped. */
@@ -43,6 +50,8 @@ struct rk_worker_observer {
 	void (*failed)(void *ctx, const char *why);
 	/* @k was loaded (@why NULL), unloaded, or could not be loaded (@why). */
 	void (*kernel)(void *ctx, struct rk_kernel *k, const char *why);
+	/* The worker answered check @number: @status is 0 or a positive errno, with the reason. */
+	void (*checked)(void *ctx, uint64_t number, int status, const char *why);
 	/* The time set by rk_worker_arm_drain has come. */
 	void (*drain_deadline)(void *ctx);
 	void *ctx;
@@ -75,8 +84,29 @@ void rk_worker_deactivate(struct rk_worker *w);
 /* A kernel's `wanted` changed, or it became unloadable: load and unload what has to be. */
 void rk_worker_kernels_changed(struct rk_worker *w);
 
-/* Pass the daemon's log level on to the worker. */
-void rk_worker_log_level_changed(struct rk_worker *w);
+/* Pass the daemon's log level, and @sample_ms, on to the worker. */
+void rk_worker_settings_changed(struct rk_worker *w, uint64_t sample_ms);
+
+/*
+ * Have the worker that serves touch its device: the observer's checked follows, unless there is no
+ * worker, it dies, or it hangs. Only the newest number asked for is sure to be answered.
+ */
+void rk_worker_check(struct rk_worker *w, uint64_t number);
+
+/* How long a check has been in the driver now, nanoseconds; 0 = none is. */
+uint64_t rk_worker_in_driver_ns(struct rk_worker *w);
+
+/*
+ * Kill the worker that serves, which "was replaced: @why": what runs on it fails, and another
+ * follows within the restart budget. Nothing where there is none.
+ */
+void rk_worker_give_up(struct rk_worker *w, const char *why);
+
+/*
+ * Device @index as the worker saw it last; what a worker has seen is kept when it is gone, and a
+ * loss is remembered by UUID, until rk_worker_start. False where there is no such device.
+ */
+bool rk_worker_device(struct rk_worker *w, uint32_t index, struct rk_device *device);
 
 /* Call drain_deadline at @at_ns (CLOCK_MONOTONIC); 0 = never. */
 void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns);

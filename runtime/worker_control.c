@@ -7,7 +7,13 @@
 #include "runtime/log.h"
 #include "runtime/worker_internal.h"
 
-#define WINDOW 16 /* load packets under way: the socket's buffer is finite */
+static struct rk_wire_settings settings_of(const struct rk_worker *w)
+{
+	return (struct rk_wire_settings){
+		.log_level = rk_log_level(),
+		.sample_ms = w->params.sample_ms,
+	};
+}
 
 int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
 {
@@ -17,8 +23,9 @@ int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
 		.hello =
 			{
 				.threads = w->params.threads,
-				.log_level = rk_log_level(),
 				.payload_bytes = rk_payload_size(w->params.payload),
+				.settings = settings_of(w),
+				.device = w->params.device,
 			},
 	};
 
@@ -37,17 +44,44 @@ int rk_worker_send_shutdown(struct rk_proc *p)
 	return rk_process_send(&p->os, &packet, -1);
 }
 
-void rk_worker_send_level(struct rk_proc *p)
+void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
-		.type = RK_WIRE_LOG_LEVEL,
-		.log.level = rk_log_level(),
+		.type = RK_WIRE_SETTINGS,
+		.settings = settings_of(w),
 	};
 
-	/* A dead worker needs no level, and a full socket means that it is not listening. */
+	/* A dead worker needs no settings, and a full socket means that it is not listening. */
 	if (rk_process_send(&p->os, &packet, -1))
-		rk_log(RK_LOG_WARN, "worker %d does not take the new log level", p->os.pid);
+		rk_log(RK_LOG_WARN, "worker %d does not take the new settings", p->os.pid);
+}
+
+void rk_worker_send_check(struct rk_proc *p, uint64_t number)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_CHECK,
+		.check.number = number,
+	};
+
+	/* Where it does not go out no answer comes, as where the worker hangs. */
+	if (!rk_process_send(&p->os, &packet, -1))
+		p->asked_check = true;
+}
+
+/* --- what the worker says --- */
+
+/* The backend that a worker names. -EPROTO where there is none of that name. */
+static int parse_backend(const char *name, enum rk_wire_backend *backend)
+{
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++) {
+		if (!strcmp(name, rk_backend_title(i))) {
+			*backend = i;
+			return 0;
+		}
+	}
+	return -EPROTO;
 }
 
 static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
@@ -65,6 +99,8 @@ static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire
 		rk_worker_replace(w, p, how);
 		return 0;
 	}
+	if (parse_backend(ready->backend, &p->best))
+		return -EPROTO;
 	pthread_mutex_lock(&w->lock);
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));
@@ -73,59 +109,12 @@ static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire
 	return 0;
 }
 
-static int on_loaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k,
-		     const struct rk_wire_control *packet)
+static int on_checked(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
 {
-	if (p->loads[k->slot] != RK_LOAD_ASKED)
+	if (!p->asked_check)
 		return -EPROTO;
-	p->outstanding--;
-	if (packet->status) {
-		p->loaded--;
-		p->loads[k->slot] = RK_LOAD_REFUSED;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, packet->text);
-		rk_dispatch_kernel_error(w->dispatch, k, packet->text);
-		w->observer.kernel(w->observer.ctx, k, packet->text);
-		return 0;
-	}
-	p->loads[k->slot] = RK_LOAD_LOADED;
-	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
-		w->observer.kernel(w->observer.ctx, k, NULL);
-	}
-	if (!atomic_load(&k->wanted)) /* disabled meanwhile */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
+	w->observer.checked(w->observer.ctx, packet->check.number, packet->status, packet->text);
 	return 0;
-}
-
-static int on_unloaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
-{
-	if (p->loads[k->slot] != RK_LOAD_UNLOADING)
-		return -EPROTO;
-	p->outstanding--;
-	p->loaded--;
-	p->loads[k->slot] = RK_LOAD_NONE;
-	if (atomic_load(&k->wanted) &&
-	    !atomic_load(&k->retired)) /* again, and messages may be queued */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_LOADING, "");
-	else
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
-	w->observer.kernel(w->observer.ctx, k, NULL);
-	return 0;
-}
-
-static int on_kernel(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
-{
-	struct rk_kernel *k;
-	int rc;
-
-	if (packet->kernel >= RK_WIRE_KERNELS_MAX)
-		return -EPROTO;
-	k = rk_registry_any_slot(w->registry, packet->kernel);
-	if (!k)
-		return -EPROTO;
-	rc = packet->type == RK_WIRE_LOADED ? on_loaded(w, p, k, packet) : on_unloaded(w, p, k);
-	rk_kernel_unref(k);
-	return rc;
 }
 
 static int on_log(struct rk_proc *p, const struct rk_wire_log *log)
@@ -153,234 +142,14 @@ int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wir
 		break;
 	case RK_WIRE_LOADED:
 	case RK_WIRE_UNLOADED:
-		rc = on_kernel(w, p, packet);
+		rc = rk_worker_kernel_answer(w, p, packet);
 		break;
+	case RK_WIRE_CHECKED:
+		return on_checked(w, p, packet);
 	default:
 		return -EPROTO;
 	}
 	if (!rc && w->cur == p)
 		rk_worker_reconcile(w, p);
 	return rc;
-}
-
-void rk_worker_deactivate(struct rk_worker *w)
-{
-	struct rk_kernel *k;
-
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
-		slot = k->slot;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "no worker runs");
-		rk_kernel_unref(k);
-	}
-}
-
-/* Retired kernels that are still loaded, which max_kernel_instances does not mean. */
-static uint64_t count_retired(struct rk_worker *w, const struct rk_proc *p)
-{
-	struct rk_kernel *k;
-	uint64_t n = 0;
-
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
-		slot = k->slot;
-		n += atomic_load(&k->retired) && p->loads[slot] != RK_LOAD_NONE &&
-		     p->loads[slot] != RK_LOAD_REFUSED;
-		rk_kernel_unref(k);
-	}
-	return n;
-}
-
-/* A retired kernel serves what was accepted: it is never one too many. */
-static bool over_limit(struct rk_worker *w, const struct rk_proc *p, const struct rk_kernel *k)
-{
-	uint64_t max = w->params.max_instances;
-
-	return !atomic_load(&k->retired) && p->loaded >= max &&
-	       p->loaded - count_retired(w, p) >= max;
-}
-
-static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
-{
-	struct rk_wire_control packet = {
-		.version = RK_WIRE_VERSION,
-		.type = RK_WIRE_LOAD,
-		.load.kernel = k->slot,
-	};
-
-	if (over_limit(w, p, k)) {
-		char why[RK_ERROR_MAX];
-
-		snprintf(why, sizeof(why), "%s is not loaded: max_kernel_instances is %llu",
-			 k->manifest.id, (unsigned long long)w->params.max_instances);
-		p->loads[k->slot] = RK_LOAD_REFUSED;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
-		rk_dispatch_kernel_over_limit(w->dispatch, k);
-		rk_dispatch_kernel_error(w->dispatch, k, why);
-		w->observer.kernel(w->observer.ctx, k, why);
-		return;
-	}
-	snprintf(packet.load.id, sizeof(packet.load.id), "%s", k->manifest.id);
-	rk_manifest_wire(&k->manifest, &packet.load);
-	if (rk_process_send(&p->os, &packet, k->module ? rk_module_fd(k->module) : -1))
-		return; /* dead: EOF follows */
-	if (atomic_load(&k->state) ==
-	    RK_KERNEL_OFF) /* one that is ENDING only gets its queue run */
-		rk_dispatch_kernel_expect(w->dispatch, k);
-	p->loads[k->slot] = RK_LOAD_ASKED;
-	p->loaded++;
-	p->outstanding++;
-}
-
-bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how)
-{
-	uint32_t loading = atomic_load(&p->os.shared->loading_kernel);
-	/* it died of something else, or was killed for something else, with messages running */
-	bool other = atomic_load(&p->os.shared->crashed_message) ||
-		     (p->phase == RK_PHASE_READY && p->abandon_at);
-	struct rk_kernel *k;
-	char why[RK_ERROR_MAX];
-	bool blamed;
-
-	if (!loading || other)
-		return false;
-	k = rk_registry_any_slot(w->registry, loading - 1);
-	blamed = k && atomic_exchange(&k->wanted, false);
-	if (blamed) {
-		snprintf(
-			why, sizeof(why),
-			"%s: disabled, the worker %.64s while its library was loaded: write 1 to its "
-			"enable to try again",
-			k->manifest.id, how);
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
-		rk_dispatch_kernel_error(w->dispatch, k, why);
-		w->observer.kernel(w->observer.ctx, k, why);
-	}
-	rk_kernel_unref(k);
-	return blamed;
-}
-
-static void unload(struct rk_proc *p, struct rk_kernel *k)
-{
-	struct rk_wire_control packet = {
-		.version = RK_WIRE_VERSION,
-		.type = RK_WIRE_UNLOAD,
-		.kernel = k->slot,
-	};
-
-	if (rk_process_send(&p->os, &packet, -1))
-		return;
-	p->loads[k->slot] = RK_LOAD_UNLOADING;
-	p->outstanding++;
-}
-
-/* No worker has it, and nobody can call it any more, or it must not be loaded again. */
-static void forget(struct rk_worker *w, struct rk_kernel *k)
-{
-	/* one whose worker died is ACTIVE still */
-	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "the kernel was removed");
-	rk_log(RK_LOG_DEBUG, "kernel %s, slot %u, is gone", k->manifest.id, k->slot);
-	rk_registry_forget(w->registry, k);
-}
-
-void rk_worker_forget_retired(struct rk_worker *w)
-{
-	struct rk_kernel *k;
-
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
-		slot = k->slot;
-		if (atomic_load(&k->retired) && !atomic_load(&k->pins))
-			forget(w, k);
-		rk_kernel_unref(k);
-	}
-}
-
-/* A retired kernel serves the messages that were made for it, then goes. */
-static void reconcile_retired(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
-{
-	bool pinned = atomic_load(&k->pins);
-
-	switch (p->loads[k->slot]) {
-	case RK_LOAD_NONE:
-		if (pinned && atomic_load(&k->wanted)) {
-			load(w, p, k);
-			break;
-		}
-		/* fall through */
-	case RK_LOAD_REFUSED:
-		forget(w, k);
-		break;
-	case RK_LOAD_LOADED:
-		if (pinned)
-			break;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "removed");
-		unload(p, k);
-		break;
-	case RK_LOAD_ASKED:
-	case RK_LOAD_UNLOADING:
-		break;
-	}
-}
-
-static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
-{
-	bool wanted = atomic_load(&k->wanted);
-	struct rk_counts counts = {0};
-	bool ending;
-
-	if (!wanted &&
-	    atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled and disabled at once */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
-	ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
-	if (ending)
-		rk_dispatch_snapshot(w->dispatch, k, &counts);
-	switch (p->loads[k->slot]) {
-	case RK_LOAD_NONE:
-		if (wanted || counts.in_flight)
-			load(w, p, k);
-		else if (ending)
-			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
-		break;
-	case RK_LOAD_REFUSED:
-		if (!wanted)
-			p->loads[k->slot] = RK_LOAD_NONE;
-		else if (atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled once more */
-			load(w, p, k);
-		break;
-	case RK_LOAD_LOADED:
-		if (wanted && atomic_load(&k->state) != RK_KERNEL_ACTIVE)
-			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
-		else if (ending && !counts.in_flight)
-			unload(p, k);
-		break;
-	case RK_LOAD_ASKED:
-	case RK_LOAD_UNLOADING:
-		break;
-	}
-}
-
-void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p)
-{
-	struct rk_kernel *k;
-
-	if (p->phase != RK_PHASE_LOADING && p->phase != RK_PHASE_READY)
-		return;
-	for (uint32_t slot = 1; p->outstanding < WINDOW; slot++) {
-		k = rk_registry_any_next(w->registry, slot);
-		if (!k)
-			break;
-		slot = k->slot;
-		if (atomic_load(&k->retired))
-			reconcile_retired(w, p, k);
-		else
-			reconcile_kernel(w, p, k);
-		rk_kernel_unref(k);
-	}
-	if (p->phase != RK_PHASE_LOADING || p->outstanding)
-		return;
-	pthread_mutex_lock(&w->lock);
-	p->phase = RK_PHASE_READY;
-	pthread_mutex_unlock(&w->lock);
-	p->kill_at = 0;
-	w->ever_ready = true;
-	rk_dispatch_attach(w->dispatch, p->os.messages, w->params.threads);
-	w->observer.ready(w->observer.ctx, p->os.pid, p->backend, p->fallback_why);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by worker.c (processes and time) and worker_control.c (the control protocol) only. */
+/*
+ * Shared by worker.c (processes and time), worker_control.c (the control protocol),
+ * worker_kernels.c (what is loaded) and worker_requests.c (what other threads ask for) only.
+ */
 #ifndef RK_RUNTIME_WORKER_INTERNAL_H
 #define RK_RUNTIME_WORKER_INTERNAL_H
 
@@ -39,8 +42,11 @@ enum rk_load {
 struct rk_proc {
 	struct rk_process os;
 	struct rk_source control, messages, pidfd;
-	enum rk_phase phase; /* written with worker.lock held */
-	uint64_t epoch;	     /* of the start request that it serves */
+	enum rk_phase phase;	   /* written with worker.lock held */
+	uint64_t epoch;		   /* of the start request that it serves */
+	uint64_t number;	   /* no other process has it */
+	bool asked_check;	   /* at least once */
+	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
 	char backend[RK_WIRE_NAME_MAX];
 	char fallback_why[RK_WIRE_TEXT_MAX];
@@ -62,12 +68,18 @@ struct rk_worker {
 	pthread_t thread;
 	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
 
-	pthread_mutex_t lock; /* guards the requests, and cur against readers */
-	bool want, force, quit, level_changed;
+	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
+	bool want, force, quit, settings_changed, check_asked;
 	uint64_t asked_epoch;
 	struct rk_worker_params asked; /* payload: a reference, handed on to params */
+	uint64_t sample_ms;	       /* the newest, of a start or of changed settings */
+	uint64_t check;		       /* number of the newest */
+	uint64_t given_up; /* the process with this number is to be replaced; 0 = none */
+	char give_up_why[RK_ERROR_MAX];
 	struct rk_message_list orphans;
-	struct rk_proc *cur; /* written by the thread with the lock held */
+	struct rk_devices devices;
+	uint64_t devices_epoch; /* of the start request since which they were seen */
+	struct rk_proc *cur;	/* written by the thread with the lock held */
 
 	/* The supervisor thread's own. */
 	int epoll;
@@ -76,12 +88,28 @@ struct rk_worker {
 	struct rk_worker_params params;
 	struct rk_proc_list procs; /* cur and those that are ending */
 	struct rk_proc_list dead;  /* freed after the batch */
+	uint64_t spawned;	   /* how many were */
 	uint64_t spawn_at;
 	bool ever_ready; /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
 	struct rk_error scratch;
 };
+
+/* The current worker has to end: by request, not by accident. */
+void rk_worker_end_current(struct rk_worker *w, bool force);
+
+/* Do what other threads asked for. */
+void rk_worker_serve_requests(struct rk_worker *w);
+
+/* Have the thread look at the requests. */
+void rk_worker_wake(struct rk_worker *w);
+
+/* Take over what @p has seen of the devices, with the lock held. */
+void rk_worker_see_devices_locked(struct rk_worker *w, const struct rk_proc *p);
+
+/* Release all of them. */
+void rk_worker_release_held(struct rk_message_list *held);
 
 /* Kill @p; where it is the current one, its running messages fail and another follows or the
  * runtime fails. */
@@ -90,10 +118,15 @@ void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how);
 /* Send the greeting and the other packets. 0 or a negative errno. */
 int rk_worker_hello(struct rk_worker *w, struct rk_proc *p);
 int rk_worker_send_shutdown(struct rk_proc *p);
-void rk_worker_send_level(struct rk_proc *p);
+void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p);
+void rk_worker_send_check(struct rk_proc *p, uint64_t number);
 
 /* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
 int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet);
+
+/* @p answered LOAD or UNLOAD. 0, or -EPROTO as above. */
+int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
+			    const struct rk_wire_control *packet);
 
 /*
  * @p died (@how): if it did so in a library that was being loaded, disable that kernel, which is
@@ -103,6 +136,9 @@ bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *ho
 
 /* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
 void rk_worker_forget_retired(struct rk_worker *w);
+
+/* No worker has any kernel: none has a backend. */
+void rk_worker_no_backends(struct rk_worker *w);
 
 /* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
 void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p);

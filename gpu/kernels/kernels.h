@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels that ship, as C functions. Each is called by many threads at once, on
- * buffers that do not overlap; n may be 0. They need nothing of rkfs but gpu/parallel.h.
+ * The kernels that ship, as C functions. Each is called by many threads at once, those for
+ * mode = ring by one, on buffers that do not overlap; n may be 0. They need nothing of rkfs but
+ * gpu/parallel.h.
  *
  * A C signature has no room for an error: where input that fits its shapes makes no sense, the
  * results become NaN.
@@ -65,5 +66,25 @@ void rk_kernel_monte_carlo_var(const double *weights, const double *mean, const 
 			       double confidence, uint64_t paths, uint64_t seed, double *var,
 			       double *expected_shortfall, double *mean_pnl, double *l,
 			       double *exposure, uint64_t k);
+
+/* --- mode = ring ----------------------------------------------------------- */
+
+/* out[i] = in[i] */
+void rk_kernel_ring_echo(const uint8_t *in, uint8_t *out, uint64_t n);
+
+/* What running_stats keeps between messages; zeroes at first. */
+struct rk_running_stats {
+	uint64_t n;
+	double mean;
+	double m2; /* sum of the squared differences from the mean */
+};
+
+/*
+ * Add x[0] ... x[n - 1] to what came before; *count, *mean and *variance (of the population: the
+ * sum of squares over count) are of all of them. NaN where nothing came yet. An infinity
+ * or NaN stays. @state is a struct rk_running_stats.
+ */
+void rk_kernel_running_stats(const double *x, void *state, uint64_t *count, double *mean,
+			     double *variance, uint64_t n);
 
 #endif

@@ -12,11 +12,18 @@
 #include <stdint.h>
 #include <string.h>
 
+/* nvcc compiles it too, for both sides, with -fmad=false */
+#ifdef __CUDACC__
+#define RK_NORMAL_SIDES __host__ __device__
+#else
+#define RK_NORMAL_SIDES
+#endif
+
 /*
  * The natural logarithm of a normal positive @x to within 1 ulp: the algorithm of log() in Sun's
  * fdlibm, K. C. Ng, 1993. x = 2^k (1 + f), and log(1 + f) is a polynomial in f / (2 + f).
  */
-static inline double rk_log_exact(double x)
+RK_NORMAL_SIDES static inline double rk_log_exact(double x)
 {
 	static const double ln2_hi = 6.93147180369123816490e-01;
 	static const double ln2_lo = 1.90821492927058770002e-10;
@@ -43,7 +50,7 @@ static inline double rk_log_exact(double x)
 }
 
 /* (a[0] + a[1] x + ... + a[7] x^7) / (b[0] + ... + b[7] x^7) */
-static inline double rk_normal_ratio(const double a[8], const double b[8], double x)
+RK_NORMAL_SIDES static inline double rk_normal_ratio(const double a[8], const double b[8], double x)
 {
 	double above = a[7], below = b[7];
 
@@ -58,7 +65,7 @@ static inline double rk_normal_ratio(const double a[8], const double b[8], doubl
  * The x at which the standard normal distribution function is @p, above 0 and below 1, to about 1
  * in 10^16: M. J. Wichura, "Algorithm AS 241", Applied Statistics 37(3), 1988, PPND16.
  */
-static inline double rk_normal_quantile(double p)
+RK_NORMAL_SIDES static inline double rk_normal_quantile(double p)
 {
 	static const double a[8] = {3.3871328727963666080e0, 1.3314166789178437745e2,
 				    1.9715909503065514427e3, 1.3731693765509461125e4,
@@ -106,7 +113,7 @@ static inline double rk_normal_quantile(double p)
 }
 
 /* A number above 0 and below 1 from the upper 52 of 64 random bits; all have the same weight. */
-static inline double rk_uniform(uint32_t low, uint32_t high)
+RK_NORMAL_SIDES static inline double rk_uniform(uint32_t low, uint32_t high)
 {
 	uint64_t bits = (uint64_t)high << 32 | low;
 

@@ -11,8 +11,15 @@
 
 #define RK_PHILOX_ROUNDS 10
 
+/* nvcc compiles it too, for both sides */
+#ifdef __CUDACC__
+#define RK_PHILOX_SIDES __host__ __device__
+#else
+#define RK_PHILOX_SIDES
+#endif
+
 /* Replace the 128-bit counter in @x by the random bits that belong to it and @key. */
-static inline void rk_philox4x32(uint32_t x[4], uint64_t key)
+RK_PHILOX_SIDES static inline void rk_philox4x32(uint32_t x[4], uint64_t key)
 {
 	uint32_t key0 = (uint32_t)key, key1 = (uint32_t)(key >> 32);
 

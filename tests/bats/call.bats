@@ -477,10 +477,10 @@ call_from_shell() {
 		assert outcome(ask, fd, {"data": [1]}) == "ENODEV"
 		assert "not enabled" in last_error("core/echo")
 		assert call("core/vector-add", {"a": [1], "b": [1]}) == b'{"c":[2.0]}\n'
-		until(lambda: get("stats/kernels_active"), "6")
+		until(lambda: get("stats/kernels_active"), "8")
 		assert len(events("KernelDeactivated")) == 1
 		put("kernels/core/echo/enable", "1")
-		until(lambda: get("stats/kernels_active"), "7")
+		until(lambda: get("stats/kernels_active"), "9")
 		assert ask(fd, {"data": [1]}) == b'{"data":[1]}\n'
 		assert_stats(rejected=1, processed=2)
 		for bad in b"", b"2", b"yes", b"0 1", b"-1", b"\0", b"01":

@@ -14,8 +14,9 @@ bats_load_library bats-support
 bats_load_library bats-assert
 bats_load_library bats-file
 
-BIN=${BIN-$(realpath "$BATS_TEST_DIRNAME/../../build")}
-KERNELS_SRC=$BATS_TEST_DIRNAME/../kernels_src
+HERE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+BIN=${BIN-$(realpath "$HERE/../../build")}
+KERNELS_SRC=$HERE/../kernels_src
 
 # Every process that a test starts inherits it, so that what is left can be told from what
 # other tests, and other people, run.
@@ -136,7 +137,7 @@ call() {
 
 # py [ARG...] <SCRIPT: Python with everything in rk.py at hand.
 py() {
-	PYTHONPATH=$BATS_TEST_DIRNAME PYTHONDONTWRITEBYTECODE=1 timeout 100 \
+	PYTHONPATH=$HERE PYTHONDONTWRITEBYTECODE=1 timeout 100 \
 		python3 -c "from rk import *"$'\n'"$(cat)" "$@"
 }
 

@@ -173,12 +173,12 @@ crashes() {
 		assert event["id"] == kernel
 		assert "killed its worker 3 times in a row: write 1 to its enable to try again" in event["why"], event
 		assert get(enable) == "0"
-		assert get("stats/kernels_active") == "7" and get("stats/kernels_registered") == "8"
+		assert get("stats/kernels_active") == "9" and get("stats/kernels_registered") == "10"
 		assert outcome(call, kernel, {"crash": 0}) == "ENODEV"
 		assert_stats(failed=6, processed=2, rejected=1)
 		put(enable, "1")
 		assert json.loads(call(kernel, {"crash": 0})) == {"survived": 1}
-		assert get(enable) == "1" and get("stats/kernels_active") == "8"
+		assert get(enable) == "1" and get("stats/kernels_active") == "10"
 		assert outcome(call, kernel, {"crash": 1}) == "EIO"     # counted anew
 		assert json.loads(call(kernel, {"crash": 0})) == {"survived": 1}
 		assert len(events("KernelDisabled")) == 1

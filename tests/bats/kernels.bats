@@ -8,13 +8,13 @@ load common
 @test "kernels: a C function and ten lines, after reload: right to the bit from bash, safetensors and raw" {
 	rk_up_kernels
 	mkdir "$KERNELS"
-	assert_value stats/kernels_registered 7
+	assert_value stats/kernels_registered 9
 	library axpby "$KERNELS/axpby.so"
 	cp "$KERNELS_SRC/axpby.ini" "$KERNELS/"
 	assert [ "$(grep -c '^[a-z].*=' "$KERNELS/axpby.ini")" -le 10 ]
 	control reload
 	assert_value last_cmd_status ok
-	assert_value stats/kernels_registered 8
+	assert_value stats/kernels_registered 10
 	assert_value kernels/user/axpby/inputs $'a = f32\nx = f32[n]\nb = f32\ny = f32[n]'
 	assert_value kernels/user/axpby/outputs 'z = f32[n]'
 	run call user/axpby '{"a":2,"x":[1,2,3],"b":0.5,"y":[10,20,30]}'
@@ -69,7 +69,7 @@ load common
 	library version_2 "$other/version_1.so"
 	cp "$KERNELS_SRC/version.ini" "$other/"
 	rk_up "kernels_dir=$KERNELS:$other:/nonexistent,hot_reload_enabled=yes"
-	assert_value stats/kernels_registered 9
+	assert_value stats/kernels_registered 11
 	assert_value config/kernels_dir "$KERNELS:$other:/nonexistent"
 	run call user/version '{"ms":0}'
 	assert_output '{"first":2,"second":2}'
@@ -106,8 +106,8 @@ load common
 		    ("id ", "id = user/" + "x" * 64, ":{}: id: .*at most 63 characters"),
 		    ("id ", "id = user/../x", ":{}: id: "),
 		    ("id ", "ID = user/axpby", r":{}: ID: unknown key; \[kernel\] has id, mode, description"),
-		    ("description", "mode = ring", ":{}: mode: .*use mode = batch"),
-		    ("description", "mode = fast", ":{}: mode: 'fast' is no mode; use batch"),
+		    ("description", "mode = fast", ":{}: mode: 'fast' is no mode; use batch or ring"),
+		    ("description", "batchable = n", r":{}: batchable: only \[cuda\] launches messages together"),
 		    ("description", "timeout = 5", ":{}: timeout: .*24h"),
 		    ("description", "timeout = -1s", ":{}: timeout: .*24h"),
 		    ("description", "max_queue_depth = 0", ":{}: max_queue_depth: .*from 1 to 1000000"),
@@ -177,7 +177,7 @@ load common
 	echo rubbish >"$KERNELS/axpby.ini~"
 	echo rubbish >"$KERNELS/.ini"
 	control reload
-	assert_value stats/kernels_registered 8
+	assert_value stats/kernels_registered 10
 	mkdir "$KERNELS/dir.ini"
 	mkfifo "$KERNELS/fifo.ini"
 	ln -s /nonexistent "$KERNELS/link.ini"
@@ -185,13 +185,13 @@ load common
 		assert reload() == "EISDIR"
 		assert "reload: 3 refused" in get("last_cmd_status")
 		assert [os.path.basename(e["file"]) for e in events("KernelRefused")] == ["dir.ini", "fifo.ini", "link.ini"]
-		assert get("stats/kernels_registered") == "8"
+		assert get("stats/kernels_registered") == "10"
 	EOF
 	# the directory itself goes: so do its kernels
 	rm -r "$KERNELS"
 	run control reload
 	assert_failure
-	assert_value stats/kernels_registered 7
+	assert_value stats/kernels_registered 9
 	assert_value state Running
 }
 
@@ -199,7 +199,7 @@ load common
 	kernels axpby
 	sed -i 's,user/axpby,core/echo,' "$KERNELS/axpby.ini"
 	rk_up_kernels
-	assert_value stats/kernels_registered 7
+	assert_value stats/kernels_registered 9
 	run bash -c 'echo reload >"$1"' reload "$MNT/control"
 	assert_failure
 	assert_output --partial "File exists"
@@ -221,7 +221,7 @@ load common
 	cp "$KERNELS/axpby.so" "$dir/below/lib.so"
 	sed -i "s,axpby.so,$dir/below/lib.so," "$KERNELS/axpby.ini"
 	rk_up_kernels
-	assert_value stats/kernels_registered 8
+	assert_value stats/kernels_registered 10
 	WAY=$dir py <<-'EOF'
 		import re
 		way = pathlib.Path(os.environ["WAY"])
@@ -278,13 +278,13 @@ load common
 		    below.mkdir(parents=True)
 		    lib.write_bytes(binary)
 		    (KERNELS / "axpby.ini").unlink(missing_ok=True)
-		    assert reload() == "ok" and get("stats/kernels_registered") == "7"
+		    assert reload() == "ok" and get("stats/kernels_registered") == "9"
 		    change()
 		    (KERNELS / "axpby.ini").write_text(description)
 		    assert (what := reload()) == want, what
 		    status = get("last_cmd_status")
 		    assert sentence in status and (want == "ok" or f"{KERNELS}/axpby.ini: library: " in status), status
-		    assert get("stats/kernels_registered") == ("8" if want == "ok" else "7")
+		    assert get("stats/kernels_registered") == ("10" if want == "ok" else "9")
 		    if want == "ok":
 		        assert json.loads(call("user/axpby", {"a": 2, "x": [1], "b": 1, "y": [2]})) == {"z": [4]}
 		errors(table, attempt)
@@ -313,7 +313,7 @@ load common
 		    assert sentence in last_error(kernel), last_error(kernel)
 		    assert outcome(call, kernel, data) == "ENODEV", kernel
 		assert json.loads(call("user/axpby", request)) == {"z": [4]}
-		assert get("stats/kernels_registered") == "12" and get("stats/kernels_active") == "8"
+		assert get("stats/kernels_registered") == "14" and get("stats/kernels_active") == "10"
 		assert get("state") == "Running"
 		# trying again changes nothing, and does not hang
 		put("kernels/user/entry/enable", "1")
@@ -324,7 +324,7 @@ load common
 		file.write_text(file.read_text().replace("axpbz", "axpby"))
 		assert reload() == "ok"
 		assert json.loads(call("user/entry", request)) == {"z": [4]}
-		assert get("stats/kernels_active") == "9"
+		assert get("stats/kernels_active") == "11"
 	EOF
 	# of the library that aborts, an expected one
 	rm -f "$BATS_TEST_TMPDIR"/sanitizer*
@@ -391,8 +391,8 @@ load common
 		n = stats()
 		assert n["failed"] == n["cancelled"] == n["rejected"] == n["in_flight"] == 0, n
 		assert [e["id"] for e in events("KernelChanged")] == ["user/version"] * 31
-		assert len(events("WorkerStarted")) == 1 and get("stats/kernels_registered") == "8"
-		until(lambda: get("stats/kernels_active"), "8")         # the old ones are unloaded
+		assert len(events("WorkerStarted")) == 1 and get("stats/kernels_registered") == "10"
+		until(lambda: get("stats/kernels_active"), "10")         # the old ones are unloaded
 	EOF
 }
 
@@ -469,7 +469,7 @@ load common
 		assert reload() == "ok" and get("last_cmd_status") == "ok"
 		assert not os.path.exists(kernel) and not os.path.exists(path("kernels/user"))
 		assert sorted(os.listdir(path("kernels"))) == ["core", "graph", "risk"]
-		assert get("stats/kernels_registered") == "7"
+		assert get("stats/kernels_registered") == "9"
 		assert [e["id"] for e in events("KernelUnregistered")] == ["user/version"]
 		assert outcome(open_call, "user/version") == "ENOENT"
 		assert outcome(os.write, idle, b'{"ms":0}') == "ENODEV"
@@ -482,7 +482,7 @@ load common
 		assert outcome(ask, unread, b'{"ms":0}') == "ENODEV" == outcome(os.read, unread, 100)
 		assert [answer_of(fd) for fd in running] == [b'{"first":1,"second":1}\n'] * 6
 		assert os.pread(processed, 100, 0) == b"8\n"
-		until(lambda: get("stats/kernels_active"), "7")
+		until(lambda: get("stats/kernels_active"), "9")
 		until(lambda: "version_1" in pathlib.Path(f"/proc/{worker()}/maps").read_text(), False)
 		assert_stats(processed=8, failed=0, in_flight=0)
 		# it comes back, and descriptors with it
@@ -530,7 +530,7 @@ load common
 	cp "$KERNELS_SRC/version.ini" "$KERNELS/"
 	rk_up_kernels worker_threads=2
 	py <<-'EOF'
-		assert get("stats/kernels_active") == "9"
+		assert get("stats/kernels_active") == "11"
 		running = [submit("user/version", {"ms": 500}) for _ in range(4)]
 		put("kernels/user/version/enable", "0")
 		assert get("kernels/user/version/enable") == "0"
@@ -539,15 +539,15 @@ load common
 		for kernel, request in ("core/echo", {"data": [1]}), ("user/slow", {"x": 1}):
 		    assert call(kernel, request)                        # nobody else is drained
 		assert [answer_of(fd) for fd in running] == [b'{"first":1,"second":1}\n'] * 4
-		until(lambda: get("stats/kernels_active"), "8")
+		until(lambda: get("stats/kernels_active"), "10")
 		assert [e["id"] for e in events("KernelDeactivated")] == ["user/version"]
 		assert "version_1" not in pathlib.Path(f"/proc/{worker()}/maps").read_text()
 		put("kernels/user/version/enable", "1")
 		assert call("user/version", {"ms": 0}) == b'{"first":1,"second":1}\n'
-		assert get("stats/kernels_active") == "9"
+		assert get("stats/kernels_active") == "11"
 		# calls during the loading wait, and no other kernel waits for it
 		put("kernels/user/slow/enable", "0")
-		until(lambda: get("stats/kernels_active"), "8")
+		until(lambda: get("stats/kernels_active"), "10")
 		activated = len(events("KernelActivated"))
 		put("kernels/user/slow/enable", "1")
 		waiting = [submit("user/slow", {"x": i}) for i in range(5)]
@@ -567,19 +567,19 @@ load common
 @test "kernels: more than max_kernel_instances: ENOSPC, until another one is disabled" {
 	kernels axpby version_1
 	cp "$KERNELS_SRC/version.ini" "$KERNELS/"
-	rk_up_kernels max_kernel_instances=8
+	rk_up_kernels max_kernel_instances=10
 	py <<-'EOF'
-		assert get("stats/kernels_registered") == "9" and get("stats/kernels_active") == "8"
+		assert get("stats/kernels_registered") == "11" and get("stats/kernels_active") == "10"
 		assert json.loads(call("user/axpby", {"a": 1, "x": [1], "b": 1, "y": [2]})) == {"z": [3]}
 		[event] = events("KernelFailed")
-		assert event["id"] == "user/version" and "max_kernel_instances is 8" in event["why"], event
+		assert event["id"] == "user/version" and "max_kernel_instances is 10" in event["why"], event
 		assert outcome(call, "user/version", {"ms": 0}) == "ENOSPC"
 		assert "max_kernel_instances" in last_error("user/version")
 		put("kernels/core/delay/enable", "0")
-		until(lambda: get("stats/kernels_active"), "7")
+		until(lambda: get("stats/kernels_active"), "9")
 		put("kernels/user/version/enable", "1")                 # try again
 		assert call("user/version", {"ms": 0}) == b'{"first":1,"second":1}\n'
-		assert get("stats/kernels_active") == "8"
+		assert get("stats/kernels_active") == "10"
 		put("kernels/core/delay/enable", "1")
 		until(lambda: outcome(call, "core/delay", {"ms": 0}), "ENOSPC")
 		# a changed description needs no second place for long

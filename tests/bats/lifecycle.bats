@@ -266,7 +266,7 @@ up_to_fail() {
 		put("control", "reset")
 		assert get("state") == "Created"
 		assert_stats(accepted=0, processed=0, rejected=0, failed=0, cancelled=0, timed_out=0, in_flight=0,
-		             uptime_secs=0, kernels_registered=7, kernels_active=0)
+		             uptime_secs=0, kernels_registered=9, kernels_active=0)
 		assert get("kernels/core/echo/messages_processed") == "0" and last_error("core/echo") == "none"
 		assert get("kernels/core/echo/messages_rejected") == "0"
 		assert get("kernels/core/echo/backend") == "none"
@@ -467,7 +467,7 @@ up_to_fail() {
 	py <<-'EOF'
 		fd = os.open(path("events_follow"), os.O_RDONLY | os.O_NONBLOCK)
 		def lines(): return [json.loads(line)["event"] for line in os.read(fd, 1 << 16).decode().splitlines()]
-		assert lines() == ["KernelRegistered"] * 7
+		assert lines() == ["KernelRegistered"] * 9
 		assert outcome(os.read, fd, 100) == "EAGAIN" and poll(fd, select.POLLIN, 0) == 0
 		poller = Task(poll, fd, select.POLLIN)
 		put("control", "start")
@@ -478,13 +478,13 @@ up_to_fail() {
 		while not seen or seen[-1] != "Stopped":
 		    assert poll(fd, select.POLLIN) == select.POLLIN
 		    seen += lines()
-		assert [e for e in seen if not e.startswith(("Kernel", "Backend", "Worker"))] == ["Starting", "Started", "Stopped"]
-		assert seen.count("KernelActivated") == 7 and "WorkerStarted" in seen
-		assert ["KernelRegistered"] * 7 + seen == [e["event"] for e in events()]
-		assert [e["seq"] for e in events()] == list(range(1, len(seen) + 8))
+		assert [e for e in seen if not e.startswith(("Kernel", "Backend", "Worker", "Health"))] == ["Starting", "Started", "Stopped"]
+		assert seen.count("KernelActivated") == 9 and "WorkerStarted" in seen
+		assert ["KernelRegistered"] * 9 + seen == [e["event"] for e in events()]
+		assert [e["seq"] for e in events()] == list(range(1, len(seen) + 10))
 		with open(path("events_follow"), "rb", buffering=0) as f:       # small reads cut lines, not events
 		    text = b""
-		    while text.count(b"\n") < len(seen) + 7:
+		    while text.count(b"\n") < len(seen) + 9:
 		        text += f.read(7)
 		assert [json.loads(line) for line in text.splitlines()] == events()
 	EOF

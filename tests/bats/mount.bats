@@ -72,7 +72,7 @@ await_ends() {
 	launch make -C "$top" up MNT="$MNT" BUILD="$BIN" MAKE=true
 	assert_success
 	assert_value state Running
-	assert_value stats/kernels_registered 7
+	assert_value stats/kernels_registered 9
 	assert_value config/hot_reload_enabled yes
 	assert_equal "$(grep -c '^  ' <<<"$output")" 5
 	grep '^  ' <<<"$output" >"$BATS_TEST_TMPDIR/commands"
@@ -357,6 +357,73 @@ SBIN='
 	await_ends
 }
 
+@test "mount(8): who may what: uid=, gid=, control_mode=, call_gid=, call_mode=, from fstab too" {
+	private "$SBIN"'
+		mount -t rkfs none "$MNT" -o uid=daemon,gid=nogroup,control_mode=0664,call_gid=bin,call_mode=0666
+		[ "$(stat -c "%U %G %a" "$MNT/control")" = "daemon nogroup 664" ]
+		[ "$(stat -c "%U %G %a" "$MNT/kernels/core/echo/call.json")" = "daemon bin 666" ]
+		umount "$MNT"
+		mkdir "$RK_TEST/second"
+		echo "none $MNT rkfs nofail,uid=12001,gid=12002,control_mode=660 0 0
+none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
+		mount -a -T "$RK_TEST/fstab" -t rkfs
+		[ "$(stat -c "%u %g %a" "$MNT/control")" = "12001 12002 660" ]
+		[ "$(stat -c "%u %g %a" "$MNT/kernels/core/echo/call.json")" = "12001 12002 600" ]
+		[ "$(stat -c "%U %G %a" "$RK_TEST/second/control")" = "root root 600" ]
+		[ "$(stat -c "%U %G %a" "$RK_TEST/second/kernels/core/echo/call.json")" = "root nogroup 660" ]
+		umount "$MNT" "$RK_TEST/second"
+		refused() {
+			status=0
+			mount -t rkfs none "$MNT" -o "$1" 2>"$RK_TEST/why" || status=$?
+			[ "$status" = 1 ]
+			[ "$(cat "$RK_TEST/why")" = "mount.rkfs: -o $1$2" ]
+		}
+		user=": there is no such user; it must be the name of a user, or a number from 0 to 4294967294"
+		mode=": must be an octal number with 6 for the owner and 0, 2, 4 or 6 for the group and for others, such as 0660"
+		refused uid=no-such-user "$user"
+		refused gid=no-such-group "${user//user/group}"
+		refused call_gid=-1 "${user//user/group}"
+		refused control_mode=0770 "$mode"
+		refused control_mode=u=rw "$mode"
+		refused call_mode=0640 "${mode/0, 2, 4 or 6/0 or 6}"
+		refused call_mode ": needs a value, as in -o call_mode=MODE"
+		! mountpoint -q "$MNT"
+	'
+	await_ends
+}
+
+@test "mount(8): -o remount is refused however it is asked for, and nothing has happened" {
+	# as installed, since by the directory alone libmount finds another name than mount.rkfs
+	env -u MAKEFLAGS make -s -C "$BATS_TEST_DIRNAME/../.." -o all install BUILD="$BIN" \
+		DESTDIR="$BATS_TEST_TMPDIR/root" >/dev/null
+	private '
+		cp "$BIN/rk-worker" "$RK_TEST/root/sbin"
+		mount --bind "$RK_TEST/root/sbin" /sbin
+		echo "none $MNT rkfs noauto,nofail 0 0" >"$RK_TEST/fstab"
+		mount -T "$RK_TEST/fstab" "$MNT"
+		options=$(findmnt -no OPTIONS "$MNT")
+		refused() {
+			status=0
+			mount "$@" 2>"$RK_TEST/why" || status=$?
+			[ "$status" = 1 ]
+			[ "$(cat "$RK_TEST/why")" = "mount.rkfs: -o remount: rkfs cannot be remounted; write to config/ what may change while it runs, and umount and mount for the rest" ]
+			[ "$(findmnt -no OPTIONS "$MNT")" = "$options" ]
+		}
+		refused -o remount "$MNT"
+		refused -o remount,ro "$MNT"
+		refused -t rkfs -o remount "$MNT"
+		refused -t rkfs -o remount,ro none "$MNT"
+		refused -T "$RK_TEST/fstab" -o remount,log_level=debug "$MNT"
+		echo start >"$MNT/control"
+		umount "$MNT"
+		# that name mounts as well
+		mount -t fuse.rkfs none "$MNT"
+		[ "$(findmnt -no FSTYPE "$MNT")" = fuse.rkfs ]
+		umount -l "$MNT"
+	'
+	await_ends
+}
+
 @test "mount: an unprivileged user, through fusermount3" {
 	private '
 		mount -t tmpfs -o mode=755 tmpfs /mnt
@@ -594,6 +661,38 @@ SBIN='
 	assert_output --partial "not connected"
 	exec {fd}<&-
 	assert_daemon_exits
+}
+
+@test "umount -l: what is mounted there next is left alone" {
+	local fd first
+
+	rk_up worker_threads=2,drain_timeout=60s
+	delays 1 600 &
+	until_value stats/messages_in_flight 1
+	exec {fd}<"$MNT/state" # so that the mount lives on
+	umount -l "$MNT"
+	first=$DAEMON
+	rk_mount -o worker_threads=3 none "$MNT"
+	assert_success
+	assert_value config/worker_threads 3
+	await_exit "$first"
+	wait "$first"
+	assert_value config/worker_threads 3
+	run cat <&"$fd"
+	assert_output --partial "not connected"
+	exec {fd}<&-
+	wait %?delays
+	assert_outcomes 1 'ok [0-9]+'
+	assert_equal "$(own_mounts)" 1
+	# and what is mounted upon it
+	rk_find_daemon
+	mount -t tmpfs -o mode=755 tmpfs "$MNT"
+	kill "$DAEMON"
+	await_exit "$DAEMON"
+	assert_equal "$(findmnt -rno FSTYPE "$MNT" | tail -n1)" tmpfs
+	umount "$MNT"
+	run cat "$MNT/state"
+	assert_output --partial "not connected"
 }
 
 @test "SIGTERM and SIGINT: drain, answer, unmount, exit 0" {

@@ -194,7 +194,7 @@ load common
 		assert reload() == "ok"
 		assert json.loads(call("user/version", {"ms": 0}))["first"] in (1, 2) and call("core/echo", {"data": [1]})
 		assert json.loads(call("user/crash-null", {"crash": 0})) == {"survived": 1}
-		until(lambda: get("stats/kernels_active"), "9")
-		assert get("stats/kernels_registered") == "9"
+		until(lambda: get("stats/kernels_active"), "11")
+		assert get("stats/kernels_registered") == "11"
 	EOF
 }

@@ -21,6 +21,8 @@ warm_up() {
 		    "core/echo": {"data": [1]},
 		    "core/matmul": {"a": [[1, 2]], "b": [[3], [4]]},
 		    "core/reduce-sum": {"x": [1]},
+		    "core/ring-echo": {"data": [1]},
+		    "core/running-stats": {"x": [1]},
 		    "core/vector-add": {"a": [1], "b": [2]},
 		    "graph/pagerank": {"offsets": [0, 1, 2], "targets": [1, 0]},
 		    "risk/monte-carlo-var": {"weights": [1], "mean": [0], "covariance": [[1]], "paths": 100},
@@ -63,7 +65,7 @@ up_and_drain() {
 	for file in $(files); do
 		timeout 20 cat "$MNT/$file" >"$BATS_TEST_TMPDIR/content"
 		case $file in
-		kernels/*/call.* | config/pending) assert_equal "$(wc -c <"$BATS_TEST_TMPDIR/content")" 0 ;;
+		kernels/*/call.* | config/pending | health/check) assert_equal "$(wc -c <"$BATS_TEST_TMPDIR/content")" 0 ;;
 		# text, which ends in a newline
 		*) assert_equal "$(tail -c1 "$BATS_TEST_TMPDIR/content" | od -An -c | tr -d ' ')" '\n' ;;
 		esac
@@ -79,6 +81,8 @@ up_and_drain() {
 	assert_line stats/all
 	assert_line config/pending
 	assert_line drain/stuck
+	assert_line health/ready
+	assert_line health/check
 	assert_line events
 	assert_line kernels/core/vector-add/call.json
 	assert_line kernels/core/vector-add/call.safetensors
@@ -91,11 +95,11 @@ up_and_drain() {
 	assert_equal "$(ls "$MNT/kernels")" $'core\ngraph\nrisk'
 	refute_line events_follow
 	refute_line --partial wait/
-	assert_equal "$(ls "$MNT/kernels/core")" $'delay\necho\nmatmul\nreduce-sum\nvector-add'
+	assert_equal "$(ls "$MNT/kernels/core")" $'delay\necho\nmatmul\nreduce-sum\nring-echo\nrunning-stats\nvector-add'
 	assert_equal "$(ls -A "$MNT/wait")" ""
 	assert_value version "rkfs 0.1.0"
-	assert_value stats/kernels_registered 7
-	assert_value stats/kernels_active 7
+	assert_value stats/kernels_registered 9
+	assert_value stats/kernels_active 9
 	assert_value kernels/core/vector-add/inputs $'a = f32[n]\nb = f32[n]'
 	assert_value kernels/core/vector-add/outputs 'c = f32[n]'
 	assert_value kernels/core/delay/inputs 'ms = u32'
@@ -128,7 +132,7 @@ up_and_drain() {
 	up_and_drain
 	timeout 20 grep -r . "$MNT" >/dev/null
 	timeout 20 find "$MNT" -type f -exec cat {} + >/dev/null
-	assert_equal "$(timeout 20 find "$MNT" -name call.json | wc -l)" 7
+	assert_equal "$(timeout 20 find "$MNT" -name call.json | wc -l)" 9
 	timeout 20 cp -r "$MNT" "$copy"
 	assert_equal "$(cat "$copy/state")" Draining
 	assert_equal "$(cat "$copy/config/max_queue_depth")" 10000
@@ -169,8 +173,8 @@ up_and_drain() {
 		timeout 20 cat - <"$MNT/$file" | cmp - "$text"
 	done
 	timeout 20 tac "$MNT/events" | cmp - <(tac <"$MNT/events")
-	assert_equal "$(timeout 20 awk '$1 == "kernels_registered" { print $2 }' "$MNT/stats/all")" 7
-	assert_equal "$(timeout 20 sed -n 1p "$MNT/stats/all")" "kernels_registered 7"
+	assert_equal "$(timeout 20 awk '$1 == "kernels_registered" { print $2 }' "$MNT/stats/all")" 9
+	assert_equal "$(timeout 20 sed -n 1p "$MNT/stats/all")" "kernels_registered 9"
 	assert_equal "$(timeout 20 sort "$MNT/state")" Running
 }
 
@@ -332,7 +336,7 @@ up_and_drain() {
 	assert_output --partial "Operation not permitted"
 	run timeout 20 rm -rf "$MNT/stats"
 	assert_failure
-	assert_value stats/kernels_registered 7
+	assert_value stats/kernels_registered 9
 	run timeout 20 mv "$MNT/state" "$BATS_TEST_TMPDIR"
 	assert_failure
 	assert_value state Running

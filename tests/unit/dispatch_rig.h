@@ -97,7 +97,7 @@ static inline void on_done(struct rk_message *m, void *ctx)
 	r->ndone++;
 }
 
-static inline void rig_attach(struct rig *r, uint32_t slots)
+static inline void rig_attach_fusing(struct rig *r, uint32_t slots, uint32_t fuse_max)
 {
 	int pair[2];
 
@@ -108,7 +108,12 @@ static inline void rig_attach(struct rig *r, uint32_t slots)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	r->fd = pair[0];
 	r->peer = pair[1];
-	rk_dispatch_attach(&r->d, r->fd, slots);
+	rk_dispatch_attach(&r->d, r->fd, slots, fuse_max);
+}
+
+static inline void rig_attach(struct rig *r, uint32_t slots)
+{
+	rig_attach_fusing(r, slots, 1);
 }
 
 /* Three active kernels, accepting, queues of four, no timeout, no worker yet. */
@@ -139,6 +144,18 @@ static inline int rig_setup(void **state)
 	assert_int_equal(rk_dispatch_accept(&r->d, true), 0);
 	*state = r;
 	return 0;
+}
+
+/* In place of kernel @i comes the one that @text describes; the name is the same. */
+static inline void rig_describe(struct rig *r, unsigned int i, const char *text)
+{
+	struct rk_kernel *old = r->k[i];
+
+	r->k[i] = add_described(r->reg, text, true);
+	rk_dispatch_kernel_state(&r->d, old, RK_KERNEL_OFF, "replaced");
+	rk_registry_forget(r->reg, old);
+	rk_kernel_unref(old);
+	rk_dispatch_kernel_state(&r->d, r->k[i], RK_KERNEL_ACTIVE, "");
 }
 
 /* Release what running messages were handed over; returns how many. */

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gpu/wire.h"
@@ -65,8 +67,41 @@ static inline void fake_answer(int type, uint32_t kernel, int status, const char
 
 	snprintf(packet.text, sizeof(packet.text), "%s", text);
 	if (type == RK_WIRE_READY)
-		strcpy(packet.ready.backend, "fake");
+		strcpy(packet.ready.backend, fake_is("cuda") ? "cuda" : "cpu");
 	fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+}
+
+static inline struct rk_wire_shared *fake_shared(void)
+{
+	struct rk_wire_shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+					     MAP_SHARED, RK_WIRE_FD_SHARED, 0);
+
+	if (shared == MAP_FAILED)
+		_exit(FAKE_EXIT);
+	return shared;
+}
+
+/* Show the test two numbers. */
+static inline void fake_show(uint64_t now, uint64_t peak)
+{
+	struct rk_wire_shared *shared = fake_shared();
+
+	atomic_store(&shared->gpu_memory_bytes, now);
+	atomic_store(&shared->gpu_memory_peak_bytes, peak);
+}
+
+/* The only device, which is in order when a worker begins. */
+static inline void fake_device(uint32_t lost)
+{
+	struct rk_wire_shared *shared = fake_shared();
+	struct rk_wire_device *device = &shared->devices[0];
+
+	atomic_fetch_add(&device->sequence, 1);
+	strcpy(device->name, "Fake");
+	strcpy(device->uuid, "GPU-fake");
+	device->lost = lost;
+	atomic_fetch_add(&device->sequence, 1);
+	atomic_store(&shared->ndevices, 1);
 }
 
 /* Before anything was said, or instead of the answer to the greeting. */
@@ -88,6 +123,10 @@ static inline void fake_greet(void)
 		close(RK_WIRE_FD_MESSAGES);
 		fake_sleep();
 	}
+	if (fake_is("settings"))
+		fake_show(packet.hello.settings.sample_ms, packet.hello.device.ring_idle_ms);
+	if (fake_is("lost") || fake_is("fault-stays"))
+		fake_device(0);
 	memset(&packet, 0, sizeof(packet));
 	packet.version = fake_is("bad-version") ? 99 : RK_WIRE_VERSION;
 	packet.type = fake_is("bad-type") ? 77 : RK_WIRE_READY;
@@ -96,6 +135,10 @@ static inline void fake_greet(void)
 		memset(packet.text, 'x', sizeof(packet.text));
 	if (fake_is("bad-backend"))
 		memset(packet.ready.backend, 'x', sizeof(packet.ready.backend));
+	else
+		strcpy(packet.ready.backend, fake_is("cuda") ? "cuda" : "cpu");
+	if (fake_is("unknown-backend"))
+		strcpy(packet.ready.backend, "abacus");
 	if (fake_is("bad-length"))
 		fake_send(RK_WIRE_FD_CONTROL, &packet, 8);
 	else if (fake_is("early-loaded"))
@@ -110,21 +153,13 @@ static inline void fake_greet(void)
 		fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
 	if (fake_is("ready-twice"))
 		fake_answer(RK_WIRE_READY, 0, 0, "");
+	if (fake_is("unasked-check"))
+		fake_answer(RK_WIRE_CHECKED, 0, 0, "");
 }
 
-#define BUILTINS 7 /* kernels that are compiled in */
+#define BUILTINS 9 /* kernels that are compiled in */
 
 #define FAKE_LOADING 2 /* the slot that dies-loading and *-beside-load seem to load */
-
-static inline struct rk_wire_shared *fake_shared(void)
-{
-	struct rk_wire_shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-					     MAP_SHARED, RK_WIRE_FD_SHARED, 0);
-
-	if (shared == MAP_FAILED)
-		_exit(FAKE_EXIT);
-	return shared;
-}
 
 /* A library is being loaded when message @id comes. */
 static inline void fake_load_meanwhile(uint64_t id)
@@ -153,6 +188,42 @@ static inline void fake_load_at_once(uint32_t kernel)
 	atomic_store(&shared->gpu_memory_peak_bytes, 5);
 }
 
+static inline uint64_t fake_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static inline void fake_check(uint64_t number)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION, .type = RK_WIRE_CHECKED, .check.number = number};
+
+	if (fake_is("check-hangs")) {
+		atomic_store(&fake_shared()->in_driver_since_ns, fake_now_ns());
+		return;
+	}
+	if (fake_is("check-fails")) {
+		packet.status = EIO;
+		strcpy(packet.text, "the device does not answer");
+	}
+	fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+}
+
+/* Which slots were loaded as cuda, and which as cpu. */
+static inline void fake_show_load(const struct rk_wire_load *load)
+{
+	struct rk_wire_shared *shared = fake_shared();
+
+	atomic_fetch_or(load->backend == RK_WIRE_CUDA ? &shared->gpu_memory_bytes
+						      : &shared->gpu_memory_peak_bytes,
+			1ULL << load->kernel);
+}
+
+static struct rk_wire_load fake_echo; /* core/echo, which health checks come to */
+
 /* Answer load and unload packets until the messages' socket has something, or all is over. */
 static inline void fake_control(void)
 {
@@ -165,11 +236,19 @@ static inline void fake_control(void)
 			fake_sleep();
 		_exit(0);
 	}
+	if (packet.type == RK_WIRE_CHECK)
+		fake_check(packet.check.number);
+	if (packet.type == RK_WIRE_SETTINGS && fake_is("settings"))
+		fake_show(packet.settings.sample_ms, packet.settings.log_level);
 	second = packet.type == RK_WIRE_LOAD && packet.load.kernel == 2;
 	if (packet.type == RK_WIRE_UNLOAD)
 		fake_answer(RK_WIRE_UNLOADED, packet.kernel, 0, "");
 	if (packet.type != RK_WIRE_LOAD)
 		return;
+	if (!strcmp(packet.load.id, "core/echo"))
+		fake_echo = packet.load;
+	if (fake_is("cuda") || fake_is("not-cuda"))
+		fake_show_load(&packet.load);
 	if (second && fake_is("load-fails"))
 		fake_answer(RK_WIRE_LOADED, 2, ENOENT, "there is no such entry");
 	else if (fake_is("loads-at-once"))
@@ -201,16 +280,73 @@ static inline void fake_overrun(const struct rk_wire_arg *arg)
 	munmap(page, end - start);
 }
 
+/* Do what core/echo does, in whatever mode: the runtime would not start without. */
+static inline bool fake_echoes(const struct rk_wire_run *run)
+{
+	const struct rk_wire_arg *in = NULL, *out = NULL;
+	struct stat st;
+	char *payload;
+
+	if (!fake_echo.nparams || run->kernel != fake_echo.kernel)
+		return false;
+	for (uint32_t i = 0; i < fake_echo.nparams; i++) {
+		if (fake_echo.params[i].kind == RK_WIRE_ARG_INPUT)
+			in = &run->args[i];
+		if (fake_echo.params[i].kind == RK_WIRE_ARG_OUTPUT)
+			out = &run->args[i];
+	}
+	if (!in || !out || fstat(RK_WIRE_FD_PAYLOAD, &st))
+		_exit(FAKE_EXIT);
+	payload = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       RK_WIRE_FD_PAYLOAD, 0);
+	if (payload == MAP_FAILED)
+		_exit(FAKE_EXIT);
+	memcpy(payload + out->value, payload + in->value, in->bytes);
+	munmap(payload, (size_t)st.st_size);
+	return true;
+}
+
+/* Message @id meets a CUDA error. */
+static inline void fake_fault(uint64_t id)
+{
+	struct rk_wire_shared *shared = fake_shared();
+
+	if (fake_is("sticky")) {
+		atomic_store(&shared->crashed_message, id);
+		strcpy(shared->fault_text, "cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS");
+		atomic_store(&shared->fault, RK_WIRE_STICKY);
+	} else {
+		fake_device(1);
+		memset(shared->fault_text, 'x', sizeof(shared->fault_text));
+		memcpy(shared->fault_text, "it fell\noff ", 12);
+		atomic_store(&shared->fault, RK_WIRE_DEVICE_LOST);
+	}
+	if (fake_is("fault-stays")) { /* in the driver, which does not let it go */
+		close(RK_WIRE_FD_CONTROL);
+		close(RK_WIRE_FD_MESSAGES);
+		fake_sleep();
+	}
+	_exit(RK_WIRE_EXIT_FAULT);
+}
+
 static inline void fake_message(void)
 {
 	struct rk_wire_done done = {.run_ns = 7};
 	size_t len = offsetof(struct rk_wire_done, text);
 	struct rk_wire_run run;
 
-	if (recv(RK_WIRE_FD_MESSAGES, &run, sizeof(run), 0) <= 0 || fake_is("crash"))
+	if (recv(RK_WIRE_FD_MESSAGES, &run, sizeof(run), 0) <= 0)
 		_exit(FAKE_EXIT);
 	done.id = run.id;
 	done.slot = run.slot;
+	if (fake_echoes(&run)) {
+		fake_send(RK_WIRE_FD_MESSAGES, &done, len);
+		return;
+	}
+	if (fake_is("crash"))
+		_exit(FAKE_EXIT);
+	if (fake_is("sticky") || fake_is("lost") || fake_is("fault-stays"))
+		fake_fault(run.id);
 	if (fake_is("stuck"))
 		return;
 	if (fake_is("dies-loading") || strstr(fake_worker_mode(), "-beside-load"))

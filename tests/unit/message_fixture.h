@@ -47,32 +47,38 @@ static inline unsigned int open_fds(void)
 	return n;
 }
 
-/*
- * Register DOMAIN/NAME, x = u32[n] -> y = u32[n], with more lines for [kernel]; in place of the one
- * that has the id where @replace says so. Returns a reference.
- */
-static inline struct rk_kernel *add_kernel_with(struct rk_registry *reg, const char *domain,
-						const char *name, const char *more, bool replace)
+/* Register what @text describes, in place of the one that has the id where @replace says so.
+ * Returns a reference. */
+static inline struct rk_kernel *add_described(struct rk_registry *reg, const char *text,
+					      bool replace)
 {
 	struct rk_manifest *m = malloc(sizeof(*m));
 	const struct rk_kernel_source source = {.manifest = m};
 	struct rk_error err = {0};
 	struct rk_kernel *k;
+
+	assert_non_null(m);
+	if (rk_manifest_parse(m, text, strlen(text), "test.ini", &err) ||
+	    rk_registry_add(reg, &source, replace, &k, &err))
+		fail_msg("%s", err.msg);
+	free(m);
+	return k;
+}
+
+/* The same for DOMAIN/NAME, x = u32[n] -> y = u32[n], with more lines for [kernel]. */
+static inline struct rk_kernel *add_kernel_with(struct rk_registry *reg, const char *domain,
+						const char *name, const char *more, bool replace)
+{
 	char text[512];
 	int len;
 
-	assert_non_null(m);
 	len = snprintf(text, sizeof(text),
 		       "[kernel]\nid = %s/%s\nmode = batch\ndescription = test\n%s"
 		       "[inputs]\nx = u32[n]\n[outputs]\ny = u32[n]\n"
 		       "[cpu]\nlibrary = builtin\nentry = echo\nargs = x, y, n\n",
 		       domain, name, more);
 	assert_true(len < (int)sizeof(text));
-	if (rk_manifest_parse(m, text, (size_t)len, "test.ini", &err) ||
-	    rk_registry_add(reg, &source, replace, &k, &err))
-		fail_msg("%s", err.msg);
-	free(m);
-	return k;
+	return add_described(reg, text, replace);
 }
 
 static inline struct rk_kernel *add_kernel(struct rk_registry *reg, const char *domain,

@@ -82,7 +82,7 @@ static inline void rig_drop_line(void *ctx, enum rk_log_level level, const char 
 /* Options that every runtime here has; others follow and win. */
 #define RIG_OPTIONS                                                                                \
 	"preset=testing", "log_level=info", "hot_reload_enabled=yes", "worker_threads=4",          \
-		"max_buffered_bytes=64M", "max_message_bytes=16M"
+		"health_check_interval=1h", "max_buffered_bytes=64M", "max_message_bytes=16M"
 
 /* Returns what rk_runtime_create does. @worker: a path, NULL = the real one. */
 static inline int rig_try_open(struct rig *r, const char *worker, const char *file,
@@ -314,6 +314,19 @@ static inline void call_delay(struct rig *r, struct call *c, uint32_t ms)
 	memcpy(input_of(c->m, 0), &ms, sizeof(ms));
 	if (call_submit(c, false, &err))
 		fail_msg("%s", err.msg);
+}
+
+/* The worker has it; a health check may have had the thread until now. */
+static inline void call_await_running(struct call *c)
+{
+	struct timespec until = patience(), now;
+
+	do {
+		sched_yield();
+		clock_gettime(CLOCK_REALTIME, &now);
+	} while (!rk_dispatch_is_running(rk_runtime_dispatch(c->rig->rt), c->m) &&
+		 now.tv_sec < until.tv_sec);
+	assert_true(rk_dispatch_is_running(rk_runtime_dispatch(c->rig->rt), c->m));
 }
 
 /* Wait for the answer, check its errno, forget the call. */

@@ -103,10 +103,15 @@ static const struct {
 	{"max_queue_depth", {"1000", "10000", "100000", "100"}},
 	{"drain_timeout", {"5s", "30s", "10s", "100ms"}},
 	{"health_check_interval", {"30s", "10s", "5s", "1s"}},
+	{"health_check_timeout", {"5s", "5s", "2s", "1s"}},
+	{"health_failure_threshold", {"3", "3", "3", "3"}},
+	{"health_success_threshold", {"1", "1", "1", "1"}},
+	{"ring_idle", {"1s", "1s", "10s", "100ms"}},
 	{"hot_reload_enabled", {"yes", "no", "no", "no"}},
 	{"structured_logging", {"no", "yes", "yes", "no"}},
 	{"log_level", {"debug", "info", "warn", "trace"}},
 	{"metrics_interval", {"1m", "15s", "5s", "1s"}},
+	{"metrics_textfile", {"", "", "", ""}},
 	{"worker_threads", {"0", "0", "0", "1"}},
 	{"cuda_device", {"0", "0", "0", "0"}},
 	{"cuda_unified_memory", {"no", "no", "no", "no"}},
@@ -228,6 +233,10 @@ static void bad_sources(void **state)
 	assert_refused("[runtime]\nlog_level = loud\n", NULL, LIST("log_level=info"),
 		       "FILE:2: ", "");
 
+	assert_refused("[backend]\ncuda_device = all\n", NULL, NULL, "FILE:2: cuda_device: \"all\"",
+		       "it must be an index from 0 to 1023, or a UUID as nvidia-smi -L prints it: "
+		       "GPU- and 8-4-4-4-12 hexadecimal digits");
+
 	assert_refused(NULL, LIST("RKFS_WHAT=1"), NULL, "RKFS_WHAT: ", "no configuration key");
 	assert_refused(NULL, LIST("RKFS_MOUNTS=1"), NULL, "RKFS_MOUNTS: ", "");
 	assert_refused(NULL, LIST("RKFS_log_level=info"), NULL, "RKFS_log_level: ", "");
@@ -259,6 +268,8 @@ static void bad_combinations(void **state)
 	assert_refused(NULL, NULL, LIST("max_message_bytes=8M", "max_buffered_bytes=8M"),
 		       "max_json_bytes (16M)", "max_buffered_bytes (8M)");
 	assert_refused(NULL, NULL, LIST("log_file=x.log"), "log_file: \"x.log\"", "absolute");
+	assert_refused(NULL, NULL, LIST("metrics_textfile=x.prom"), "metrics_textfile: \"x.prom\"",
+		       "absolute");
 	assert_refused(NULL, NULL, LIST("kernels_dir=/a:b"), "kernels_dir: \"b\"", "absolute");
 	assert_refused(NULL, NULL, LIST("kernels_dir=/a:"), "kernels_dir: \"\"", "absolute");
 
@@ -338,6 +349,29 @@ static void values(void **state)
 		{"log_level", "trac", NULL},
 		{"log_level", "error, warn", NULL},
 		{"log_level", "ERROR", NULL},
+		{"cuda_device", "0", "0"},
+		{"cuda_device", "1023", "1023"},
+		{"cuda_device", "007", "7"},
+		{"cuda_device", "GPU-01234567-89ab-cdef-0123-456789abcdef",
+		 "GPU-01234567-89ab-cdef-0123-456789abcdef"},
+		{"cuda_device", "GPU-01234567-89AB-CDEF-0123-456789ABCDEF",
+		 "GPU-01234567-89ab-cdef-0123-456789abcdef"},
+		{"cuda_device", "", NULL},
+		{"cuda_device", "1024", NULL},
+		{"cuda_device", "-1", NULL},
+		{"cuda_device", "1K", NULL},
+		{"cuda_device", "18446744073709551616", NULL},
+		{"cuda_device", "cuda:0", NULL},
+		{"cuda_device", "GPU-", NULL},
+		{"cuda_device", "gpu-01234567-89ab-cdef-0123-456789abcdef", NULL},
+		{"cuda_device", "01234567-89ab-cdef-0123-456789abcdef", NULL},
+		{"cuda_device", "GPU-01234567-89ab-cdef-0123-456789abcde", NULL},
+		{"cuda_device", "GPU-01234567-89ab-cdef-0123-456789abcdef0", NULL},
+		{"cuda_device", "GPU-0123456789ab-cdef-0123-456789abcdef01", NULL},
+		{"cuda_device", "GPU-01234567-89ab-cdef-0123-456789abcdeg", NULL},
+		{"ring_idle", "0", "0"},
+		{"health_check_timeout", "9ms", NULL},
+		{"health_failure_threshold", "0", NULL},
 		{"kernels_dir", "", ""},
 		{"kernels_dir", "/a b", "/a b"},
 		{"kernels_dir", "/a\tb", NULL},
@@ -398,7 +432,9 @@ static void equal_and_copy(void **state)
 	load(&b, NULL, NULL,
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
 		  "cuda_unified_memory=yes", "max_message_bytes=1M", "max_json_bytes=1M",
-		  "max_buffered_bytes=1M", "restart_limit=1", "message_timeout=1s"));
+		  "max_buffered_bytes=1M", "restart_limit=1", "message_timeout=1s",
+		  "health_failure_threshold=4", "health_success_threshold=2",
+		  "metrics_textfile=/z"));
 	for (size_t i = 0; i < count; i++) {
 		char text[RK_CONFIG_VALUE_MAX];
 

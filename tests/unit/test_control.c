@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 
 #include "fs/control.h"
 #include "fs/node.h"
+#include "runtime/log.h"
 
 #define RELOAD -1
 
@@ -209,6 +212,86 @@ static void test_store(void **state)
 	assert_int_equal(rk_runtime_state(fs.rt), RK_CREATED);
 }
 
+/* --- the log --- */
+
+static char logged[4][RK_ERROR_MAX + 64];
+static unsigned int nlogged;
+
+static void on_line(void *ctx, enum rk_log_level level, const char *line)
+{
+	(void)ctx;
+	assert_true(nlogged < 4);
+	snprintf(logged[nlogged++], sizeof(logged[0]), "%s: %s", rk_log_level_name(level), line);
+}
+
+/* A row as that of config/FIELD or kernels/D/N/enable, found by opening it as a client does. */
+static void store(const char *dir, const char *name, const char *text)
+{
+	const struct rk_caller caller = {.uid = 12, .pid = 345};
+	struct rkfs_file *file;
+	struct stat st = {.st_ino = RKFS_ROOT_INO};
+	char path[64], *save = NULL;
+	double timeout;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	for (char *word = strtok_r(path, "/", &save); word; word = strtok_r(NULL, "/", &save))
+		assert_int_equal(rkfs_lookup(&fs, st.st_ino, word, &st, &timeout), 0);
+	assert_int_equal(rkfs_open(&fs, st.st_ino, &caller, O_WRONLY, &file), 0);
+	nlogged = 0;
+	rk_log_set_sink(on_line, NULL);
+	(void)rkfs_write(file, &caller, text, strlen(text));
+	rk_log_set_sink(NULL, NULL);
+	rkfs_file_unref(file);
+}
+
+/* Such a write is one line, which is @expected and goes on. */
+static void assert_logs(const char *dir, const char *name, const char *text, const char *expected)
+{
+	store(dir, name, text);
+	if (nlogged != 1 || strncmp(logged[0], expected, strlen(expected)) != 0)
+		fail_msg("'%s' to %s is %u lines, '%s' instead of '%s'", text, name, nlogged,
+			 nlogged ? logged[0] : "", expected);
+}
+
+#define REFUSED "warn: a write from uid 12 pid 345 refused: "
+
+static void test_log(void **state)
+{
+	(void)state;
+	assert_logs("", "control", "strat",
+		    REFUSED "control: no verb is called 'strat'; the verbs");
+	assert_logs("", "control", "stop\nstop\n", REFUSED "control: one write is one line");
+	assert_logs("", "control", "\x1b[2J", REFUSED "control: byte 0x1b");
+	assert_logs("", "control", "resume", "warn: resume from uid 12 pid 345 refused: resume: ");
+	assert_logs("", "control", "reload", "info: reload from uid 12 pid 345");
+	assert_logs("health", "check", "2", REFUSED "check: write 1");
+	assert_logs("health", "check", "1", "warn: check from uid 12 pid 345 refused: check: ");
+	assert_logs("kernels/core/echo", "enable", "maybe", REFUSED "enable of core/echo: write 1");
+	assert_logs("kernels/core/echo", "enable", "0",
+		    "info: disable core/echo from uid 12 pid 345");
+	assert_logs("config", "max_queue_depth", " ",
+		    REFUSED "max_queue_depth: nothing but blanks");
+	assert_logs(
+		"config", "max_queue_depth", "x",
+		"warn: max_queue_depth = x from uid 12 pid 345 refused: max_queue_depth: \"x\"");
+	assert_logs("config", "max_queue_depth", "7\n",
+		    "info: max_queue_depth = 7 from uid 12 pid 345");
+	assert_logs("config", "preset", "testing",
+		    "warn: preset = testing from uid 12 pid 345 refused");
+	/* the level is in effect for the very line that says so */
+	store("config", "log_level", "warn");
+	assert_int_equal(nlogged, 0);
+	store("", "control", "reset");
+	assert_int_equal(nlogged, 0);
+	assert_logs("config", "log_level", "info", "info: log_level = info from uid 12 pid 345");
+	/* a signal's reload has no writer */
+	nlogged = 0;
+	rk_log_set_sink(on_line, NULL);
+	assert_int_equal(rk_runtime_reload(fs.rt, NULL, NULL), 0);
+	rk_log_set_sink(NULL, NULL);
+	assert_string_equal(logged[0], "info: reload from the daemon");
+}
+
 static void test_show(void **state)
 {
 	(void)state;
@@ -226,6 +309,7 @@ int main(void)
 		cmocka_unit_test(test_sentence_lists_verbs),
 		cmocka_unit_test_setup_teardown(test_store, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_show, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

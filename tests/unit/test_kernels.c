@@ -62,12 +62,67 @@ static void test_simple_kernels(void **state)
 	assert_memory_equal(sum, ((float[]){11, 22, 33}), sizeof(sum));
 	rk_kernel_echo(bytes, copy, 3);
 	assert_memory_equal(copy, bytes, sizeof(copy));
+	memset(copy, 1, sizeof(copy));
+	rk_kernel_ring_echo(bytes, copy, 2);
+	assert_memory_equal(copy, ((uint8_t[]){0, 255, 1}), sizeof(copy));
 	rk_kernel_reduce_sum(x, &total, 3);
 	assert_true(total == 6);
 	rk_kernel_reduce_sum(x, &total, 0);
 	assert_true(total == 0);
 	rk_kernel_delay(3, &waited);
 	assert_in_range(waited, 3, 60000);
+}
+
+/* --- running_stats ---------------------------------------------------------- */
+
+/* Fed to it in pieces of all sizes, against two passes over all of it at once. */
+static void check_running_stats(double offset, uint64_t count)
+{
+	double *x = allocate(count, sizeof(*x)), mean = 0, variance = 0;
+	double sum = 0, squares = 0, got_mean, got_variance;
+	struct rk_running_stats stats = {0};
+	uint64_t seed = 99, n = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		x[i] = offset + random_unit(&seed);
+		sum += x[i] - offset;
+	}
+	mean = offset + sum / (double)count;
+	for (uint64_t i = 0; i < count; i++)
+		squares += (x[i] - mean) * (x[i] - mean);
+	variance = squares / (double)count;
+	for (uint64_t at = 0, piece = 0; at < count; at += piece) {
+		piece = next_random(&seed) % 50;
+		if (piece > count - at)
+			piece = count - at;
+		rk_kernel_running_stats(x + at, &stats, &n, &got_mean, &got_variance, piece);
+		assert_int_equal(n, at + piece);
+	}
+	assert_true(fabs(got_mean - mean) <= 1e-12 * (fabs(offset) + 1));
+	assert_true(fabs(got_variance - variance) <= 1e-6 * variance);
+	free(x);
+}
+
+static void test_running_stats(void **state)
+{
+	struct rk_running_stats stats = {0};
+	const double x[] = {4, INFINITY, 1}, nothing = 0;
+	double mean = 0, variance = 0;
+	uint64_t n = 7;
+
+	(void)state;
+	_Static_assert(sizeof(stats) == 24, "as etc/kernels.d says");
+	check_running_stats(0, 10000);
+	check_running_stats(1e6, 10000); /* where sum of squares minus square of sum fails */
+	rk_kernel_running_stats(&nothing, &stats, &n, &mean, &variance, 0);
+	assert_int_equal(n, 0);
+	assert_true(isnan(mean) && isnan(variance));
+	rk_kernel_running_stats(x, &stats, &n, &mean, &variance, 1);
+	assert_int_equal(n, 1);
+	assert_true(mean == 4 && variance == 0);
+	rk_kernel_running_stats(x + 1, &stats, &n, &mean, &variance, 2);
+	assert_int_equal(n, 3);
+	assert_false(isfinite(mean) || isfinite(variance));
 }
 
 /* --- matmul --------------------------------------------------------------- */
@@ -463,6 +518,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_simple_kernels),
+		cmocka_unit_test(test_running_stats),
 		cmocka_unit_test(test_matmul_sizes),
 		cmocka_unit_test(test_matmul_any_threads),
 		cmocka_unit_test(test_matmul_infinity),

@@ -175,7 +175,8 @@ static void test_builtin(void **state)
 	for (uint32_t slot = 1; (k = rk_registry_next(f->reg, slot, 0)); slot++) {
 		slot = k->slot;
 		assert_null(k->origin);
-		assert_null(k->module);
+		assert_null(k->modules[RK_WIRE_CPU]);
+		assert_null(k->modules[RK_WIRE_CUDA]);
 		rk_kernel_unref(k);
 	}
 	scan(f, ""); /* they belong to no directory and stay */
@@ -204,7 +205,7 @@ static void test_added(void **state)
 	assert_int_equal(rk_registry_count(f->reg), 3);
 	k = user(f, "a");
 	assert_string_equal(k->origin, path_of(f, 0, "a.ini"));
-	assert_null(k->module);
+	assert_null(k->modules[RK_WIRE_CPU]);
 	assert_true(k->wanted);
 	assert_int_equal(k->state, RK_KERNEL_OFF);
 	scan(f, ""); /* nothing has changed */
@@ -450,20 +451,20 @@ static void test_library(void **state)
 	describe(f, 0, "b.ini", "user/b", "one", path_of(f, 0, "lib.so"));
 	scan(f, "added user/a added user/b ");
 	first = user(f, "a");
-	assert_string_equal(first->manifest.library, path_of(f, 0, "lib.so"));
-	assert_non_null(first->module);
+	assert_string_equal(first->manifest.code[RK_WIRE_CPU].library, path_of(f, 0, "lib.so"));
+	assert_non_null(first->modules[RK_WIRE_CPU]);
 	scan(f, "");
 	/* the description changes, the library does not: it is not read again */
 	describe(f, 0, "a.ini", "user/a", "two", "lib.so");
 	scan(f, "changed user/a ");
 	k = user(f, "a");
-	assert_ptr_equal(k->module, first->module);
+	assert_ptr_equal(k->modules[RK_WIRE_CPU], first->modules[RK_WIRE_CPU]);
 	rk_kernel_unref(k);
 	/* the library changes, the descriptions do not */
 	assert_int_equal(utimensat(AT_FDCWD, path_of(f, 0, "lib.so"), times, 0), 0);
 	scan(f, "changed user/a changed user/b ");
 	k = user(f, "a");
-	assert_ptr_not_equal(k->module, first->module);
+	assert_ptr_not_equal(k->modules[RK_WIRE_CPU], first->modules[RK_WIRE_CPU]);
 	rk_kernel_unref(k);
 	/* it is gone: what was loaded of it goes on */
 	assert_int_equal(unlink(path_of(f, 0, "lib.so")), 0);
@@ -500,13 +501,106 @@ static void test_library_and_builtin(void **state)
 	describe(f, 0, "a.ini", "user/a", "one", "builtin");
 	scan(f, "changed user/a ");
 	k = user(f, "a");
-	assert_null(k->module);
+	assert_null(k->modules[RK_WIRE_CPU]);
 	rk_kernel_unref(k);
 	describe(f, 0, "a.ini", "user/a", "one", "lib.so");
 	scan(f, "changed user/a ");
 	k = user(f, "a");
-	assert_non_null(k->module);
+	assert_non_null(k->modules[RK_WIRE_CPU]);
 	rk_kernel_unref(k);
+}
+
+/* --- CUDA modules --- */
+
+/* DIR/@name describes @id with a library, and a module. */
+static void describe_both(struct fixture *f, const char *name, const char *id, const char *library,
+			  const char *module)
+{
+	char ini[512];
+
+	snprintf(ini, sizeof(ini),
+		 "[kernel]\nid = %s\n[inputs]\nx = u32[n]\n[outputs]\ny = u32[n]\n"
+		 "[cpu]\nlibrary = %s\nentry = echo\nargs = x, y, n\n"
+		 "[cuda]\nmodule = %s\nentry = echo\nargs = x, y, n\ngrid = n\n",
+		 id, library, module);
+	put(f, 0, name, ini);
+}
+
+/* As with libraries, and each by itself. */
+static void test_module(void **state)
+{
+	const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct fixture *f = *state;
+	struct rk_kernel *first, *k;
+	unsigned int fds = open_fds();
+
+	put(f, 0, "lib.so", "library");
+	put(f, 0, "k.fatbin", "module");
+	describe_both(f, "a.ini", "user/a", "lib.so", "k.fatbin");
+	describe_both(f, "b.ini", "user/b", "builtin", path_of(f, 0, "k.fatbin"));
+	scan(f, "added user/a added user/b ");
+	first = user(f, "a");
+	assert_non_null(first->modules[RK_WIRE_CPU]);
+	assert_non_null(first->modules[RK_WIRE_CUDA]);
+	assert_ptr_not_equal(first->modules[RK_WIRE_CPU], first->modules[RK_WIRE_CUDA]);
+	k = user(f, "b");
+	assert_null(k->modules[RK_WIRE_CPU]);
+	assert_non_null(k->modules[RK_WIRE_CUDA]);
+	rk_kernel_unref(k);
+	scan(f, "");
+	/* the module changes, nothing else does: the library is not read again */
+	assert_int_equal(utimensat(AT_FDCWD, path_of(f, 0, "k.fatbin"), times, 0), 0);
+	scan(f, "changed user/a changed user/b ");
+	k = user(f, "a");
+	assert_ptr_equal(k->modules[RK_WIRE_CPU], first->modules[RK_WIRE_CPU]);
+	assert_ptr_not_equal(k->modules[RK_WIRE_CUDA], first->modules[RK_WIRE_CUDA]);
+	rk_kernel_unref(first);
+	first = k;
+	/* and the other way round */
+	assert_int_equal(utimensat(AT_FDCWD, path_of(f, 0, "lib.so"), times, 0), 0);
+	scan(f, "changed user/a ");
+	k = user(f, "a");
+	assert_ptr_not_equal(k->modules[RK_WIRE_CPU], first->modules[RK_WIRE_CPU]);
+	assert_ptr_equal(k->modules[RK_WIRE_CUDA], first->modules[RK_WIRE_CUDA]);
+	rk_kernel_unref(k);
+	rk_kernel_unref(first);
+	/* a module that is wrong refuses the kernel, library and all; what was loaded goes on */
+	assert_int_equal(chmod(path_of(f, 0, "k.fatbin"), 0666), 0);
+	put(f, 0, "lib.so", "another library");
+	scan(f, "refused a.ini refused b.ini ");
+	expect_why(f, "a.ini: module: ");
+	expect_why(f, "k.fatbin is writable by everybody");
+	assert_int_equal(unlink(path_of(f, 0, "k.fatbin")), 0);
+	scan(f, "refused a.ini refused b.ini ");
+	expect_why(f, "b.ini: module: ");
+	expect_why(f, "No such file or directory");
+	assert_int_equal(rk_registry_count(f->reg), 2);
+	scan_dirs(f, "", "removed user/b removed user/a ");
+	for (uint32_t slot = 1; (k = rk_registry_any_next(f->reg, slot)); slot++) {
+		slot = k->slot;
+		rk_registry_forget(f->reg, k);
+		rk_kernel_unref(k);
+	}
+	assert_int_equal(open_fds(), fds);
+}
+
+/* A kernel that has code for one backend only. */
+static void test_module_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct rk_kernel *k;
+
+	put(f, 0, "k.ptx", "module");
+	put(f, 0, "a.ini",
+	    "[kernel]\nid = user/a\n[inputs]\nx = u32[n]\n[outputs]\ny = u32[n]\n"
+	    "[cuda]\nmodule = k.ptx\nentry = echo\nargs = x, y, n\ngrid = n\n");
+	scan(f, "added user/a ");
+	k = user(f, "a");
+	assert_null(k->modules[RK_WIRE_CPU]);
+	assert_non_null(k->modules[RK_WIRE_CUDA]);
+	assert_string_equal(k->manifest.code[RK_WIRE_CUDA].library, path_of(f, 0, "k.ptx"));
+	rk_kernel_unref(k);
+	scan(f, "");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -528,6 +622,8 @@ int main(void)
 		TEST(test_odd_files),
 		TEST(test_library),
 		TEST(test_library_and_builtin),
+		TEST(test_module),
+		TEST(test_module_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -238,6 +238,47 @@ static void to_stderr(void **state)
 	assert_string_equal(take(), "rkfs: info: one\nrkfs: info: two\n");
 }
 
+static void check_journal(const char *text)
+{
+	static const char first[] = "<6>one\n<3>two\n<4>{\"time\":\"";
+	const char *last = strrchr(text, '}');
+
+	assert_memory_equal(text, first, sizeof(first) - 1);
+	assert_non_null(last);
+	assert_string_equal(last + 1, "\nrkfs: info: four\n");
+}
+
+/* systemd says by JOURNAL_STREAM which file its journal is. */
+static void to_journal(void **state)
+{
+	int saved = dup(STDERR_FILENO);
+	int fd = open(log_path, O_WRONLY | O_APPEND);
+	struct stat st;
+	char stream[64];
+
+	(void)state;
+	assert_true(saved >= 0 && fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	assert_int_equal(rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL), 0);
+	rk_log(RK_LOG_INFO, "one");
+	rk_log(RK_LOG_ERROR, "two");
+	assert_int_equal(rk_log_open(RK_LOG_TO_STDERR, NULL, true, NULL), 0);
+	rk_log(RK_LOG_WARN, "three");
+	/* another file than the one it names */
+	assert_int_equal(setenv("JOURNAL_STREAM", "1:1", 1), 0);
+	assert_int_equal(rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL), 0);
+	rk_log(RK_LOG_INFO, "four");
+	assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+	assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(close(saved), 0);
+	check_journal(take());
+}
+
 static void open_errors(void **state)
 {
 	struct rk_error err = {0};
@@ -385,10 +426,11 @@ static void threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LOG_TEST(names),      LOG_TEST(levels),	    LOG_TEST(text_line),
-		LOG_TEST(json_line),  LOG_TEST(long_line),  LOG_TEST(to_syslog),
-		LOG_TEST(to_stderr),  LOG_TEST(to_sink),    LOG_TEST(open_errors),
-		LOG_TEST(file_flags), LOG_TEST(lost_lines), LOG_TEST(threads),
+		LOG_TEST(names),       LOG_TEST(levels),     LOG_TEST(text_line),
+		LOG_TEST(json_line),   LOG_TEST(long_line),  LOG_TEST(to_syslog),
+		LOG_TEST(to_stderr),   LOG_TEST(to_journal), LOG_TEST(to_sink),
+		LOG_TEST(open_errors), LOG_TEST(file_flags), LOG_TEST(lost_lines),
+		LOG_TEST(threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,128 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "runtime/manifest.h"
-
-#define KERNEL "[kernel]\nid = d/k\n"
-#define IN     "[inputs]\na = f32[n]\n"
-#define OUT    "[outputs]\nc = f32[n]\n"
-#define CPU    "[cpu]\nentry = f\nargs = a, c, n\n"
-
-static int parse(struct rk_manifest *m, const char *text, struct rk_error *err)
-{
-	return rk_manifest_parse(m, text, strlen(text), "t.ini", err);
-}
-
-static void parse_good(struct rk_manifest *m, const char *text)
-{
-	struct rk_error err = {0};
-
-	if (parse(m, text, &err) != 0)
-		fail_msg("refused: %s\n%s", err.msg, text);
-}
-
-static char *read_shipped(const char *name, size_t *len)
-{
-	char path[1024];
-	char *text = malloc(4096);
-	FILE *file;
-
-	assert_non_null(text);
-	snprintf(path, sizeof(path), "%s/etc/kernels.d/%s", RK_SOURCE_DIR, name);
-	file = fopen(path, "r");
-	assert_non_null(file);
-	*len = fread(text, 1, 4096, file);
-	assert_in_range(*len, 1, 4095);
-	assert_int_equal(fclose(file), 0);
-	return text;
-}
-
-static void test_shipped(void **state)
-{
-	static const struct {
-		const char *file, *id, *entry, *ports[4];
-		unsigned int nparams;
-		struct rk_wire_param params[4];
-	} shipped[] = {
-		{"echo.ini",
-		 "core/echo",
-		 "echo",
-		 {"data = u8[n]", "data = u8[n]"},
-		 3,
-		 {{.kind = RK_WIRE_ARG_INPUT, .dtype = RK_U8},
-		  {.kind = RK_WIRE_ARG_OUTPUT, .dtype = RK_U8},
-		  {.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64}}},
-		{"vector-add.ini",
-		 "core/vector-add",
-		 "vector_add",
-		 {"a = f32[n]", "b = f32[n]", "c = f32[n]"},
-		 4,
-		 {{.kind = RK_WIRE_ARG_INPUT, .dtype = RK_F32},
-		  {.kind = RK_WIRE_ARG_INPUT, .dtype = RK_F32},
-		  {.kind = RK_WIRE_ARG_OUTPUT, .dtype = RK_F32},
-		  {.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64}}},
-		{"reduce-sum.ini",
-		 "core/reduce-sum",
-		 "reduce_sum",
-		 {"x = f32[n]", "sum = f64"},
-		 3,
-		 {{.kind = RK_WIRE_ARG_INPUT, .dtype = RK_F32},
-		  {.kind = RK_WIRE_ARG_OUTPUT, .dtype = RK_F64},
-		  {.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64}}},
-		{"delay.ini",
-		 "core/delay",
-		 "delay",
-		 {"ms = u32", "waited_ms = u32"},
-		 2,
-		 {{.kind = RK_WIRE_ARG_SCALAR, .dtype = RK_U32},
-		  {.kind = RK_WIRE_ARG_OUTPUT, .dtype = RK_U32}}},
-	};
-	struct rk_manifest m;
-	struct rk_wire_load load;
-	struct rk_error err;
-	char buf[100], *text;
-	size_t len, i;
-	unsigned int p;
-
-	(void)state;
-	for (i = 0; i < sizeof(shipped) / sizeof(shipped[0]); i++) {
-		text = read_shipped(shipped[i].file, &len);
-		if (rk_manifest_parse(&m, text, len, shipped[i].file, &err) != 0)
-			fail_msg("%s", err.msg);
-		free(text);
-		assert_string_equal(m.id, shipped[i].id);
-		assert_string_equal(m.domain, "core");
-		assert_string_equal(m.name, strchr(shipped[i].id, '/') + 1);
-		assert_string_equal(m.mode, "batch");
-		assert_string_equal(m.version, "1.0");
-		assert_true(strlen(m.description) > 10);
-		for (p = 0; p < m.ninputs + m.noutputs; p++) {
-			rk_port_print(&m, p < m.ninputs ? &m.inputs[p] : &m.outputs[p - m.ninputs],
-				      buf, sizeof(buf));
-			assert_non_null(shipped[i].ports[p]);
-			assert_string_equal(buf, shipped[i].ports[p]);
-		}
-		memset(&load, 0x5a, sizeof(load));
-		rk_manifest_wire(&m, &load);
-		assert_int_equal(load.kernel, 0x5a5a5a5a); /* not its business */
-		assert_int_equal(load.id[0], 0x5a);
-		assert_string_equal(load.library, "builtin");
-		assert_string_equal(load.entry, shipped[i].entry);
-		assert_int_equal(load.nparams, shipped[i].nparams);
-		assert_memory_equal(load.params, shipped[i].params, sizeof(shipped[i].params));
-		for (p = load.nparams; p < RK_WIRE_ARGS_MAX; p++)
-			assert_int_equal(load.params[p].kind, 0);
-	}
-}
+#include "tests/unit/manifest_text.h"
 
 static void test_section_order(void **state)
 {
@@ -135,62 +12,90 @@ static void test_section_order(void **state)
 	assert_string_equal(shuffled.dims[0], "n");
 	assert_int_equal(shuffled.ninputs, 1);
 	assert_int_equal(shuffled.noutputs, 1);
-	assert_int_equal(shuffled.nparams, 3);
-	assert_memory_equal(ordered.params, shuffled.params, 3 * sizeof(ordered.params[0]));
+	assert_int_equal(shuffled.code[RK_WIRE_CPU].nparams, 3);
+	assert_true(rk_manifest_equal(&ordered, &shuffled));
+	parse_good(&ordered, KERNEL "batchable = n\n" IN OUT CPU CUDA);
+	parse_good(&shuffled, CUDA CPU OUT IN KERNEL "batchable = n\n");
+	assert_true(rk_manifest_equal(&ordered, &shuffled));
 }
 
 static void test_all_keys(void **state)
 {
+	const struct rk_code *cpu, *cuda;
 	struct rk_manifest m;
 	char buf[64];
 
 	(void)state;
+	cpu = &m.code[RK_WIRE_CPU];
+	cuda = &m.code[RK_WIRE_CUDA];
 	parse_good(
 		&m,
 		"[kernel]\ntimeout = 90s\nmax_queue_depth = 7\nid = risk0/var_1-x\nmode = batch\ndescription = A = b, c\n"
 		"version = 2.1-rc1\n"
 		"[inputs]\nm = f64[rows, cols , 3]\nk = i64\nw = u8[cols]\n"
 		"[outputs]\nm = f64[cols,rows]\ns = u64\n"
-		"[cuda]\nmodule = x.cubin\nentry = f\nargs = anything\ngrid = n\nblock = 1\n"
+		"[cuda]\nmodule = /opt/x.cubin\nentry = _Z1fPf\nargs = in.m, k, w, s, out.m\n"
+		"grid = rows , 2*cols+1\nblock = 32, 8\nshared = 48K\ncooperative = yes\n"
 		"[cpu]\nlibrary = /opt/k.so\nentry = _f9\n"
 		"args = rows, in.m, cols, w, out.m, k, s, rows\n");
 	assert_string_equal(m.domain, "risk0");
 	assert_string_equal(m.name, "var_1-x");
 	assert_string_equal(m.description, "A = b, c");
 	assert_string_equal(m.version, "2.1-rc1");
-	assert_string_equal(m.library, "/opt/k.so");
 	assert_int_equal(m.timeout_ms, 90000);
 	assert_int_equal(m.max_queue_depth, 7);
 	assert_int_equal(m.ndims, 2);
-	assert_int_equal(m.nparams, 8);
-	assert_int_equal(m.params[1].kind, RK_WIRE_ARG_INPUT);
-	assert_int_equal(m.params[1].index, 0);
-	assert_int_equal(m.params[4].kind, RK_WIRE_ARG_OUTPUT);
-	assert_int_equal(m.params[5].kind, RK_WIRE_ARG_SCALAR);
-	assert_int_equal(m.params[5].index, 1);
-	assert_int_equal(m.params[7].kind, RK_WIRE_ARG_DIM);
-	assert_int_equal(m.params[7].index, 0);
+	assert_true(cpu->given);
+	assert_string_equal(cpu->library, "/opt/k.so");
+	assert_string_equal(cpu->entry, "_f9");
+	assert_int_equal(cpu->nparams, 8);
+	assert_int_equal(cpu->params[1].kind, RK_WIRE_ARG_INPUT);
+	assert_int_equal(cpu->params[1].index, 0);
+	assert_int_equal(cpu->params[4].kind, RK_WIRE_ARG_OUTPUT);
+	assert_int_equal(cpu->params[5].kind, RK_WIRE_ARG_SCALAR);
+	assert_int_equal(cpu->params[5].index, 1);
+	assert_int_equal(cpu->params[7].kind, RK_WIRE_ARG_DIM);
+	assert_int_equal(cpu->params[7].index, 0);
+	assert_true(cuda->given);
+	assert_string_equal(cuda->library, "/opt/x.cubin");
+	assert_string_equal(cuda->entry, "_Z1fPf");
+	assert_int_equal(cuda->nparams, 5);
+	assert_int_equal(cuda->params[1].kind, RK_WIRE_ARG_SCALAR);
+	assert_int_equal(cuda->params[3].index, 1);
+	assert_int_equal(m.launch.naxes, 2);
+	rk_axis_print(&m, &m.launch.grid[0], buf, sizeof(buf));
+	assert_string_equal(buf, "rows");
+	rk_axis_print(&m, &m.launch.grid[1], buf, sizeof(buf));
+	assert_string_equal(buf, "2*cols+1");
+	assert_int_equal(m.launch.block[0], 32);
+	assert_int_equal(m.launch.block[1], 8);
+	assert_int_equal(m.launch.block[2], 1);
+	assert_int_equal(m.launch.shared_bytes, 48 << 10);
+	assert_true(m.launch.cooperative);
 	assert_int_equal(rk_port_print(&m, &m.inputs[0], buf, sizeof(buf)), 20);
 	assert_string_equal(buf, "m = f64[rows,cols,3]");
 	assert_int_equal(rk_port_print(&m, &m.inputs[0], buf, 8), 20);
 	assert_string_equal(buf, "m = f64");
 }
 
-/* Every refusal, and the words that tell the user what and where. */
-static const struct {
-	const char *text, *words;
-} refused[] = {
+static const struct refused refused[] = {
 	{"", "t.ini: id is missing in [kernel]"},
 	{IN OUT CPU, "id is missing in [kernel]"},
 	{KERNEL IN CPU, "[outputs] is missing"},
-	{KERNEL IN OUT, "entry is missing in [cpu]"},
+	{KERNEL IN OUT, "[cpu] and [cuda] are missing; describe the kernel's code"},
+	{KERNEL IN OUT "[cpu]\nlibrary = builtin\n", "entry is missing in [cpu]"},
 	{KERNEL IN OUT "[cpu]\nentry = f\n", "args is missing in [cpu]"},
 	{KERNEL IN OUT "[cpu]\nargs = a, c, n\n", "entry is missing in [cpu]"},
 	{"id = d/k\n", "t.ini:1: id: this line is in no section"},
 	{"[kernel]\nid = d/k\n[nope]\nx = 1\n", "t.ini:4: x: unknown section [nope]"},
 	{"[kernel]\nname = x\n", "t.ini:2: name: unknown key; [kernel] has id, mode"},
-	{KERNEL "[cuda]\nshared = 1\n", "[cuda] has module, entry, args, grid, block"},
-	{KERNEL "[cuda]\ngrid = 1\ngrid = 1\n", "t.ini:5: grid: this key is given twice"},
+	{KERNEL "[cuda]\nlibrary = builtin\n",
+	 "[cuda] has module, entry, args, grid, block, shared, cooperative"},
+	{KERNEL "[cpu]\nmodule = builtin\n", "[cpu] has library, entry, args"},
+	{KERNEL "[cpu]\ngrid = 1\n", "t.ini:4: grid: unknown key"},
+	{KERNEL "[state]\nsize = 1\n", "t.ini:4: size: unknown key; [state] has bytes"},
+	{KERNEL IN OUT CPU "[cuda]\ngrid = 1\nentry = f\ngrid = 1\nargs = a, c\n",
+	 "t.ini:13: grid: this key is given twice"},
 	{KERNEL "id = d/l\n", "t.ini:3: id: this key is given twice"},
 	{"[kernel]\nid\n", "t.ini:2:"},
 	{"[kernel]\nid = core\n", "is no DOMAIN/NAME"},
@@ -204,8 +109,7 @@ static const struct {
 	{"[kernel]\nid = a/"
 	 "0123456789012345678901234567890123456789012345678901234567890123\n",
 	 "at most 63 characters"},
-	{KERNEL "mode = ring\n", "t.ini:3: mode: this version has no ring kernels"},
-	{KERNEL "mode = Batch\n", "'Batch' is no mode; use batch"},
+	{KERNEL "mode = Batch\n", "t.ini:3: mode: 'Batch' is no mode; use batch or ring"},
 	{KERNEL "version = 1 0\n", "version: '1 0' is no version"},
 	{KERNEL "version =\n", "is no version"},
 	{KERNEL "[cpu]\nlibrary = lib/x.so\n", "neither builtin nor the absolute path"},
@@ -276,7 +180,8 @@ static const struct {
 	{KERNEL IN "[scratch]\nc = f32\n" OUT, "'c' is the name of an entry of [scratch] already"},
 	{KERNEL IN OUT "[scratch]\nn = f32\n", "'n' is the name of a dim already"},
 	{KERNEL IN OUT "[scratch]\ns = f32[k]\n", "no input binds the dim 'k'"},
-	{KERNEL IN OUT "[scratch]\ns = f32\n" CPU, "scratch 's' is missing"},
+	{KERNEL IN OUT "[scratch]\ns = f32\n" CPU, "t.ini:11: args: scratch 's' is missing"},
+	{KERNEL IN OUT "[scratch]\ns = f32\n" CPU CUDA, "t.ini:11: args: scratch 's' is missing"},
 	{KERNEL IN OUT "[scratch]\ns = f32\n[cpu]\nentry = f\nargs = a, c, s, s\n",
 	 "scratch 's' is repeated"},
 	{KERNEL IN OUT "[scratch]\ns = f32\n[cpu]\nentry = f\nargs = a, c, out.s\n",
@@ -288,23 +193,9 @@ static const struct {
 
 static void test_refused(void **state)
 {
-	struct rk_manifest m, before;
-	struct rk_error err;
-	size_t i;
-
 	(void)state;
-	memset(&before, 0x11, sizeof(before));
-	for (i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-		m = before;
-		memset(&err, 0, sizeof(err));
-		if (parse(&m, refused[i].text, &err) != -EINVAL)
-			fail_msg("accepted:\n%s", refused[i].text);
-		assert_int_equal(err.code, EINVAL);
-		if (strncmp(err.msg, "t.ini:", 6) != 0 || !strstr(err.msg, refused[i].words))
-			fail_msg("\"%s\" lacks \"%s\"", err.msg, refused[i].words);
-		assert_memory_equal(&m, &before, sizeof(m));
-		assert_int_equal(parse(&m, refused[i].text, NULL), -EINVAL);
-	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		check_refused(&refused[i]);
 }
 
 /* Axes read back as they were meant, if not as they were written. */
@@ -383,7 +274,7 @@ static void test_scratch_on_the_wire(void **state)
 	parse_good(&m, KERNEL IN OUT "[scratch]\ns = u16[n+1]\nt = f16\n[cpu]\nentry = f\n"
 				     "args = t, a, s, c\n");
 	assert_int_equal(m.nscratch, 2);
-	rk_manifest_wire(&m, &load);
+	rk_manifest_wire(&m, RK_WIRE_CPU, &load);
 	assert_int_equal(load.params[0].kind, RK_WIRE_ARG_SCRATCH);
 	assert_int_equal(load.params[0].dtype, RK_F16);
 	assert_int_equal(load.params[2].kind, RK_WIRE_ARG_SCRATCH);
@@ -402,7 +293,8 @@ static void write_file(const char *path, const char *text)
 static void test_file(void **state)
 {
 	static const char relative[] =
-		KERNEL IN OUT "[cpu]\nlibrary = lib/x.so\nentry = f\nargs = a, c\n";
+		KERNEL IN OUT "[cpu]\nlibrary = lib/x.so\nentry = f\nargs = a, c\n"
+			      "[cuda]\nmodule = x.fatbin\nentry = f\nargs = a, c\ngrid = n\n";
 	char dir[] = "/tmp/test_manifest.XXXXXX", path[64], want[128];
 	struct rk_manifest m, again;
 	struct rk_error err;
@@ -414,15 +306,18 @@ static void test_file(void **state)
 	if (rk_manifest_parse_file(&m, path, &err) != 0)
 		fail_msg("%s", err.msg);
 	snprintf(want, sizeof(want), "%s/lib/x.so", dir);
-	assert_string_equal(m.library, want);
+	assert_string_equal(m.code[RK_WIRE_CPU].library, want);
+	snprintf(want, sizeof(want), "%s/x.fatbin", dir);
+	assert_string_equal(m.code[RK_WIRE_CUDA].library, want);
 
 	/* what is the same and what is not */
 	memset(&again, 0x55, sizeof(again));
 	assert_int_equal(rk_manifest_parse_file(&again, path, NULL), 0);
 	assert_true(rk_manifest_equal(&m, &again));
-	write_file(
-		path,
-		"# a comment\n[cpu]\nlibrary = lib/x.so\nargs = a, c\nentry = f\n" OUT IN KERNEL);
+	write_file(path,
+		   "# a comment\n[cuda]\nargs = a, c\ngrid = n\nblock = 256\nentry = f\n"
+		   "module = x.fatbin\n[cpu]\nlibrary = lib/x.so\nargs = a, c\nentry = f\n" OUT IN
+			   KERNEL);
 	assert_int_equal(rk_manifest_parse_file(&again, path, NULL), 0);
 	assert_true(rk_manifest_equal(&m, &again));
 	write_file(path, KERNEL IN OUT "[cpu]\nlibrary = lib/x.so\nentry = f\nargs = a, c, n\n");
@@ -465,7 +360,7 @@ static void test_limits(void **state)
 	(void)state;
 	many_lines(text, sizeof(text), "[inputs]\n", "p", "[n]", RK_MAX_PORTS);
 	assert_int_equal(parse(&m, text, &err), -EINVAL);
-	assert_non_null(strstr(err.msg, "entry is missing")); /* the ports are all right */
+	assert_non_null(strstr(err.msg, "[outputs] is missing")); /* the ports are all right */
 	many_lines(text, sizeof(text), "[inputs]\n", "p", "[n]", RK_MAX_PORTS + 1);
 	assert_int_equal(parse(&m, text, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "t.ini:20: p16: more than 16 inputs"));
@@ -503,11 +398,15 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shipped),	 cmocka_unit_test(test_section_order),
-		cmocka_unit_test(test_all_keys), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_limits),	 cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_axes),	 cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_file),	 cmocka_unit_test(test_scratch_on_the_wire),
+		cmocka_unit_test(test_section_order),
+		cmocka_unit_test(test_all_keys),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_axes),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_scratch_on_the_wire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,7 +227,7 @@ static bool collect(void *ctx, const char *name, const struct stat *st, uint64_t
 	assert_int_equal(rkfs_getattr(&fs, st->st_ino, &found), 0);
 	assert_int_equal(found.st_ino, st->st_ino);
 	assert_int_equal(found.st_size, 0);
-	assert_int_equal(found.st_uid, n->dir == find("inflight") ? nobody.uid : fs.uid);
+	assert_int_equal(found.st_uid, n->dir == find("inflight") ? nobody.uid : fs.access.uid);
 	return true;
 }
 
@@ -257,9 +257,15 @@ static void test_listing(void **state)
 {
 	(void)state;
 	for (int step = 1; step < 100; step += 33) {
-		assert_string_equal(ls("", step),
-				    " . .. version state control last_cmd_status "
-				    "events stats config wait drain inflight kernels ");
+		assert_string_equal(
+			ls("", step),
+			" . .. version state control last_cmd_status "
+			"metrics events stats config health wait drain inflight kernels "
+			"devices ");
+		assert_string_equal(ls("health", step),
+				    " . .. live ready status reason last_check_age_secs "
+				    "checks_passed checks_failed checks_overdue check ");
+		assert_string_equal(ls("devices", step), " . .. ");
 		assert_string_equal(ls("wait", step), " . .. ");
 		assert_string_equal(ls("drain", step), " . .. deadline_secs remaining stuck ");
 		assert_string_equal(ls("kernels", step), " . .. core risk graph ");
@@ -360,12 +366,16 @@ static void test_attributes(void **state)
 		mode_t mode;
 		nlink_t links;
 	} cases[] = {
-		{"", S_IFDIR | 0555, 8},
+		{"", S_IFDIR | 0555, 10},
 		{"stats", S_IFDIR | 0555, 2},
 		{"inflight", S_IFDIR | 01777, 2},
 		{"kernels", S_IFDIR | 0555, 1},
 		{"kernels/core", S_IFDIR | 0555, 1},
 		{"kernels/core/echo", S_IFDIR | 0555, 2},
+		{"health", S_IFDIR | 0555, 2},
+		{"devices", S_IFDIR | 0555, 1},
+		{"health/ready", S_IFREG | 0444, 1},
+		{"health/check", S_IFREG | 0200, 1},
 		{"state", S_IFREG | 0444, 1},
 		{"control", S_IFREG | 0600, 1},
 		{"stats/all", S_IFREG | 0444, 1},
@@ -411,12 +421,13 @@ static void test_content(void **state)
 	assert_string_equal(cat("version"), "rkfs " RK_VERSION "\n");
 	assert_string_equal(cat("state"), "Created\n");
 	assert_string_equal(cat("last_cmd_status"), "ok\n");
-	assert_string_equal(cat("stats/kernels_registered"), "7\n");
+	assert_string_equal(cat("stats/kernels_registered"), "9\n");
 	assert_string_equal(cat("stats/messages_in_flight"), "0\n");
 	assert_string_equal(cat("config/preset"), "testing\n");
 	assert_string_equal(cat("config/worker_threads"), "2\n");
 	assert_string_equal(cat("config/pending"), "");
 	assert_string_equal(cat("kernels/core/vector-add/mode"), "batch\n");
+	assert_string_equal(cat("kernels/core/ring-echo/mode"), "ring\n");
 	assert_string_equal(cat("kernels/core/vector-add/inputs"), "a = f32[n]\nb = f32[n]\n");
 	assert_string_equal(cat("kernels/core/vector-add/outputs"), "c = f32[n]\n");
 	assert_string_equal(cat("kernels/core/vector-add/backend"), "none\n");
@@ -427,6 +438,15 @@ static void test_content(void **state)
 	assert_int_equal(cat_error("drain/deadline_secs"), -ENODATA);
 	assert_int_equal(cat_error("drain/remaining"), -ENODATA);
 	assert_int_equal(cat_error("drain/stuck"), -ENODATA);
+	assert_string_equal(cat("health/live"), "1\n");
+	assert_string_equal(cat("health/ready"), "0\n");
+	assert_string_equal(cat("health/status"), "unknown\n");
+	assert_string_equal(cat("health/reason"), "the runtime is Created\n");
+	assert_int_equal(cat_error("health/last_check_age_secs"), -ENODATA);
+	assert_string_equal(cat("health/checks_passed"), "0\n");
+	assert_string_equal(cat("health/checks_failed"), "0\n");
+	assert_string_equal(cat("health/checks_overdue"), "0\n");
+	assert_string_equal(cat("health/check"), "");
 }
 
 /* Every listed file but control and the calls shows something, or says why not. */
@@ -511,6 +531,37 @@ static void test_enable(void **state)
 	assert_string_equal(cat("kernels/core/delay/enable"), "1\n");
 }
 
+static void test_kernel_backend(void **state)
+{
+	(void)state;
+	start();
+	assert_string_equal(cat("kernels/core/echo/backend"), "cpu\n");
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_string_equal(cat("kernels/core/echo/backend"), "none\n");
+}
+
+static void test_health(void **state)
+{
+	(void)state;
+	assert_int_equal(echo("1", "health/check"), -EBUSY);
+	assert_string_equal(cat("last_cmd_status"),
+			    "check: the runtime is Created: write start first\n");
+	start();
+	assert_string_equal(cat("health/ready"), "1\n");
+	assert_string_equal(cat("health/status"), "healthy\n");
+	assert_string_equal(cat("health/reason"), "ok\n");
+	assert_string_equal(cat("health/last_check_age_secs"), "0\n");
+	assert_string_equal(cat("health/checks_passed"), "1\n");
+	assert_int_equal(echo(" 1\n", "health/check"), 3);
+	assert_string_equal(cat("last_cmd_status"), "ok\n");
+	assert_int_equal(echo("0", "health/check"), -EINVAL);
+	assert_string_equal(cat("last_cmd_status"), "check: write 1 to probe now\n");
+	assert_int_equal(echo("stop", "control"), 4);
+	assert_string_equal(cat("health/ready"), "0\n");
+	assert_string_equal(cat("health/status"), "unknown\n");
+	assert_int_equal(echo("1", "health/check"), -EBUSY);
+}
+
 /* --- what waits --- */
 
 static void test_wait(void **state)
@@ -523,6 +574,7 @@ static void test_wait(void **state)
 	assert_int_equal(rkfs_poll(stopped), 0);
 	start();
 	assert_int_equal(rkfs_poll(running), POLLIN);
+	wait_for("wait/ready", "Running\n");
 	/* a line in pieces, then EOF, also where the state has moved on */
 	assert_string_equal(read_at(running, 0, 3), "Run");
 	assert_int_equal(echo("drain", "control"), 5);
@@ -550,6 +602,8 @@ static void test_wait_failed(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(read_wait(files[i], &b), -EIO);
 	assert_string_equal(cat("state"), "Failed\n");
+	assert_string_equal(cat("health/live"), "0\n");
+	assert_string_equal(cat("health/status"), "unhealthy\n");
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(rkfs_poll(files[i]), POLLIN | POLLERR);
 		rkfs_file_unref(files[i]);
@@ -824,6 +878,8 @@ int main(void)
 		TEST(test_write),
 		TEST(test_config),
 		TEST(test_enable),
+		TEST(test_kernel_backend),
+		TEST(test_health),
 		TEST(test_wait),
 		TEST(test_poll_state),
 		TEST(test_events),

@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/attr.h"
 #include "fs/options.h"
 
 #define NO_CONFIG "/nonexistent/rkfs.conf"
@@ -222,12 +224,13 @@ static void sloppy_ignores_unknown_options(void **state)
 	struct command c;
 
 	(void)state;
-	accept(&c, "/d -o frobnicate,uid=7,nostart=1,log_level=warn -s");
+	accept(&c, "/d -o frobnicate,umask=7,nostart=1,log_level=warn -s");
 	assert_int_equal(c.opts.nconfig_options, 1);
 	assert_false(c.opts.nostart);
 	rkfs_options_free(&c.opts);
 	refuse("-s /d -o ro", EINVAL, "read-only");
 	refuse("-s /d -o log_level", EINVAL, "needs a value");
+	refuse("-s /d -o uid=?", EINVAL, "-o uid=?: there is no such user");
 }
 
 static void read_only_is_refused_unless_rw_follows(void **state)
@@ -256,7 +259,7 @@ static void wrong_arguments_are_refused_with_a_sentence(void **state)
 	refuse("/d --frobnicate", EINVAL, "'--frobnicate' is not understood");
 	refuse("/d --foreground=yes", EINVAL, "'--foreground=yes' is not understood");
 	refuse("/d -o remount", EINVAL, "cannot be remounted");
-	refuse("/d -o uid=0", EINVAL, "-o uid=0: there is no such option; mount.rkfs --help");
+	refuse("/d -o umask=0", EINVAL, "-o umask=0: there is no such option; mount.rkfs --help");
 	refuse("/d -o nostart=1", EINVAL, "-o nostart=1: there is no such option");
 	refuse("/d -o =1", EINVAL, "there is no such option");
 	refuse("/d -o max_queue_depth", EINVAL, "-o max_queue_depth=VALUE");
@@ -299,6 +302,136 @@ static void ready_fd(void **state)
 	refuse("/d --ready-fd=99999999999999999999", EINVAL, "3 or more");
 }
 
+static void assert_access(const char *line, uid_t uid, gid_t gid, mode_t control_mode,
+			  gid_t call_gid, mode_t call_mode)
+{
+	struct command c;
+
+	accept(&c, line);
+	assert_int_equal(c.opts.access.uid, uid);
+	assert_int_equal(c.opts.access.gid, gid);
+	assert_int_equal(c.opts.access.control_mode, control_mode);
+	assert_int_equal(c.opts.access.call_gid, call_gid);
+	assert_int_equal(c.opts.access.call_mode, call_mode);
+	assert_string_equal(c.opts.fuse_options, "");
+	rkfs_options_free(&c.opts);
+}
+
+static void access_is_who_mounts_unless_given(void **state)
+{
+	const uid_t uid = geteuid();
+	const gid_t gid = getegid();
+
+	(void)state;
+	assert_access("/d", uid, gid, 0600, gid, 0600);
+	assert_access("/d -o uid=12", 12, gid, 0600, gid, 0600);
+	assert_access("/d -o gid=13", uid, 13, 0600, 13, 0600);
+	assert_access("/d -o call_gid=14", uid, gid, 0600, 14, 0660);
+	assert_access("/d -o call_gid=14,call_mode=600", uid, gid, 0600, 14, 0600);
+	assert_access("/d -o control_mode=0664,call_mode=0606", uid, gid, 0664, gid, 0606);
+	assert_access("/d -o uid=daemon,gid=nogroup,control_mode=620,call_gid=root,call_mode=666",
+		      1, 65534, 0620, 0, 0666);
+	assert_access("/d -o uid=4294967294,uid=007 -o call_gid=9,gid=8", 7, 8, 0600, 9, 0660);
+}
+
+static void wrong_access_is_refused(void **state)
+{
+	static const char *const ids[] = {
+		"-1",	 "+1",	       "1.5",	     "0x10",
+		"1 2",	 "4294967295", "4294967296", "99999999999999999999",
+		"root ", "no-such-one"};
+	static const char *const modes[] = {
+		"0",	"0060", "0400",	 "0200", "0700",
+		"0610", "0601", "1600",	 "4600", "0x600",
+		"668",	"rw",	"-0660", "u=rw", "99999999999999999999"};
+	struct rkfs_access access;
+	struct rk_error err;
+	char item[64];
+
+	(void)state;
+	rkfs_access_init(&access);
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		snprintf(item, sizeof(item), "uid=%s", ids[i]);
+		assert_int_equal(rkfs_access_set(&access, item, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "there is no such user"));
+		assert_non_null(strstr(err.msg, "from 0 to 4294967294"));
+		assert_non_null(strstr(err.msg, item));
+		snprintf(item, sizeof(item), "call_gid=%s", ids[i]);
+		assert_int_equal(rkfs_access_set(&access, item, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "there is no such group"));
+	}
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		snprintf(item, sizeof(item), "control_mode=%s", modes[i]);
+		assert_int_equal(rkfs_access_set(&access, item, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "0, 2, 4 or 6 for the group and for others"));
+		assert_non_null(strstr(err.msg, item));
+		snprintf(item, sizeof(item), "call_mode=%s", modes[i]);
+		assert_int_equal(rkfs_access_set(&access, item, &err), -EINVAL);
+		assert_non_null(strstr(err.msg, "0 or 6 for the group and for others"));
+	}
+	refuse("/d -o call_mode=0640", EINVAL, "-o call_mode=0640: must be an octal number");
+	refuse("/d -o call_mode=0620", EINVAL, "-o call_mode=0620");
+	refuse("/d -o call_mode=0602", EINVAL, "-o call_mode=0602");
+	refuse("/d -o uid", EINVAL, "-o uid: needs a value, as in -o uid=USER");
+	refuse("/d -o gid=", EINVAL, "as in -o gid=GROUP");
+	refuse("/d -o control_mode", EINVAL, "as in -o control_mode=MODE");
+	refuse("/d -o call_uid=1", EINVAL, "no such option");
+}
+
+/* The effective ids alone change, so that it can be undone; groups are @group. */
+static void become(uid_t uid, gid_t group)
+{
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(setgroups(1, &group), 0);
+	assert_int_equal(setegid(uid), 0);
+	assert_int_equal(seteuid(uid), 0);
+}
+
+static void who_is_not_root_gives_nothing_away(void **state)
+{
+	(void)state;
+	become(12, 13);
+	assert_access("/d", 12, 12, 0600, 12, 0600);
+	assert_access("/d -o uid=12,gid=13,control_mode=0660,call_gid=12", 12, 13, 0660, 12, 0660);
+	refuse("/d -o uid=11", EPERM, "-o uid=11: only root may give the files to another user");
+	refuse("/d -o uid=0", EPERM, "they belong to user 12");
+	refuse("/d -o gid=14", EPERM, "-o gid=14: only root may name a group that he is not in");
+	refuse("/d -o call_gid=14", EPERM, "-o call_gid=14: only root");
+	become(0, 0);
+}
+
+/* The mode that control=@mode gives a text file with the row's @bits. */
+static mode_t opened(mode_t bits, mode_t mode)
+{
+	const struct rkfs_access access = {.gid = 8, .control_mode = mode, .call_gid = 9};
+	const struct rkfs_attr attr = {.mode = bits};
+
+	assert_int_equal(rkfs_access_gid(&access, &attr), 8);
+	return rkfs_access_mode(&access, &attr);
+}
+
+static void files_to_command_are_opened_up_with_control(void **state)
+{
+	static const mode_t modes[] = {0600, 0660, 0620, 0664, 0666};
+	const struct rkfs_access access = {.gid = 8, .call_gid = 9, .call_mode = 0660};
+	struct rkfs_attr attr = {.mode = 0600, .stream = &rkfs_call_ops};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		assert_int_equal(opened(0600, modes[i]), modes[i]);	   /* control */
+		assert_int_equal(opened(0644, modes[i]), 0444 | modes[i]); /* enable */
+		assert_int_equal(opened(0640, modes[i]), 0440 | modes[i]); /* config/ */
+		assert_int_equal(opened(0200, modes[i]), modes[i] & 0222); /* health/check */
+		assert_int_equal(opened(0444, modes[i]), 0444);		   /* what is read only */
+		assert_int_equal(opened(0440, modes[i]), 0440);
+	}
+	assert_int_equal(rkfs_access_mode(&access, &attr), 0660);
+	assert_int_equal(rkfs_access_gid(&access, &attr), 9);
+	attr = (struct rkfs_attr){.mode = 0444, .stream = &rkfs_events_follow_ops};
+	assert_int_equal(rkfs_access_mode(&access, &attr), 0444);
+	assert_int_equal(rkfs_access_gid(&access, &attr), 8);
+}
+
 static void help_and_version_need_no_dir(void **state)
 {
 	struct command c;
@@ -323,6 +456,8 @@ static void help_lists_what_is_allowed(void **state)
 	assert_int_equal(rkfs_options_help(out), 0);
 	assert_int_equal(fclose(out), 0);
 	assert_non_null(strstr(text, "\n  nostart "));
+	assert_non_null(strstr(text, "\n  uid=USER "));
+	assert_non_null(strstr(text, "\n  call_mode=MODE "));
 	assert_non_null(strstr(text, "\n  max_queue_depth=NUMBER "));
 	assert_non_null(strstr(text, " nofail"));
 	assert_null(strstr(text, " remount"));
@@ -351,6 +486,10 @@ int main(void)
 		cmocka_unit_test(wrong_arguments_are_refused_with_a_sentence),
 		cmocka_unit_test(empty_arguments_are_refused),
 		cmocka_unit_test(ready_fd),
+		cmocka_unit_test(access_is_who_mounts_unless_given),
+		cmocka_unit_test(wrong_access_is_refused),
+		cmocka_unit_test(who_is_not_root_gives_nothing_away),
+		cmocka_unit_test(files_to_command_are_opened_up_with_control),
 		cmocka_unit_test(help_and_version_need_no_dir),
 		cmocka_unit_test(help_lists_what_is_allowed),
 	};

@@ -86,7 +86,7 @@ static void test_wire_and_guards(void **state)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
-	struct rk_wire_run run;
+	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 	struct rk_error err = {0};
 	unsigned char *block;
 	int32_t k = -2;
@@ -103,22 +103,20 @@ static void test_wire_and_guards(void **state)
 	memset(block, 0xee, plan.block_bytes);
 	rk_plan_clear(&plan, block);
 	memcpy(block + plan.inputs[2].offset, &k, sizeof(k));
-	memset(&run, 0x77, sizeof(run));
-	rk_plan_wire(&plan, 4096, block, &run);
-
-	assert_int_equal(run.slot, 0x77777777); /* not its business */
-	assert_int_equal(run.nargs, 7);
-	assert_int_equal(run.args[0].value, 0xfffffffe); /* k, the upper half clear */
-	assert_int_equal(run.args[0].bytes, 4);
-	assert_int_equal(run.args[1].value, 4096);
-	assert_int_equal(run.args[1].bytes, 140);
-	assert_int_equal(run.args[2].value, 4096 + 384);
-	assert_int_equal(run.args[2].bytes, 84);
-	assert_int_equal(run.args[3].value, 5);
-	assert_int_equal(run.args[3].bytes, 8);
-	assert_int_equal(run.args[4].value, 4096 + 192);
-	assert_int_equal(run.args[5].bytes, 1);
-	assert_int_equal(run.args[6].value, 7);
+	memset(args, 0x77, sizeof(args));
+	assert_int_equal(rk_plan_wire(&plan, RK_WIRE_CPU, 4096, block, args), 7);
+	assert_int_equal(args[7].bytes, 0x7777777777777777); /* not its business */
+	assert_int_equal(args[0].value, 0xfffffffe);	     /* k, the upper half clear */
+	assert_int_equal(args[0].bytes, 4);
+	assert_int_equal(args[1].value, 4096);
+	assert_int_equal(args[1].bytes, 140);
+	assert_int_equal(args[2].value, 4096 + 384);
+	assert_int_equal(args[2].bytes, 84);
+	assert_int_equal(args[3].value, 5);
+	assert_int_equal(args[3].bytes, 8);
+	assert_int_equal(args[4].value, 4096 + 192);
+	assert_int_equal(args[5].bytes, 1);
+	assert_int_equal(args[6].value, 7);
 
 	for (i = 0; i < 84; i++)
 		assert_int_equal(block[384 + i], 0);
@@ -221,7 +219,7 @@ static void test_empty(void **state)
 	struct rk_manifest m;
 	struct rk_plan plan;
 	unsigned char block[64];
-	struct rk_wire_run run;
+	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 
 	(void)state;
 	begin(&plan, &m, HEAD "[inputs]\na = f32[n]\n[outputs]\nc = f32[n]\n" CPU "a, c, n\n");
@@ -232,9 +230,9 @@ static void test_empty(void **state)
 	assert_int_equal(plan.block_bytes, RK_WIRE_GUARD);
 	rk_plan_clear(&plan, block);
 	assert_int_equal(rk_plan_check(&plan, block, NULL), 0);
-	rk_plan_wire(&plan, 128, block, &run);
-	assert_int_equal(run.args[1].bytes, 0);
-	assert_int_equal(run.args[2].value, 0);
+	assert_int_equal(rk_plan_wire(&plan, RK_WIRE_CPU, 128, block, args), 3);
+	assert_int_equal(args[1].bytes, 0);
+	assert_int_equal(args[2].value, 0);
 }
 
 static void test_dtypes(void **state)
@@ -426,7 +424,7 @@ static void test_defaults_and_scratch(void **state)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
-	struct rk_wire_run run;
+	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 	struct rk_error err;
 	unsigned char *block;
 	double value;
@@ -449,13 +447,13 @@ static void test_defaults_and_scratch(void **state)
 	assert_int_equal(rk_plan_clear_bytes(&plan), 3 + 6 + 4 + 3 * RK_WIRE_GUARD);
 	for (i = 0; i < 6; i++)
 		assert_int_equal(block[plan.scratch[0].offset + i], 0);
-	rk_plan_wire(&plan, 4096, block, &run);
-	assert_int_equal(run.args[1].bytes, 8);
-	assert_memory_equal(&run.args[1].value, &value, sizeof(value));
-	assert_int_equal(run.args[3].value, 4096 + plan.scratch[1].offset);
-	assert_int_equal(run.args[3].bytes, 4);
-	assert_int_equal(run.args[4].value, 4096 + plan.scratch[0].offset);
-	assert_int_equal(run.args[4].bytes, 6);
+	assert_int_equal(rk_plan_wire(&plan, RK_WIRE_CPU, 4096, block, args), 6);
+	assert_int_equal(args[1].bytes, 8);
+	assert_memory_equal(&args[1].value, &value, sizeof(value));
+	assert_int_equal(args[3].value, 4096 + plan.scratch[1].offset);
+	assert_int_equal(args[3].bytes, 4);
+	assert_int_equal(args[4].value, 4096 + plan.scratch[0].offset);
+	assert_int_equal(args[4].bytes, 6);
 	assert_int_equal(rk_plan_check(&plan, block, &err), 0);
 	for (i = 0; i < RK_WIRE_GUARD; i++) {
 		block[plan.scratch[0].offset + 6 + i] ^= 1;

@@ -99,6 +99,8 @@ static void test_bad_starts(void **state)
 		{"bad-slot", "malformed control packet"},
 		{"no-kernel", "malformed control packet"},
 		{"unasked-unload", "malformed control packet"},
+		{"unasked-check", "malformed control packet"},
+		{"unknown-backend", "malformed control packet"},
 	};
 
 	(void)state;
@@ -153,6 +155,9 @@ static void test_bad_answers(void **state)
 		{"stray-slot", "which does not run"},
 		{"short", "malformed answer"},
 		{"overrun", "wrote past the end of its output"},
+		{"sticky", "ended itself after a CUDA error: cuStreamSynchronize: "
+			   "CUDA_ERROR_ILLEGAL_ADDRESS"},
+		{"lost", "lost its device: it fell?off"},
 	};
 
 	(void)state;
@@ -200,6 +205,8 @@ static void kill_with_eight(struct rig *r, bool draining)
 
 	for (unsigned int i = 0; i < 8; i++)
 		call_delay(r, &c[i], i < 4 ? UINT32_MAX : 0);
+	for (unsigned int i = 0; i < 4; i++)
+		call_await_running(&c[i]);
 	if (draining)
 		rig_drain(r, 86400);
 	kill_worker(r, 0);
@@ -278,6 +285,8 @@ static void test_budget(void **state)
 	}
 	for (unsigned int i = 0; i < 4; i++)
 		call_delay(&r, &running[i], UINT32_MAX);
+	for (unsigned int i = 0; i < 4; i++)
+		call_await_running(&running[i]);
 	call_delay(&r, &queued, 0);
 	kill_worker(&r, seq);
 	expect_failed(&r, "3 deaths within a minute are more than restart_limit 2");

@@ -147,7 +147,7 @@ static void test_crash_at_start(void **state)
 	describe("a.ini", CRASH_LOAD);
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
-	open_rig(&r, "restart_limit=0");
+	open_rig(&r, "restart_limit=0", "max_kernel_instances=100");
 	rig_start(&r);
 	event = rig_wait_event(&r, "KernelFailed", 0);
 	assert_string_equal(json_string_value(json_object_get(event, "id")), "user/crash-load");
@@ -164,10 +164,29 @@ static void test_crash_at_start(void **state)
 	rig_close(&r);
 }
 
+/* A call that is accepted, and then cannot be run; or comes too late even for that. */
+static void expect_cannot(struct rig *r, const char *name, const char *why)
+{
+	struct rk_kernel *k = user(r, name);
+	struct rk_error err = {0};
+	struct call c;
+
+	begin(r, &c, k, 0);
+	rk_kernel_unref(k);
+	if (!call_submit(&c, true, &err)) {
+		expect_error(&c, EIO, why);
+		return;
+	}
+	assert_int_equal(err.code, ENODEV);
+	if (!strstr(err.msg, why))
+		fail_msg("%s", err.msg);
+	rk_message_unref(c.m);
+}
+
 /* The same by a reload: what runs in that worker fails, what is queued does not. */
 static void test_crash_at_reload(void **state)
 {
-	struct call running, queued, c;
+	struct call running, queued;
 	struct rk_error err = {0};
 	struct rk_kernel *k;
 	struct rig r;
@@ -176,10 +195,11 @@ static void test_crash_at_reload(void **state)
 	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
-	open_rig(&r, "worker_threads=1");
+	open_rig(&r, "worker_threads=1", "max_kernel_instances=100");
 	rig_start(&r);
 	for (unsigned int i = 0; i < 2; i++) { /* by the reload, and by the enable */
 		call_user(&r, &running, "version", UINT32_MAX);
+		call_await_running(&running);
 		call_user(&r, &queued, "version", 0);
 		seq = rig_now(&r);
 		if (i) {
@@ -191,10 +211,9 @@ static void test_crash_at_reload(void **state)
 			describe("a.ini", CRASH_LOAD);
 			reload(&r);
 		}
-		call_user(&r, &c, "crash-load", 0); /* accepted, and then cannot be */
+		expect_cannot(&r, "crash-load", "while its library was loaded");
 		expect_error(&running, EIO, "worker");
 		expect_version(&queued, 1);
-		expect_error(&c, EIO, "while its library was loaded");
 		json_decref(rig_wait_event(&r, "KernelFailed", seq));
 		expect_disabled(&r, "crash-load", "while its library was loaded");
 		(void)rig_worker_pid(&r, seq);

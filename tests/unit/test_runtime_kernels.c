@@ -254,7 +254,7 @@ static void test_changed_at_the_limit(void **state)
 	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
-	open_rig(&r, "max_kernel_instances=8");
+	open_rig(&r, "max_kernel_instances=10");
 	rig_start(&r);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS + 1);
 	old = user(&r, "version");

@@ -24,6 +24,8 @@ static const struct signature lifetime = {"lifetime", 3, {VALUE(RK_I32), OUT(RK_
 static const struct signature rounding = {"rounding", 1, {OUT(RK_I32)}};
 static const struct signature overrun = {
 	"overrun", 4, {VALUE(RK_U32), IN(RK_F32), OUT(RK_F32), DIM}};
+static const struct signature ring_counter = {
+	"ring_counter", 3, {VALUE(RK_U32), STATE, OUT(RK_U64)}};
 static const struct signature spin = {"spin", 2, {VALUE(RK_U32), OUT(RK_U32)}};
 static const struct signature crash_load = {"crash_load", 1, {OUT(RK_U32)}};
 static const struct signature crash_in_thread = {"crash_in_thread", 1, {OUT(RK_U32)}};
@@ -75,10 +77,9 @@ static int open_library(const char *name)
 }
 
 /* Load from @fd, which stays the caller's, and return the answer. */
-static struct rk_wire_control load_fd(struct peer *p, uint32_t slot, const struct signature *s,
-				      int fd)
+static struct rk_wire_control load_packet_fd(struct peer *p, struct rk_wire_control packet, int fd)
 {
-	struct rk_wire_control packet = make_load(slot, s);
+	uint32_t slot = packet.load.kernel;
 
 	strcpy(packet.load.library, LIBRARY_PATH);
 	send_with_fds(p->control, &packet, sizeof(packet), &fd, 1);
@@ -87,10 +88,27 @@ static struct rk_wire_control load_fd(struct peer *p, uint32_t slot, const struc
 	return packet;
 }
 
+static struct rk_wire_control load_fd(struct peer *p, uint32_t slot, const struct signature *s,
+				      int fd)
+{
+	return load_packet_fd(p, make_load(slot, s), fd);
+}
+
 static void load_library(struct peer *p, uint32_t slot, const struct signature *s, const char *name)
 {
 	int fd = open_library(name);
 	struct rk_wire_control answer = load_fd(p, slot, s, fd);
+
+	close(fd);
+	if (answer.status)
+		fail_msg("%s", answer.text);
+}
+
+static void load_ring(struct peer *p, uint32_t slot, const struct signature *s, const char *name,
+		      uint64_t state_bytes)
+{
+	int fd = open_library(name);
+	struct rk_wire_control answer = load_packet_fd(p, make_ring_load(slot, s, state_bytes), fd);
 
 	close(fd);
 	if (answer.status)
@@ -347,16 +365,19 @@ static void test_endless_loop(void **state)
 	assert_int_equal(read_shared(p).crashed_message, 0);
 }
 
-/* Run @entry of library @name with @value, a message among others, and expect @blamed to be. */
-static int crash(struct peer *p, const char *name, const char *entry, uint32_t value,
-		 uint64_t blamed)
+/* Run @entry of library @name with @value, a message among others, and expect it to be blamed. */
+static int crash(struct peer *p, enum rk_wire_mode mode, const char *name, const char *entry,
+		 uint32_t value)
 {
 	struct signature s = {entry, 2, {VALUE(RK_U32), OUT(RK_U32)}};
 	struct rk_wire_run run = make_run(1, SLOT, 0, 0);
 	int found;
 
 	hello_cpu(p);
-	load_library(p, SLOT, &s, name);
+	if (mode == RK_WIRE_RING)
+		load_ring(p, SLOT, &s, name, 64);
+	else
+		load_library(p, SLOT, &s, name);
 	load(p, SLOT + 1, &delay);
 	if (strcmp(entry, "crash_exit") == 0)
 		run.args[0].value = UINT32_MAX;
@@ -370,7 +391,7 @@ static int crash(struct peer *p, const char *name, const char *entry, uint32_t v
 	run = make_run(MESSAGE, SLOT, value, 0);
 	send_run(p, &run);
 	found = expect_end(p);
-	assert_int_equal(read_shared(p).crashed_message, blamed);
+	assert_int_equal(read_shared(p).crashed_message, MESSAGE);
 	assert_int_equal(read_shared(p).loading_kernel, 0);
 	reap(p);
 	spawn(p, sizeof(struct rk_wire_shared), F_SEAL_SHRINK);
@@ -391,13 +412,16 @@ static void test_crashes(void **state)
 	struct peer *p = *state;
 	int found;
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		found = crash(p, cases[i].name, cases[i].name, 1, MESSAGE);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		const char *name = cases[i / 2].name;
+
+		found = crash(p, i % 2 ? RK_WIRE_RING : RK_WIRE_BATCH, name, name, 1);
 		assert_true(WIFSIGNALED(found));
-		assert_int_equal(WTERMSIG(found), cases[i].signal);
+		assert_int_equal(WTERMSIG(found), cases[i / 2].signal);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		found = crash(p, "crash_signal", "crash_signal", (uint32_t)signals[i], MESSAGE);
+		found = crash(p, RK_WIRE_BATCH, "crash_signal", "crash_signal",
+			      (uint32_t)signals[i]);
 		assert_true(WIFSIGNALED(found));
 		assert_int_equal(WTERMSIG(found), signals[i]);
 	}
@@ -408,11 +432,12 @@ static void test_exits(void **state)
 	static const uint32_t statuses[] = {0, 3};
 	struct peer *p = *state;
 
-	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
-		int found = crash(p, "crash_exit", "crash_exit", statuses[i], MESSAGE);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(statuses); i++) {
+		int found = crash(p, i % 2 ? RK_WIRE_RING : RK_WIRE_BATCH, "crash_exit",
+				  "crash_exit", statuses[i / 2]);
 
 		assert_true(WIFEXITED(found));
-		assert_int_equal(WEXITSTATUS(found), statuses[i]);
+		assert_int_equal(WEXITSTATUS(found), statuses[i / 2]);
 	}
 }
 
@@ -421,12 +446,67 @@ static void test_pthread_exit(void **state)
 	struct peer *p = *state;
 	struct rk_wire_run run = {.id = MESSAGE, .kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
 
+	for (int ring = 0; ring < 2; ring++) {
+		hello_cpu(p);
+		if (ring)
+			load_ring(p, SLOT, &crash_pthread_exit, "crash_signal", 0);
+		else
+			load_library(p, SLOT, &crash_pthread_exit, "crash_signal");
+		send_run(p, &run);
+		expect_exit(p, 1);
+		assert_int_equal(read_shared(p).crashed_message, MESSAGE);
+		assert_non_null(strstr(p->last_log, "message 4711: its kernel ended its thread"));
+		reap(p);
+		spawn(p, sizeof(struct rk_wire_shared), F_SEAL_SHRINK);
+	}
+}
+
+/* The state is the kernel's own, and only one message is at it however many come. */
+static void test_ring(void **state)
+{
+	struct peer *p = *state;
+	const uint64_t count = 4 * THREADS;
+	uint64_t seen = 0, n;
+
 	hello_cpu(p);
-	load_library(p, SLOT, &crash_pthread_exit, "crash_signal");
-	send_run(p, &run);
-	expect_exit(p, 1);
-	assert_int_equal(read_shared(p).crashed_message, MESSAGE);
-	assert_non_null(strstr(p->last_log, "message 4711: its kernel ended its thread"));
+	for (uint32_t slot = SLOT; slot < SLOT + 2; slot++) {
+		load_ring(p, slot, &ring_counter, "ring_counter", 16);
+		for (uint64_t i = 0; i < count; i++) {
+			struct rk_wire_run run = {
+				.id = i,
+				.kernel = slot,
+				.nargs = 3,
+				.args = {{1, 4}, {0, 0}, {i * RK_WIRE_ALIGN * 2, 8}}};
+
+			send_run(p, &run);
+		}
+		for (uint64_t i = 0; i < count; i++)
+			assert_int_equal(recv_done(p).status, 0);
+		for (uint64_t i = 0; i < count; i++) {
+			memcpy(&n, p->payload + i * RK_WIRE_ALIGN * 2, sizeof(n));
+			assert_in_range(n, 1, count);
+			seen ^= 1ULL << n;
+		}
+		/* each number once in the first round, and again in the second */
+		assert_true(seen == (slot == SLOT ? ((1ULL << count) - 1) << 1 : 0));
+	}
+	unload_well(p, SLOT);
+	unload_well(p, SLOT + 1);
+}
+
+/* A message does not find the rounding mode that the one before it left. */
+static void test_ring_rounding_mode(void **state)
+{
+	struct peer *p = *state;
+	struct rk_wire_run run = {.kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
+
+	hello_cpu(p);
+	load_ring(p, SLOT, &rounding, "rounding", 0);
+	for (int i = 0; i < 2; i++) {
+		*(int32_t *)p->payload = -1;
+		assert_int_equal(run_one(p, &run).status, 0);
+		assert_int_equal(*(int32_t *)p->payload, FE_TONEAREST);
+	}
 }
 
 /* Not the thread that runs the message. */
@@ -682,6 +762,8 @@ int main(void)
 		TEST(test_crashes),
 		TEST(test_exits),
 		TEST(test_pthread_exit),
+		TEST(test_ring),
+		TEST(test_ring_rounding_mode),
 		TEST(test_thread_of_its_own),
 		TEST(test_signal_from_outside),
 		TEST(test_crash_after_message),

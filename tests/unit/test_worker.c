@@ -120,22 +120,47 @@ static void test_eof_while_running(void **state)
 	wait_exit_zero(p);
 }
 
+/* A hello for a backend that cannot be had. */
+static struct rk_wire_control hello_cuda(struct peer *p, const char *fallback)
+{
+	struct rk_wire_control packet = make_hello("cuda", fallback);
+
+	strcpy(packet.hello.device.device, "GPU-00000000-0000-0000-0000-000000000000");
+	send_packet(p->control, &packet, sizeof(packet));
+	recv_answer(p, &packet, RK_WIRE_READY);
+	return packet;
+}
+
+/* Why not, in words that say whether it is the build. */
+static void expect_no_cuda(const char *text)
+{
+	const char *why = strstr(text, "backend cuda: ");
+	const char *build = "this build has no CUDA backend; it was built without nvcc";
+
+	assert_non_null(why);
+#ifdef RK_HAVE_CUDA
+	assert_null(strstr(why, build));
+#else
+	assert_non_null(strstr(why, build));
+#endif
+}
+
 static void test_fallback(void **state)
 {
-	struct rk_wire_control ready = hello(*state, "cuda", "cpu");
+	struct rk_wire_control ready = hello_cuda(*state, "cpu");
 
 	assert_int_equal(ready.status, 0);
 	assert_string_equal(ready.ready.backend, "cpu");
-	assert_non_null(strstr(ready.ready.fallback_why, "this build has no CUDA backend"));
+	expect_no_cuda(ready.ready.fallback_why);
 	load(*state, SLOT, &echo);
 }
 
 static void test_no_fallback(void **state)
 {
-	struct rk_wire_control ready = hello(*state, "cuda", "");
+	struct rk_wire_control ready = hello_cuda(*state, "");
 
 	assert_int_equal(ready.status, ENODEV);
-	assert_non_null(strstr(ready.text, "this build has no CUDA backend"));
+	expect_no_cuda(ready.text);
 	assert_string_equal(ready.ready.backend, "");
 	say_shutdown(*state);
 	expect_exit(*state, 0);
@@ -143,11 +168,11 @@ static void test_no_fallback(void **state)
 
 static void test_no_such_backend(void **state)
 {
-	struct rk_wire_control ready = hello(*state, "cuda", "abacus");
+	struct rk_wire_control ready = hello_cuda(*state, "abacus");
 
 	assert_int_equal(ready.status, EINVAL);
 	assert_non_null(strstr(ready.text, "abacus"));
-	assert_non_null(strstr(ready.text, "CUDA"));
+	expect_no_cuda(ready.text);
 }
 
 static void test_echo(void **state)
@@ -330,14 +355,94 @@ static void test_unload_while_running(void **state)
 static void test_log_level(void **state)
 {
 	struct peer *p = *state;
-	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_LOG_LEVEL};
 
 	hello_cpu(p);
 	assert_string_equal(p->last_log, ""); /* at info */
-	packet.log.level = RK_LOG_DEBUG;
-	send_packet(p->control, &packet, sizeof(packet));
+	send_settings(p, RK_LOG_DEBUG, 1000);
 	load(p, SLOT, &echo);
 	assert_non_null(strstr(p->last_log, "loaded test/echo in slot 7"));
+}
+
+/* One running_stats message: @n numbers, and the three answers. */
+static struct rk_wire_run make_stats(uint64_t n)
+{
+	return (struct rk_wire_run){
+		.id = 3,
+		.kernel = SLOT,
+		.nargs = 6,
+		.args = {{0, n * sizeof(double)}, {0, 0}, {4096, 8}, {4224, 8}, {4352, 8}, {n, 8}}};
+}
+
+static void expect_stats(struct peer *p, uint64_t n, double first, uint64_t count, double mean,
+			 double variance)
+{
+	struct rk_wire_run run = make_stats(n);
+	double *x = (double *)p->payload;
+	uint64_t found;
+
+	for (uint64_t i = 0; i < n; i++)
+		x[i] = first + (double)i;
+	assert_int_equal(run_one(p, &run).status, 0);
+	memcpy(&found, p->payload + 4096, sizeof(found));
+	assert_int_equal(found, count);
+	memcpy(x, p->payload + 4224, sizeof(*x));
+	assert_true(isnan(mean) ? isnan(*x) : *x == mean);
+	memcpy(x, p->payload + 4352, sizeof(*x));
+	assert_true(isnan(variance) ? isnan(*x) : *x == variance);
+}
+
+/* The state of a ring kernel stays until it is unloaded, and begins as zeroes. */
+static void test_ring_state(void **state)
+{
+	struct peer *p = *state;
+	struct rk_wire_control packet = make_ring_load(SLOT, &running_stats, 24);
+
+	hello_cpu(p);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(load_packet(p, packet).status, 0);
+		expect_stats(p, 0, 0, 0, (double)NAN, (double)NAN);
+		expect_stats(p, 2, 1, 2, 1.5, 0.25);
+		expect_stats(p, 3, 3, 5, 3, 2);
+		expect_stats(p, 0, 0, 5, 3, 2);
+		assert_int_equal(unload(p, SLOT).status, 0);
+	}
+}
+
+static void test_ring_refused(void **state)
+{
+	struct peer *p = *state;
+	struct rk_wire_control packet = make_ring_load(SLOT, &running_stats, 23);
+
+	hello_cpu(p);
+	packet = load_packet(p, packet);
+	assert_int_equal(packet.status, EINVAL);
+	assert_non_null(strstr(packet.text, "running_stats needs a state of 24 bytes"));
+	packet = make_ring_load(SLOT, &running_stats, UINT64_MAX);
+	packet = load_packet(p, packet);
+	assert_int_equal(packet.status, ENOMEM);
+	assert_non_null(strstr(packet.text, "18446744073709551615 bytes"));
+	packet = make_ring_load(SLOT, &running_stats, 24);
+	packet.load.params[1] = (struct rk_wire_param)OUT(RK_U8);
+	packet = load_packet(p, packet);
+	assert_int_equal(packet.status, EINVAL);
+	assert_non_null(strstr(packet.text, "(input f64, state, output u64,"));
+	packet = make_ring_load(SLOT, &ring_echo, 0);
+	assert_int_equal(load_packet(p, packet).status, 0);
+}
+
+/* There is no device that could not answer. */
+static void test_check(void **state)
+{
+	struct peer *p = *state;
+	struct rk_wire_control in;
+
+	hello_cpu(p);
+	for (uint64_t number = UINT64_MAX; number > UINT64_MAX - 3; number--) {
+		send_check(p, number);
+		recv_answer(p, &in, RK_WIRE_CHECKED);
+		assert_int_equal(in.status, 0);
+		assert_int_equal(in.check.number, number);
+	}
 }
 
 int main(void)
@@ -360,6 +465,9 @@ int main(void)
 		TEST(test_unload),
 		TEST(test_unload_while_running),
 		TEST(test_log_level),
+		TEST(test_ring_state),
+		TEST(test_ring_refused),
+		TEST(test_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,21 +23,35 @@ SPOIL_CONTROL(load_too_early, *packet = make_load(SLOT, &echo))
 SPOIL_CONTROL(unload_too_early, packet->type = RK_WIRE_UNLOAD)
 SPOIL_CONTROL(threads_none, packet->hello.threads = 0)
 SPOIL_CONTROL(threads_many, packet->hello.threads = RK_WIRE_THREADS_MAX + 1)
-SPOIL_CONTROL(level_unknown, packet->hello.log_level = RK_LOG_TRACE + 1)
+SPOIL_CONTROL(level_unknown, packet->hello.settings.log_level = RK_LOG_TRACE + 1)
 SPOIL_CONTROL(payload_empty, packet->hello.payload_bytes = 0)
 SPOIL_CONTROL(payload_large, packet->hello.payload_bytes++)
 SPOIL_CONTROL(payload_huge, packet->hello.payload_bytes = UINT64_MAX)
 SPOIL_CONTROL(primary_open, memset(packet->hello.primary, 'x', RK_WIRE_NAME_MAX))
 SPOIL_CONTROL(fallback_open, memset(packet->hello.fallback, 'x', RK_WIRE_NAME_MAX))
 
+SPOIL_CONTROL(device_open, memset(packet->hello.device.device, 'x', RK_WIRE_NAME_MAX))
+SPOIL_CONTROL(check_too_early, packet->type = RK_WIRE_CHECK)
+
 SPOIL_CONTROL(hello_again, *packet = make_hello("cpu", ""))
-SPOIL_CONTROL(level_later, packet->type = RK_WIRE_LOG_LEVEL; packet->log.level = UINT32_MAX)
+SPOIL_CONTROL(level_later, packet->type = RK_WIRE_SETTINGS; packet->settings.log_level = UINT32_MAX)
+SPOIL_CONTROL(no_such_backend, packet->load.backend = RK_WIRE_BACKEND_COUNT)
+SPOIL_CONTROL(backend_not_here, packet->load.backend = RK_WIRE_CUDA; packet->load.block[0] = 1;
+	      packet->load.block[1] = 1; packet->load.block[2] = 1)
+SPOIL_CONTROL(mode_unknown, packet->load.mode = RK_WIRE_RING + 1)
+SPOIL_CONTROL(batch_with_state, packet->load.state_bytes = 8)
+SPOIL_CONTROL(state_not_there, *packet = make_ring_load(SLOT + 1, &running_stats, 0))
+SPOIL_CONTROL(state_dtype, *packet = make_ring_load(SLOT + 1, &running_stats, 24);
+	      packet->load.params[1].dtype = RK_I8)
+SPOIL_CONTROL(fused_twice, packet->load.params[3].fused = 2)
+SPOIL_CONTROL(fused_input, packet->load.params[0].fused = 1)
+SPOIL_CONTROL(fused_ring, packet->load.mode = RK_WIRE_RING; packet->load.params[3].fused = 1)
 SPOIL_CONTROL(slot_taken, packet->load.kernel = SLOT)
 SPOIL_CONTROL(slot_high, packet->load.kernel = RK_WIRE_KERNELS_MAX)
 SPOIL_CONTROL(unload_high, packet->type = RK_WIRE_UNLOAD; packet->kernel = RK_WIRE_KERNELS_MAX)
 SPOIL_CONTROL(params_many, packet->load.nparams = RK_WIRE_ARGS_MAX + 1)
 SPOIL_CONTROL(kind_none, packet->load.params[1].kind = 0)
-SPOIL_CONTROL(kind_unknown, packet->load.params[1].kind = RK_WIRE_ARG_DIM + 1)
+SPOIL_CONTROL(kind_unknown, packet->load.params[1].kind = RK_WIRE_ARG_STATE + 1)
 SPOIL_CONTROL(dtype_unknown, packet->load.params[0].dtype = RK_DTYPE_COUNT)
 SPOIL_CONTROL(dim_dtype, packet->load.params[3].dtype = RK_U32)
 SPOIL_CONTROL(id_open, memset(packet->load.id, 'x', sizeof(packet->load.id)))
@@ -47,7 +61,15 @@ SPOIL_CONTROL(entry_open, memset(packet->load.entry, 'x', RK_WIRE_NAME_MAX))
 SPOIL_RUN(run_short, *len = 1)
 SPOIL_RUN(run_cut, *len -= sizeof(run->args[0]))
 SPOIL_RUN(run_long, *len += sizeof(run->args[0]))
-SPOIL_RUN(run_longest, *len = sizeof(*run))
+SPOIL_RUN(run_full, *len = sizeof(*run))
+SPOIL_RUN(run_longest, *len = RK_WIRE_RUN_MAX)
+SPOIL_RUN(run_too_long, *len = RK_WIRE_RUN_MAX + 1)
+SPOIL_RUN(more_cut, run->nmore = 1)
+SPOIL_RUN(more_overflow, run->nmore = UINT32_MAX)
+/* a good packet with the same message twice, but for a backend that takes one at a time */
+SPOIL_RUN(more_here, run->nmore = 1; memcpy((char *)run + *len + sizeof(uint64_t), run->args,
+					    *len - offsetof(struct rk_wire_run, args));
+	  *len += sizeof(uint64_t) + *len - offsetof(struct rk_wire_run, args))
 /* more than the struct holds, for a slot where no other check refuses it */
 SPOIL_RUN(nargs_many, run->nargs = RK_WIRE_ARGS_MAX + 1; run->kernel++; *len = RUN_LEN(*run))
 SPOIL_RUN(nargs_overflow, run->nargs = (1U << 28) + 4) /* times 16 is 64 in 32 bits */
@@ -76,9 +98,10 @@ static void expect_violation(struct peer *p)
 static void test_bad_first_packet(void **state)
 {
 	static const spoil_control spoils[] = {
-		bad_version,	  type_zero,	type_not_ours, type_unknown,  load_too_early,
-		unload_too_early, threads_none, threads_many,  level_unknown, payload_empty,
-		payload_large,	  payload_huge, primary_open,  fallback_open,
+		bad_version,	type_zero,	  type_not_ours, type_unknown,
+		load_too_early, unload_too_early, threads_none,	 threads_many,
+		level_unknown,	payload_empty,	  payload_large, payload_huge,
+		primary_open,	fallback_open,	  device_open,	 check_too_early,
 	};
 	struct peer *p = *state;
 
@@ -94,9 +117,11 @@ static void test_bad_first_packet(void **state)
 static void test_bad_control_packet(void **state)
 {
 	static const spoil_control spoils[] = {
-		bad_version, hello_again, level_later,	slot_taken,   slot_high,
-		unload_high, params_many, kind_none,	kind_unknown, dtype_unknown,
-		dim_dtype,   id_open,	  library_open, entry_open,
+		bad_version,	  hello_again,	level_later,	  slot_taken,	   slot_high,
+		unload_high,	  params_many,	kind_none,	  kind_unknown,	   dtype_unknown,
+		dim_dtype,	  id_open,	library_open,	  entry_open,	   no_such_backend,
+		backend_not_here, mode_unknown, batch_with_state, state_not_there, state_dtype,
+		fused_twice,	  fused_input,	fused_ring,
 	};
 	struct peer *p = *state;
 
@@ -162,26 +187,50 @@ static void test_bad_descriptor(void **state)
 static void test_bad_run_packet(void **state)
 {
 	static const spoil_run spoils[] = {
-		run_short,   run_cut,	  run_long,    run_longest, nargs_many,	  nargs_overflow,
-		nargs_other, kernel_high, offset_past, offset_over, offset_wraps, bytes_huge,
-		guard_over,  bytes_over,  offset_odd,  bytes_odd,   dim_small,	  dim_none,
+		run_short,   run_cut,	   run_long,	run_longest,   nargs_many,   nargs_overflow,
+		nargs_other, kernel_high,  offset_past, offset_over,   offset_wraps, bytes_huge,
+		guard_over,  bytes_over,   offset_odd,	bytes_odd,     dim_small,    dim_none,
+		run_full,    run_too_long, more_cut,	more_overflow, more_here,
 	};
 	struct peer *p = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(spoils); i++) {
-		struct {
+		union {
 			struct rk_wire_run run;
-			struct rk_wire_arg one_more;
+			unsigned char room[RK_WIRE_RUN_MAX + 1];
 		} packet = {.run = {.kernel = SLOT,
 				    .nargs = 4,
 				    .args = {{0, 8}, {64, 8}, {128, 8}, {2, 8}}}};
+		struct rk_wire_control fused = make_load(SLOT, &vector_add);
 		size_t len = RUN_LEN(packet.run);
 
+		fused.load.params[3].fused = 1;
 		hello_cpu(p);
-		load(p, SLOT, &vector_add);
+		assert_int_equal(load_packet(p, fused).status, 0);
 		assert_int_equal(run_one(p, &packet.run).status, 0); /* it is good as it is */
 		spoils[i](&packet.run, &len);
 		send_packet(p->messages, &packet, len);
+		expect_violation(p);
+	}
+}
+
+static void test_bad_state_argument(void **state)
+{
+	const struct rk_wire_arg bad[] = {{0, 8}, {64, 0}};
+	struct peer *p = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct rk_wire_run run = {
+			.kernel = SLOT,
+			.nargs = 6,
+			.args = {{0, 8}, {0, 0}, {64, 8}, {192, 8}, {320, 8}, {1, 8}}};
+
+		hello_cpu(p);
+		assert_int_equal(load_packet(p, make_ring_load(SLOT, &running_stats, 24)).status,
+				 0);
+		assert_int_equal(run_one(p, &run).status, 0);
+		run.args[1] = bad[i];
+		send_run(p, &run);
 		expect_violation(p);
 	}
 }
@@ -207,6 +256,7 @@ int main(void)
 		TEST(test_bad_first_packet),   TEST(test_bad_control_packet),
 		TEST(test_bad_control_length), TEST(test_bad_run_packet),
 		TEST(test_bad_memfd),	       TEST(test_bad_descriptor),
+		TEST(test_bad_state_argument),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,7 +199,10 @@ static inline struct rk_wire_control make_hello(const char *primary, const char 
 	struct rk_wire_control out = {.version = RK_WIRE_VERSION, .type = RK_WIRE_HELLO};
 
 	out.hello.threads = THREADS;
-	out.hello.log_level = RK_LOG_INFO;
+	out.hello.settings.log_level = RK_LOG_INFO;
+	out.hello.settings.sample_ms = 1000;
+	snprintf(out.hello.device.device, sizeof(out.hello.device.device), "0");
+	out.hello.device.pool_growth_factor = 1;
 	out.hello.payload_bytes = PAYLOAD_BYTES;
 	snprintf(out.hello.primary, sizeof(out.hello.primary), "%s", primary);
 	snprintf(out.hello.fallback, sizeof(out.hello.fallback), "%s", fallback);
@@ -242,6 +245,11 @@ static inline void hello_cpu(struct peer *p)
 		.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64                                           \
 	}
 
+#define STATE                                                                                      \
+	{                                                                                          \
+		.kind = RK_WIRE_ARG_STATE, .dtype = RK_U8                                          \
+	}
+
 /* One row per kernel of this version, as its description says it. */
 static const struct signature {
 	const char *entry;
@@ -250,7 +258,10 @@ static const struct signature {
 } echo = {"echo", 3, {IN(RK_U8), OUT(RK_U8), DIM}},
   vector_add = {"vector_add", 4, {IN(RK_F32), IN(RK_F32), OUT(RK_F32), DIM}},
   reduce_sum = {"reduce_sum", 3, {IN(RK_F32), OUT(RK_F64), DIM}},
-  delay = {"delay", 2, {VALUE(RK_U32), OUT(RK_U32)}};
+  delay = {"delay", 2, {VALUE(RK_U32), OUT(RK_U32)}},
+  ring_echo = {"ring_echo", 3, {IN(RK_U8), OUT(RK_U8), DIM}},
+  running_stats = {
+	  "running_stats", 6, {IN(RK_F64), STATE, OUT(RK_U64), OUT(RK_F64), OUT(RK_F64), DIM}};
 
 static inline struct rk_wire_control make_load(uint32_t slot, const struct signature *s)
 {
@@ -262,6 +273,17 @@ static inline struct rk_wire_control make_load(uint32_t slot, const struct signa
 	snprintf(out.load.library, sizeof(out.load.library), "builtin");
 	snprintf(out.load.entry, sizeof(out.load.entry), "%s", s->entry);
 	memcpy(out.load.params, s->params, sizeof(s->params));
+	return out;
+}
+
+/* The same as a ring kernel. */
+static inline struct rk_wire_control make_ring_load(uint32_t slot, const struct signature *s,
+						    uint64_t state_bytes)
+{
+	struct rk_wire_control out = make_load(slot, s);
+
+	out.load.mode = RK_WIRE_RING;
+	out.load.state_bytes = state_bytes;
 	return out;
 }
 
@@ -284,6 +306,23 @@ static inline struct rk_wire_control unload(struct peer *p, uint32_t slot)
 	recv_answer(p, &packet, RK_WIRE_UNLOADED);
 	assert_int_equal(packet.kernel, slot);
 	return packet;
+}
+
+static inline void send_settings(struct peer *p, uint32_t log_level, uint64_t sample_ms)
+{
+	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_SETTINGS};
+
+	packet.settings.log_level = log_level;
+	packet.settings.sample_ms = sample_ms;
+	send_packet(p->control, &packet, sizeof(packet));
+}
+
+static inline void send_check(struct peer *p, uint64_t number)
+{
+	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_CHECK};
+
+	packet.check.number = number;
+	send_packet(p->control, &packet, sizeof(packet));
 }
 
 static inline void load(struct peer *p, uint32_t slot, const struct signature *s)

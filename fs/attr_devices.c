@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * devices/N/: a device as the worker saw it last, from memory. What is not known is ENODATA.
+ */
+#include <errno.h>
+#include <stddef.h>
+
+#include "fs/node.h"
+
+/* -ENODEV where a worker that was started since sees fewer devices. */
+static int find(const struct rkfs_subject *subject, struct rk_device *device)
+{
+	return rk_runtime_device(subject->fs->rt, subject->device, device) ? 0 : -ENODEV;
+}
+
+/* A text member; arg is its place. */
+static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     struct rkfs_textbuf *out)
+{
+	struct rk_device device;
+	int rc = find(subject, &device);
+	const char *text = (const char *)&device + attr->arg;
+
+	if (rc)
+		return rc;
+	if (!*text)
+		return -ENODATA;
+	rkfs_textbuf_line(out, text);
+	return 0;
+}
+
+/* The numbers: what tells whether each is known, and its value. */
+enum number {
+	MEMORY_TOTAL,
+	MEMORY_USED,
+	UTILISATION,
+	TEMPERATURE,
+	POWER,
+};
+
+static uint32_t bit_of(enum number number)
+{
+	static const uint32_t bits[] = {
+		[MEMORY_TOTAL] = RK_WIRE_KNOWS_MEMORY,
+		[MEMORY_USED] = RK_WIRE_KNOWS_MEMORY,
+		[UTILISATION] = RK_WIRE_KNOWS_UTILISATION,
+		[TEMPERATURE] = RK_WIRE_KNOWS_TEMPERATURE,
+		[POWER] = RK_WIRE_KNOWS_POWER,
+	};
+
+	return bits[number];
+}
+
+static uint64_t value_of(const struct rk_device *device, enum number number)
+{
+	switch (number) {
+	case MEMORY_TOTAL:
+		return device->memory_total_bytes;
+	case MEMORY_USED:
+		return device->memory_used_bytes;
+	case UTILISATION:
+		return device->utilisation_percent;
+	case TEMPERATURE:
+		return device->temperature_celsius;
+	case POWER:
+		break;
+	}
+	return device->power_milliwatts;
+}
+
+static int number_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		       struct rkfs_textbuf *out)
+{
+	struct rk_device device;
+	int rc = find(subject, &device);
+	unsigned long long value;
+
+	if (rc)
+		return rc;
+	if (!(device.known & bit_of(attr->arg)))
+		return -ENODATA;
+	value = value_of(&device, attr->arg);
+	if (attr->arg == POWER)
+		rkfs_textbuf_printf(out, "%llu.%03llu\n", value / 1000, value % 1000);
+	else
+		rkfs_textbuf_u64_line(out, value);
+	return 0;
+}
+
+static int lost_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		     struct rkfs_textbuf *out)
+{
+	struct rk_device device;
+	int rc = find(subject, &device);
+
+	(void)attr;
+	if (!rc)
+		rkfs_textbuf_u64_line(out, device.lost);
+	return rc;
+}
+
+#define TEXT(member)                                                                               \
+	{                                                                                          \
+		.name = #member, .mode = 0444, .show = text_show,                                  \
+		.arg = offsetof(struct rk_device, member)                                          \
+	}
+
+#define NUMBER(file, number)                                                                       \
+	{                                                                                          \
+		.name = file, .mode = 0444, .show = number_show, .arg = number                     \
+	}
+
+static const struct rkfs_attr rows[] = {
+	TEXT(name),
+	TEXT(uuid),
+	NUMBER("memory_total_bytes", MEMORY_TOTAL),
+	NUMBER("memory_used_bytes", MEMORY_USED),
+	NUMBER("utilisation_percent", UTILISATION),
+	NUMBER("temperature_celsius", TEMPERATURE),
+	NUMBER("power_watts", POWER),
+	{.name = "lost", .mode = 0444, .show = lost_show},
+};
+
+const struct rkfs_attrs rkfs_device_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

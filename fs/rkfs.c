@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* The filesystem as a whole: the third part of fs/node.h. */
+#include "fs/node.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "fs/call.h"
+
+int rkfs_init(struct rkfs *fs)
+{
+	int rc;
+
+	rkfs_access_init(&fs->access);
+	rc = rkfs_access_complete(&fs->access, NULL);
+	if (rc)
+		return rc;
+	clock_gettime(CLOCK_REALTIME, &fs->born);
+	TAILQ_INIT(&fs->files);
+	fs->attrs[RKFS_ROOT] = rkfs_root_attrs;
+	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
+	fs->attrs[RKFS_HEALTH] = rkfs_health_attrs;
+	fs->attrs[RKFS_WAIT] = rkfs_wait_attrs;
+	fs->attrs[RKFS_DRAIN] = rkfs_drain_attrs;
+	fs->attrs[RKFS_INFLIGHT] = rkfs_inflight_attrs;
+	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
+	fs->attrs[RKFS_DEVICE] = rkfs_device_attrs;
+	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
+	if (rc)
+		return rc;
+	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	if (rc)
+		goto free_attrs;
+	rc = rkfs_waitq_init(&fs->state_wait);
+	if (rc)
+		goto free_lock;
+	rc = rkfs_waitq_init(&fs->event_wait);
+	if (!rc)
+		return 0;
+	rkfs_waitq_destroy(&fs->state_wait);
+free_lock:
+	pthread_mutex_destroy(&fs->files_lock);
+free_attrs:
+	free((void *)fs->attrs[RKFS_CONFIG].rows);
+	return rc;
+}
+
+void rkfs_destroy(struct rkfs *fs)
+{
+	rkfs_waitq_destroy(&fs->event_wait);
+	rkfs_waitq_destroy(&fs->state_wait);
+	pthread_mutex_destroy(&fs->files_lock);
+	free((void *)fs->attrs[RKFS_CONFIG].rows);
+}
+
+static void on_state(void *ctx)
+{
+	struct rkfs *fs = ctx;
+
+	atomic_fetch_add(&fs->changes, 1);
+	rkfs_waitq_wake(&fs->state_wait);
+}
+
+static void on_event(void *ctx)
+{
+	struct rkfs *fs = ctx;
+
+	rkfs_waitq_wake(&fs->event_wait);
+}
+
+static void on_room(void *ctx, struct rk_kernel *k)
+{
+	struct rkfs *fs = ctx;
+
+	rkfs_calls_room(fs->calls, k);
+}
+
+/* Who waits to be ready waits with those who wait for a state. */
+static void on_health(void *ctx)
+{
+	struct rkfs *fs = ctx;
+
+	rkfs_waitq_wake(&fs->state_wait);
+}
+
+struct rk_runtime_observer rkfs_observer(struct rkfs *fs)
+{
+	return (struct rk_runtime_observer){
+		.state = on_state,
+		.event = on_event,
+		.room = on_room,
+		.health = on_health,
+		.ctx = fs,
+	};
+}
+
+void rkfs_end_waiters(struct rkfs *fs)
+{
+	atomic_store(&fs->ending, true);
+	rkfs_waitq_wake(&fs->state_wait);
+	rkfs_waitq_wake(&fs->event_wait);
+}

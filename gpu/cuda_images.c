@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The assembler puts nvcc's output in: quicker than a C array, and it knows the size. A struct
+ * rk_cuda_image is three words of 64 bits wherever CUDA is.
+ */
+#include "gpu/cuda_images.h"
+
+_Static_assert(sizeof(struct rk_cuda_image) == 24, "as below");
+
+/* clang-format off */
+__asm__(".pushsection .rodata.rk_cuda, \"a\"\n"
+	".balign 64\n"
+	".Lrk_cuda_builtins:\n"
+	".incbin \"" RK_CUDA_BUILTINS "\"\n"
+	".Lrk_cuda_builtins_end:\n"
+	".Lrk_cuda_builtins_name:\n"
+	".asciz \"builtins.cu\"\n"
+	".popsection\n"
+	".pushsection .data.rel.ro.rk_cuda, \"aw\"\n"
+	".balign 8\n"
+	"rk_cuda_image_table:\n"
+	".quad .Lrk_cuda_builtins_name\n"
+	".quad .Lrk_cuda_builtins\n"
+	".quad .Lrk_cuda_builtins_end - .Lrk_cuda_builtins\n"
+	".popsection\n");
+/* clang-format on */
+
+extern const struct rk_cuda_image rk_cuda_image_table[1] __attribute__((visibility("hidden")));
+
+const struct rk_cuda_image *rk_cuda_images(size_t *count)
+{
+	*count = sizeof(rk_cuda_image_table) / sizeof(rk_cuda_image_table[0]);
+	return rk_cuda_image_table;
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "gpu/devices.h"
+#include "gpu/fatal.h"
+#include "gpu/nvml_dl.h"
+#include "runtime/log.h"
+
+#define NSEC_PER_SEC  1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
+#define PERIOD_MIN_MS 10ULL
+#define PERIOD_MAX_MS 86400000ULL
+#define PATIENCE_SECS 1
+
+struct device {
+	unsigned int index;
+	rk_nvml_device handle;	    /* NULL: not found yet */
+	struct rk_wire_device seen; /* but for its sequence */
+};
+
+struct rk_devices_watch {
+	pthread_t thread;
+	unsigned int count; /* for the thread alone, as are the devices */
+	struct device devices[RK_WIRE_DEVICES_MAX];
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct rk_wire_shared *shared; /* guarded by lock, as is what follows; NULL: stopped */
+	uint64_t period_ms;
+	uint64_t told_lost; /* bits, by index: devices that others than NVML say are lost */
+	bool ended;
+	bool left_behind; /* nobody waits for its end: the thread frees it */
+};
+
+static pthread_mutex_t in_use_lock = PTHREAD_MUTEX_INITIALIZER; /* before that of a watch */
+static char in_use[sizeof((struct rk_wire_device){0}.uuid)];	/* "": none */
+static struct rk_devices_watch *current;			/* NULL: none runs */
+
+void rk_devices_in_use(const char *uuid)
+{
+	pthread_mutex_lock(&in_use_lock);
+	snprintf(in_use, sizeof(in_use), "%s", uuid ? uuid : "");
+	pthread_mutex_unlock(&in_use_lock);
+}
+
+static bool is_in_use(const struct rk_wire_device *seen)
+{
+	bool same;
+
+	pthread_mutex_lock(&in_use_lock);
+	same = in_use[0] && strcmp(in_use, seen->uuid) == 0;
+	pthread_mutex_unlock(&in_use_lock);
+	return same;
+}
+
+/* Whether what @call, of @device, came back with is an answer. */
+static bool answered(struct device *device, int result, const char *call)
+{
+	struct rk_error err;
+
+	if (result == RK_NVML_SUCCESS)
+		return true;
+	if (result == RK_NVML_GPU_IS_LOST && !device->seen.lost) {
+		rk_nvml_error(result, &err, call);
+		rk_log(RK_LOG_ERROR, "rk-worker: device %u is lost: %s", device->index, err.msg);
+		device->seen.lost = 1;
+	}
+	return false;
+}
+
+/* Whether the device has a handle to be asked by; and its name and UUID, where they answer. */
+static bool identify(struct device *device)
+{
+	struct rk_wire_device *seen = &device->seen;
+	char name[RK_NVML_NAME_MAX] = "", uuid[RK_NVML_UUID_MAX] = "";
+	rk_nvml_device *handle = &device->handle;
+
+	if (!*handle &&
+	    !answered(device, rk_nvml.nvmlDeviceGetHandleByIndex_v2(device->index, handle),
+		      "nvmlDeviceGetHandleByIndex"))
+		*handle = NULL;
+	if (!*handle)
+		return false;
+	if (!seen->name[0] &&
+	    answered(device, rk_nvml.nvmlDeviceGetName(*handle, name, sizeof(name)),
+		     "nvmlDeviceGetName"))
+		snprintf(seen->name, sizeof(seen->name), "%.*s", (int)sizeof(seen->name) - 1, name);
+	if (!seen->uuid[0] &&
+	    answered(device, rk_nvml.nvmlDeviceGetUUID(*handle, uuid, sizeof(uuid)),
+		     "nvmlDeviceGetUUID"))
+		snprintf(seen->uuid, sizeof(seen->uuid), "%.*s", (int)sizeof(seen->uuid) - 1, uuid);
+	return true;
+}
+
+static void measure_memory(struct device *device)
+{
+	struct rk_nvml_memory memory;
+
+	if (!answered(device, rk_nvml.nvmlDeviceGetMemoryInfo(device->handle, &memory),
+		      "nvmlDeviceGetMemoryInfo"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_MEMORY;
+	device->seen.memory_total_bytes = memory.total;
+	device->seen.memory_used_bytes = memory.used;
+}
+
+static void measure_utilisation(struct device *device)
+{
+	struct rk_nvml_utilization utilization;
+
+	if (!rk_nvml.nvmlDeviceGetUtilizationRates ||
+	    !answered(device, rk_nvml.nvmlDeviceGetUtilizationRates(device->handle, &utilization),
+		      "nvmlDeviceGetUtilizationRates"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_UTILISATION;
+	device->seen.utilisation_percent = utilization.gpu;
+}
+
+static void measure_temperature(struct device *device)
+{
+	unsigned int celsius;
+
+	if (!rk_nvml.nvmlDeviceGetTemperature ||
+	    !answered(device,
+		      rk_nvml.nvmlDeviceGetTemperature(device->handle, RK_NVML_TEMPERATURE_GPU,
+						       &celsius),
+		      "nvmlDeviceGetTemperature"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_TEMPERATURE;
+	device->seen.temperature_celsius = celsius;
+}
+
+static void measure_power(struct device *device)
+{
+	unsigned int milliwatts;
+
+	if (!rk_nvml.nvmlDeviceGetPowerUsage ||
+	    !answered(device, rk_nvml.nvmlDeviceGetPowerUsage(device->handle, &milliwatts),
+		      "nvmlDeviceGetPowerUsage"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_POWER;
+	device->seen.power_milliwatts = milliwatts;
+}
+
+/* What does not answer is not known; a lost device is not asked again. */
+static void look(struct device *device)
+{
+	static void (*const measures[])(struct device *) = {measure_memory, measure_utilisation,
+							    measure_temperature, measure_power};
+
+	device->seen.known = 0;
+	if (device->seen.lost || !identify(device))
+		return;
+	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]) && !device->seen.lost; i++)
+		measures[i](device);
+	if (device->seen.lost)
+		device->seen.known = 0;
+}
+
+static void lose(struct device *device)
+{
+	device->seen.lost = 1;
+	device->seen.known = 0;
+}
+
+static void publish(struct rk_wire_shared *shared, const struct device *device)
+{
+	const size_t begin = offsetof(struct rk_wire_device, known);
+	struct rk_wire_device *to = &shared->devices[device->index];
+	uint32_t odd = atomic_load(&to->sequence) | 1; /* as it may be from a killed worker */
+
+	(void)atomic_exchange(&to->sequence, odd); /* no store that follows comes before it */
+	memcpy((char *)to + begin, (const char *)&device->seen + begin, sizeof(*to) - begin);
+	atomic_store(&to->sequence, odd + 1);
+	if (atomic_load(&shared->ndevices) <= device->index)
+		atomic_store(&shared->ndevices, device->index + 1);
+}
+
+/* With the watch's lock, which whoever writes to the page has. */
+static void lose_in_use_locked(struct rk_devices_watch *watch)
+{
+	const size_t begin = offsetof(struct rk_wire_device, known);
+	uint32_t count = atomic_load(&watch->shared->ndevices);
+
+	for (unsigned int i = 0; i < count && i < RK_WIRE_DEVICES_MAX; i++) {
+		struct device device = {.index = i};
+
+		memcpy((char *)&device.seen + begin, (char *)&watch->shared->devices[i] + begin,
+		       sizeof(device.seen) - begin);
+		if (strncmp(device.seen.uuid, in_use, sizeof(in_use)) != 0)
+			continue;
+		watch->told_lost |= 1ULL << i;
+		lose(&device);
+		publish(watch->shared, &device);
+	}
+}
+
+void rk_devices_lose(void)
+{
+	pthread_mutex_lock(&in_use_lock);
+	if (current && in_use[0]) {
+		pthread_mutex_lock(&current->lock);
+		if (current->shared)
+			lose_in_use_locked(current);
+		pthread_mutex_unlock(&current->lock);
+	}
+	pthread_mutex_unlock(&in_use_lock);
+}
+
+/* All devices, unless the watch is stopped meanwhile, which may be while NVML hangs. */
+static void look_at_all(struct rk_devices_watch *watch)
+{
+	for (unsigned int i = 0; i < watch->count; i++) {
+		struct device *device = &watch->devices[i];
+		bool ours;
+
+		look(device);
+		ours = device->seen.lost && is_in_use(&device->seen);
+		pthread_mutex_lock(&watch->lock);
+		if (watch->shared) {
+			if (watch->told_lost & 1ULL << i)
+				lose(device);
+			publish(watch->shared, device);
+			if (ours)
+				rk_fatal(watch->shared, RK_WIRE_DEVICE_LOST, 0,
+					 "device %u (%s, %s) is lost: NVML says that it fell off "
+					 "the bus or is not accessible; see the kernel's log",
+					 i, device->seen.name, device->seen.uuid);
+		}
+		pthread_mutex_unlock(&watch->lock);
+	}
+}
+
+/* Open NVML and count the devices. 0 or a negative errno. */
+static int begin(struct rk_devices_watch *watch, struct rk_error *err)
+{
+	unsigned int count = 0;
+	int rc = rk_nvml_open(err);
+
+	if (rc == 0)
+		rc = rk_nvml_error(rk_nvml.nvmlInit_v2(), err, "nvmlInit");
+	if (rc)
+		return rc;
+	rc = rk_nvml_error(rk_nvml.nvmlDeviceGetCount_v2(&count), err, "nvmlDeviceGetCount");
+	if (rc) {
+		(void)rk_nvml.nvmlShutdown(); /* nothing is done about a failure of this */
+		return rc;
+	}
+	if (count > RK_WIRE_DEVICES_MAX)
+		rk_log(RK_LOG_WARN, "rk-worker: %u devices, of which %d are watched", count,
+		       RK_WIRE_DEVICES_MAX);
+	watch->count = count < RK_WIRE_DEVICES_MAX ? count : RK_WIRE_DEVICES_MAX;
+	for (unsigned int i = 0; i < watch->count; i++)
+		watch->devices[i].index = i;
+	return 0;
+}
+
+static struct timespec add_ms(struct timespec t, uint64_t ms)
+{
+	uint64_t ns = (uint64_t)t.tv_nsec + ms % 1000 * NSEC_PER_MSEC;
+
+	t.tv_sec += (time_t)(ms / 1000 + ns / NSEC_PER_SEC);
+	t.tv_nsec = (long)(ns % NSEC_PER_SEC);
+	return t;
+}
+
+/* Wait for a period to pass since @last, however often it changes. False where it is over. */
+static bool wait_for_next(struct rk_devices_watch *watch, struct timespec last)
+{
+	bool go_on;
+	int rc = 0;
+
+	pthread_mutex_lock(&watch->lock);
+	while (watch->shared && rc != ETIMEDOUT) {
+		struct timespec until = add_ms(last, watch->period_ms);
+
+		rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+	}
+	go_on = watch->shared;
+	pthread_mutex_unlock(&watch->lock);
+	return go_on;
+}
+
+static void free_watch(struct rk_devices_watch *watch)
+{
+	pthread_mutex_destroy(&watch->lock);
+	pthread_cond_destroy(&watch->changed);
+	free(watch);
+}
+
+static void *watch_main(void *arg)
+{
+	struct rk_devices_watch *watch = arg;
+	struct rk_error err;
+	struct timespec last;
+	bool left_behind;
+	int rc = pthread_setname_np(pthread_self(), "rk-devices");
+
+	if (rc)
+		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rc = begin(watch, &err);
+	if (rc) {
+		rk_log(RK_LOG_INFO, "rk-worker: no devices are watched: %s", err.msg);
+	} else {
+		do {
+			clock_gettime(CLOCK_MONOTONIC, &last);
+			look_at_all(watch);
+		} while (wait_for_next(watch, last));
+		(void)rk_nvml.nvmlShutdown();
+	}
+	pthread_mutex_lock(&watch->lock);
+	watch->ended = true;
+	left_behind = watch->left_behind;
+	pthread_cond_signal(&watch->changed);
+	pthread_mutex_unlock(&watch->lock);
+	if (left_behind)
+		free_watch(watch);
+	return NULL;
+}
+
+/* 0 or a negative errno. */
+static int init_locks(struct rk_devices_watch *watch)
+{
+	pthread_condattr_t attr;
+	int rc = pthread_condattr_init(&attr);
+
+	if (rc)
+		return -rc;
+	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	if (rc == 0)
+		rc = pthread_cond_init(&watch->changed, &attr);
+	(void)pthread_condattr_destroy(&attr); /* never fails */
+	if (rc)
+		return -rc;
+	pthread_mutex_init(&watch->lock, NULL); /* without attributes it cannot fail */
+	return 0;
+}
+
+static uint64_t bounded(uint64_t ms)
+{
+	return ms < PERIOD_MIN_MS ? PERIOD_MIN_MS : ms > PERIOD_MAX_MS ? PERIOD_MAX_MS : ms;
+}
+
+static void set_current(struct rk_devices_watch *watch)
+{
+	pthread_mutex_lock(&in_use_lock);
+	current = watch;
+	pthread_mutex_unlock(&in_use_lock);
+}
+
+int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *shared,
+		     uint64_t sample_ms, struct rk_error *err)
+{
+	struct rk_devices_watch *w = calloc(1, sizeof(*w));
+	int rc;
+
+	if (!w)
+		return rk_error_set(err, ENOMEM, "no memory to watch devices");
+	w->shared = shared;
+	w->period_ms = bounded(sample_ms);
+	rc = init_locks(w);
+	if (rc) {
+		free(w);
+		return rk_error_set(err, -rc, "cannot watch devices: %s", strerror(-rc));
+	}
+	rc = pthread_create(&w->thread, NULL, watch_main, w);
+	if (rc) {
+		free_watch(w);
+		return rk_error_set(err, rc, "cannot start a thread to watch devices: %s",
+				    strerror(rc));
+	}
+	set_current(w);
+	*watch = w;
+	return 0;
+}
+
+void rk_devices_set_period(struct rk_devices_watch *watch, uint64_t sample_ms)
+{
+	pthread_mutex_lock(&watch->lock);
+	watch->period_ms = bounded(sample_ms);
+	pthread_cond_signal(&watch->changed);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+bool rk_devices_stop(struct rk_devices_watch *watch)
+{
+	struct timespec until;
+	bool ended;
+	int rc = 0;
+
+	set_current(NULL);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += PATIENCE_SECS;
+	pthread_mutex_lock(&watch->lock);
+	watch->shared = NULL;
+	pthread_cond_signal(&watch->changed);
+	while (!watch->ended && rc == 0)
+		rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+	ended = watch->ended;
+	watch->left_behind = !ended;
+	if (!ended)
+		(void)pthread_detach(watch->thread); /* it is joinable, and there */
+	pthread_mutex_unlock(&watch->lock);
+	if (!ended)
+		return false;
+	rc = pthread_join(watch->thread, NULL);
+	if (rc) {
+		rk_log(RK_LOG_WARN, "rk-worker: cannot wait for a thread: %s", strerror(rc));
+		return false;
+	}
+	free_watch(watch);
+	return true;
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+/* How every call begins, and the device and its context. */
+#include "tests/fake_cuda/fake.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NAP_NS 50000L
+
+struct fake fake = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.changed = PTHREAD_COND_INITIALIZER,
+};
+
+static _Thread_local CUcontext current;
+
+uint64_t fake_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void fake_nap(void)
+{
+	struct timespec nap = {.tv_nsec = NAP_NS};
+
+	nanosleep(&nap, NULL);
+}
+
+CUcontext fake_current(void)
+{
+	return current;
+}
+
+void fake_set_current(CUcontext context)
+{
+	current = context;
+}
+
+CUresult fake_misuse_locked(CUresult result, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+		text[0] = '\0';
+	va_end(args);
+	fake.counts.misuses++;
+	fake_complain("misuse: %s", text);
+	return result;
+}
+
+void fake_spoil_locked(CUresult result)
+{
+	if (fake.spoiled == CUDA_SUCCESS)
+		fake.spoiled = result;
+	pthread_cond_broadcast(&fake.changed);
+}
+
+/* The first line of the file that makes this call hang. */
+static struct fake_line *hang_line(const char *name)
+{
+	struct fake_line *line = fake_trigger_find("hang", name);
+
+	if (!line && strstr(name, "Synchronize"))
+		line = fake_trigger_find("hang", "synchronize");
+	return line;
+}
+
+/* For as long as the file says so; for ever where that was said once. */
+static void hang_locked(const char *name)
+{
+	struct fake_line *line = hang_line(name);
+	bool always = line && line->once;
+
+	if (line)
+		fake_trigger_consume(line);
+	while (always || hang_line(name)) {
+		pthread_mutex_unlock(&fake.lock);
+		fake_nap();
+		pthread_mutex_lock(&fake.lock);
+		fake_trigger_read();
+	}
+}
+
+/* What the file has this call return. */
+static CUresult fault_locked(const char *name)
+{
+	struct fake_line *line = fake_trigger_find("lost", NULL);
+
+	if (line) {
+		fake_spoil_locked(fake_result(line->words[1], CUDA_ERROR_DEVICE_UNAVAILABLE));
+		fake_trigger_consume(line);
+		return fake.spoiled;
+	}
+	line = fake_trigger_find("fail", name);
+	if (!line)
+		return CUDA_SUCCESS;
+	/* the third word: which call of it, from the line's appearance on */
+	if (line->words[3][0] && ++line->hits != strtoull(line->words[3], NULL, 0))
+		return CUDA_SUCCESS;
+	fake_trigger_consume(line);
+	return fake_result(line->words[2], CUDA_ERROR_UNKNOWN);
+}
+
+CUresult fake_synchronise_locked(const char *name)
+{
+	fake.counts.synchronising++;
+	if (fake.counts.resident) {
+		fake.counts.beside_resident++;
+		fake_misuse_locked(CUDA_SUCCESS, "%s beside a resident kernel", name);
+	}
+	return fake_wait_all_locked();
+}
+
+static CUresult enter_locked(const char *name, unsigned int flags)
+{
+	CUresult result;
+
+	fake.counts.calls++;
+	fake_trigger_read();
+	hang_locked(name);
+	result = fault_locked(name);
+	if (result)
+		return result;
+	if (!(flags & FAKE_EARLY) && !fake.initialised)
+		return fake_misuse_locked(CUDA_ERROR_NOT_INITIALIZED, "%s before cuInit", name);
+	if (!(flags & FAKE_CONTEXT))
+		return CUDA_SUCCESS;
+	if (!current || !current->retained)
+		return fake_misuse_locked(CUDA_ERROR_INVALID_CONTEXT, "%s with no current context",
+					  name);
+	if (fake.spoiled)
+		return fake.spoiled;
+	return flags & FAKE_SYNCS ? fake_synchronise_locked(name) : CUDA_SUCCESS;
+}
+
+CUresult fake_enter(const char *name, unsigned int flags)
+{
+	CUresult result;
+
+	pthread_mutex_lock(&fake.lock);
+	result = enter_locked(name, flags);
+	if (result)
+		pthread_mutex_unlock(&fake.lock);
+	return result;
+}
+
+CUresult fake_leave(CUresult result)
+{
+	pthread_mutex_unlock(&fake.lock);
+	return result;
+}
+
+bool fake_oom_locked(const char *name)
+{
+	struct fake_line *line = fake_trigger_find("oom_at", NULL);
+
+	if (!line || (line->words[2][0] && strcmp(line->words[2], name) != 0))
+		return false;
+	if (++line->hits != strtoull(line->words[1], NULL, 0))
+		return false;
+	fake_trigger_consume(line);
+	return true;
+}
+
+CUresult fake_cuInit(unsigned int flags)
+{
+	struct fake_line *line;
+	CUresult result = fake_enter("cuInit", FAKE_EARLY);
+
+	if (result)
+		return result;
+	if (flags)
+		return fake_leave(CUDA_ERROR_INVALID_VALUE);
+	line = fake_trigger_find("init", NULL);
+	if (line) {
+		fake_trigger_consume(line);
+		return fake_leave(fake_result(line->words[1], CUDA_ERROR_UNKNOWN));
+	}
+	line = fake_trigger_find("no_device", NULL);
+	if (line) {
+		fake_trigger_consume(line);
+		return fake_leave(CUDA_ERROR_NO_DEVICE);
+	}
+	fake.initialised = true;
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuDriverGetVersion(int *version)
+{
+	CUresult result = fake_enter("cuDriverGetVersion", FAKE_EARLY);
+
+	if (result)
+		return result;
+	*version = (int)fake_trigger_number("driver_version", FAKE_DRIVER_VERSION);
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuDeviceGetCount(int *count)
+{
+	CUresult result = fake_enter("cuDeviceGetCount", 0);
+
+	if (result)
+		return result;
+	*count = (int)fake_trigger_number("device_count", 1);
+	return fake_leave(CUDA_SUCCESS);
+}
+
+static bool device_ok(CUdevice device)
+{
+	return device >= 0 && device < FAKE_DEVICES &&
+	       (uint64_t)device < fake_trigger_number("device_count", 1);
+}
+
+CUresult fake_cuDeviceGet(CUdevice *device, int ordinal)
+{
+	CUresult result = fake_enter("cuDeviceGet", 0);
+
+	if (result)
+		return result;
+	if (!device_ok(ordinal))
+		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
+	*device = ordinal;
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuDeviceGetName(char *name, int len, CUdevice device)
+{
+	CUresult result = fake_enter("cuDeviceGetName", 0);
+
+	if (result)
+		return result;
+	if (!device_ok(device) || len <= 0)
+		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
+	snprintf(name, (size_t)len, "Fake GPU %d", device);
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuDeviceGetUuid(CUuuid *uuid, CUdevice device)
+{
+	CUresult result = fake_enter("cuDeviceGetUuid", 0);
+
+	if (result)
+		return result;
+	if (!device_ok(device))
+		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
+	fake_uuid((unsigned char *)uuid->bytes, device);
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuDeviceTotalMem(size_t *bytes, CUdevice device)
+{
+	CUresult result = fake_enter("cuDeviceTotalMem", 0);
+
+	if (result)
+		return result;
+	if (!device_ok(device))
+		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
+	*bytes = fake_memory_total();
+	return fake_leave(CUDA_SUCCESS);
+}

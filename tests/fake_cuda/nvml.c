@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/* The fake libnvidia-ml.so.1: what it says comes from the trigger file, see README. */
+#include "gpu/nvml_syms.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/fake_cuda/trigger.h"
+
+#define DEVICES	       16
+#define UNINITIALIZED  1
+#define INVALID	       2
+#define TOO_SMALL      7
+#define MEMORY_USED    (64ULL << 20)
+#define NAP_NS	       50000L
+#define UUID_PRINT_MAX 41 /* with its NUL */
+
+/* Declared as they are by the list, all are exported: one that is missing fails to link. */
+#pragma GCC visibility push(default)
+#define X(need, result, name, parameters)                                                          \
+	extern __typeof__(name) name __attribute__((visibility("default")));
+RK_NVML_SYMBOLS(X)
+#undef X
+#pragma GCC visibility pop
+
+/* clang-format off */
+__attribute__((used)) static const struct {
+	const char *name;
+	void *function;
+} all[] = {
+#define X(need, result, name, parameters) {#name, (void *)name},
+	RK_NVML_SYMBOLS(X)
+#undef X
+};
+/* clang-format on */
+
+struct nvmlDevice_st {
+	int index;
+};
+
+static struct nvmlDevice_st devices[DEVICES];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned int initialised;
+
+static void hang_locked(const char *name)
+{
+	struct fake_line *line = fake_trigger_find("hang", name);
+	const struct timespec nap = {.tv_nsec = NAP_NS};
+	bool always = line && line->once;
+
+	if (line)
+		fake_trigger_consume(line);
+	while (always || fake_trigger_find("hang", name)) {
+		pthread_mutex_unlock(&lock);
+		nanosleep(&nap, NULL);
+		pthread_mutex_lock(&lock);
+		fake_trigger_read();
+	}
+}
+
+/* Begin the call @name: 0 with the lock held, or what it is to return. */
+static int enter(const char *name)
+{
+	struct fake_line *line;
+	int result = RK_NVML_SUCCESS;
+
+	pthread_mutex_lock(&lock);
+	fake_trigger_read();
+	hang_locked(name);
+	line = fake_trigger_find("nvml_fail", name);
+	if (line) {
+		result = atoi(line->words[2]);
+		fake_trigger_consume(line);
+	} else if (!initialised && strcmp(name, "nvmlInit_v2") != 0) {
+		fake_complain("misuse: %s before nvmlInit", name);
+		result = UNINITIALIZED;
+	}
+	if (result)
+		pthread_mutex_unlock(&lock);
+	return result;
+}
+
+static int leave(int result)
+{
+	pthread_mutex_unlock(&lock);
+	return result;
+}
+
+static bool is_lost(void)
+{
+	return fake_trigger_find("lost", NULL) != NULL;
+}
+
+/* The same for a call about @device. */
+static int enter_device(const char *name, rk_nvml_device device)
+{
+	int result = enter(name);
+
+	if (result)
+		return result;
+	if (device < devices || device >= devices + DEVICES) {
+		fake_complain("misuse: %s of no device", name);
+		return leave(INVALID);
+	}
+	return is_lost() ? leave(RK_NVML_GPU_IS_LOST) : RK_NVML_SUCCESS;
+}
+
+static int print(char *to, unsigned int size, const char *text)
+{
+	if (strlen(text) >= size)
+		return TOO_SMALL;
+	strcpy(to, text);
+	return RK_NVML_SUCCESS;
+}
+
+int nvmlInit_v2(void)
+{
+	int result = enter("nvmlInit_v2");
+
+	if (result)
+		return result;
+	initialised++;
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlShutdown(void)
+{
+	int result = enter("nvmlShutdown");
+
+	if (result)
+		return result;
+	initialised--;
+	return leave(RK_NVML_SUCCESS);
+}
+
+const char *nvmlErrorString(int result)
+{
+	switch (result) {
+	case RK_NVML_SUCCESS:
+		return "The operation was successful";
+	case UNINITIALIZED:
+		return "Uninitialized";
+	case INVALID:
+		return "Invalid Argument";
+	case RK_NVML_NOT_SUPPORTED:
+		return "Not Supported";
+	case RK_NVML_NO_PERMISSION:
+		return "Insufficient Permissions";
+	case RK_NVML_NOT_FOUND:
+		return "Not Found";
+	case RK_NVML_DRIVER_NOT_LOADED:
+		return "Driver Not Loaded";
+	case RK_NVML_GPU_IS_LOST:
+		return "GPU is lost";
+	default:
+		return "Unknown Error";
+	}
+}
+
+int nvmlDeviceGetCount_v2(unsigned int *count)
+{
+	int result = enter("nvmlDeviceGetCount_v2");
+
+	if (result)
+		return result;
+	*count = (unsigned int)fake_trigger_number("device_count", 1);
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, rk_nvml_device *device)
+{
+	int result = enter("nvmlDeviceGetHandleByIndex_v2");
+
+	if (result)
+		return result;
+	if (index >= DEVICES || index >= fake_trigger_number("device_count", 1))
+		return leave(INVALID);
+	if (is_lost())
+		return leave(RK_NVML_GPU_IS_LOST);
+	devices[index].index = (int)index;
+	*device = &devices[index];
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetName(rk_nvml_device device, char *name, unsigned int size)
+{
+	int result = enter_device("nvmlDeviceGetName", device);
+	char text[32];
+
+	if (result)
+		return result;
+	snprintf(text, sizeof(text), "Fake GPU %d", device->index);
+	return leave(print(name, size, text));
+}
+
+int nvmlDeviceGetUUID(rk_nvml_device device, char *uuid, unsigned int size)
+{
+	int result = enter_device("nvmlDeviceGetUUID", device);
+	unsigned char u[FAKE_UUID_BYTES];
+	char text[UUID_PRINT_MAX];
+
+	if (result)
+		return result;
+	fake_uuid(u, device->index);
+	snprintf(text, sizeof(text),
+		 "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
+		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
+		 u[14], u[15]);
+	return leave(print(uuid, size, text));
+}
+
+int nvmlDeviceGetMemoryInfo(rk_nvml_device device, struct rk_nvml_memory *memory)
+{
+	int result = enter_device("nvmlDeviceGetMemoryInfo", device);
+
+	if (result)
+		return result;
+	memory->total = fake_memory_total();
+	memory->used = fake_trigger_number("nvml_memory_used", MEMORY_USED);
+	memory->free = memory->total - memory->used;
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetUtilizationRates(rk_nvml_device device, struct rk_nvml_utilization *utilization)
+{
+	int result = enter_device("nvmlDeviceGetUtilizationRates", device);
+
+	if (result)
+		return result;
+	utilization->gpu = (unsigned int)fake_trigger_number("utilisation", 17);
+	utilization->memory = 5;
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetTemperature(rk_nvml_device device, int sensor, unsigned int *celsius)
+{
+	int result = enter_device("nvmlDeviceGetTemperature", device);
+
+	if (result)
+		return result;
+	if (sensor != RK_NVML_TEMPERATURE_GPU)
+		return leave(INVALID);
+	*celsius = (unsigned int)fake_trigger_number("temperature", 41);
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetPowerUsage(rk_nvml_device device, unsigned int *milliwatts)
+{
+	int result = enter_device("nvmlDeviceGetPowerUsage", device);
+
+	if (result)
+		return result;
+	*milliwatts = (unsigned int)fake_trigger_number("power", 61500);
+	return leave(RK_NVML_SUCCESS);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of `bench` share: the CUDA backend in this process, on a payload of its own, and
+ * messages for it made from descriptions, as the daemon makes them. Whatever fails ends the
+ * program.
+ */
+#ifndef RK_TESTS_GPU_BENCH_H
+#define RK_TESTS_GPU_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gpu/backend.h"
+#include "gpu/cuda_dl.h"
+#include "runtime/plan.h"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define MIB	      (1ULL << 20)
+
+struct bench {
+	bool quick; /* for machines whose numbers mean nothing */
+	char modules[1024];
+	uint8_t *payload;
+	uint64_t used; /* of the payload */
+	struct rk_wire_shared *shared;
+	struct rk_wire_device_settings settings;
+	struct rk_backend_env env;
+	void *backend; /* NULL: not open */
+	/* by the driver API alone, before the backend is opened */
+	double launch_us;		       /* cuLaunchKernel and cuStreamSynchronize, p50 */
+	double pinned_to_gbs, pinned_from_gbs; /* copies of copy_bytes */
+	uint64_t copy_bytes;
+};
+
+struct bench_kernel {
+	struct bench *b;
+	struct rk_manifest manifest;
+	void *kernel;
+};
+
+struct bench_message {
+	struct bench_kernel *k;
+	unsigned int count;  /* as one */
+	struct rk_plan plan; /* of each */
+	uint8_t **blocks;
+	struct rk_backend_arg *args; /* count rows */
+	struct rk_backend_run run;
+};
+
+/* A row on stdout: @status is "pass", "fail" or "measured". */
+void bench_row(const char *status, const char *what, const char *reference, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+_Noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void bench_must(CUresult result, const char *call);
+
+double bench_p50(double *values, size_t n); /* sorts them */
+double bench_now_us(void);
+
+/* The driver API alone: fills the last members of *@b. Its context is gone afterwards. */
+void bench_floors(struct bench *b);
+
+void bench_open(struct bench *b);
+void bench_close(struct bench *b);
+
+/* A kernel that ships; a description as text, with "%s" for the directory of the modules. */
+void bench_load(struct bench *b, struct bench_kernel *k, const char *id);
+void bench_load_text(struct bench *b, struct bench_kernel *k, const char *text);
+void bench_unload(struct bench_kernel *k);
+
+/*
+ * @count messages that run as one; shapes[i] is the shape of input i of each. Inputs with a default
+ * have that.
+ */
+void bench_message(struct bench_kernel *k, struct bench_message *m, unsigned int count,
+		   uint64_t (*shapes)[RK_MAX_RANK]);
+/* The same of one, where every input has the one axis @n. */
+void bench_message_n(struct bench_kernel *k, struct bench_message *m, unsigned int count,
+		     uint64_t n);
+void *bench_input(struct bench_message *m, unsigned int which, unsigned int input);
+void *bench_output(struct bench_message *m, unsigned int which, unsigned int output);
+/* Run it; returns the microseconds it took, *@gpu_us (NULL: never mind) what the backend says that
+ * the kernel took. */
+double bench_run(struct bench_message *m, double *gpu_us);
+/* The newest first, and what it took of the payload is free again. */
+void bench_forget(struct bench_message *m);
+
+/* Each prints its rows. */
+void bench_launches(struct bench *b);
+void bench_rings(struct bench *b);
+void bench_matmul(struct bench *b);
+void bench_copies(struct bench *b);
+void bench_fusion(struct bench *b);
+
+#endif

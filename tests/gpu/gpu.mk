@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+# The tests for a machine with a GPU, see tests/gpu/README. Included by the Makefile.
+#
+#   gpu            build what tests/gpu/run needs, and run it; GPU_ARGS are its arguments
+#   gpu-bundle     $(BUILD)/gpu-bundle.tar.gz: the same for a machine that has no compiler and none of
+#                  the libraries; needs nvcc here, and no GPU
+#   gpu-programs   what both need, in $(BUILD)
+
+GPU_TEST_SRC = $(wildcard tests/gpu/check*.c) tests/gpu/rig.c
+GPU_BENCH_SRC = $(wildcard tests/gpu/bench*.c)
+GPU_TEST_OBJ = $(call obj,$(GPU_TEST_SRC) $(GPU_BENCH_SRC))
+GPU_MODULES  = $(addprefix $(BUILD)/gpu/modules/,gpu.fatbin gpu.ptx saxpy.ini)
+GPU_PROGRAMS = $(addprefix $(BUILD)/,mount.rkfs rk-worker rkcall gpu/check gpu/bench) $(GPU_MODULES)
+GPU_LINK     = mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
+
+.PHONY: gpu gpu-bundle gpu-programs
+ifeq ($(HAVE_CUDA),)
+
+gpu gpu-bundle gpu-programs:
+	@echo '$@: $(cuda_why): the CUDA backend cannot be built here' >&2; exit 1
+
+else
+
+gpu-programs: $(GPU_PROGRAMS)
+
+gpu: gpu-programs
+	@BIN='$(abspath $(BUILD))' tests/gpu/run $(GPU_ARGS)
+
+$(BUILD)/gpu/check: $(call obj,$(GPU_TEST_SRC)) $(BUILD)/librkfs.a
+	$(call say,LD,$@)$(GPU_LINK)
+
+$(BUILD)/gpu/bench: $(call obj,$(GPU_BENCH_SRC)) $(BUILD)/librkfs.a
+	$(call say,LD,$@)$(GPU_LINK)
+
+$(BUILD)/gpu/modules/gpu.fatbin: tests/gpu/modules.cu gpu/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
+	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -t 0 -fatbin -o $@ $<
+
+# for the oldest, so that any device can have it; what comes of fusing is rounding
+$(BUILD)/gpu/modules/gpu.ptx: tests/gpu/modules.cu gpu/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
+	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) -std=c++17 -O3 -I. -fmad=false \
+		-arch=compute_$(firstword $(CUDA_ARCHS)) -ptx -o $@ $<
+
+$(BUILD)/gpu/modules/saxpy.ini: tests/gpu/saxpy.ini
+	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+
+-include $(GPU_TEST_OBJ:.o=.d)
+
+# --- the bundle --------------------------------------------------------------
+
+GPU_BUNDLE = $(BUILD)/bundle
+GPU_PACK   = $(GPU_BUNDLE)/rkfs-gpu
+static     = -Wl,-Bstatic $(shell $(PKG_CONFIG) --libs-only-L --libs-only-l $(1)) -Wl,-Bdynamic
+
+# all libraries but the C library's own are put in
+gpu-bundle:
+	@mkdir -p '$(GPU_BUNDLE)'
+	$(call say,CC,tests/gpu/compat.c)$(CC) $(ALL_CFLAGS) -c -o '$(GPU_BUNDLE)/compat.o' tests/gpu/compat.c
+	@+$(MAKE) --no-print-directory BUILD='$(GPU_BUNDLE)' CUDA_DIR='$(CUDA_DIR)' SYSTEMD=no \
+		LDFLAGS='$(LDFLAGS) $(GPU_BUNDLE)/compat.o' \
+		PKG_DAEMON='$(call static,fuse3 inih jansson)' PKG_WORKER='$(call static,libffi jansson)' \
+		gpu-programs
+	@rm -rf '$(GPU_PACK)' && mkdir -p '$(GPU_PACK)/bin' '$(GPU_PACK)/kernels.d'
+	@cp $(addprefix '$(GPU_BUNDLE)'/,mount.rkfs rk-worker rkcall gpu/check gpu/bench) '$(GPU_PACK)/bin/'
+	@strip --strip-debug '$(GPU_PACK)'/bin/*
+	@cp -r '$(GPU_BUNDLE)/gpu/modules' '$(GPU_PACK)/'
+	@cp etc/kernels.d/*.ini '$(GPU_PACK)/kernels.d/'
+	@cp tests/gpu/run tests/gpu/README '$(GPU_PACK)/'
+	@echo '$(VERSION), $(notdir $(NVCC)) $(shell $(NVCC) --version | sed -n 's/.*release \([^,]*\),.*/\1/p'), compute capabilities $(CUDA_ARCHS)' >'$(GPU_PACK)/VERSION'
+	@! ldd '$(GPU_PACK)'/bin/* | grep -v -E '^[^[:space:]]|linux-vdso|lib(c|m|dl|rt|pthread)\.so|libgcc_s|ld-linux' || \
+		{ echo 'gpu-bundle: these libraries are not on every machine' >&2; exit 1; }
+	@tar -C '$(GPU_BUNDLE)' --owner=0 --group=0 -czf '$(BUILD)/gpu-bundle.tar.gz' rkfs-gpu
+	@echo "$(BUILD)/gpu-bundle.tar.gz: $$(du -h '$(BUILD)/gpu-bundle.tar.gz' | cut -f1)"
+
+endif

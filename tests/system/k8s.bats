@@ -1,0 +1,107 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# etc/k8s, as far as that goes without a cluster: the manifest against the API's schema, and its own
+# commands, run by the shell as the kubelet would, on a mount at the manifest's path.
+
+load ../bats/common
+
+MANIFEST=$BATS_TEST_DIRNAME/../../etc/k8s/rkfs-daemonset.yaml
+CHECK=$BATS_TEST_DIRNAME/k8s_check.py
+
+# command_of PATH: the words of a container's command, NUL-terminated; PATH is a Python expression
+# on the container.
+command_of() {
+	/usr/bin/python3 - "$MANIFEST" "$1" <<-'EOF'
+		import sys, yaml
+		pod = yaml.safe_load(open(sys.argv[1]))["spec"]["template"]["spec"]
+		c, init = pod["containers"][0], pod["initContainers"][0]
+		sys.stdout.write("".join(word + "\0" for word in eval(sys.argv[2])))
+	EOF
+}
+
+PROBE='c["readinessProbe"]["exec"]["command"]'
+LIVENESS='c["livenessProbe"]["exec"]["command"]'
+STARTUP='c["startupProbe"]["exec"]["command"]'
+PRESTOP='c["lifecycle"]["preStop"]["exec"]["command"]'
+CLEAN='init["command"]'
+START='c["command"]'
+
+# The manifest's commands name /mnt/rk: a mount namespace has one of its own there.
+enter() {
+	export BIN
+	for name in PROBE LIVENESS STARTUP PRESTOP CLEAN START; do
+		mapfile -d '' -t words < <(command_of "${!name}")
+		printf '%q ' "${words[@]}" >"$BATS_TEST_TMPDIR/$name"
+	done
+	private '
+		cd "$1"
+		mount -t tmpfs tmpfs /mnt
+		mkdir -p /etc/rkfs /mnt/rk
+		export PATH="$BIN:$PATH"
+		probe() { bash "./$1"; }
+		'"$1" "$BATS_TEST_TMPDIR"
+}
+
+@test "the manifest is what the API takes" {
+	run /usr/bin/python3 "$CHECK" "$MANIFEST"
+	assert_success
+	assert_output ''
+}
+
+@test "and the check sees what is not" {
+	sed 's/periodSeconds: 1$/periodSecond: 1/; s/privileged: true/privileged: 3/; s/^  selector:/  selectr:/' \
+		"$MANIFEST" >"$BATS_TEST_TMPDIR/bad.yaml"
+	run /usr/bin/python3 "$CHECK" "$BATS_TEST_TMPDIR/bad.yaml"
+	assert_failure
+	assert_line --partial 'periodSecond: V1Probe has no such field'
+	assert_line --partial 'privileged: bool is wanted, not 3'
+	assert_line --partial '`selector`, must not be `None`'
+}
+
+@test "the probes follow the runtime, and do not hang on a daemon that is stopped" {
+	enter '
+		! probe PROBE 2>/dev/null
+		mount.rkfs -o preset=testing none /mnt/rk
+		probe STARTUP && probe PROBE && probe LIVENESS
+		echo drain >/mnt/rk/control; cat /mnt/rk/wait/stopped
+		! probe PROBE
+		probe LIVENESS
+		echo reset >/mnt/rk/control; echo start >/mnt/rk/control; cat /mnt/rk/wait/ready
+		probe PROBE
+		daemon=$(pgrep -n -x mount.rkfs)
+		kill -STOP $daemon
+		! probe PROBE
+		kill -CONT $daemon
+		probe PROBE
+		umount /mnt/rk'
+}
+
+@test "preStop drains, and waits for the call that runs" {
+	enter '
+		mount.rkfs -o preset=testing none /mnt/rk
+		rkcall -m /mnt/rk core/delay "{\"ms\":1000}" >answer &
+		until [ "$(cat /mnt/rk/stats/messages_in_flight)" = 1 ]; do :; done
+		probe PRESTOP
+		[ "$(cat /mnt/rk/state)" = Stopped ]
+		wait $!
+		grep -q waited_ms answer
+		umount /mnt/rk'
+}
+
+@test "the start command serves, ends by SIGTERM, and clean takes away what a killed one left" {
+	enter '
+		mount --bind "$1" /etc/rkfs
+		printf "[runtime]\npreset = testing\n" >/etc/rkfs/rkfs.conf
+		probe CLEAN
+		probe START & pod=$!
+		until probe PROBE 2>/dev/null; do kill -0 $pod; done
+		kill -TERM $(pgrep -n -x mount.rkfs)
+		wait $pod
+		probe START & pod=$!
+		until probe PROBE 2>/dev/null; do kill -0 $pod; done
+		kill -KILL $(pgrep -n -x mount.rkfs)
+		! wait $pod
+		! cat /mnt/rk/state
+		probe CLEAN
+		! findmnt /mnt/rk'
+}

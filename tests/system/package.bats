@@ -1,0 +1,124 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# The Debian package, in a tree that debootstrap makes: nothing there but Debian's base.
+
+bats_load_library bats-support
+bats_load_library bats-assert
+
+MNT=/mnt/rk
+
+mirror() {
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1
+}
+
+setup_file() {
+	SOURCE=$(realpath "$BATS_TEST_DIRNAME/../..")
+	TREE=$BATS_FILE_TMPDIR/tree
+	mkdir "$TREE"
+	export SOURCE TREE
+	# on memory: dpkg syncs every file
+	mount -t tmpfs -o size=4g rkfs-test "$TREE"
+	make -C "$SOURCE" deb >"$BATS_FILE_TMPDIR/build" 2>&1 || { cat "$BATS_FILE_TMPDIR/build"; return 1; }
+	DEB=$(echo "$SOURCE"/build/deb/rkfs_*_amd64.deb)
+	export DEB
+	debootstrap --variant=minbase --include=mount bookworm "$TREE" "$(mirror)" \
+		>"$BATS_FILE_TMPDIR/debootstrap" 2>&1 || { tail "$BATS_FILE_TMPDIR/debootstrap"; return 1; }
+	printf '#!/bin/sh\nexit 101\n' >"$TREE/usr/sbin/policy-rc.d"
+	chmod +x "$TREE/usr/sbin/policy-rc.d"
+	cp /etc/resolv.conf /etc/hosts "$TREE/etc/"
+	cp "$DEB" "$TREE/tmp/rkfs.deb"
+	newer "$TREE/tmp/rkfs-newer.deb"
+	mount -t proc proc "$TREE/proc"
+	mount --bind /dev "$TREE/dev"
+	mount -t tmpfs tmpfs "$TREE/dev/shm"
+}
+
+# A package of the next version: the same but for its number.
+newer() {
+	local dir=$BATS_FILE_TMPDIR/newer
+
+	dpkg-deb --raw-extract "$DEB" "$dir"
+	sed -i 's/^Version: .*/&+1/' "$dir/DEBIAN/control"
+	dpkg-deb --build --root-owner-group "$dir" "$1" >/dev/null
+}
+
+teardown_file() {
+	chroot "$TREE" umount -l "$MNT" 2>/dev/null || true
+	umount "$TREE/dev/shm" "$TREE/dev" "$TREE/proc"
+	umount "$TREE"
+}
+
+# in_tree SCRIPT
+in_tree() {
+	timeout 300 chroot "$TREE" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+		DEBIAN_FRONTEND=noninteractive LANG=C.UTF-8 bash -euo pipefail -c "$1"
+}
+
+teardown() {
+	in_tree "umount $MNT 2>/dev/null || umount -l $MNT 2>/dev/null || true"
+}
+
+apt_install() {
+	in_tree "apt-get install -q -y --no-install-recommends $1"
+}
+
+@test "lintian finds no errors" {
+	run lintian --allow-root --fail-on error --tag-display-limit 0 "$DEB"
+	echo "$output"
+	assert_success
+	refute_line --regexp '^E:'
+}
+
+@test "the driver is a suggestion, and no binary needs a CUDA library" {
+	run dpkg-deb --field "$DEB" Depends
+	refute_output --regexp 'cuda|nvidia|nvml'
+	run dpkg-deb --field "$DEB" Suggests
+	assert_output --partial libcuda1
+}
+
+@test "install: it runs, everything is where it belongs" {
+	in_tree 'apt-get update -q'
+	apt_install /tmp/rkfs.deb
+	run in_tree 'dpkg -L rkfs'
+	for file in /sbin/mount.rkfs /usr/libexec/rkfs/rk-worker /usr/bin/rkcall /etc/rkfs/rkfs.conf \
+		/lib/systemd/system/rkfs@.service /usr/share/man/man8/mount.rkfs.8.gz \
+		/usr/share/man/man5/rkfs.5.gz /usr/share/man/man5/rkfs.conf.5.gz \
+		/usr/share/man/man5/rkfs-kernel.5.gz /usr/share/man/man1/rkcall.1.gz \
+		/usr/share/bash-completion/completions/rkcall /usr/include/rkfs/ring.cuh; do
+		assert_line "$file"
+	done
+	in_tree "mkdir -p $MNT; mount -t rkfs none $MNT"
+	run in_tree "cat $MNT/state; rkcall core/vector-add '{\"a\":[1],\"b\":[2]}'"
+	assert_line --index 0 Running
+	assert_line --index 1 '{"c":[3.0]}'
+	in_tree "umount $MNT"
+}
+
+@test "upgrade while mounted: the daemon is left alone, and its worker stays the old one" {
+	local before after
+
+	in_tree 'dpkg -i /tmp/rkfs.deb'
+	in_tree "mount -t rkfs none $MNT"
+	before=$(pgrep -x mount.rkfs --root "$TREE" 2>/dev/null || pgrep -n -x mount.rkfs)
+	in_tree 'dpkg -i /tmp/rkfs-newer.deb'
+	after=$(pgrep -n -x mount.rkfs)
+	assert_equal "$after" "$before"
+	# a worker that dies now is followed by one of the version that is running
+	in_tree "
+		kill -KILL \$(grep -o '\"event\":\"WorkerStarted\".*' $MNT/events | sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')
+		timeout 60 grep -m 2 WorkerStarted $MNT/events_follow >/dev/null"
+	run in_tree "rkcall core/vector-add '{\"a\":[1],\"b\":[2]}'"
+	assert_output '{"c":[3.0]}'
+	run readlink "/proc/$(pgrep -n -x rk-worker)/exe"
+	assert_output --partial '(deleted)'
+	in_tree "umount $MNT"
+}
+
+@test "a configuration file that was changed survives upgrade and remove, purge takes it" {
+	in_tree 'dpkg -i /tmp/rkfs.deb; echo "; mine" >>/etc/rkfs/rkfs.conf'
+	in_tree 'dpkg -i --force-confold /tmp/rkfs-newer.deb; grep -q mine /etc/rkfs/rkfs.conf'
+	in_tree 'dpkg -r rkfs; grep -q mine /etc/rkfs/rkfs.conf; ! test -e /sbin/mount.rkfs'
+	in_tree 'dpkg -P rkfs; ! test -e /etc/rkfs'
+	run in_tree 'find / -xdev -name "*rkfs*" -not -path "/tmp/*" -not -path "/var/log/*" -not -path "/proc/*"'
+	assert_output ''
+}

@@ -1,0 +1,136 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# rkfs@.service on a system that really boots. Its units are installed as `make install` does.
+
+load container
+
+MNT=/mnt/rk
+UNIT=rkfs@mnt-rk.service
+
+setup_file() {
+	load container
+	container_up
+	install_there
+	in_container systemctl daemon-reload
+}
+
+teardown_file() {
+	load container
+	LEADER=$(pgrep -P "$(cat "$BATS_FILE_TMPDIR/container/nspawn")" | head -n 1)
+	container_down
+}
+
+setup() {
+	sh_container 'printf "[runtime]\npreset = development\nhot_reload_enabled = yes\nworker_threads = 2\n" >/etc/rkfs/rkfs.conf'
+	in_container systemctl reset-failed
+	in_container systemctl start "$UNIT"
+}
+
+teardown() {
+	in_container systemctl stop "$UNIT" || true
+	in_container journalctl --no-pager -u "$UNIT" -n 60 || true
+}
+
+# property NAME: what systemd knows of the unit.
+property() {
+	in_container systemctl show -P "$1" "$UNIT"
+}
+
+@test "start returns when the runtime is Running, and the mount is everybody's" {
+	assert_equal "$(in_container cat $MNT/state)" Running
+	assert_equal "$(in_container cat $MNT/health/ready)" 1
+	assert_equal "$(property ActiveState)" active
+	assert_equal "$(property StatusText)" Running
+	# another process of the system, with the mounts that the system has
+	run in_container systemd-run --quiet --pipe --wait findmnt --noheadings --output FSTYPE $MNT
+	assert_output fuse.rkfs
+}
+
+@test "a start that fails says why, in status and journal, and mounts nothing" {
+	in_container systemctl stop "$UNIT"
+	sh_container 'printf "[runtime]\npreset = high_performance\nhealth = x\n" >/etc/rkfs/rkfs.conf'
+	run in_container systemctl start "$UNIT"
+	assert_failure
+	in_container systemctl stop "$UNIT"
+	run in_container journalctl --no-pager -o cat -u "$UNIT"
+	assert_output --partial 'rkfs.conf:3: health: '
+	run in_container findmnt $MNT
+	assert_failure
+}
+
+@test "reload applies the hot fields" {
+	sh_container 'printf "[runtime]\npreset = development\nmax_queue_depth = 77\n" >/etc/rkfs/rkfs.conf'
+	in_container systemctl reload "$UNIT"
+	sh_container "until [ \"\$(cat $MNT/config/max_queue_depth)\" = 77 ]; do :; done"
+	assert_equal "$(property ActiveState)" active
+}
+
+@test "status follows the state" {
+	sh_container "echo drain >$MNT/control; cat $MNT/wait/stopped"
+	sh_container "until [ \"\$(systemctl show -P StatusText $UNIT)\" = Stopped ]; do :; done"
+	sh_container "echo reset >$MNT/control; echo start >$MNT/control; cat $MNT/wait/running"
+	sh_container "until [ \"\$(systemctl show -P StatusText $UNIT)\" = Running ]; do :; done"
+}
+
+@test "stop drains: a call under way gets its answer, and nothing is left" {
+	run sh_container "
+		mkfifo /run/go
+		(exec 4<>$MNT/kernels/core/delay/call.json; echo '{\"ms\":1500}' >&4; echo >/run/go; cat <&4) &
+		read -r _ </run/go
+		until [ \"\$(cat $MNT/stats/messages_in_flight)\" = 1 ]; do :; done
+		systemctl stop $UNIT
+		wait \$!
+		rm /run/go"
+	assert_success
+	assert_output --regexp '^\{"waited_ms":1[5-9][0-9][0-9]\}$'
+	run in_container findmnt $MNT
+	assert_failure
+	assert_equal "$(property ActiveState)" inactive
+	assert_equal "$(property Result)" success
+	run in_container pgrep -x rk-worker
+	assert_failure
+}
+
+@test "kill -9 of the daemon: systemd starts another, and the mount is whole again" {
+	local old
+
+	old=$(property MainPID)
+	sh_container "kill -KILL $old"
+	sh_container "
+		until [ \"\$(systemctl show -P MainPID $UNIT)\" != $old ] &&
+			[ \"\$(systemctl is-active $UNIT)\" = active ]; do :; done"
+	assert_equal "$(in_container cat $MNT/state)" Running
+	assert_equal "$(in_container findmnt --noheadings --output TARGET --list --type fuse.rkfs | wc -l)" 1
+	run in_container rkcall --mount $MNT core/vector-add '{"a":[1],"b":[2]}'
+	assert_output '{"c":[3.0]}'
+	assert_equal "$(property NRestarts)" 1
+}
+
+@test "journal lines have priorities" {
+	run sh_container "
+		echo reset >$MNT/control 2>/dev/null || true
+		journalctl --sync
+		journalctl --no-pager -u $UNIT -o json | jq -r '[.PRIORITY, .MESSAGE] | @tsv'"
+	assert_success
+	assert_line --regexp $'^6\tstate Running \\(ready\\)$'
+	assert_line --regexp $'^4\treset from uid 0 pid [0-9]+ refused: '
+	refute_line --partial '<6>'
+}
+
+@test "systemd-analyze verify has nothing to say of the units" {
+	run in_container systemd-analyze verify --man=no "/lib/systemd/system/$UNIT" \
+		/lib/systemd/system/rkfs@.service
+	assert_success
+	assert_output ''
+}
+
+@test "a line in fstab: mount -a, findmnt, umount by systemd's own mount unit" {
+	in_container systemctl stop "$UNIT"
+	sh_container "echo '/etc/rkfs/rkfs.conf $MNT rkfs nofail 0 0' >>/etc/fstab; systemctl daemon-reload"
+	in_container systemctl start mnt-rk.mount
+	assert_equal "$(in_container cat $MNT/state)" Running
+	in_container systemctl stop mnt-rk.mount
+	run in_container findmnt $MNT
+	assert_failure
+	sh_container "sed -i '/rkfs/d' /etc/fstab; systemctl daemon-reload"
+}
