@@ -129,10 +129,11 @@ int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
 			    const struct rk_wire_control *packet);
 
 /*
- * @p died (@how): if it did so in a library that was being loaded, disable that kernel, which is
- * then wanted no more, and return true.
+ * @p died (@how), and @running messages with it: if it did so in a library that was being loaded,
+ * disable that kernel, which is then wanted no more, and return true.
  */
-bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how);
+bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how,
+			  uint32_t running);
 
 /* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
 void rk_worker_forget_retired(struct rk_worker *w);

@@ -193,12 +193,17 @@ void rk_worker_no_backends(struct rk_worker *w)
 	}
 }
 
-bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how)
+bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how, uint32_t running)
 {
 	uint32_t loading = atomic_load(&p->os.shared->loading_kernel);
-	/* it died of something else, or was killed for something else, with messages running */
+	uint32_t fault = atomic_load(&p->os.shared->fault);
+	/*
+	 * It died of something else, or was killed for something else, with messages running. An
+	 * error that spoils the context is told to whoever calls the driver next.
+	 */
 	bool other = atomic_load(&p->os.shared->crashed_message) ||
-		     (p->phase == RK_PHASE_READY && p->abandon_at);
+		     (p->phase == RK_PHASE_READY && p->abandon_at) ||
+		     fault == RK_WIRE_DEVICE_LOST || (fault == RK_WIRE_STICKY && running);
 	struct rk_kernel *k;
 	char why[RK_ERROR_MAX];
 	bool blamed;
