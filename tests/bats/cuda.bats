@@ -95,6 +95,8 @@ REQUESTS = [
 			$ANSWERS
 			for kernel, encoding, request in REQUESTS:
 			    answer = call(kernel, request, encoding)
+			    if kernel == "core/delay":                          # it may take longer
+			        answer = b"%d" % (json.loads(answer)["waited_ms"] >= request["ms"])
 			    print(kernel, encoding, len(answer), answer.hex())
 			assert sorted({kernel for kernel, *_ in REQUESTS}) == sorted(
 			    f"{domain}/{name}" for domain in os.listdir(path("kernels")) for name in os.listdir(path(f"kernels/{domain}")))
@@ -118,7 +120,7 @@ REQUESTS = [
 		running = submit("core/delay", {"ms": 300})
 		until(lambda: memory()[0] > idle, True)                 # its output and the guard
 		assert memory()[0] < 4096 and memory()[1] >= memory()[0]
-		assert json.loads(answer_of(running)) == {"waited_ms": 300}
+		assert json.loads(answer_of(running))["waited_ms"] >= 300
 		until(lambda: memory()[0], idle)
 		call("core/echo", bytes(1000000), "raw")                # there and back
 		now, peak = memory()

@@ -330,7 +330,7 @@ fails() {
 		assert died["running"] == 1 and "lost its device" in last_error("core/delay"), died
 		[fell] = events("BackendFallback")
 		assert fell["backend"] == "cpu" and get("kernels/core/delay/backend") == "cpu", fell
-		assert call("core/delay", {"ms": 1}) == b'{"waited_ms":1}\n'
+		assert json.loads(call("core/delay", {"ms": 1}))["waited_ms"] >= 1
 		assert outcome(square) == "ENODEV" and "only [cuda]" in last_error("user/square"), last_error("user/square")
 		until(lambda: get("health/status"), "degraded")
 		until(lambda: len(events("DeviceLost")), 1)

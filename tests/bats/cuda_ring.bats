@@ -117,9 +117,10 @@ both() {
 	mkdir "$KERNELS"
 	ptx ring_illegal ring_forever square >"$KERNELS/ring.ptx"
 	for name in illegal forever; do
-		printf '%s\n' '[kernel]' "id = user/ring-$name" 'mode = ring' 'timeout = 300ms' '[inputs]' 'x = f32[n]' '[outputs]' \
+		printf '%s\n' '[kernel]' "id = user/ring-$name" 'mode = ring' '[inputs]' 'x = f32[n]' '[outputs]' \
 			'y = f32[n]' '[cuda]' 'module = ring.ptx' "entry = ring_$name" 'args = x, y, n' >"$KERNELS/$name.ini"
 	done
+	sed -i 's/^mode.*/&\ntimeout = 500ms/' "$KERNELS/forever.ini"
 	cuda_up worker_threads=2,restart_limit=100
 	py <<-EOF
 		$RING

@@ -157,8 +157,11 @@ until_state() {
 	sh_container "scancel --user root
 		echo reset >$MNT/control; echo start >$MNT/control
 		sed -i 's/^HealthCheckInterval=.*/HealthCheckInterval=1/' /etc/slurm/slurm.conf
-		systemctl restart slurmctld slurmd
-		scontrol update nodename=node1 state=resume"
+		systemctl restart slurmctld slurmd"
+	# the reason is the prolog's, not the health check's: a person resumes it, which the new
+	# controller takes once the node has reported
+	sh_container 'until scontrol update nodename=node1 state=resume 2>/dev/null; do
+			[ "$(sinfo --noheader --format=%T)" != idle ] || break; done'
 	until_node idle
 }
 
