@@ -33,7 +33,8 @@ metric() {
 
 	rk_up
 	call core/vector-add '{"a":[1],"b":[2]}' >/dev/null
-	! call core/vector-add '{"a":[1]}' 2>/dev/null
+	run call core/vector-add '{"a":[1]}'
+	assert_failure
 	while read -r name value; do
 		case $name in
 		messages_in_flight | kernels_* | gpu_*) ;;

@@ -329,7 +329,7 @@ SBIN='
 		mount -s -t rkfs -o frobnicate none "$MNT"
 		umount -t fuse.rkfs "$MNT"
 		mount -f -t rkfs none "$MNT"
-		! mountpoint -q "$MNT"
+		! mountpoint -q "$MNT" || exit 1
 		mount -n -t rkfs none "$MNT"
 		umount -n "$MNT"
 	'
@@ -351,7 +351,7 @@ SBIN='
 			[ "$(cat "$RK_TEST/second/config/worker_threads")" = 5 ]
 			[ "$(findmnt -nrt fuse.rkfs -o TARGET | grep -cxF "$RK_TEST/second")" = 1 ]
 		done
-		! mountpoint -q "$MNT"
+		! mountpoint -q "$MNT" || exit 1
 		umount "$RK_TEST/second"
 	'
 	await_ends
@@ -387,7 +387,7 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 		refused control_mode=u=rw "$mode"
 		refused call_mode=0640 "${mode/0, 2, 4 or 6/0 or 6}"
 		refused call_mode ": needs a value, as in -o call_mode=MODE"
-		! mountpoint -q "$MNT"
+		! mountpoint -q "$MNT" || exit 1
 	'
 	await_ends
 }
@@ -441,7 +441,7 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 		[ "$(user stat -c %u /mnt/dir/control)" = 65534 ]
 		user bash -c "exec 4<>/mnt/dir/kernels/core/echo/call.json
 			echo {\\\"data\\\":[1]} >&4; cat <&4" | grep -qxF "{\"data\":[1]}"
-		! cat /mnt/dir/state 2>/dev/null        # not even root, without allow_root
+		! cat /mnt/dir/state 2>/dev/null || exit 1 # not even root, without allow_root
 		status=0
 		user /mnt/bin/mount.rkfs none /mnt/dir 2>/mnt/why || status=$?
 		[ "$status" = 32 ]

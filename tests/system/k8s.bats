@@ -60,17 +60,17 @@ enter() {
 
 @test "the probes follow the runtime, and do not hang on a daemon that is stopped" {
 	enter '
-		! probe PROBE 2>/dev/null
+		! probe PROBE 2>/dev/null || exit 1
 		mount.rkfs -o preset=testing none /mnt/rk
 		probe STARTUP && probe PROBE && probe LIVENESS
 		echo drain >/mnt/rk/control; cat /mnt/rk/wait/stopped
-		! probe PROBE
+		! probe PROBE || exit 1
 		probe LIVENESS
 		echo reset >/mnt/rk/control; echo start >/mnt/rk/control; cat /mnt/rk/wait/ready
 		probe PROBE
 		daemon=$(pgrep -n -x mount.rkfs)
 		kill -STOP $daemon
-		! probe PROBE
+		! probe PROBE || exit 1
 		kill -CONT $daemon
 		probe PROBE
 		umount /mnt/rk'
@@ -100,8 +100,8 @@ enter() {
 		probe START & pod=$!
 		until probe PROBE 2>/dev/null; do kill -0 $pod; done
 		kill -KILL $(pgrep -n -x mount.rkfs)
-		! wait $pod
-		! cat /mnt/rk/state
+		! wait $pod || exit 1
+		! cat /mnt/rk/state || exit 1
 		probe CLEAN
 		! findmnt /mnt/rk'
 }
