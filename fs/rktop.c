@@ -168,7 +168,7 @@ static void watch(struct rktop_view *v, struct rktop_reader *r)
 int main(int argc, char **argv)
 {
 	static struct rktop_view view;
-	static struct rktop_reader reader;
+	struct rktop_reader *reader;
 	struct arguments a = {.mount = getenv("RKFS_MOUNT"), .delay = DELAY_DEFAULT};
 	struct rk_error err;
 	int status = parse(&a, argc, argv);
@@ -186,8 +186,7 @@ int main(int argc, char **argv)
 	}
 	if (!begin_terminal())
 		return STATUS_USAGE;
-	watch(&view, &reader);
+	watch(&view, reader);
 	endwin();
-	/* not exit(3): the reader may be in a read that never ends */
-	_exit(EXIT_SUCCESS);
+	return EXIT_SUCCESS;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The parts of rktop(1), which shows a mount in a terminal, over its files alone. The reader
- * (rktop_read.c) runs in a thread of its own, because a read of a mount whose daemon is stopped
- * never returns; the view (rktop_view.c) draws what it read last.
+ * (rktop_read.c) runs in a process of its own, because a read of a mount whose daemon is stopped
+ * never returns, and a process with a thread in it cannot end; the view (rktop_view.c) draws what
+ * it read last.
  */
 #ifndef RKFS_RKTOP_H
 #define RKFS_RKTOP_H
@@ -66,15 +67,15 @@ struct rktop_rate {
 
 /* --- reading --- */
 
+/* In memory that both processes share. */
 struct rktop_reader {
 	const char *dir; /* NULL: the only mount there is */
 	unsigned int delay_ms;
-	pthread_t thread;
 	pthread_mutex_t lock;
 	int news;	   /* eventfd: readable when there is another snapshot */
 	uint64_t asked_ns; /* the read under way began then; 0 = none is; guarded by lock */
 	struct rktop_snapshot last; /* guarded by lock */
-	struct rktop_snapshot next; /* the thread's own */
+	struct rktop_snapshot next; /* the reader's own */
 };
 
 /*
@@ -84,10 +85,11 @@ struct rktop_reader {
 void rktop_read(struct rktop_snapshot *s, const char *dir);
 
 /*
- * Start the thread: a snapshot now and then every @delay_ms. @dir is borrowed. 0 or a negative
- * errno. The thread is never joined: it may hang in a read for ever, and ends with the process.
+ * Start the process: a snapshot now and then every @delay_ms. @dir is borrowed. It ends with the
+ * caller, or, where it hangs in a read, when that returns; nobody waits for it. *@reader is never
+ * freed. 0 or a negative errno.
  */
-int rktop_reader_start(struct rktop_reader *r, const char *dir, unsigned int delay_ms,
+int rktop_reader_start(struct rktop_reader **reader, const char *dir, unsigned int delay_ms,
 		       struct rk_error *err);
 
 /* Copy the last snapshot; returns how long the read under way has taken, nanoseconds. */

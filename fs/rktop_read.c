@@ -4,11 +4,16 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "fs/mountinfo.h"
@@ -235,12 +240,11 @@ void rktop_read(struct rktop_snapshot *s, const char *dir)
 	rkcall_mount_close(&m);
 }
 
-/* --- the thread --- */
+/* --- the process --- */
 
-static void *reader_main(void *arg)
+_Noreturn static void reader_main(struct rktop_reader *r)
 {
 	const uint64_t one = 1;
-	struct rktop_reader *r = arg;
 
 	for (;;) {
 		uint64_t began = rk_now_ns(), took;
@@ -259,27 +263,54 @@ static void *reader_main(void *arg)
 		if (took < r->delay_ms)
 			(void)poll(NULL, 0, (int)(r->delay_ms - took));
 	}
-	return NULL;
 }
 
-int rktop_reader_start(struct rktop_reader *r, const char *dir, unsigned int delay_ms,
+/* Let go of the terminal, which is to close when the caller ends, and end with it. */
+static bool detach(pid_t parent)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	return null >= 0 && dup2(null, 0) >= 0 && dup2(null, 1) >= 0 && dup2(null, 2) >= 0 &&
+	       prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+static int share_lock(struct rktop_reader *r)
+{
+	pthread_mutexattr_t attr;
+	int rc = pthread_mutexattr_init(&attr);
+
+	if (!rc)
+		rc = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	return rc ? rc : pthread_mutex_init(&r->lock, &attr);
+}
+
+int rktop_reader_start(struct rktop_reader **reader, const char *dir, unsigned int delay_ms,
 		       struct rk_error *err)
 {
+	pid_t parent = getpid(), child;
+	struct rktop_reader *r =
+		mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int rc;
 
-	memset(r, 0, sizeof(*r));
+	if (r == MAP_FAILED)
+		return rk_error_set(err, errno, "no memory: %m");
 	r->dir = dir;
 	r->delay_ms = delay_ms;
 	r->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->news < 0)
 		return rk_error_set(err, errno, "cannot create a descriptor: %m");
-	rc = pthread_mutex_init(&r->lock, NULL);
-	if (!rc)
-		rc = pthread_create(&r->thread, NULL, reader_main, r);
-	if (rc) {
-		close(r->news);
-		return rk_error_set(err, rc, "cannot start the reader: %s", strerror(rc));
+	rc = share_lock(r);
+	if (rc)
+		return rk_error_set(err, rc, "cannot create a mutex: %s", strerror(rc));
+	child = fork();
+	if (child < 0)
+		return rk_error_set(err, errno, "cannot start the reader: %m");
+	if (child == 0) {
+		if (detach(parent))
+			reader_main(r);
+		_exit(EXIT_FAILURE);
 	}
+	*reader = r;
 	return 0;
 }
 
