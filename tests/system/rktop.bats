@@ -4,6 +4,13 @@
 
 load ../bats/common
 
+# also where a test fails half-way: a terminal that is left runs on
+eval "common_$(declare -f teardown)"
+teardown() {
+	rktop_down
+	common_teardown
+}
+
 # Screens are looked at until they say what is wanted: a terminal tells nobody when it is drawn.
 until_screen() {
 	local end=$((SECONDS + 60))
@@ -21,12 +28,11 @@ rktop_up() {
 	SERVER=rkfs-$BATS_TEST_NUMBER-$$
 	export SERVER
 	tmux -L "$SERVER" -f /dev/null new-session -d -x "${1-120}" -y "${2-30}" \
-		"LANG=C.UTF-8 exec '$BIN/rktop' -d 0.1 -m '$MNT'; echo ended" 3>&-
-	tmux -L "$SERVER" set-option -g remain-on-exit on >/dev/null
+		"LANG=C.UTF-8 exec '$BIN/rktop' -d 0.1 -m '$MNT'" 3>&-
 }
 
 rktop_down() {
-	tmux -L "$SERVER" kill-server 2>/dev/null || true
+	[[ -z ${SERVER-} ]] || tmux -L "$SERVER" kill-server 2>/dev/null || true
 }
 
 @test "state, health, counters, kernels and messages in flight" {
@@ -45,7 +51,6 @@ rktop_down() {
 	until_screen '^[0-9]+ +core/delay +queued '
 	wait $!
 	until_screen '^in flight +0 '
-	rktop_down
 }
 
 @test "rates as a sparkline, with blocks in UTF-8 and letters without" {
@@ -91,7 +96,6 @@ screen_has() {
 	until_screen '^Runni$'
 	tmux -L "$SERVER" resize-window -x 120 -y 30
 	until_screen '^risk/monte-carlo-var'
-	rktop_down
 }
 
 @test "a mount that stops answering, goes away and comes back" {
@@ -109,19 +113,20 @@ screen_has() {
 	until_screen "$MNT (is not an rkfs|: )"
 	rk_up primary_backend=cpu
 	until_screen 'Running, healthy'
-	rktop_down
 }
 
 @test "q ends it, also while the mount does not answer" {
+	local pid
+
 	rk_up primary_backend=cpu
 	rktop_up
 	until_screen 'Running, healthy'
 	kill -STOP "$DAEMON"
 	until_screen 'has not answered for [0-9]+ s'
+	pid=$(tmux -L "$SERVER" list-panes -F '#{pane_pid}')
 	tmux -L "$SERVER" send-keys q
-	until_screen 'ended|dead'
+	await_exit "$pid"
 	kill -CONT "$DAEMON"
-	rktop_down
 }
 
 @test "--once prints for a pipe; no mount and no terminal are errors with a sentence" {
