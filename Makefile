@@ -102,7 +102,7 @@ RKTOP     = $(wildcard fs/rktop*.c)
 # without cuda.h there is nothing to test with it
 UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'cuda_dl\.h\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
 	$(wildcard tests/unit/test_*.c))
-UNIT_HELP = $(filter-out $(UNIT),$(wildcard tests/unit/*.c))
+UNIT_HELP = $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 FUZZ      = $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_HELP = tests/fuzz/request.c
 BENCH     = $(wildcard tests/bench/*.c)
