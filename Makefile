@@ -17,7 +17,8 @@
 #   tsan       the same in build/tsan with ThreadSanitizer
 #   lint       arrows between folders, format, shellcheck, cppcheck, man pages
 #   fmt        clang-format -i on all C files
-#   bench      measure the binaries in BIN against their floors; needs root and /dev/fuse
+#   bench      measure the binaries in BIN against their floors; needs root and /dev/fuse.
+#              Its programs are built by bats too, which runs each for one round
 #   install    mount.rkfs to /sbin (libmount looks nowhere else), the rest below PREFIX
 #   deb        build/deb/rkfs_VERSION_amd64.deb, with debhelper
 #   uninstall  remove what install put there; the configuration stays
@@ -258,7 +259,7 @@ wanted = $(if $(TESTS),$(foreach t,$(TESTS),$(filter %/$(t) %/test_$(t) %/$(t).b
 unit: $(UNIT_BIN) $(REPLAY_BIN) $(BUILD)/rk-worker $(KERNELS)
 	@BIN='$(abspath $(BUILD))' $(if $(RESULTS),RESULTS='$(RESULTS)') tests/run unit $(call wanted,$(UNIT_BIN) $(REPLAY_BIN))
 
-bats: $(if $(filter $(BUILD),$(BIN)),all kernels)
+bats: $(if $(filter $(BUILD),$(BIN)),all kernels) $(BENCH_BIN)
 	@$(RUN) bats $(call wanted,$(BATS))
 
 asan:

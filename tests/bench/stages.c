@@ -202,7 +202,7 @@ static void start_alone(struct alone *a, const struct rig *rig)
 		errx(1, "cannot set up dispatch: %s", error.msg);
 	rk_dispatch_kernel_state(&a->dispatch, a->kernel, RK_KERNEL_ACTIVE, "");
 	(void)rk_dispatch_accept(&a->dispatch, true);
-	rk_dispatch_attach(&a->dispatch, a->fd, 1);
+	rk_dispatch_attach(&a->dispatch, a->fd, 1, 1);
 }
 
 static void end_alone(struct alone *a)

@@ -32,6 +32,9 @@ $(BUILD)/gpu/check: $(call obj,$(GPU_TEST_SRC)) $(BUILD)/librkfs.a
 $(BUILD)/gpu/bench: $(call obj,$(GPU_BENCH_SRC)) $(BUILD)/librkfs.a
 	$(call say,LD,$@)$(GPU_LINK)
 
+# they run where there is a GPU, but are compiled by every check, so that they keep up
+bats: $(BUILD)/gpu/check $(BUILD)/gpu/bench
+
 $(BUILD)/gpu/modules/gpu.fatbin: tests/gpu/modules.cu gpu/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
 	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -t 0 -fatbin -o $@ $<
 
