@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Usage: .ci/deps.sh GROUP...        (build, test, lint, fuzz, deb, system)
 # Install what GROUPs need and what is missing, and nothing else. With nothing
-# missing it does nothing, needs no rights and asks no server.
+# missing it does nothing, needs no rights and asks no server. With --list it prints its table.
 set -eu
 
 # group   Debian package   how to see that it is there
@@ -80,6 +80,7 @@ there() {
 	esac
 }
 
+[ "${1-}" != --list ] || { table; exit; }
 [ $# -gt 0 ] || { echo "usage: $0 build|test|lint|fuzz|deb|system ..." >&2; exit 1; }
 
 missing=

@@ -1,0 +1,129 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# What the documents claim of kernels, limits, defaults, packages, folders and make's targets, against the
+# program and its sources. Files, fields, verbs, options and events are doc.bats' part.
+
+load common
+
+TOP=$(realpath "$BATS_TEST_DIRNAME/../..")
+README=$TOP/README.md
+
+# section TITLE: its lines in README
+section() {
+	awk -v title="## $1" '/^## / { inside = $0 == title } inside' "$README"
+}
+
+# words: what stands between backticks on stdin, a line each
+words() {
+	grep -oE '`[^`]+`' | tr -d '`'
+}
+
+# "DOMAIN/NAME INPUTS -> OUTPUTS." of each kernel, sorted
+signatures() {
+	local dir
+
+	for dir in "$MNT"/kernels/*/*; do
+		echo "${dir#"$MNT/kernels/"} $(paste -sd, "$dir/inputs") -> $(paste -sd, "$dir/outputs")." |
+			sed 's/,\([a-z_]* = \)/, \1/g'
+	done
+}
+
+@test "the kernels that ship are in rkfs(5), with their signature, and nothing else" {
+	rk_up
+	run signatures
+	assert_line "core/vector-add a = f32[n], b = f32[n] -> c = f32[n]."
+	# the first sentence of each item
+	assert_equal "$(awk '
+		/^\.S[hs]/ { inside = $0 == ".Sh KERNELS" }
+		!inside { next }
+		/^\.It/ { item = $2; next }
+		item { item = item " " $0 }
+		item && /\.$/ { print item; item = "" }' "$TOP/doc/rkfs.5")" "$output"
+}
+
+@test "the kernels that ship are in README, and nothing else" {
+	rk_up
+	assert_equal "$(section Kernels | sed -n 's/^| `\([a-z0-9/-]*\)` |.*/\1/p' | sort)" \
+		"$(cd "$MNT/kernels" && printf '%s\n' */* | sort)"
+}
+
+@test "README's backends are those that there are" {
+	run "$BIN/mount.rkfs" -o primary_backend=nonsense none "$MNT"
+	assert_failure
+	assert_equal "$(section Limits | grep '^| backends |' | words | paste -sd,)" \
+		"$(sed -n 's/.*must be one of //p' <<<"$output" | tr -d ' ')"
+}
+
+@test "what README's text says of defaults is so in production" {
+	local field value count=0
+
+	rk_up "nostart,preset=production"
+	while read -r field value; do
+		assert_value "config/$field" "$value"
+		count=$((count + 1))
+	done < <(grep -oE '`[a-z_]+` \([0-9]+[KMGTsmh]\)' "$README" | tr -d '`()')
+	((count >= 5)) || fail "only $count defaults were found"
+}
+
+# macro HEADER NAME: its value
+macro() {
+	local text
+
+	text=$(printf '#include "%s"\nIT_IS %s\n' "$1" "$2" | "${CC-cc}" -D_GNU_SOURCE -I"$TOP" -E -P -x c -)
+	echo $((${text##*IT_IS}))
+}
+
+@test "README's limits are those of the sources" {
+	local limits ports
+
+	limits=$(section Limits)
+	ports=$(macro runtime/manifest.h RK_MAX_PORTS)
+	grep -qF "$ports inputs, $ports outputs, $ports scratches of at most $(macro runtime/tensor.h RK_MAX_RANK) axes, $(
+		macro gpu/wire.h RK_WIRE_ARGS_MAX) arguments" <<<"$limits" || fail "a kernel's: $ports"
+	grep -qF "at most $(macro gpu/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
+	grep -qF "changes included: $(($(macro gpu/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
+		fail "kernels"
+	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED) |" <<<"$limits" ||
+		fail "events"
+	grep -qF "lines of $(macro runtime/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
+}
+
+@test "README's packages are those that .ci/deps.sh installs" {
+	local package table
+
+	table=$("$TOP/.ci/deps.sh" --list | awk '{ print $2 }')
+	# nobody installs the toolkit
+	for package in $(section Architecture | sed -n '/^| library |/,/^$/{1,2d;p}' | grep -v '^| CUDA' |
+		awk -F' *[|] *' '/^\| [^l-]/ || /^\| lib[^r]/ { print $3 }' | tr -d ,); do
+		grep -qxF "$package" <<<"$table" || fail "$package is not installed by .ci/deps.sh"
+	done
+}
+
+@test "README's folders hold what it says, and leave none out" {
+	local folder name there
+
+	while IFS='|' read -r _ folder name; do
+		folder=$(words <<<"$folder")
+		assert_dir_exist "$TOP/$folder"
+		for name in $(words <<<"$name"); do
+			there=$(compgen -G "$TOP/$folder/${name%/}*") || fail "$folder has no $name"
+		done
+	done < <(section Architecture | grep -E '^\| `[a-z]+/` \|')
+	for there in "$TOP"/*/ "$TOP"/tests/*/; do
+		[[ $there != "$TOP/build/" ]] || continue
+		section Architecture | grep -qF "\`$(basename "$there")/\`" || fail "README lacks $there"
+	done
+}
+
+@test "README's make targets are in make help, and each knob of it is used" {
+	local help name
+
+	help=$(make --no-print-directory -C "$TOP" help)
+	for name in $(words <"$README" | sed -nE 's/^(sudo )?make ([a-z-]+).*/\2/p'); do
+		grep -qE "^  $name  " <<<"$help" || fail "make help lacks $name"
+	done
+	for name in $(sed -n '/^Knobs/,$ s/^  \([^ ].*=\).*/\1/p' <<<"$help" | grep -oE '[A-Z_]+='); do
+		grep -qE "\\$\(${name%=}\)|(ifdef|\\$\(if) ?.*\b${name%=}\b|\b${name%=} +\?=" \
+			"$TOP/Makefile" "$TOP"/gpu/cuda.mk || fail "make does not read $name"
+	done
+}
