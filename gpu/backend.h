@@ -20,9 +20,12 @@
 #include "gpu/wire.h"
 #include "runtime/error.h"
 
+#define RK_BACKEND_THREADS_MAX (RK_WIRE_THREADS_MAX + 1) /* one for health probes */
+
 /* What a backend is opened with. All of it stays valid until close. */
 struct rk_backend_env {
 	unsigned int threads;	       /* executor threads: run's @thread is below it */
+	unsigned int spare;	       /* of these, idle but for health probes */
 	uint8_t *payload;	       /* the mapped payload: every buffer lies in it */
 	uint64_t payload_bytes;	       /* its size */
 	struct rk_wire_shared *shared; /* device memory accounting, for the backend to keep */

@@ -348,7 +348,7 @@ static int cpu_open(const struct rk_backend_env *env, void **backend, struct rk_
 		free(cpu);
 		return rk_error_set(err, ENOMEM, "no memory");
 	}
-	rc = rk_parallel_start(env->threads, err);
+	rc = rk_parallel_start(env->threads - env->spare, err);
 	if (rc) {
 		free(cpu->widen);
 		free(cpu);

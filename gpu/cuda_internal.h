@@ -43,7 +43,7 @@ struct rk_cuda_device {
 	int cooperative, managed, pools; /* whether it has them */
 	unsigned int threads;
 	/* the first message of the run of each executor thread; 0 = none is under way */
-	_Atomic uint64_t messages[RK_WIRE_THREADS_MAX];
+	_Atomic uint64_t messages[RK_BACKEND_THREADS_MAX];
 };
 
 /* The stream of one executor thread, and its events. */

@@ -70,7 +70,7 @@ struct rk_executor {
 	int messages;
 	atomic_bool stopping;
 	unsigned int nthreads; /* started */
-	struct executor_thread threads[RK_WIRE_THREADS_MAX];
+	struct executor_thread threads[RK_BACKEND_THREADS_MAX];
 	struct slot slots[RK_WIRE_KERNELS_MAX];
 };
 
@@ -306,7 +306,7 @@ static void stop_threads(struct rk_executor *executor)
 
 static void free_executor(struct rk_executor *executor)
 {
-	for (unsigned int i = 0; i < RK_WIRE_THREADS_MAX; i++) {
+	for (unsigned int i = 0; i < RK_BACKEND_THREADS_MAX; i++) {
 		free(executor->threads[i].packet);
 		free(executor->threads[i].args);
 	}

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define RK_WIRE_VERSION 3
+#define RK_WIRE_VERSION 4
 
 /* Descriptors a worker finds open when it starts. */
 #define RK_WIRE_FD_CONTROL  3
@@ -40,6 +40,12 @@
 #define RK_WIRE_DEVICES_MAX 16
 #define RK_WIRE_AXES	    3		/* of a grid */
 #define RK_WIRE_RUN_MAX	    (64 * 1024) /* bytes of one packet of messages */
+
+/*
+ * Set in the ids of health probes. The worker has a thread more than it runs messages at once, so
+ * that the one probe that may run beside them never waits for a thread.
+ */
+#define RK_WIRE_PROBE (1ULL << 63)
 
 /*
  * Every output and scratch is followed by this many guard bytes in the payload, set to
@@ -116,7 +122,7 @@ struct rk_wire_settings {
 };
 
 struct rk_wire_hello {
-	uint32_t threads; /* 1 .. RK_WIRE_THREADS_MAX */
+	uint32_t threads; /* messages that run at once: 1 .. RK_WIRE_THREADS_MAX */
 	uint32_t reserved;
 	uint64_t payload_bytes;		 /* size of the payload memfd */
 	char primary[RK_WIRE_NAME_MAX];	 /* backend to try first */

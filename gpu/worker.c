@@ -231,7 +231,8 @@ static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why
 {
 	int seals, rc;
 
-	w->env.threads = hello->threads;
+	w->env.spare = 1;
+	w->env.threads = hello->threads + w->env.spare;
 	w->env.payload_bytes = hello->payload_bytes;
 	w->device = hello->device;
 	w->env.device = &w->device;
@@ -283,7 +284,7 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 	} else {
 		snprintf(out.ready.backend, sizeof(out.ready.backend), "%s",
 			 backend_names[w->primary]);
-		rk_log(RK_LOG_DEBUG, "rk-worker: %u threads on backend %s", w->env.threads,
+		rk_log(RK_LOG_DEBUG, "rk-worker: %u threads on backend %s", hello->threads,
 		       out.ready.backend);
 	}
 	send_status(w, &out, rc, &err);

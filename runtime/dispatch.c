@@ -146,12 +146,10 @@ int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct
 		rc = refuse_disabled(k, err);
 	} else {
 		m->state = RK_MESSAGE_QUEUED;
-		m->id = RK_PROBE_ID | ++d->next_probe;
+		m->id = RK_WIRE_PROBE | ++d->next_probe;
 		m->accepted_ns = rk_now_ns();
 		rk_message_ref(m);
 		TAILQ_INSERT_TAIL(&d->probes, m, inflight);
-		TAILQ_INSERT_TAIL(&k->queue, m, queue);
-		rk_dispatch_ready_locked(d, k);
 		rk_dispatch_hand_out_locked(d);
 	}
 	rk_dispatch_unlock_and_tell(d);
@@ -166,6 +164,18 @@ bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m)
 	running = m->state == RK_MESSAGE_RUNNING;
 	pthread_mutex_unlock(&d->lock);
 	return running;
+}
+
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns)
+{
+	uint64_t now = rk_now_ns();
+	bool busy;
+
+	pthread_mutex_lock(&d->lock);
+	busy = d->running;
+	*quiet_ns = now > d->progress_ns ? now - d->progress_ns : 0;
+	pthread_mutex_unlock(&d->lock);
+	return busy;
 }
 
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
@@ -222,7 +232,6 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 			     struct rk_message_list *held)
 {
 	const struct rk_death death = {.code = code, .why = why};
-	struct rk_message *m;
 	struct rk_kernel *k;
 	uint64_t ended;
 
@@ -232,10 +241,7 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 	ended = rk_dispatch_end_running_locked(d, &death, held);
 	while ((k = TAILQ_FIRST(&d->busy))) /* a kernel leaves the list with its last message */
 		ended += rk_dispatch_end_queued_locked(d, k, code, why);
-	while ((m = TAILQ_FIRST(&d->probes))) { /* of kernels with nothing in flight */
-		rk_dispatch_unqueue_locked(d, m);
-		rk_dispatch_finish_locked(d, m, code, why);
-	}
+	rk_dispatch_end_probes_locked(d, NULL, code, why);
 	rk_dispatch_unlock_and_tell(d);
 	return ended;
 }
@@ -301,6 +307,7 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 		return rc;
 	}
 	rk_dispatch_left_locked(d, m);
+	d->progress_ns = rk_now_ns();
 	m->run_ns = done->run_ns;
 	if (rk_plan_check(&m->plan, m->block.data, &guard)) {
 		rk_dispatch_blame_locked(d, m);
@@ -391,9 +398,11 @@ static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk
 		rk_dispatch_ready_locked(d, k);
 		rk_dispatch_hand_out_locked(d);
 	}
-	if (state == RK_KERNEL_OFF)
+	if (state == RK_KERNEL_OFF) {
 		rk_dispatch_end_queued_locked(d, k, EIO, why);
-	if (state == RK_KERNEL_ENDING && rk_dispatch_idle_locked(k))
+		rk_dispatch_end_probes_locked(d, k, EIO, why);
+	}
+	if (state == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
 }
 

@@ -58,11 +58,15 @@ struct rk_dispatch {
 	int fd;			     /* message socket, -1 = no worker */
 	uint32_t nslots, running;
 	uint32_t fuse_max; /* messages that may run as one */
-	/* RUNNING, the first of each run, the others linked by `with`; a reference each */
-	struct rk_message *slots[RK_WIRE_THREADS_MAX];
+	/*
+	 * RUNNING, the first of each run, the others linked by `with`; a reference each. The slot
+	 * after the first nslots is for a probe, and counts in `running` never.
+	 */
+	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
+	uint64_t progress_ns;	       /* the last answer, or hand-out while none ran */
 	TAILQ_HEAD(, rk_kernel) ready; /* kernels with queued messages, in turn */
 	TAILQ_HEAD(, rk_kernel) busy;  /* kernels with messages in flight */
-	struct rk_message_list probes; /* QUEUED and RUNNING ones, which are on no other list */
+	struct rk_message_list probes; /* QUEUED and RUNNING ones, oldest first; on no other list */
 	uint64_t next_probe;
 	struct rk_message_list finished; /* done, callback not called yet; a reference each */
 	struct rk_message_list refused;	 /* the same, left to rk_dispatch_flush */
@@ -100,15 +104,22 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 		       struct rk_error *err);
 
 /*
- * Submit a health probe (m->probe is set): it goes to the end of its kernel's queue and through the
- * worker as any message, whether messages are accepted or not, and beyond the queue's limit, but
- * it is in no statistics, no latency, no list and no drain. Returns 0, or -ENODEV where its kernel
- * is not loaded. Its timeout is its maker's matter: rk_dispatch_cancel.
+ * Submit a health probe (m->probe is set): it goes through the worker as any message, but in a lane
+ * that messages cannot fill: it waits for other probes only, never behind its kernel's queue nor
+ * for a slot. It is taken whether messages are accepted or not, and is in no statistics, no
+ * latency, no list and no drain. Returns 0, or -ENODEV where its kernel is not loaded. Its timeout
+ * is its maker's matter: rk_dispatch_cancel.
  */
 int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err);
 
 /* Whether @m was handed to the worker and has no answer yet. */
 bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m);
+
+/*
+ * Whether messages run on the worker, and *@quiet_ns how long it has answered none of those that it
+ * has, probes included, nanoseconds.
+ */
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns);
 
 /* Count a request that failed before submission (malformed, too large, no memory). */
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);

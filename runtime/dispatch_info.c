@@ -32,7 +32,7 @@ bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k)
 	bool idle;
 
 	pthread_mutex_lock(&d->lock);
-	idle = rk_dispatch_idle_locked(k);
+	idle = rk_dispatch_idle_locked(d, k);
 	pthread_mutex_unlock(&d->lock);
 	return idle;
 }

@@ -10,7 +10,6 @@
 #include "runtime/dispatch.h"
 
 #define RK_CANCELLED "cancelled by its caller"
-#define RK_PROBE_ID  (1ULL << 63) /* in the ids of probes: they use up none of the others' */
 
 enum rk_notice {
 	RK_NOTICE_ROOM = 1,
@@ -45,14 +44,14 @@ uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_k
 bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
 /* A place in @k's queue is free: accept who waits for it, or tell who polls. */
 void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* Take @m off its queue. */
+/* Take @m off its queue; a probe is on none. */
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
 /* Nothing of @k is to be handed out for now. */
 void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* Nothing of @k is queued or runs. */
-bool rk_dispatch_idle_locked(const struct rk_kernel *k);
+/* Nothing of @k is queued or runs, nor a probe of it. */
+bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
 
-/* Give queued messages to free slots of the worker; kernels take turns. */
+/* Give queued messages to free slots of the worker, and a probe to its own; kernels take turns. */
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
 /* The message @id that runs in @slot, or NULL. */
 struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id);
@@ -62,11 +61,15 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m);
 /* The kernel of @m killed its worker, which counts once; once too often, it is disabled. */
 void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m);
 /* The worker is gone: end what ran on it, but for what was decided already. Returns how many,
- * without probes; so does end_queued. */
+ * without probes. */
 uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
 					struct rk_message_list *held);
 uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
 				       const char *why);
+
+/* End the probes of @k that wait for their lane; @k NULL: of all kernels. */
+void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel *k, int code,
+				   const char *why);
 
 /* Unlock, then make the calls that the critical section asked for. */
 void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);

@@ -87,9 +87,14 @@ static void measure_locked(struct rk_message *m)
 	m->kernel->kills = 0;
 }
 
-bool rk_dispatch_idle_locked(const struct rk_kernel *k)
+bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
 {
-	return TAILQ_EMPTY(&k->inflight) && TAILQ_EMPTY(&k->queue) && !k->running;
+	const struct rk_message *m;
+
+	TAILQ_FOREACH (m, &d->probes, inflight)
+		if (m->kernel == k)
+			return false;
+	return TAILQ_EMPTY(&k->inflight) && !k->running;
 }
 
 /* @m, which is in flight, leaves the books and the lists. Whether it was its kernel's last one. */
@@ -121,7 +126,7 @@ void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int 
 		TAILQ_REMOVE(&d->probes, m, inflight);
 	else
 		last = leave_flight_locked(d, m, code);
-	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(k))
+	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
 	rk_dispatch_done_locked(d, m, code, why); /* with it may go its reference to @k */
 	if (last)
@@ -214,9 +219,10 @@ void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 {
 	struct rk_kernel *k = m->kernel;
 
+	if (m->probe)
+		return;
 	TAILQ_REMOVE(&k->queue, m, queue);
-	if (!m->probe)
-		atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
 	if (TAILQ_EMPTY(&k->queue))
 		rk_dispatch_unready_locked(d, k);
 }
@@ -267,6 +273,18 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 		d->observer.idle(d->observer.ctx);
 }
 
+void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel *k, int code,
+				   const char *why)
+{
+	struct rk_message *m, *after;
+
+	for (m = TAILQ_FIRST(&d->probes); m; m = after) {
+		after = TAILQ_NEXT(m, inflight);
+		if (m->state == RK_MESSAGE_QUEUED && (!k || m->kernel == k))
+			rk_dispatch_finish_locked(d, m, code, why);
+	}
+}
+
 uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
 				       const char *why)
 {
@@ -274,7 +292,7 @@ uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *
 	uint64_t ended = 0;
 
 	while ((m = TAILQ_FIRST(&k->queue))) {
-		ended += !m->probe;
+		ended++;
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, code, why);
 	}

@@ -36,7 +36,7 @@ static uint64_t fused_size(const struct rk_message *m)
 
 static bool may_fuse(const struct rk_message *m)
 {
-	return !m->probe && m->plan.block_bytes <= RK_FUSE_BYTES;
+	return m->plan.block_bytes <= RK_FUSE_BYTES;
 }
 
 /* A run of @m alone. Fails as rk_plan_grid does. */
@@ -116,7 +116,8 @@ static void occupy_locked(struct rk_dispatch *d, struct rk_kernel *k, uint32_t s
 {
 	struct rk_message **end = &d->slots[slot], *m;
 
-	d->running++;
+	if (!d->running++)
+		d->progress_ns = rk_now_ns();
 	for (uint32_t i = 0; i < count; i++) {
 		m = TAILQ_FIRST(&k->queue);
 		*end = m;
@@ -167,8 +168,51 @@ static bool hand_out_one_locked(struct rk_dispatch *d)
 	return true;
 }
 
+/* The oldest probe that may run now, or NULL. A ring kernel runs one message at a time. */
+static struct rk_message *next_probe_locked(const struct rk_dispatch *d)
+{
+	struct rk_message *m;
+
+	if (d->fd < 0 || d->slots[d->nslots])
+		return NULL;
+	TAILQ_FOREACH (m, &d->probes, inflight)
+		if (atomic_load(&m->kernel->state) != RK_KERNEL_LOADING &&
+		    !(m->kernel->manifest.mode == RK_WIRE_RING && m->kernel->running))
+			break;
+	return m;
+}
+
+/* In the slot that no message may have. Where it does not go out, the next hand-out tries again. */
+static void hand_out_probe_locked(struct rk_dispatch *d)
+{
+	struct rk_message *m = next_probe_locked(d);
+	struct rk_error err;
+	struct run run;
+	int rc;
+
+	if (!m)
+		return;
+	if (begin_run(d, m, d->nslots, &run, &err)) {
+		rk_dispatch_finish_locked(d, m, err.code, err.msg);
+		return;
+	}
+	rc = send_run(d->fd, &run);
+	if (rc) {
+		if (rc != -EAGAIN)
+			d->fd = -1;
+		return;
+	}
+	d->slots[d->nslots] = m;
+	m->slot = d->nslots;
+	m->state = RK_MESSAGE_RUNNING;
+	m->kernel->running++;
+	if (m->kernel->manifest.mode == RK_WIRE_RING)
+		rk_dispatch_unready_locked(d, m->kernel);
+}
+
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d)
 {
+	hand_out_probe_locked(d);
 	while (d->fd >= 0 && d->running < d->nslots && !TAILQ_EMPTY(&d->ready))
 		if (!hand_out_one_locked(d))
 			return;
@@ -176,7 +220,7 @@ void rk_dispatch_hand_out_locked(struct rk_dispatch *d)
 
 struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id)
 {
-	struct rk_message *m = slot < d->nslots ? d->slots[slot] : NULL;
+	struct rk_message *m = slot <= d->nslots ? d->slots[slot] : NULL;
 
 	while (m && m->id != id)
 		m = m->with;
@@ -192,7 +236,7 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 		at = &(*at)->with;
 	*at = m->with;
 	m->with = NULL;
-	if (!d->slots[m->slot])
+	if (!d->slots[m->slot] && !m->probe)
 		d->running--;
 	k->running--;
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
@@ -240,7 +284,7 @@ static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t
 /* The kernel that the death is blamed on, or NULL. */
 static const char *culprit_locked(struct rk_dispatch *d, const struct rk_death *death)
 {
-	for (uint32_t i = 0; i < d->nslots; i++) {
+	for (uint32_t i = 0; i <= d->nslots; i++) {
 		const struct rk_message *m = rk_dispatch_running_locked(d, i, death->blamed_id);
 
 		if (m)
@@ -258,7 +302,7 @@ uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_d
 	struct rk_message *m;
 
 	d->fd = -1;
-	for (uint32_t i = 0; i < d->nslots; i++) {
+	for (uint32_t i = 0; i <= d->nslots; i++) {
 		while ((m = d->slots[i])) {
 			rk_dispatch_left_locked(d, m);
 			rk_message_ref(m); /* keeps the culprit's name too */

@@ -40,8 +40,6 @@ enum rk_health_status rk_health_status_locked(const struct rk_health *h, char re
 	if (!h->ended_ns)
 		return because(RK_HEALTH_UNKNOWN, "the first health check has not ended yet",
 			       reason);
-	if (h->last == RK_HEALTH_OVERDUE)
-		return because(RK_HEALTH_UNKNOWN, h->reason, reason);
 	if (h->unhealthy)
 		return because(RK_HEALTH_UNHEALTHY, h->reason, reason);
 	if (h->died)
@@ -58,24 +56,18 @@ enum rk_health_status rk_health_status_locked(const struct rk_health *h, char re
 void rk_health_conclude_locked(struct rk_health *h, const struct rk_health_verdict *verdict)
 {
 	h->ended_ns = rk_now_ns();
-	h->last = verdict->outcome;
 	h->counts[verdict->outcome]++;
-	switch (verdict->outcome) {
-	case RK_HEALTH_PASSED:
+	if (verdict->outcome == RK_HEALTH_FAILED) {
+		h->successes = 0;
+		if (++h->failures >= h->config.failure_threshold)
+			h->unhealthy = true;
+		memcpy(h->reason, verdict->reason, sizeof(h->reason));
+	} else if (verdict->outcome == RK_HEALTH_PASSED || verdict->answers) {
 		h->failures = 0;
 		h->died = false;
 		if (++h->successes >= h->config.success_threshold)
 			h->unhealthy = false;
-		return;
-	case RK_HEALTH_FAILED:
-		h->successes = 0;
-		if (++h->failures >= h->config.failure_threshold)
-			h->unhealthy = true;
-		break;
-	default: /* says nothing: it is neither in the one row nor in the other */
-		break;
-	}
-	memcpy(h->reason, verdict->reason, sizeof(h->reason));
+	} /* else it was busy, which ends neither row */
 }
 
 void rk_health_tell_change(struct rk_health *h)
@@ -130,7 +122,6 @@ static void forget_locked(struct rk_health *h)
 	h->epoch++;
 	h->ended_ns = 0;
 	h->failures = h->successes = 0;
-	h->last = RK_HEALTH_PASSED;
 	h->unhealthy = h->died = h->asked = false;
 	h->lost[0] = '\0';
 	pthread_cond_broadcast(&h->changed);

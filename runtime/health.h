@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Health checks. A thread of its own probes every health_check_interval, and when asked: core/echo
- * through the real queue with bytes of its own, compared; and, in the worker, the driver and the
- * device (RK_WIRE_CHECK). Both must end within health_check_timeout. The outcome of a probe:
+ * through the worker with bytes of its own, compared, in a lane that messages cannot fill; and, in
+ * the worker, the driver and the device (RK_WIRE_CHECK). Both must end within
+ * health_check_timeout. The outcome of a probe:
  *
  *   passed   both came back right
  *   failed   one came back wrong, or the device does not answer, or the worker does not
- *   overdue  the echo did not get its turn in time, because the worker is busy with other messages,
- *            or there was no memory for it, and the device answers: nothing is known
+ *   overdue  one of them was not over in time while messages run on the device, which is busy, or
+ *            there was no memory for the echo
+ *
+ * Busy is healthy: a probe that is overdue leaves the status as it was, or counts as passed where
+ * the device has answered. But a driver that has not come back from a check while the worker has
+ * answered no message for health_stall_timeout has failed it.
  *
  * An echo that the worker has and does not answer is waited for by the next probe too: no second
  * one is sent. Where core/echo is not loaded the probe is the check of the device alone. No probe
@@ -32,7 +37,7 @@ struct rk_runtime;
 struct rk_health;
 
 enum rk_health_status {
-	RK_HEALTH_UNKNOWN,   /* not probed yet, overdue, or no worker is wanted */
+	RK_HEALTH_UNKNOWN,   /* not probed yet, or no worker is wanted */
 	RK_HEALTH_HEALTHY,   /* the last probes passed, on the backend that was asked for */
 	RK_HEALTH_DEGRADED,  /* usable, but: on the fallback backend, a failed probe below the
 				threshold, a device lost, or the worker is being restarted */

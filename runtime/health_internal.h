@@ -21,14 +21,15 @@ enum rk_health_outcome {
 /* What a probe has found out. */
 struct rk_health_verdict {
 	enum rk_health_outcome outcome;
-	bool hangs; /* the driver does */
+	bool hangs;   /* the driver does */
+	bool answers; /* the device does, whatever became of the echo */
 	uint64_t took_ms;
 	char reason[RK_ERROR_MAX]; /* "ok" where it passed */
 };
 
 /* The [health] section, nanoseconds. */
 struct rk_health_config {
-	uint64_t interval, timeout;
+	uint64_t interval, timeout, stall_timeout;
 	uint64_t failure_threshold, success_threshold;
 };
 
@@ -65,9 +66,8 @@ struct rk_health {
 	uint64_t ended_ns; /* of the last probe; 0 = none since the begin */
 	uint64_t counts[RK_HEALTH_OUTCOME_COUNT];
 	uint64_t failures, successes; /* in a row */
-	enum rk_health_outcome last;
-	bool unhealthy; /* from the failure threshold to the success threshold */
-	bool died;	/* a worker did, and no probe has passed since */
+	bool unhealthy;		      /* from the failure threshold to the success threshold */
+	bool died;		      /* a worker did, and no probe has passed since */
 	enum rk_health_status shown;
 	char reason[RK_ERROR_MAX]; /* of the last probe that did not pass */
 	char death[RK_ERROR_MAX];

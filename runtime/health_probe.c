@@ -180,22 +180,39 @@ static double secs(uint64_t ns)
 	return (double)ns / (double)RK_NS_PER_SEC;
 }
 
-/* The device answers, and the echo has not come back. */
+/*
+ * The device answers, and the echo has not come back: other messages may fill the device, but where
+ * there are none it should have.
+ */
 static void judge_pending_echo(struct rk_health *h, struct probe *p)
 {
-	struct rk_dispatch *d = rk_runtime_dispatch(h->rt);
 	double waited = secs(rk_now_ns() - p->begun);
-	bool running = rk_dispatch_is_running(d, h->echo);
+	uint64_t quiet;
 
-	if (!running)
-		decide(p, RK_HEALTH_OVERDUE,
-		       "the health check did not get its turn in %.1f s: the worker is busy",
-		       waited);
-	else if (rk_dispatch_in_flight(d))
+	if (rk_dispatch_is_busy(rk_runtime_dispatch(h->rt), &quiet))
 		decide(p, RK_HEALTH_OVERDUE,
 		       "the health check was not answered in %.1f s: the device is busy", waited);
 	else
 		decide(p, RK_HEALTH_FAILED, "core/echo has not answered for %.1f s", waited);
+}
+
+/*
+ * The driver has not come back from the check, which may have to wait for kernels that fill the
+ * device: as long as messages run and answers come, it is at work.
+ */
+static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t in_driver)
+{
+	uint64_t quiet;
+
+	if (rk_dispatch_is_busy(rk_runtime_dispatch(h->rt), &quiet) &&
+	    quiet < h->config.stall_timeout) {
+		decide(p, RK_HEALTH_OVERDUE, "the device is busy: its check has taken %.1f s",
+		       secs(in_driver));
+		return;
+	}
+	p->v.hangs = true;
+	decide(p, RK_HEALTH_FAILED,
+	       "the driver hangs: the device's check has not returned for %.1f s", secs(in_driver));
 }
 
 static void judge(struct rk_health *h, struct probe *p)
@@ -203,13 +220,11 @@ static void judge(struct rk_health *h, struct probe *p)
 	uint64_t in_driver = rk_worker_in_driver_ns(h->rt->worker);
 	char reason[RK_ERROR_MAX];
 
+	p->v.answers = p->answered && !p->status;
 	if (p->died) {
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
-		p->v.hangs = true;
-		decide(p, RK_HEALTH_FAILED,
-		       "the driver hangs: cuMemGetInfo has not returned for %.1f s",
-		       secs(in_driver));
+		judge_silent_driver(h, p, in_driver);
 	} else if (!p->answered) {
 		decide(p, RK_HEALTH_FAILED, "the worker does not answer");
 	} else if (p->status) {
@@ -415,6 +430,7 @@ static void read_config_locked(struct rk_health *h)
 	h->config = (struct rk_health_config){
 		.interval = config.health_check_interval * RK_NS_PER_MS,
 		.timeout = config.health_check_timeout * RK_NS_PER_MS,
+		.stall_timeout = config.health_stall_timeout * RK_NS_PER_MS,
 		.failure_threshold = config.health_failure_threshold,
 		.success_threshold = config.health_success_threshold,
 	};

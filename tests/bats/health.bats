@@ -134,20 +134,42 @@ up_for_checks() {
 	assert_books
 }
 
-@test "health: while the only thread is busy a check is overdue, and nothing is known" {
-	up_for_checks worker_threads=1,health_failure_threshold=1
+@test "health: busy is healthy: probes have a lane that calls cannot fill" {
+	up_for_checks worker_threads=1,health_failure_threshold=1,max_queue_depth=2
 	py <<-'EOF'
-		task = delay_task(60000)
-		until_in_flight(1)
-		put("health/check", "1")
-		until(lambda: get("health/checks_overdue"), "1")
-		assert get("health/status") == "unknown" and get("health/ready") == "0"
-		assert "did not get its turn" in get("health/reason"), get("health/reason")
-		assert get("health/checks_failed") == "0" and get("state") == "Running"
-		assert events("HealthCheckCompleted")[-1]["outcome"] == "overdue"
-		assert in_flight() == [1]
+		tasks = [delay_task(60000) for _ in range(3)]             # one runs, and the queue is full
+		until_in_flight(3)
+		for n in range(2, 6):
+		    put("health/check", "1")
+		    until(lambda: get("health/checks_passed"), str(n))
+		    assert get("health/status") == "healthy" and get("health/ready") == "1"
+		    assert get("health/reason") == "ok"
+		assert get("health/checks_failed") == "0" and get("health/checks_overdue") == "0"
+		assert_stats(accepted=3, in_flight=3)
+		assert in_flight() == [1, 2, 3]
 		put("control", "stop")
-		assert task.result() == "ECANCELED"
+		assert [task.result() for task in tasks] == ["ECANCELED"] * 3
+	EOF
+}
+
+@test "health: requests that take all of max_buffered_bytes are no reason to be taken out of service" {
+	up_for_checks max_buffered_bytes=1M,max_message_bytes=1M,max_json_bytes=512K,health_failure_threshold=1
+	py <<-'EOF'
+		held = []
+		try:                                                    # requests that are never finished
+		    while True:
+		        held.append(os.open(path("kernels/core/echo/call.raw"), os.O_RDWR))
+		        os.write(held[-1], b"x" * 4096)
+		except OSError as e:
+		    assert e.errno == errno.ENOMEM, e
+		put("health/check", "1")
+		until(lambda: int(get("health/checks_overdue")) + int(get("health/checks_passed")), 2)
+		assert get("health/status") == "healthy" and get("health/ready") == "1", get("health/reason")
+		for fd in held:
+		    os.close(fd)
+		put("health/check", "1")
+		until(lambda: int(get("health/checks_overdue")) + int(get("health/checks_passed")), 3)
+		assert get("health/checks_failed") == "0"
 	EOF
 }
 

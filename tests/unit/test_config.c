@@ -104,6 +104,7 @@ static const struct {
 	{"drain_timeout", {"5s", "30s", "10s", "100ms"}},
 	{"health_check_interval", {"30s", "10s", "5s", "1s"}},
 	{"health_check_timeout", {"5s", "5s", "2s", "1s"}},
+	{"health_stall_timeout", {"5m", "5m", "5m", "5m"}},
 	{"health_failure_threshold", {"3", "3", "3", "3"}},
 	{"health_success_threshold", {"1", "1", "1", "1"}},
 	{"ring_idle", {"1s", "1s", "10s", "100ms"}},
@@ -371,6 +372,7 @@ static void values(void **state)
 		{"cuda_device", "GPU-01234567-89ab-cdef-0123-456789abcdeg", NULL},
 		{"ring_idle", "0", "0"},
 		{"health_check_timeout", "9ms", NULL},
+		{"health_stall_timeout", "99ms", NULL},
 		{"health_failure_threshold", "0", NULL},
 		{"kernels_dir", "", ""},
 		{"kernels_dir", "/a b", "/a b"},
@@ -434,7 +436,7 @@ static void equal_and_copy(void **state)
 		  "cuda_unified_memory=yes", "max_message_bytes=1M", "max_json_bytes=1M",
 		  "max_buffered_bytes=1M", "restart_limit=1", "message_timeout=1s",
 		  "health_failure_threshold=4", "health_success_threshold=2",
-		  "metrics_textfile=/z"));
+		  "health_stall_timeout=1s", "metrics_textfile=/z"));
 	for (size_t i = 0; i < count; i++) {
 		char text[RK_CONFIG_VALUE_MAX];
 

@@ -189,32 +189,88 @@ static void test_probe(void **state)
 	expect_nothing_counted(r, PLAIN);
 }
 
-/* At the end of a queue that is full; a message's number is not changed by it. */
-static void test_probe_queue(void **state)
+/* Neither full slots nor a full queue hold it up, and it holds up no message. */
+static void test_probe_lane(void **state)
 {
 	struct rig *r = *state;
-	struct rk_message *m[2], *probe, *waiting;
+	struct rk_message *m[3], *waiting, *probe;
+	struct rk_wire_run run[3], probed;
+
+	rk_dispatch_set_limits(&r->d, 1, 0);
+	rig_attach(r, 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		m[i] = submit(r, PLAIN);
+		run[i] = expect_run(r, m[i]);
+	}
+	m[2] = submit(r, PLAIN);
+	waiting = submit_waiting(r, PLAIN);
+	probe = submit_probe(r, PLAIN);
+	probed = expect_run(r, probe);
+	assert_int_equal(probed.slot, 2);
+	assert_true(probed.id & RK_WIRE_PROBE);
+	assert_int_equal(r->k[PLAIN]->queued, 1);
+	expect_no_run(r); /* the messages' slots are full still */
+	answer(r, &probed);
+	expect_done(r, probe, 0, "");
+	expect_no_run(r);
+	answer(r, &run[0]);
+	run[0] = expect_run(r, m[2]);
+	assert_int_equal(run[0].id, 3); /* no number was used up */
+	answer(r, &run[0]);
+	run[0] = expect_run(r, waiting);
+	answer(r, &run[0]);
+	answer(r, &run[1]);
+	expect_counts(r, "4 4 0 0 0 0");
+}
+
+/* The lane holds one; the next one is handed out with the answer. */
+static void test_probe_turns(void **state)
+{
+	struct rig *r = *state;
+	struct rk_message *probe[2], *m;
 	struct rk_wire_run run;
 
-	rk_dispatch_set_limits(&r->d, 2, 0);
-	m[0] = submit(r, PLAIN);
-	m[1] = submit(r, PLAIN);
-	probe = submit_probe(r, PLAIN);
-	assert_int_equal(r->k[PLAIN]->queued, 2);
-	waiting = submit_waiting(r, PLAIN);
 	rig_attach(r, 1);
-	for (unsigned int i = 0; i < 2; i++) {
-		run = expect_run(r, m[i]);
-		assert_int_equal(run.id, i + 1);
-		answer(r, &run);
-	}
-	run = expect_run(r, probe);
+	probe[0] = submit_probe(r, PLAIN);
+	probe[1] = submit_probe(r, FUSED);
+	run = expect_run(r, probe[0]);
+	m = submit(r, PLAIN); /* its slot is free */
 	answer(r, &run);
-	run = expect_run(r, waiting);
-	assert_int_equal(run.id, 3);
+	run = expect_run(r, m);
 	answer(r, &run);
-	expect_counts(r, "3 3 0 0 0 0");
-	assert_ptr_equal(r->done[2], probe);
+	assert_true(rk_dispatch_is_running(&r->d, probe[1]));
+	expect_fused(r, 1, 1);
+	answer_ok(r, probe[1]);
+}
+
+/* Busy is who runs messages, and quiet since an answer came last, or they were handed out. */
+static void test_busy(void **state)
+{
+	struct rig *r = *state;
+	struct rk_wire_run run, probed;
+	struct rk_message *m, *probe;
+	uint64_t quiet;
+
+	rig_attach(r, 2);
+	probe = submit_probe(r, PLAIN);
+	probed = expect_run(r, probe);
+	assert_false(rk_dispatch_is_busy(&r->d, &quiet));
+	r->d.progress_ns -= 100 * RK_NS_PER_SEC; /* long ago */
+	m = submit(r, PLAIN);
+	run = expect_run(r, m);
+	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(quiet < 50 * RK_NS_PER_SEC);
+	r->d.progress_ns -= 100 * RK_NS_PER_SEC;
+	m = submit(r, PLAIN); /* what is handed out beside another is no sign of life */
+	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(quiet >= 100 * RK_NS_PER_SEC);
+	answer(r, &probed);
+	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(quiet < 50 * RK_NS_PER_SEC);
+	answer(r, &run);
+	run = expect_run(r, m);
+	answer(r, &run);
+	assert_false(rk_dispatch_is_busy(&r->d, &quiet));
 }
 
 static void test_probe_refused(void **state)
@@ -243,15 +299,12 @@ static void test_probe_alone(void **state)
 	struct rk_wire_run run;
 	struct rk_message *m;
 
-	submit_fused(r, 4, 1, 0);
-	submit_fused(r, 4, 1, 0);
 	submit_probe(r, FUSED);
-	submit_fused(r, 4, 1, 0);
-	submit_fused(r, 4, 1, 0);
+	for (unsigned int i = 0; i < 4; i++)
+		submit_fused(r, 4, 1, 0);
 	rig_attach_fusing(r, 8, 100);
-	expect_fused(r, 0, 2);
-	expect_fused(r, 2, 1);
-	expect_fused(r, 3, 2);
+	expect_fused(r, 0, 1);
+	expect_fused(r, 1, 4);
 	for (unsigned int i = 0; i < 5; i++)
 		answer_ok(r, r->all[i]);
 	expect_counts(r, "4 4 0 0 0 0");
@@ -352,7 +405,7 @@ static void test_probe_ends(void **state)
 	for (unsigned int i = 0; i < 3; i++)
 		expect_done(r, m[i], ECANCELED, "it was stopped");
 	expect_done(r, message, ECANCELED, "it was stopped");
-	assert_int_equal(rig_release_held(r), 1); /* what ran */
+	assert_int_equal(rig_release_held(r), 2); /* what ran */
 	m[0] = submit_probe(r, PLAIN);
 	m[1] = submit_probe(r, PLAIN);
 	m[2] = submit_probe(r, FUSED);
@@ -373,9 +426,9 @@ static void test_probe_unload(void **state)
 	struct rk_message *m, *probe[2];
 
 	rig_attach(r, 1);
-	m = submit(r, PLAIN);
 	probe[0] = submit_probe(r, PLAIN);
 	probe[1] = submit_probe(r, PLAIN);
+	m = submit(r, PLAIN);
 	assert_int_equal(rk_dispatch_accept(&r->d, false), 1);
 	rk_dispatch_kernel_state(&r->d, r->k[PLAIN], RK_KERNEL_ENDING, "disabled");
 	answer_ok(r, m);
@@ -398,7 +451,9 @@ int main(void)
 		RUN_TEST(test_ring_death),
 		RUN_TEST(test_ring_loading),
 		RUN_TEST(test_probe),
-		RUN_TEST(test_probe_queue),
+		RUN_TEST(test_probe_lane),
+		RUN_TEST(test_probe_turns),
+		RUN_TEST(test_busy),
 		RUN_TEST(test_probe_refused),
 		RUN_TEST(test_probe_alone),
 		RUN_TEST(test_probe_cancel),

@@ -200,8 +200,30 @@ static void test_thresholds(void **state)
 	rig_close(&r);
 }
 
-/* The only thread runs something else: nothing is known. */
-static void test_overdue(void **state)
+/* The only thread runs something else, and more waits for it: a probe has a lane of its own. */
+static void test_busy_threads(void **state)
+{
+	struct call c[3];
+	struct rig r;
+
+	(void)state;
+	open_health(&r, "health_failure_threshold=1");
+	rig_start(&r);
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		call_delay(&r, &c[i], 1);
+	for (unsigned int i = 0; i < 3; i++)
+		check_now(&r, "healthy", "passed", "ok");
+	expect_report(&r, RK_HEALTH_HEALTHY, "ok");
+	expect_counts(&r, 4, 0, 0);
+	assert_int_equal(atomic_load(&knobs->others), 1);
+	atomic_store(&knobs->others_run, true);
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		call_expect(&c[i], 0);
+	rig_close(&r);
+}
+
+/* It has the echo, and other messages: the device answers, and is busy with those. */
+static void test_busy_device(void **state)
 {
 	struct rig r;
 	struct call c;
@@ -210,35 +232,62 @@ static void test_overdue(void **state)
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1");
 	rig_start(&r);
 	call_delay(&r, &c, 1);
-	check_now(&r, "unknown", "overdue", "did not get its turn");
-	check_now(&r, "unknown", "overdue", "the worker is busy");
-	expect_report(&r, RK_HEALTH_UNKNOWN, "the worker is busy");
-	expect_counts(&r, 1, 0, 2);
-	assert_int_equal(atomic_load(&knobs->echoes), 1); /* the others were taken back */
+	atomic_store(&knobs->echo, SILENT);
+	check_now(&r, "healthy", "overdue", "the device is busy");
+	expect_report(&r, RK_HEALTH_HEALTHY, "ok");
+	atomic_store(&knobs->check, WRONG); /* whatever it is busy with */
+	check_now(&r, "unhealthy", "failed", "the device does not answer");
+	atomic_store(&knobs->check, RIGHT);
+	check_now(&r, "healthy", "overdue", "the device is busy");
 	atomic_store(&knobs->others_run, true);
 	call_expect(&c, 0);
+	check_now(&r, "unhealthy", "failed", "core/echo has not answered"); /* with what? */
+	atomic_store(&knobs->echo, RIGHT);
 	check_now(&r, "healthy", "passed", "ok");
-	expect_report(&r, RK_HEALTH_HEALTHY, "ok");
+	expect_counts(&r, 2, 2, 2);
 	rig_close(&r);
 }
 
-/* It has the echo, and other messages: perhaps the device is busy with those. */
-static void test_busy_device(void **state)
+/* A check that does not come back from the driver waits for kernels, while answers come. */
+static void test_busy_driver(void **state)
 {
 	struct rig r;
 	struct call c;
 
 	(void)state;
-	open_health(&r, "worker_threads=2", "health_check_timeout=250ms");
+	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1",
+		    "health_stall_timeout=1h");
 	rig_start(&r);
 	call_delay(&r, &c, 1);
 	atomic_store(&knobs->echo, SILENT);
-	check_now(&r, "unknown", "overdue", "the device is busy");
+	atomic_store(&knobs->hangs, 2);
+	for (unsigned int i = 0; i < 2; i++)
+		check_now(&r, "healthy", "overdue", "the device is busy: its check has taken ");
+	expect_report(&r, RK_HEALTH_HEALTHY, "ok");
+	expect_counts(&r, 1, 0, 2);
 	atomic_store(&knobs->others_run, true);
-	call_expect(&c, 0);
-	check_now(&r, "degraded", "failed", "core/echo has not answered");
+	call_expect(&c, 0); /* its worker was not given up */
 	atomic_store(&knobs->echo, RIGHT);
 	check_now(&r, "healthy", "passed", "ok");
+	rig_close(&r);
+}
+
+/* No answer for longer than the stated time, and the check does not come back. */
+static void test_stalled_driver(void **state)
+{
+	struct rig r;
+	struct call c;
+
+	(void)state;
+	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1",
+		    "health_stall_timeout=100ms");
+	rig_start(&r);
+	call_delay(&r, &c, 1);
+	atomic_store(&knobs->echo, SILENT);
+	check_now(&r, "healthy", "overdue", "the device is busy"); /* its own check passes */
+	atomic_store(&knobs->hangs, 1);
+	check_now(&r, "unhealthy", "failed", "the driver hangs: the device's check has not");
+	call_expect(&c, EIO);
 	rig_close(&r);
 }
 
@@ -293,12 +342,12 @@ static void test_driver_hangs(void **state)
 	rig_start(&r);
 	from = rig_now(&r);
 	atomic_store(&knobs->hangs, 2);
-	check_now(&r, "degraded", "failed", "the driver hangs: cuMemGetInfo has not returned for ");
+	check_now(&r, "degraded", "failed", "the driver hangs: the device's check has not");
 	assert_null(rig_find_event(&r, "WorkerDied", from));
 	check_now(&r, "unhealthy", "failed", "the driver hangs: ");
 	json_t *died = rig_wait_event(&r, "WorkerDied", from);
 
-	expect_field(died, "how", "was replaced: the driver hangs: cuMemGetInfo");
+	expect_field(died, "how", "was replaced: the driver hangs: the device's check");
 	json_decref(died);
 	(void)rig_worker_pid(&r, from);
 	from = expect_end(&r, from, "degraded", "failed", "");
@@ -543,12 +592,13 @@ static void test_params(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_start),	 TEST(test_bad_first),	   TEST(test_stop_while_starting),
-		TEST(test_overtaken),	 TEST(test_thresholds),	   TEST(test_overdue),
-		TEST(test_busy_device),	 TEST(test_silent_worker), TEST(test_silent_echo),
-		TEST(test_driver_hangs), TEST(test_worker_dies),   TEST(test_disabled_echo),
-		TEST(test_interval),	 TEST(test_refused),	   TEST(test_device_lost),
-		TEST(test_fallback),	 TEST(test_memory_peak),   TEST(test_params),
+		TEST(test_start),	  TEST(test_bad_first),	    TEST(test_stop_while_starting),
+		TEST(test_overtaken),	  TEST(test_thresholds),    TEST(test_busy_threads),
+		TEST(test_busy_device),	  TEST(test_busy_driver),   TEST(test_stalled_driver),
+		TEST(test_silent_worker), TEST(test_silent_echo),   TEST(test_driver_hangs),
+		TEST(test_worker_dies),	  TEST(test_disabled_echo), TEST(test_interval),
+		TEST(test_refused),	  TEST(test_device_lost),   TEST(test_fallback),
+		TEST(test_memory_peak),	  TEST(test_params),
 	};
 
 	if (fake_worker_mode())

@@ -282,6 +282,29 @@ static void test_delay_concurrent(void **state)
 	assert_true(now_ns() - start < busy);
 }
 
+/* One more than it was told to run at once, which a probe may be, waits for none of them. */
+static void test_spare_thread(void **state)
+{
+	struct peer *p = *state;
+
+	hello_cpu(p);
+	load(p, SLOT, &delay);
+	for (uint64_t i = 0; i < THREADS; i++) {
+		struct rk_wire_run run = make_delay(i, UINT32_MAX);
+
+		send_run(p, &run);
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		struct rk_wire_run probe = make_delay(RK_WIRE_PROBE | i, 0);
+
+		send_run(p, &probe);
+		assert_true(recv_done(p).id == (RK_WIRE_PROBE | i));
+	}
+	close(p->control);
+	p->control = -1;
+	wait_exit_zero(p);
+}
+
 static void test_load_refused(void **state)
 {
 	struct peer *p = *state;
@@ -461,6 +484,7 @@ int main(void)
 		TEST(test_vector_add),
 		TEST(test_reduce_sum),
 		TEST(test_delay_concurrent),
+		TEST(test_spare_thread),
 		TEST(test_load_refused),
 		TEST(test_unload),
 		TEST(test_unload_while_running),
