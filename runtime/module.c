@@ -8,15 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#define MAX_BYTES (1LL << 30)
+#include "runtime/memfd.h"
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
+#define MAX_BYTES (1LL << 30)
 
 struct rk_module {
 	atomic_uint refs;
@@ -85,32 +82,19 @@ static int open_trusted(const char *path, struct rk_error *err)
 	return rc ? rc : dir;
 }
 
-/* Called as @path's last part, or as much of it as a memfd's name holds. */
-static int new_memfd(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char name[64];
-	int fd;
-
-	snprintf(name, sizeof(name), "%s", slash ? slash + 1 : path);
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 all are executable */
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	return fd;
-}
-
 static int copy(struct rk_module *m, int from, const char *path, struct rk_error *err)
 {
+	const char *slash = strrchr(path, '/');
 	off_t left;
 
 	if (fstat(from, &m->st))
 		return rk_error_set(err, errno, "%s: %m", path);
 	if (m->st.st_size > MAX_BYTES)
 		return rk_error_set(err, EFBIG, "%s is larger than 1 GiB", path);
-	m->fd = new_memfd(path);
+	m->fd = rk_memfd_create(slash ? slash + 1 : path);
 	if (m->fd < 0)
-		return rk_error_set(err, errno, "cannot create memory for %s: %m", path);
+		return rk_error_set(err, -m->fd, "cannot create memory for %s: %s", path,
+				    strerror(-m->fd));
 	for (left = m->st.st_size; left > 0;) {
 		ssize_t n = sendfile(m->fd, from, NULL, (size_t)left);
 
