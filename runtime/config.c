@@ -304,6 +304,27 @@ static void settle_fallback(struct rk_config *c, const struct config_loader *loa
 		strcpy(c->fallback_backend, "none");
 }
 
+/*
+ * A default that the machine cannot keep would have the kernel kill somebody for it. A JSON request
+ * becomes more than twenty times its size while it is read.
+ */
+static void settle_sizes(struct rk_config *c, const struct config_loader *loader, uint64_t bytes)
+{
+	static const struct {
+		const char *key;
+		uint64_t share;
+	} rows[] = {{"max_buffered_bytes", 1}, {"max_message_bytes", 1}, {"max_json_bytes", 32}};
+
+	for (size_t i = 0; bytes && i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct rk_config_field *field = rk_config_find(rows[i].key);
+		uint64_t bound = bytes / rows[i].share, value;
+
+		memcpy(&value, (char *)c + field->offset, sizeof(value));
+		if (!loader->set[field - config_fields] && value > bound)
+			memcpy((char *)c + field->offset, &bound, sizeof(bound));
+	}
+}
+
 int rk_config_load(struct rk_config *config, const struct rk_config_sources *sources,
 		   struct rk_error *err)
 {
@@ -323,6 +344,7 @@ int rk_config_load(struct rk_config *config, const struct rk_config_sources *sou
 		if (loader.set[i])
 			rk_config_copy(&result, &loader.config, &config_fields[i]);
 	settle_fallback(&result, &loader);
+	settle_sizes(&result, &loader, sources->payload_bytes);
 	rc = check_all(&result, err);
 	if (!rc)
 		*config = result;

@@ -72,6 +72,7 @@ struct rk_config_sources {
 	const char *file;	    /* INI file, NULL = none */
 	const char *const *options; /* NULL-terminated "key=value" strings, NULL = none */
 	const char *const *environ; /* NULL-terminated "NAME=value" strings, NULL = none */
+	uint64_t payload_bytes;	    /* what the machine has for payloads, 0 = enough */
 };
 
 /* The whole table; *@count is its length; static storage. */
@@ -87,7 +88,8 @@ const struct rk_config_field *rk_config_find(const char *key);
  * file; the sentence names file:line or the variable or the option, the key,
  * and what is allowed. A value is checked even where another source overrides it; an option
  * may be repeated, and the last one wins (mount(8)). Paths must be absolute. A fallback_backend
- * that no source sets becomes none where it would equal primary_backend.
+ * that no source sets becomes none where it would equal primary_backend; a max_buffered_bytes,
+ * max_message_bytes that no source sets is at most payload_bytes, max_json_bytes a part of it.
  */
 int rk_config_load(struct rk_config *config, const struct rk_config_sources *sources,
 		   struct rk_error *err);

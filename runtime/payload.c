@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "runtime/memfd.h"
 
 #define PAGE_SHIFT  12
 #define PAGE_BYTES  (1ULL << PAGE_SHIFT)
@@ -160,17 +163,20 @@ static size_t table_bytes(const struct rk_payload *p)
 
 static int payload_map(struct rk_payload *p, struct rk_error *err)
 {
-	p->fd = memfd_create("rkfs-payload", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	p->fd = rk_memfd_create("rkfs-payload");
 	if (p->fd < 0)
-		return rk_error_set(err, errno, "cannot create payload memory: %m");
+		return rk_error_set(err, -p->fd, "cannot create payload memory: %s",
+				    strerror(-p->fd));
 	if (ftruncate(p->fd, (off_t)p->size) ||
 	    fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return rk_error_set(err, errno, "cannot seal payload memory: %m");
 	p->base = mmap(NULL, p->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p->fd, 0);
 	if (p->base == MAP_FAILED) {
 		p->base = NULL;
-		return rk_error_set(err, errno, "cannot map %llu bytes of payload memory: %m",
-				    (unsigned long long)p->size);
+		return rk_error_set(
+			err, errno,
+			"cannot map %llu bytes of payload memory: %m (ulimit -v bounds it)",
+			(unsigned long long)p->size);
 	}
 	/* not calloc, which may zero, and so touch, all of it */
 	p->pages = mmap(NULL, table_bytes(p), PROT_READ | PROT_WRITE,
@@ -194,6 +200,26 @@ static void payload_destroy(struct rk_payload *p)
 	free(p);
 }
 
+/* A file that may not be larger (RLIMIT_FSIZE) has less room for rounding and fragments. */
+static int choose_size(struct rk_payload *p, struct rk_error *err)
+{
+	struct rlimit file;
+
+	if (getrlimit(RLIMIT_FSIZE, &file) < 0)
+		return rk_error_set(err, errno, "cannot read the limit on file sizes: %m");
+	p->size = MIN_SIZE;
+	while (p->size < p->limit * SPARE && p->size < PAGE_BYTES << 31 &&
+	       p->size << 1 <= file.rlim_cur)
+		p->size <<= 1;
+	if (p->size >= p->limit && p->size <= file.rlim_cur)
+		return 0;
+	return rk_error_set(
+		err, EFBIG,
+		"max_buffered_bytes is %llu, but no file may be larger than %llu bytes: "
+		"raise that limit (ulimit -f, LimitFSIZE=), or set less",
+		(unsigned long long)p->limit, (unsigned long long)file.rlim_cur);
+}
+
 int rk_payload_create(uint64_t limit, struct rk_payload **pool, struct rk_error *err)
 {
 	struct rk_payload *p = calloc(1, sizeof(*p));
@@ -208,13 +234,13 @@ int rk_payload_create(uint64_t limit, struct rk_payload **pool, struct rk_error 
 	}
 	atomic_init(&p->refs, 1);
 	p->limit = limit;
-	p->size = MIN_SIZE;
-	while (p->size < limit * SPARE && p->size < PAGE_BYTES << 31)
-		p->size <<= 1;
+	p->fd = -1;
+	rc = choose_size(p, err);
 	p->top = order_of(p->size);
 	for (unsigned int i = 0; i <= MAX_ORDER; i++)
 		p->heads[i] = NONE;
-	rc = payload_map(p, err);
+	if (!rc)
+		rc = payload_map(p, err);
 	if (rc) {
 		payload_destroy(p);
 		return rc;

@@ -14,7 +14,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/memfd.h"
+
 #define EXIT_CANNOT_EXEC 127
+/* a thousandth of the memory each: half of it counts as the worker's before it uses any */
+#define OOM_PREFERENCE 500
+#define OOM_SCORE_MAX  1000
 
 /* What the child has under which number; in the order of RK_WIRE_FD_*. */
 struct child_fds {
@@ -58,9 +63,9 @@ static void __attribute__((noreturn)) become_worker(const struct child_fds *fds,
 
 static int map_shared(struct rk_process *p, int *fd, struct rk_error *err)
 {
-	*fd = memfd_create("rkfs-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	*fd = rk_memfd_create("rkfs-shared");
 	if (*fd < 0)
-		return rk_error_set(err, errno, "cannot create the shared page: %m");
+		return rk_error_set(err, -*fd, "cannot create the shared page: %s", strerror(-*fd));
 	if (ftruncate(*fd, sizeof(struct rk_wire_shared)) ||
 	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return rk_error_set(err, errno, "cannot seal the shared page: %m");
@@ -70,6 +75,30 @@ static int map_shared(struct rk_process *p, int *fd, struct rk_error *err)
 		return rk_error_set(err, errno, "cannot map the shared page: %m");
 	}
 	return 0;
+}
+
+/*
+ * Where memory is out, the worker shall be killed, which is replaced, and not the daemon, with
+ * which the mount would go. Where this fails the kernel chooses.
+ */
+static void prefer_for_oom(pid_t pid)
+{
+	char path[64];
+	int score = 0;
+	FILE *f = fopen("/proc/self/oom_score_adj", "re");
+
+	if (f) {
+		if (fscanf(f, "%d", &score) != 1)
+			score = 0;
+		fclose(f);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	f = fopen(path, "we");
+	if (!f)
+		return;
+	score += OOM_PREFERENCE;
+	fprintf(f, "%d\n", score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
+	fclose(f);
 }
 
 static int fork_worker(struct rk_process *p, const struct child_fds *fds, struct rk_error *err)
@@ -82,6 +111,7 @@ static int fork_worker(struct rk_process *p, const struct child_fds *fds, struct
 	if (pid < 0)
 		return rk_error_set(err, errno, "cannot fork a worker: %m");
 	p->pid = pid;
+	prefer_for_oom(pid);
 	p->pidfd = pidfd_open(pid, 0);
 	if (p->pidfd < 0) {
 		int rc = rk_error_set(err, errno, "cannot watch worker %d: %m", pid);

@@ -52,6 +52,7 @@ int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_source
 		if (!rt->sources.file)
 			return rk_error_set(err, errno, "%s: %m", sources->file);
 	}
+	rt->sources.payload_bytes = sources->payload_bytes;
 	rt->sources.options = copy_strings(sources->options, &rc);
 	rt->sources.environ = copy_strings(sources->environ, &rc);
 	return rc ? rk_error_set(err, ENOMEM, "no memory for the configuration") : 0;

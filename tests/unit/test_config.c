@@ -503,6 +503,29 @@ static void shipped_file(void **state)
 		assert_true(rk_config_equal(&shipped, &want, &fields[i]));
 }
 
+/* What the machine has bounds defaults, not what somebody sets. */
+static void machine_bounds_defaults(void **state)
+{
+	struct rk_config_sources sources = {.payload_bytes = 96 << 20};
+	struct rk_config config;
+	struct rk_error err = {0};
+
+	(void)state;
+	assert_int_equal(rk_config_load(&config, &sources, &err), 0);
+	assert_value(&config, "max_buffered_bytes", "96M");
+	assert_value(&config, "max_message_bytes", "96M");
+	assert_value(&config, "max_json_bytes", "3M");
+	sources.options = LIST("max_buffered_bytes=1G", "max_json_bytes=16M");
+	assert_int_equal(rk_config_load(&config, &sources, &err), 0);
+	assert_value(&config, "max_buffered_bytes", "1G");
+	assert_value(&config, "max_message_bytes", "96M");
+	assert_value(&config, "max_json_bytes", "16M");
+	sources = (struct rk_config_sources){.payload_bytes = 1ULL << 40};
+	assert_int_equal(rk_config_load(&config, &sources, &err), 0);
+	assert_value(&config, "max_buffered_bytes", "1G");
+	assert_value(&config, "max_json_bytes", "16M");
+}
+
 static void missing_file(void **state)
 {
 	struct rk_config_sources sources = {.file = "/nonexistent/rkfs.conf"};
@@ -519,11 +542,17 @@ static void missing_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(presets),	    cmocka_unit_test(table),
-		cmocka_unit_test(precedence),	    cmocka_unit_test(bad_sources),
-		cmocka_unit_test(bad_combinations), cmocka_unit_test(values),
-		cmocka_unit_test(text_limit),	    cmocka_unit_test(equal_and_copy),
-		cmocka_unit_test(shipped_file),	    cmocka_unit_test(missing_file),
+		cmocka_unit_test(presets),
+		cmocka_unit_test(table),
+		cmocka_unit_test(precedence),
+		cmocka_unit_test(bad_sources),
+		cmocka_unit_test(bad_combinations),
+		cmocka_unit_test(values),
+		cmocka_unit_test(text_limit),
+		cmocka_unit_test(equal_and_copy),
+		cmocka_unit_test(shipped_file),
+		cmocka_unit_test(missing_file),
+		cmocka_unit_test(machine_bounds_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, make_ini, remove_ini);

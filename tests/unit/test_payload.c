@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -406,12 +407,37 @@ static void test_small_blocks_are_punched_at_last(void **state)
 	free(blocks);
 }
 
+/* The pool is a file; a limit on file sizes leaves it less room, or is an error. */
+static void test_file_limit(void **state)
+{
+	struct rk_payload *pool;
+	struct rk_error err = {0};
+	struct rlimit normal, small;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &normal), 0);
+	small = normal;
+	small.rlim_cur = 300 << 20;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(rk_payload_create(256 << 20, &pool, &err), 0);
+	assert_int_equal(rk_payload_size(pool), 256 << 20);
+	rk_payload_unref(pool);
+	assert_int_equal(rk_payload_create(257 << 20, &pool, &err), -EFBIG);
+	assert_non_null(strstr(err.msg, "ulimit -f"));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &normal), 0);
+	assert_int_equal(rk_payload_create(257 << 20, &pool, &err), 0);
+	assert_int_equal(rk_payload_size(pool), 2048LL << 20);
+	rk_payload_unref(pool);
+}
+
 static void test_sealed(void **state)
 {
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	int fd = rk_payload_fd(*state);
 	struct stat st;
 
-	assert_int_equal(fcntl(fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	/* and since Linux 6.3 that it cannot be executed */
+	assert_int_equal(fcntl(fd, F_GET_SEALS) & seals, seals);
 	assert_int_equal(ftruncate(fd, 0), -1);
 	assert_int_equal(errno, EPERM);
 	assert_int_equal(fstat(fd, &st), 0);
@@ -475,6 +501,7 @@ int main(void)
 		TEST(test_large_blocks_are_punched),
 		TEST(test_small_blocks_are_punched_at_last),
 		TEST(test_sealed),
+		TEST(test_file_limit),
 		TEST(test_references),
 		TEST(test_sizes),
 	};
