@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include "fs/session.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/memory_limit.h"
 
 #define EOF_GRACE_NS RK_NS_PER_SEC /* for those who wait to read on until EOF */
 
@@ -350,6 +352,19 @@ static int open_events(struct daemon *d, struct rk_error *err)
 	return 0;
 }
 
+static void check_memory(const struct rk_config *config)
+{
+	uint64_t limit = rk_memory_limit("");
+
+	if (config->max_buffered_bytes > limit)
+		rk_log(RK_LOG_WARN,
+		       "max_buffered_bytes is %" PRIu64
+		       ", and the memory limit of this process or machine "
+		       "%" PRIu64
+		       ": where payloads need more than that, the kernel kills a process",
+		       config->max_buffered_bytes, limit);
+}
+
 static int create(struct daemon *d, struct rk_error *err)
 {
 	const struct rk_runtime_observer observer = {on_state, on_event, on_room, on_health, d};
@@ -360,6 +375,7 @@ static int create(struct daemon *d, struct rk_error *err)
 		rc = rk_log_start_thread(err);
 	if (rc)
 		return rc;
+	check_memory(p->config);
 	rc = rkfs_init(&d->fs);
 	if (!rc)
 		rc = rkfs_calls_create(&d->fs.calls);
@@ -454,8 +470,7 @@ int rkfs_daemon_signals(struct rk_error *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
-	    signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return rk_error_set(err, errno, "cannot set up signals: %m");
 	return 0;
 }

@@ -29,8 +29,8 @@ struct rkfs_daemon_params {
 };
 
 /*
- * Block the signals that rkfs_daemon_run waits for (SIGTERM, SIGINT, SIGHUP) and ignore SIGPIPE.
- * Before any thread and any fork of the daemon.
+ * Block the signals that rkfs_daemon_run waits for (SIGTERM, SIGINT, SIGHUP). Before any thread
+ * and any fork of the daemon.
  */
 int rkfs_daemon_signals(struct rk_error *err);
 

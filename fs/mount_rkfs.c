@@ -12,11 +12,13 @@
 #include <unistd.h>
 
 #include "fs/daemon.h"
+#include "fs/inherit.h"
 #include "fs/mountinfo.h"
 #include "fs/mountpoint.h"
 #include "fs/options.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
+#include "runtime/memory_limit.h"
 
 #define MMAP_THRESHOLD (128 * 1024) /* bytes: what glibc starts with */
 
@@ -69,7 +71,7 @@ static int be_daemon(struct rkfs_daemon_params *p)
 {
 	struct rk_error err;
 
-	if (setsid() < 0 || chdir("/"))
+	if (setsid() < 0)
 		return RKFS_EXIT_SYSTEM;
 	if (rkfs_daemon_log(p->config, false, &err)) {
 		struct rkfs_status status = {.exit_code = RKFS_EXIT_MOUNT};
@@ -144,18 +146,22 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 		return complain(RKFS_EXIT_MOUNT, &err);
 	p.path = path;
 	p.worker_fd = open_worker(&err);
-	if (p.worker_fd < 0)
+	if (p.worker_fd < 0) {
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
-	else if (o->fake)
+	} else if (chdir("/")) { /* every path is absolute by now; a daemon keeps no other busy */
+		perror("mount.rkfs: /");
+		rc = RKFS_EXIT_SYSTEM;
+	} else if (o->fake) {
 		rc = RKFS_EXIT_OK;
-	else if (rkfs_daemon_signals(&err))
+	} else if (rkfs_daemon_signals(&err)) {
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
-	else if (!o->foreground)
+	} else if (!o->foreground) {
 		rc = daemonize(&p);
-	else if (rkfs_daemon_log(config, true, &err))
+	} else if (rkfs_daemon_log(config, true, &err)) {
 		rc = complain(RKFS_EXIT_MOUNT, &err);
-	else
+	} else {
 		rc = rkfs_daemon_run(&p);
+	}
 	if (!rc && o->verbose && !o->fake && !o->foreground && p.status_fd < 0)
 		printf("mount.rkfs: %s mounted on %s\n", o->source, path);
 	if (p.worker_fd >= 0)
@@ -177,10 +183,13 @@ static int run(struct rkfs_options *o, int argc, char **argv)
 		return printf("mount.rkfs (rkfs) %s\n", RK_VERSION) < 0;
 	if (o->help)
 		return rkfs_options_help(stdout) ? RKFS_EXIT_SYSTEM : RKFS_EXIT_OK;
+	if (rkfs_inherit_daemon(&err))
+		return complain(RKFS_EXIT_SYSTEM, &err);
 	if (o->mount_ns && rkfs_mountpoint_enter_ns(o->mount_ns, &err))
 		return complain(RKFS_EXIT_MOUNT, &err);
 	sources.file = o->config;
 	sources.options = (const char *const *)o->config_options;
+	sources.payload_bytes = rk_memory_for_payloads();
 	config = malloc(sizeof(*config));
 	if (!config) {
 		perror("mount.rkfs");
@@ -195,8 +204,11 @@ static int run(struct rkfs_options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct rkfs_options o;
+	struct rk_error err;
 	int rc;
 
+	if (rkfs_inherit_stdio(&err))
+		return complain(RKFS_EXIT_SYSTEM, &err);
 	/* fixed, or it grows with the largest block freed and large ones stay with the process */
 	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	rkfs_options_init(&o);

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/inherit.h"
 #include "fs/mountinfo.h"
 
 enum exit_code {
@@ -416,7 +417,11 @@ int main(int argc, char **argv)
 {
 	struct options o = {.program = argc > 0 ? argv[0] : "rkcall"};
 	struct rk_error err = {0};
-	int rc = run(&o, argc, argv);
+	int rc;
+
+	if (rkfs_inherit_stdio(&err))
+		return complain(EXIT_CALL, NULL, &err);
+	rc = run(&o, argc, argv);
 
 	if (finish_stdout(&err) && rc == EXIT_OK)
 		rc = complain(EXIT_CALL, NULL, &err);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/inherit.h"
 #include "fs/rktop.h"
 
 #define DELAY_DEFAULT 1.0
@@ -171,8 +172,13 @@ int main(int argc, char **argv)
 	struct rktop_reader *reader;
 	struct arguments a = {.mount = getenv("RKFS_MOUNT"), .delay = DELAY_DEFAULT};
 	struct rk_error err;
-	int status = parse(&a, argc, argv);
+	int status;
 
+	if (rkfs_inherit_stdio(&err)) {
+		fprintf(stderr, "rktop: %s\n", err.msg);
+		return EXIT_FAILURE;
+	}
+	status = parse(&a, argc, argv);
 	if (status >= 0)
 		return status;
 	setlocale(LC_ALL, "");

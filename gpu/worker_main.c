@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* rk-worker: started by mount.rkfs with the descriptors that gpu/wire.h names. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 #include "gpu/wire.h"
 #include "gpu/worker.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE  2
+#define STACK_BYTES (8UL << 20) /* of a thread: the usual limit of a shell */
 
 static bool is_seqpacket(int fd)
 {
@@ -29,7 +31,7 @@ static bool is_seqpacket(int fd)
  */
 static int ignore_group_signals(void)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		if (signal(signals[i], SIG_IGN) == SIG_ERR)
@@ -51,6 +53,21 @@ static int raise_descriptor_limit(void)
 	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
 }
 
+/* What a kernel may have on its stack does not depend on the limits of whoever mounted. */
+static int set_stack(void)
+{
+	pthread_attr_t attr;
+	int rc = pthread_attr_init(&attr);
+
+	if (rc)
+		return -rc;
+	rc = pthread_attr_setstacksize(&attr, STACK_BYTES);
+	if (!rc)
+		rc = pthread_setattr_default_np(&attr);
+	pthread_attr_destroy(&attr);
+	return -rc;
+}
+
 int main(void)
 {
 	int rc;
@@ -62,6 +79,8 @@ int main(void)
 	rc = ignore_group_signals();
 	if (rc == 0)
 		rc = raise_descriptor_limit();
+	if (rc == 0)
+		rc = set_stack();
 	if (rc == 0 && prctl(PR_SET_NAME, "rk-worker") < 0)
 		rc = -errno;
 	if (rc) {
