@@ -39,6 +39,21 @@
 #   SYSTEMD=no         without libsystemd
 #   V=1                show the commands
 
+# Where root builds in the tree of somebody else, as sudo does, all of it happens in a make below this
+# one, after which build/ is given to whom the tree belongs: his own make shall work there as before.
+owner := $(if $(RK_GIVEN_BACK)$(findstring n,$(firstword -$(MAKEFLAGS))),,$(filter-out 0:%, \
+	$(shell [ "$$(id -u)" -ne 0 ] || stat -c %u:%g .)))
+ifneq ($(owner),)
+
+.PHONY: below $(or $(MAKECMDGOALS),all)
+$(or $(MAKECMDGOALS),all): below ;
+below:
+	@+trap : INT TERM; $(MAKE) --no-print-directory RK_GIVEN_BACK=1 $(MAKECMDGOALS); status=$$?; \
+	for dir in build '$(or $(BUILD),build)'; do [ ! -d "$$dir" ] || chown -hR $(owner) "$$dir/"; done; \
+	exit $$status
+
+else
+
 VERSION    = 0.1.0
 
 MNT        = /mnt/rk
@@ -53,6 +68,9 @@ MANDIR     = $(PREFIX)/share/man
 COMPDIR    = $(PREFIX)/share/bash-completion/completions
 UNITDIR    = $(PREFIX)/lib/systemd/system
 INCDIR     = $(PREFIX)/include/rkfs
+
+# all cores, unless whoever calls make says how many
+JOBS       = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 SHELL      = /bin/sh
 PKG_CONFIG = pkg-config
@@ -181,7 +199,7 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/librkfs.a
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags $(BUILD)/test_flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
@@ -208,9 +226,11 @@ $(GEN): FORCE
 	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.tmp && \
 	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
 
-# other flags or another compiler: everything is compiled again
-$(BUILD)/flags: FORCE
-	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIB_CFLAGS))' >$@.tmp && \
+# other flags or another compiler: everything is compiled again; in another place: the tests
+$(BUILD)/flags: now = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIB_CFLAGS)
+$(BUILD)/test_flags: now = $(TEST_CFLAGS)
+$(BUILD)/flags $(BUILD)/test_flags: FORCE
+	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(now))' >$@.tmp && \
 	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
 
 FORCE:
@@ -226,27 +246,41 @@ include tests/cuda_emu/emu.mk
 deps:
 	@.ci/deps.sh build
 
+# Whether an rkfs is mounted at MNT, as the kernel writes that. The table is asked, never the directory: a
+# daemon that hangs must not hang this.
+up down: export MNT := $(MNT)
+find_mnt = parent=$$(CDPATH= cd -- "$$(dirname -- "$$MNT")" 2>/dev/null && pwd -P) && dir=$${parent%/}/$$(basename -- "$$MNT") || dir=; \
+	mounted() { \
+		dir=$$(printf %s "$$dir" | sed 's/\\/\\134/g; s/ /\\040/g; s/	/\\011/g') awk \
+			'$$5 == ENVIRON["dir"] && / - fuse\.rkfs / { found = 1 } END { exit !found }' /proc/self/mountinfo; \
+	}; \
+	mounted || [ ! -L "$$MNT" ] || dir=$$(readlink -f -- "$$MNT")
+
 # what deps installs must be there before make looks for libraries: hence a second make
 up:
 	@.ci/deps.sh build
-	@+$(MAKE) --no-print-directory all
-	@mkdir -p '$(MNT)'
-	@$(BUILD)/mount.rkfs '$(CONFIG)' '$(MNT)'
-	@printf '%s\n' 'rkfs is mounted at $(MNT). Try:' \
-	"  cat $(MNT)/state" \
-	"  cat $(MNT)/stats/all" \
-	"  (exec 3<>$(MNT)/kernels/core/vector-add/call.json; echo '{\"a\":[1,2,3],\"b\":[10,20,30]}' >&3; cat <&3)" \
-	"  echo drain >$(MNT)/control && cat $(MNT)/wait/stopped" \
-	"  cat $(MNT)/events" \
-	"'make down$(if $(filter file,$(origin MNT)),, MNT=$(MNT))' unmounts it."
+	@+$(MAKE) --no-print-directory $(JOBS) all
+	@$(find_mnt); \
+	if mounted && state=$$(timeout -k 1 5 cat "$$dir/state" 2>/dev/null); then \
+		printf '%s\n' "rkfs is mounted at $$MNT already; its state is $$state"; \
+		exit; \
+	fi; \
+	mounted || mkdir -p -- "$$MNT" || exit; \
+	$(BUILD)/mount.rkfs '$(CONFIG)' "$$MNT" || exit; \
+	case $$MNT in *[!A-Za-z0-9_./-]*) at="'$$MNT'" ;; *) at=$$MNT ;; esac; \
+	printf '%s\n' "rkfs is mounted at $$MNT. Try:" \
+	"  cat $$at/state" \
+	"  cat $$at/stats/all" \
+	"  (exec 3<>$$at/kernels/core/vector-add/call.json; echo '{\"a\":[1,2,3],\"b\":[10,20,30]}' >&3; cat <&3)" \
+	"  echo drain >$$at/control && cat $$at/wait/stopped" \
+	"  cat $$at/events" \
+	"To unmount it: make down$(if $(filter file,$(origin MNT)),, MNT=$$at)"
 
-# mountinfo is asked, never the directory: a daemon that hangs must not hang this
 down:
-	@dir=$$(cd "$$(dirname '$(MNT)')" 2>/dev/null && pwd -P); dir=$${dir%/}/$$(basename '$(MNT)'); \
-	if awk -v dir="$$dir" '$$5 == dir && / - fuse\.rkfs / { found = 1 } END { exit !found }' \
-		/proc/self/mountinfo; \
-	then umount "$$dir" || fusermount3 -u "$$dir"; \
-	else echo 'no rkfs is mounted at $(MNT)'; fi
+	@$(find_mnt); \
+	if ! mounted; then printf '%s\n' "no rkfs is mounted at $$MNT"; \
+	elif [ "$$(id -u)" -eq 0 ]; then umount -- "$$dir"; \
+	else fusermount3 -u -- "$$dir"; fi
 
 # --- tests ------------------------------------------------------------------
 
@@ -347,3 +381,5 @@ clean:
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; p' $(firstword $(MAKEFILE_LIST))
+
+endif

@@ -1,0 +1,101 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# make up and make down, in a copy of this tree that belongs to somebody else.
+
+load common
+
+TOP=$(realpath "$BATS_TEST_DIRNAME/../..")
+NOBODY=65534
+
+# copy_tree: $TREE, with what is built, so that little is left to build
+copy_tree() {
+	TREE=$(mktemp -d)
+	chmod 755 "$TREE"
+	tar -C "$TOP" -c --exclude=./.git --exclude=./build/{asan,bench,deb,fuzz,replay,results,tsan,unit} . |
+		tar -C "$TREE" -xp
+	rm -f "$TREE/build/rkcall"
+	chown -R "$NOBODY:$NOBODY" "$TREE"
+	cd "$TREE"
+}
+
+eval "common_$(declare -f teardown)"
+teardown() {
+	cd /
+	[[ -z ${TREE-} ]] || rm -rf "$TREE"
+	[[ -z ${PLACE-} ]] || umount -l "$PLACE" 2>/dev/null || true
+	common_teardown
+}
+
+# make_there [ARG...]: as a user calls it, with the flags of this build
+make_there() {
+	local flags=()
+
+	! grep -q -e -Werror "$TOP/build/flags" || flags=(WERROR=1)
+	env -u MAKEFLAGS -u MAKELEVEL -u MAKE_TERMERR -u MAKE_TERMOUT make --no-print-directory \
+		"${flags[@]}" "$@" 3>&-
+}
+
+as_owner() {
+	setpriv --reuid="$NOBODY" --regid="$NOBODY" --clear-groups -- "$@"
+}
+
+@test "what sudo make up builds is the user's, whose own make then works" {
+	copy_tree
+	run make_there up "MNT=$MNT"
+	assert_success
+	assert_line "rkfs is mounted at $MNT. Try:"
+	rk_find_daemon
+	assert_file_executable build/rkcall
+	assert_equal "$(find build ! -uid "$NOBODY")" ""
+	touch fs/rkcall.c
+	export -f make_there
+	export TOP
+	run as_owner env HOME="$TREE" bash -c make_there
+	assert_success
+	assert [ build/rkcall -nt fs/rkcall.c ]
+	umount "$MNT"
+	await_exit "$DAEMON"
+}
+
+@test "what a failing make of root's leaves behind is the user's too" {
+	copy_tree
+	echo 'no C' >>fs/rktop.c
+	run make_there -k all
+	assert_failure
+	assert_file_executable build/rkcall
+	assert_equal "$(find build ! -uid "$NOBODY")" ""
+}
+
+@test "make up where it is mounted says so; make down finds a name with blanks" {
+	PLACE=$BATS_TEST_TMPDIR/$'a\\040b  c\td'
+	run make_there -C "$TOP" up "MNT=$PLACE"
+	assert_success
+	rk_find_daemon
+	run make_there -C "$TOP" up "MNT=$PLACE"
+	assert_success
+	assert_output "rkfs is mounted at $PLACE already; its state is Running"
+	ln -s "$PLACE" "$BATS_TEST_TMPDIR/link"
+	run make_there -C "$TOP" up "MNT=$BATS_TEST_TMPDIR/link"
+	assert_success
+	assert_output "rkfs is mounted at $BATS_TEST_TMPDIR/link already; its state is Running"
+	run make_there -C "$TOP" down "MNT=$PLACE"
+	assert_success
+	assert_output ""
+	await_exit "$DAEMON"
+	run make_there -C "$TOP" down "MNT=$PLACE"
+	assert_success
+	assert_output "no rkfs is mounted at $PLACE"
+}
+
+@test "make up mounts anew where a daemon was killed" {
+	run make_there -C "$TOP" up "MNT=$MNT"
+	assert_success
+	rk_find_daemon
+	kill -KILL "$DAEMON"
+	await_exit "$DAEMON"
+	run make_there -C "$TOP" up "MNT=$MNT"
+	assert_success
+	assert_line "rkfs is mounted at $MNT. Try:"
+	rk_find_daemon
+	assert_value state Running
+}
