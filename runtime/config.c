@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 #include "runtime/ini_file.h"
 
 #define ENV_PREFIX     "RKFS_"
-#define ENV_IGNORED    "RKFS_MOUNT" /* of the Makefile and scripts: where to mount */
+#define ENV_NAME_MAX   256 /* longer than any name that Kubernetes makes */
 #define CONFIG_KEY_MAX 64
 
 static const struct rk_config_field config_fields[] = {
@@ -34,6 +35,19 @@ static const struct rk_config_field config_fields[] = {
 };
 
 #define CONFIG_FIELDS (sizeof(config_fields) / sizeof(config_fields[0]))
+
+/* Variables with our prefix that others set, as patterns for what follows it. */
+static const char *const env_of_others[] = {
+	"MOUNT",   /* scripts: where to mount */
+	"VERSION", /* images: the version that they hold */
+	/* Kubernetes, for Services called rkfs and rkfs-NAME */
+	"SERVICE_*",
+	"*_SERVICE_*",
+	"PORT",
+	"*_PORT",
+	"PORT_[0-9]*",
+	"*_PORT_[0-9]*",
+};
 
 static const char *const preset_names[RK_PRESET_COUNT] = {
 	[RK_PRESET_DEVELOPMENT] = "development",
@@ -124,6 +138,20 @@ static const struct rk_config_field *env_field(const char *upper, size_t len)
 	return NULL;
 }
 
+static bool env_is_of_others(const char *suffix, size_t len)
+{
+	char name[ENV_NAME_MAX];
+
+	if (len >= sizeof(name))
+		return false;
+	memcpy(name, suffix, len);
+	name[len] = '\0';
+	for (size_t i = 0; i < sizeof(env_of_others) / sizeof(env_of_others[0]); i++)
+		if (!fnmatch(env_of_others[i], name, 0))
+			return true;
+	return false;
+}
+
 static int load_environ(struct config_loader *loader, const char *const *vars, struct rk_error *err)
 {
 	const size_t prefix = strlen(ENV_PREFIX);
@@ -135,9 +163,9 @@ static int load_environ(struct config_loader *loader, const char *const *vars, s
 
 		if (strncmp(*vars, ENV_PREFIX, prefix) || !(*vars)[len])
 			continue;
-		if (len == strlen(ENV_IGNORED) && !strncmp(*vars, ENV_IGNORED, len))
-			continue;
 		field = env_field(*vars + prefix, len - prefix);
+		if (!field && env_is_of_others(*vars + prefix, len - prefix))
+			continue;
 		if (!field)
 			return rk_error_set(err, EINVAL,
 					    "%.*s: no configuration key has this name; unset the "

@@ -83,9 +83,9 @@ const struct rk_config_field *rk_config_find(const char *key);
 
 /*
  * Fill *@config from @sources. All or nothing. Fails with EINVAL (unknown key,
- * section or RKFS_* variable (RKFS_MOUNT apart), repeated key, bad value, out of range, malformed
- * line, value combinations that make no sense), or the errno of opening or reading the
- * file; the sentence names file:line or the variable or the option, the key,
+ * section or RKFS_* variable, but for those that Kubernetes and scripts set; repeated key, bad
+ * value, out of range, malformed line, value combinations that make no sense), or the errno of
+ * opening or reading the file; the sentence names file:line or the variable or the option, the key,
  * and what is allowed. A value is checked even where another source overrides it; an option
  * may be repeated, and the last one wins (mount(8)). Paths must be absolute. A fallback_backend
  * that no source sets becomes none where it would equal primary_backend; a max_buffered_bytes,

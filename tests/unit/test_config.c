@@ -213,6 +213,35 @@ static void precedence(void **state)
 	assert_value(&config, "max_kernel_instances", "10000");
 }
 
+/* What Kubernetes puts into every container of a namespace with Services called rkfs and rkfs-NAME,
+ * with and without named ports, and what images are labelled with. */
+static void variables_of_others(void **state)
+{
+	struct rk_config config;
+
+	(void)state;
+	load(&config, NULL,
+	     LIST("RKFS_SERVICE_HOST=10.96.0.12", "RKFS_SERVICE_PORT=9400",
+		  "RKFS_SERVICE_PORT_METRICS=9400", "RKFS_PORT=tcp://10.96.0.12:9400",
+		  "RKFS_PORT_9400_TCP=tcp://10.96.0.12:9400", "RKFS_PORT_9400_TCP_PROTO=tcp",
+		  "RKFS_PORT_9400_TCP_PORT=9400", "RKFS_PORT_9400_TCP_ADDR=10.96.0.12",
+		  "RKFS_LOG_LEVEL=error"),
+	     NULL);
+	assert_value(&config, "log_level", "error");
+	load(&config, NULL,
+	     LIST("RKFS_GPU_A_SERVICE_HOST=fd00::1", "RKFS_GPU_A_SERVICE_PORT=53",
+		  "RKFS_GPU_A_SERVICE_PORT_DNS_UDP=53", "RKFS_GPU_A_PORT=udp://[fd00::1]:53",
+		  "RKFS_GPU_A_PORT_53_UDP=udp://[fd00::1]:53", "RKFS_GPU_A_PORT_53_UDP_PROTO=udp",
+		  "RKFS_GPU_A_PORT_53_UDP_PORT=53", "RKFS_GPU_A_PORT_53_UDP_ADDR=fd00::1",
+		  "RKFS_VERSION=0.1.0"),
+	     NULL);
+	/* as long as the names of a Service and of its port can be */
+	load(&config, NULL,
+	     LIST("RKFS_A23456789_B23456789_C23456789_D23456789_E23456789_F234567_SERVICE_PORT_"
+		  "A23456789_12345=1"),
+	     NULL);
+}
+
 static void bad_sources(void **state)
 {
 	(void)state;
@@ -243,6 +272,13 @@ static void bad_sources(void **state)
 	assert_refused(NULL, LIST("RKFS_log_level=info"), NULL, "RKFS_log_level: ", "");
 	assert_refused(NULL, LIST("RKFS_LOG_LEVE=info"), NULL, "RKFS_LOG_LEVE: ", "");
 	assert_refused(NULL, LIST("RKFS_=info"), NULL, "RKFS_: ", "");
+	/* not quite what Kubernetes or an image sets; a value is no name */
+	assert_refused(NULL, LIST("RKFS_VERSIONS=1"), NULL, "RKFS_VERSIONS: ", "");
+	assert_refused(NULL, LIST("RKFS_SERVICES_HOST=1"), NULL, "RKFS_SERVICES_HOST: ", "");
+	assert_refused(NULL, LIST("RKFS_PORTS=1"), NULL, "RKFS_PORTS: ", "");
+	assert_refused(NULL, LIST("RKFS_PORT_TCP=1"), NULL, "RKFS_PORT_TCP: ", "");
+	assert_refused(NULL, LIST("RKFS_DRAIN_TIMOUT=_SERVICE_HOST"), NULL,
+		       "RKFS_DRAIN_TIMOUT: ", "");
 	assert_refused(NULL, LIST("RKFS_WORKER_THREADS="), NULL, "RKFS_WORKER_THREADS: \"\"",
 		       "0 to 256");
 
@@ -542,17 +578,12 @@ static void missing_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(presets),
-		cmocka_unit_test(table),
-		cmocka_unit_test(precedence),
-		cmocka_unit_test(bad_sources),
-		cmocka_unit_test(bad_combinations),
-		cmocka_unit_test(values),
-		cmocka_unit_test(text_limit),
-		cmocka_unit_test(equal_and_copy),
-		cmocka_unit_test(shipped_file),
-		cmocka_unit_test(missing_file),
-		cmocka_unit_test(machine_bounds_defaults),
+		cmocka_unit_test(presets),	  cmocka_unit_test(table),
+		cmocka_unit_test(precedence),	  cmocka_unit_test(variables_of_others),
+		cmocka_unit_test(bad_sources),	  cmocka_unit_test(bad_combinations),
+		cmocka_unit_test(values),	  cmocka_unit_test(text_limit),
+		cmocka_unit_test(equal_and_copy), cmocka_unit_test(shipped_file),
+		cmocka_unit_test(missing_file),	  cmocka_unit_test(machine_bounds_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, make_ini, remove_ini);
