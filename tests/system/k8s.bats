@@ -58,6 +58,21 @@ enter() {
 	assert_line --partial '`selector`, must not be `None`'
 }
 
+@test "the pod gets no Service's variables, no token, one folder of the host, and bounded memory" {
+	run /usr/bin/python3 - "$MANIFEST" <<-'EOF'
+		import sys, yaml
+		pod = yaml.safe_load(open(sys.argv[1]))["spec"]["template"]["spec"]
+		print(pod["enableServiceLinks"], pod["automountServiceAccountToken"])
+		print([v["hostPath"]["path"] for v in pod["volumes"]])
+		for c in pod["initContainers"] + pod["containers"]:
+		    print(c["name"], [m["mountPath"] for m in c["volumeMounts"]], "memory" in c["resources"]["limits"])
+	EOF
+	assert_output "False False
+['/mnt']
+clean ['/mnt'] True
+rkfs ['/mnt'] True"
+}
+
 @test "the probes follow the runtime, and do not hang on a daemon that is stopped" {
 	enter '
 		! probe PROBE 2>/dev/null || exit 1
@@ -85,6 +100,58 @@ enter() {
 		[ "$(cat /mnt/rk/state)" = Stopped ]
 		wait $!
 		grep -q waited_ms answer
+		umount /mnt/rk'
+}
+
+@test "preStop of a Failed runtime ends at once, and without a mount it writes nothing" {
+	enter '
+		mount.rkfs -o preset=testing,restart_limit=0 none /mnt/rk
+		kill -KILL "$(pgrep -n -x rk-worker)"
+		until [ "$(cat /mnt/rk/state)" = Failed ]; do :; done
+		SECONDS=0
+		probe PRESTOP
+		((SECONDS < 20))
+		umount /mnt/rk
+		probe PRESTOP
+		[ -z "$(ls /mnt/rk)" ]'
+}
+
+@test "the start command clears what a killed daemon left, though clean does not run again" {
+	enter '
+		mount --bind "$1" /etc/rkfs
+		printf "[runtime]\npreset = testing\n" >/etc/rkfs/rkfs.conf
+		rmdir /mnt/rk
+		export RKFS_PORT=tcp://10.96.0.12:9400 RKFS_SERVICE_HOST=10.96.0.12 RKFS_VERSION=1
+		for round in 1 2; do
+			probe START & pod=$!
+			until probe PROBE 2>/dev/null; do kill -0 $pod; done
+			kill -KILL "$(pgrep -n -x mount.rkfs)"
+			! wait $pod || exit 1
+		done
+		probe START & pod=$!
+		until probe PROBE 2>/dev/null; do kill -0 $pod; done
+		[ "$(grep -c " /mnt/rk " /proc/self/mountinfo)" = 1 ]
+		# of one that answers, nothing is cleared
+		probe CLEAN
+		probe PROBE
+		kill -TERM "$(pgrep -n -x mount.rkfs)"
+		wait $pod'
+}
+
+@test "a pod that has the parent mounted sees the runtime that is mounted anew" {
+	enter '
+		mount --make-shared /mnt
+		mount.rkfs -o preset=testing none /mnt/rk
+		mkfifo go
+		exec 5<>go
+		unshare -m --propagation slave sh -c "
+			read -r _ <&5; cat /mnt/rk/stats/messages_processed" >seen & pod=$!
+		rkcall -m /mnt/rk core/vector-add "{\"a\":[1],\"b\":[2]}"
+		umount /mnt/rk
+		mount.rkfs -o preset=testing none /mnt/rk
+		echo >&5
+		wait $pod
+		[ "$(cat seen)" = 0 ]
 		umount /mnt/rk'
 }
 
