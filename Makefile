@@ -349,6 +349,7 @@ install: all
 	install -D -m 644 -t '$(DESTDIR)$(UNITDIR)' etc/systemd/rkfs@.service
 	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog
 	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/rkfs' etc/prometheus/rkfs.rules.yml
 	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/ring.h gpu/kernels/ring.cuh
 	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \
 		install -D -m 644 etc/rkfs.conf '$(DESTDIR)/etc/rkfs/rkfs.conf'
@@ -364,7 +365,7 @@ uninstall:
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man1/%',$(MAN1)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man8/%',$(MAN8))
-	rm -rf '$(DESTDIR)$(LIBEXECDIR)/slurm'
+	rm -rf '$(DESTDIR)$(LIBEXECDIR)/slurm' '$(DESTDIR)$(PREFIX)/share/rkfs'
 	for dir in '$(DESTDIR)$(LIBEXECDIR)' '$(DESTDIR)$(INCDIR)'; do [ ! -d "$$dir" ] || rmdir "$$dir"; done
 
 # a copy of the tree, since debhelper wants its files in debian/ and leaves some behind

@@ -386,7 +386,7 @@ static int create(struct daemon *d, struct rk_error *err)
 	d->fs.on_no_waiter = on_all_read;
 	d->fs.on_no_waiter_ctx = d;
 	d->tree = rkfs_observer(&d->fs);
-	rc = rk_runtime_create(&d->fs.rt, p->sources, p->worker_fd, &observer, err);
+	rc = rk_runtime_create(&d->fs.rt, p->sources, p->path, p->worker_fd, &observer, err);
 	if (rc)
 		return rc;
 	rc = rkfs_session_mount(&d->fs, p->path, p->options->source, p->options->fuse_options,

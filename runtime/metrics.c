@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/health.h"
 
@@ -14,31 +16,112 @@ static const unsigned int powers[] = {4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24};
 
 #define NPOWERS	  (sizeof(powers) / sizeof(powers[0]))
 #define USECS_SEC 1e6
+#define MSECS_SEC 1e3
 
-static void family(FILE *out, const char *name, const char *type, const char *help)
+/* What is being printed. */
+struct page {
+	FILE *out;
+	struct rk_runtime *rt;
+	bool labelled; /* the sample under way has labels already */
+};
+
+static void family(struct page *p, const char *name, const char *type, const char *help)
 {
-	fprintf(out, "# HELP rkfs_%s %s\n# TYPE rkfs_%s %s\n", name, help, name, type);
+	fprintf(p->out, "# HELP rkfs_%s %s\n# TYPE rkfs_%s %s\n", name, help, name, type);
 }
 
-/* A label's value: backslash, quote and newline are escaped, other bytes are as they are. */
-static void print_label(FILE *out, const char *name, const char *value)
+/* Bytes of the UTF-8 character that @text begins with; 0 where there is none. */
+static size_t utf8_length(const unsigned char *text)
 {
-	fprintf(out, "%s=\"", name);
-	for (; *value; value++) {
-		if (*value == '\n')
-			fputs("\\n", out);
-		else if (*value == '\\' || *value == '"')
-			fprintf(out, "\\%c", *value);
-		else
-			fputc(*value, out);
+	static const struct {
+		unsigned char lead, mask;
+		uint32_t min;
+	} kinds[] = {
+		{0x00, 0x80, 0}, {0xC0, 0xE0, 0x80}, {0xE0, 0xF0, 0x800}, {0xF0, 0xF8, 0x10000}};
+
+	for (size_t n = 0; n < sizeof(kinds) / sizeof(kinds[0]); n++) {
+		uint32_t c = *text & (unsigned char)~kinds[n].mask;
+		size_t i = 0;
+
+		if ((*text & kinds[n].mask) != kinds[n].lead)
+			continue;
+		while (i < n && (text[i + 1] & 0xC0) == 0x80)
+			c = c << 6 | (text[++i] & 0x3F);
+		if (i < n || c < kinds[n].min || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
+			return 0;
+		return n + 1;
 	}
-	fputc('"', out);
+	return 0;
 }
 
-static void gauge(FILE *out, const char *name, const char *help, uint64_t value)
+/*
+ * One label of the sample under way. Backslash, quote and newline are escaped as the format asks
+ * for. It takes UTF-8 alone, and a path may be any bytes: those that are not are shown as \xNN.
+ */
+static void label(struct page *p, const char *name, const char *value)
 {
-	family(out, name, "gauge", help);
-	fprintf(out, "rkfs_%s %" PRIu64 "\n", name, value);
+	fprintf(p->out, "%c%s=\"", p->labelled ? ',' : '{', name);
+	p->labelled = true;
+	while (*value) {
+		size_t len = utf8_length((const unsigned char *)value);
+
+		if (!len)
+			fprintf(p->out, "\\\\x%02X", (unsigned char)*value);
+		else if (*value == '\n')
+			fputs("\\n", p->out);
+		else if (*value == '\\' || *value == '"')
+			fprintf(p->out, "\\%c", *value);
+		else
+			fwrite(value, 1, len, p->out);
+		value += len ? len : 1;
+	}
+	fputc('"', p->out);
+}
+
+/* A sample: begin, any number of labels, end. Its first label tells the runtimes of a machine
+ * apart. */
+static void begin(struct page *p, const char *name, const char *suffix)
+{
+	const char *mount = rk_runtime_mount(p->rt);
+
+	fprintf(p->out, "rkfs_%s%s", name, suffix);
+	p->labelled = false;
+	if (*mount)
+		label(p, "mount", mount);
+}
+
+static void __attribute__((format(printf, 2, 3))) end(struct page *p, const char *format, ...)
+{
+	va_list ap;
+
+	fputs(p->labelled ? "} " : " ", p->out);
+	va_start(ap, format);
+	vfprintf(p->out, format, ap);
+	va_end(ap);
+	fputc('\n', p->out);
+}
+
+/* A sample with one label beside the mount. */
+static void sample(struct page *p, const char *name, const char *key, const char *value,
+		   uint64_t number)
+{
+	begin(p, name, "");
+	label(p, key, value);
+	end(p, "%" PRIu64, number);
+}
+
+/* A family of one sample. */
+static void single(struct page *p, const char *name, const char *type, const char *help,
+		   uint64_t value)
+{
+	family(p, name, type, help);
+	begin(p, name, "");
+	end(p, "%" PRIu64, value);
+}
+
+static void gauge(struct page *p, const char *name, const char *help, uint64_t value)
+{
+	single(p, name, "gauge", help, value);
 }
 
 /* --- of the whole runtime --- */
@@ -56,39 +139,55 @@ static const struct {
 	{RK_COUNT_REJECTED, "Requests that were never accepted."},
 };
 
-static void print_state(FILE *out, struct rk_runtime *rt)
+/* For alerts: a text file stays as it is when its daemon has been killed. */
+static void print_time(struct page *p)
 {
-	enum rk_state now = rk_runtime_state(rt);
+	struct rk_config config;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	family(p, "timestamp_seconds", "gauge", "When these numbers were taken, as Unix time.");
+	begin(p, "timestamp_seconds", "");
+	end(p, "%lld.%03ld", (long long)now.tv_sec, now.tv_nsec / 1000000);
+	rk_runtime_config(p->rt, &config);
+	family(p, "metrics_interval_seconds", "gauge",
+	       "How often metrics_textfile is written: metrics_interval.");
+	begin(p, "metrics_interval_seconds", "");
+	end(p, "%.3f", (double)config.metrics_interval / MSECS_SEC);
+}
+
+static void print_state(struct page *p)
+{
+	enum rk_state now = rk_runtime_state(p->rt);
 	struct rk_health_report health;
 	char backend[RK_WIRE_NAME_MAX];
 
-	family(out, "build_info", "gauge", "The version that runs, as a label.");
-	fprintf(out, "rkfs_build_info{version=\"" RK_VERSION "\"} 1\n");
-	rk_runtime_backend(rt, backend);
-	family(out, "backend_info", "gauge", "The backend that runs kernels, as a label.");
-	fputs("rkfs_backend_info{", out);
-	print_label(out, "backend", backend);
-	fputs("} 1\n", out);
-	family(out, "state", "gauge", "1 for the state that the runtime is in.");
+	family(p, "build_info", "gauge", "The version that runs, as a label.");
+	sample(p, "build_info", "version", RK_VERSION, 1);
+	rk_runtime_backend(p->rt, backend);
+	family(p, "backend_info", "gauge", "The backend that runs kernels, as a label.");
+	sample(p, "backend_info", "backend", backend, 1);
+	family(p, "state", "gauge", "1 for the state that the runtime is in.");
 	for (int i = 0; i < RK_STATE_COUNT; i++)
-		fprintf(out, "rkfs_state{state=\"%s\"} %d\n", rk_state_name((enum rk_state)i),
-			i == (int)now);
-	rk_runtime_health(rt, &health);
-	family(out, "health_status", "gauge", "1 for the status that the health checks found.");
+		sample(p, "state", "state", rk_state_name((enum rk_state)i), i == (int)now);
+	rk_runtime_health(p->rt, &health);
+	family(p, "health_status", "gauge", "1 for the status that the health checks found.");
 	for (int i = 0; i <= RK_HEALTH_UNHEALTHY; i++)
-		fprintf(out, "rkfs_health_status{status=\"%s\"} %d\n",
-			rk_health_name((enum rk_health_status)i), i == (int)health.status);
-	family(out, "health_checks_total", "counter", "Health checks that have ended.");
-	fprintf(out, "rkfs_health_checks_total{outcome=\"passed\"} %" PRIu64 "\n", health.passed);
-	fprintf(out, "rkfs_health_checks_total{outcome=\"failed\"} %" PRIu64 "\n", health.failed);
-	fprintf(out, "rkfs_health_checks_total{outcome=\"overdue\"} %" PRIu64 "\n", health.overdue);
-	gauge(out, "live", "Whether the runtime is alive: health/live.", rk_runtime_live(rt));
-	gauge(out, "ready", "Whether it takes messages: health/ready.", rk_runtime_ready(rt));
-	gauge(out, "uptime_seconds", "Time since Running was reached.", rk_runtime_uptime_secs(rt));
+		sample(p, "health_status", "status", rk_health_name((enum rk_health_status)i),
+		       i == (int)health.status);
+	family(p, "health_checks_total", "counter", "Health checks that have ended.");
+	sample(p, "health_checks_total", "outcome", "passed", health.passed);
+	sample(p, "health_checks_total", "outcome", "failed", health.failed);
+	sample(p, "health_checks_total", "outcome", "overdue", health.overdue);
+	gauge(p, "live", "Whether the runtime is alive: health/live.", rk_runtime_live(p->rt));
+	gauge(p, "ready", "Whether it takes messages: health/ready.", rk_runtime_ready(p->rt));
+	gauge(p, "uptime_seconds", "Time since Running was reached.",
+	      rk_runtime_uptime_secs(p->rt));
 }
 
-static void print_totals(FILE *out, struct rk_runtime *rt)
+static void print_totals(struct page *p)
 {
+	struct rk_runtime *rt = p->rt;
 	struct rk_counts all;
 
 	rk_dispatch_snapshot(rk_runtime_dispatch(rt), NULL, &all);
@@ -96,17 +195,16 @@ static void print_totals(FILE *out, struct rk_runtime *rt)
 		char name[64];
 
 		snprintf(name, sizeof(name), "%s_total", rk_counter_name(counters[i].counter));
-		family(out, name, "counter", counters[i].help);
-		fprintf(out, "rkfs_%s %" PRIu64 "\n", name, all.count[counters[i].counter]);
+		single(p, name, "counter", counters[i].help, all.count[counters[i].counter]);
 	}
-	gauge(out, "messages_in_flight", "Messages that are queued or running.", all.in_flight);
-	gauge(out, "kernels_registered", "Kernels that are known.",
+	gauge(p, "messages_in_flight", "Messages that are queued or running.", all.in_flight);
+	gauge(p, "kernels_registered", "Kernels that are known.",
 	      rk_registry_count(rk_runtime_registry(rt)));
-	gauge(out, "kernels_active", "Kernels that are loaded and take messages.",
+	gauge(p, "kernels_active", "Kernels that are loaded and take messages.",
 	      rk_runtime_kernels_active(rt));
-	gauge(out, "gpu_memory_bytes", "Device memory that the worker holds.",
+	gauge(p, "gpu_memory_bytes", "Device memory that the worker holds.",
 	      rk_runtime_gpu_memory(rt));
-	gauge(out, "gpu_memory_peak_bytes", "The most device memory it has held.",
+	gauge(p, "gpu_memory_peak_bytes", "The most device memory it has held.",
 	      rk_runtime_gpu_memory_peak(rt));
 }
 
@@ -115,66 +213,63 @@ static void print_totals(FILE *out, struct rk_runtime *rt)
 struct kernel_family {
 	const char *name, *type, *help;
 	/* Print the sample of @k; @arg is the family's. */
-	void (*print)(FILE *out, const char *name, struct rk_dispatch *d, struct rk_kernel *k,
-		      int arg);
+	void (*print)(struct page *p, const char *name, struct rk_kernel *k, int arg);
 	int arg;
 };
 
-static void sample(FILE *out, const char *name, const struct rk_kernel *k, uint64_t value)
+static void kernel_sample(struct page *p, const char *name, const struct rk_kernel *k,
+			  uint64_t value)
 {
-	fprintf(out, "rkfs_%s{", name);
-	print_label(out, "kernel", k->manifest.id);
-	fprintf(out, "} %" PRIu64 "\n", value);
+	sample(p, name, "kernel", k->manifest.id, value);
 }
 
-static void print_count(FILE *out, const char *name, struct rk_dispatch *d, struct rk_kernel *k,
-			int arg)
+static void print_count(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
-	(void)d;
-	sample(out, name, k, atomic_load(&k->stats->count[arg]));
+	kernel_sample(p, name, k, atomic_load(&k->stats->count[arg]));
 }
 
-static void print_in_flight(FILE *out, const char *name, struct rk_dispatch *d, struct rk_kernel *k,
-			    int arg)
+static void print_in_flight(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
-	(void)d;
 	(void)arg;
-	sample(out, name, k, atomic_load(&k->stats->in_flight));
+	kernel_sample(p, name, k, atomic_load(&k->stats->in_flight));
 }
 
-static void print_queued(FILE *out, const char *name, struct rk_dispatch *d, struct rk_kernel *k,
-			 int arg)
+static void print_queued(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
-	(void)d;
 	(void)arg;
-	sample(out, name, k, atomic_load(&k->queued));
+	kernel_sample(p, name, k, atomic_load(&k->queued));
+}
+
+static void print_bucket(struct page *p, const char *name, const struct rk_kernel *k,
+			 const char *bound, uint64_t below)
+{
+	begin(p, name, "_bucket");
+	label(p, "kernel", k->manifest.id);
+	label(p, "le", bound);
+	end(p, "%" PRIu64, below);
 }
 
 /* The buckets are read before the count: it may be a little ahead, never behind. */
-static void print_latency(FILE *out, const char *name, struct rk_dispatch *d, struct rk_kernel *k,
-			  int arg)
+static void print_latency(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
 	const struct rk_histogram *h = &k->stats->latency;
 	uint64_t below[NPOWERS], count;
+	char bound[32];
 
-	(void)d;
 	(void)arg;
 	for (size_t i = 0; i < NPOWERS; i++)
 		below[i] = rk_histogram_below(h, powers[i]);
 	count = rk_histogram_below(h, 64);
 	for (size_t i = 0; i < NPOWERS; i++) {
-		fprintf(out, "rkfs_%s_bucket{", name);
-		print_label(out, "kernel", k->manifest.id);
-		fprintf(out, ",le=\"%.6f\"} %" PRIu64 "\n",
-			(double)(UINT64_C(1) << powers[i]) / USECS_SEC, below[i]);
+		snprintf(bound, sizeof(bound), "%.6f",
+			 (double)(UINT64_C(1) << powers[i]) / USECS_SEC);
+		print_bucket(p, name, k, bound, below[i]);
 	}
-	fprintf(out, "rkfs_%s_bucket{", name);
-	print_label(out, "kernel", k->manifest.id);
-	fprintf(out, ",le=\"+Inf\"} %" PRIu64 "\n", count);
-	fprintf(out, "rkfs_%s_sum{", name);
-	print_label(out, "kernel", k->manifest.id);
-	fprintf(out, "} %.6f\n", (double)rk_histogram_sum(h) / USECS_SEC);
-	sample(out, "kernel_latency_seconds_count", k, count);
+	print_bucket(p, name, k, "+Inf", count);
+	begin(p, name, "_sum");
+	label(p, "kernel", k->manifest.id);
+	end(p, "%.6f", (double)rk_histogram_sum(h) / USECS_SEC);
+	kernel_sample(p, "kernel_latency_seconds_count", k, count);
 }
 
 static const struct kernel_family kernel_families[] = {
@@ -197,18 +292,18 @@ static const struct kernel_family kernel_families[] = {
 	 "Time from acceptance to completion of the messages that completed.", print_latency, 0},
 };
 
-static void print_kernels(FILE *out, struct rk_runtime *rt)
+static void print_kernels(struct page *p)
 {
-	struct rk_registry *registry = rk_runtime_registry(rt);
+	struct rk_registry *registry = rk_runtime_registry(p->rt);
 	struct rk_kernel *k;
 
 	for (size_t i = 0; i < sizeof(kernel_families) / sizeof(kernel_families[0]); i++) {
 		const struct kernel_family *f = &kernel_families[i];
 
-		family(out, f->name, f->type, f->help);
+		family(p, f->name, f->type, f->help);
 		for (uint32_t slot = 1; (k = rk_registry_next(registry, slot, 0)); slot++) {
 			slot = k->slot;
-			f->print(out, f->name, rk_runtime_dispatch(rt), k, f->arg);
+			f->print(p, f->name, k, f->arg);
 			rk_kernel_unref(k);
 		}
 	}
@@ -255,22 +350,24 @@ static double device_value(const struct rk_device *device, const struct device_f
 	return (double)value64 * f->unit;
 }
 
-static void print_devices(FILE *out, struct rk_runtime *rt)
+static void print_devices(struct page *p)
 {
 	struct rk_device device;
+	char number[16];
 
 	for (size_t i = 0; i < sizeof(device_families) / sizeof(device_families[0]); i++) {
 		const struct device_family *f = &device_families[i];
 
-		family(out, f->name, "gauge", f->help);
-		for (uint32_t n = 0; rk_runtime_device(rt, n, &device); n++) {
+		family(p, f->name, "gauge", f->help);
+		for (uint32_t n = 0; rk_runtime_device(p->rt, n, &device); n++) {
 			if (f->known && !(device.known & f->known))
 				continue;
-			fprintf(out, "rkfs_%s{device=\"%" PRIu32 "\",", f->name, n);
-			print_label(out, "uuid", device.uuid);
-			fputc(',', out);
-			print_label(out, "name", device.name);
-			fprintf(out, "} %.15g\n", device_value(&device, f));
+			snprintf(number, sizeof(number), "%" PRIu32, n);
+			begin(p, f->name, "");
+			label(p, "device", number);
+			label(p, "uuid", device.uuid);
+			label(p, "name", device.name);
+			end(p, "%.15g", device_value(&device, f));
 		}
 	}
 }
@@ -279,17 +376,18 @@ int rk_metrics_print(struct rk_runtime *rt, char **text, size_t *len)
 {
 	char *buf = NULL;
 	size_t size = 0;
-	FILE *out = open_memstream(&buf, &size);
+	struct page page = {.out = open_memstream(&buf, &size), .rt = rt};
 	bool failed;
 
-	if (!out)
+	if (!page.out)
 		return -ENOMEM;
-	print_state(out, rt);
-	print_totals(out, rt);
-	print_kernels(out, rt);
-	print_devices(out, rt);
-	failed = ferror(out);
-	if (fclose(out) || failed) {
+	print_state(&page);
+	print_time(&page);
+	print_totals(&page);
+	print_kernels(&page);
+	print_devices(&page);
+	failed = ferror(page.out);
+	if (fclose(page.out) || failed) {
 		free(buf);
 		return -ENOMEM;
 	}

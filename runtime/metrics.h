@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The runtime's numbers in Prometheus' text format, version 0.0.4: names begin with rkfs_, counters
- * end in _total, units are base units, every family has HELP and TYPE.
+ * end in _total, units are base units, every family has HELP and TYPE. Each sample has the label
+ * mount where the runtime knows its own.
  */
 #ifndef RK_RUNTIME_METRICS_H
 #define RK_RUNTIME_METRICS_H

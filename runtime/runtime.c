@@ -344,14 +344,16 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 }
 
 int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *sources,
-		      int worker_fd, const struct rk_runtime_observer *observer,
+		      const char *mount, int worker_fd, const struct rk_runtime_observer *observer,
 		      struct rk_error *err)
 {
 	struct rk_config *config = malloc(sizeof(*config));
 	struct rk_runtime *rt = calloc(1, sizeof(*rt));
 	int rc;
 
-	if (!rt || !config)
+	if (rt)
+		rt->mount = strdup(mount ? mount : "");
+	if (!rt || !rt->mount || !config)
 		rc = rk_error_set(err, ENOMEM, "no memory for the runtime");
 	else
 		rc = rk_config_load(config, sources, err);
@@ -400,6 +402,7 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	rk_lifecycle_destroy(&rt->lifecycle);
 	rk_payload_unref(rt->payload);
 	rk_runtime_free_sources(rt);
+	free(rt->mount);
 	pthread_mutex_destroy(&rt->command_lock);
 	pthread_mutex_destroy(&rt->config_lock);
 	pthread_mutex_destroy(&rt->text_lock);

@@ -42,12 +42,13 @@ struct rk_caller {
 
 /*
  * Create a runtime in state Created with the built-in kernels registered. @sources is copied;
+ * @mount is the path where it can be seen, for the metrics, copied, NULL = nowhere;
  * @worker_fd is the open rk-worker executable (borrowed until destroy), @observer is
  * copied. Starts threads: call after any fork. Fails with the errors of
  * rk_config_load, ENOMEM, or those of pthread_create and epoll.
  */
 int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *sources,
-		      int worker_fd, const struct rk_runtime_observer *observer,
+		      const char *mount, int worker_fd, const struct rk_runtime_observer *observer,
 		      struct rk_error *err);
 
 /*
@@ -58,6 +59,9 @@ int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *so
 void rk_runtime_destroy(struct rk_runtime *rt);
 
 enum rk_state rk_runtime_state(const struct rk_runtime *rt);
+
+/* The path of the mount, "" where there is none; lives as long as the runtime. */
+const char *rk_runtime_mount(const struct rk_runtime *rt);
 
 /*
  * Drive the state machine. @trigger is START, DRAIN, RESUME, STOP or RESET; @secs is

@@ -312,6 +312,11 @@ void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 	pthread_mutex_unlock(&rt->text_lock);
 }
 
+const char *rk_runtime_mount(const struct rk_runtime *rt)
+{
+	return rt->mount;
+}
+
 enum rk_state rk_runtime_state(const struct rk_runtime *rt)
 {
 	return rk_lifecycle_state(&rt->lifecycle);

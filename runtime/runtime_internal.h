@@ -22,6 +22,7 @@ struct rk_runtime {
 	struct rk_events events;
 	struct rk_worker *worker;
 	struct rk_metrics *metrics;
+	char *mount; /* see rk_runtime_mount */
 	struct rk_health *health;
 
 	pthread_mutex_t

@@ -125,7 +125,7 @@ REQUESTS = [
 		call("core/echo", bytes(1000000), "raw")                # there and back
 		now, peak = memory()
 		assert now == idle and 2000000 < peak < 2100000, (now, peak)
-		assert f"rkfs_gpu_memory_peak_bytes {peak}" in get("metrics") and f"gpu_memory_bytes {now}" in get("stats/all")
+		assert f"rkfs_gpu_memory_peak_bytes{{mount=\"{MNT}\"}} {peak}" in get("metrics") and f"gpu_memory_bytes {now}" in get("stats/all")
 		put("control", "drain 5")
 		get("wait/stopped")
 		assert memory() == (0, peak)

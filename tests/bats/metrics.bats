@@ -15,9 +15,24 @@ free_ports() {
 	EOF
 }
 
-# metric NAME: the value of a line of metrics, labels included in NAME.
+# metric NAME: the value of a line of metrics, labels but the mount's included in NAME.
 metric() {
-	awk -v name="$1" '$1 == name { print $2 }' "$MNT/metrics"
+	local name=${1%%\{*} labels=
+
+	[[ $1 != *{* ]] || labels=",${1#*\{}"
+	awk -v name="$name{mount=\"$MNT\"${labels:-\}}" '$1 == name { print $2 }' "$MNT/metrics"
+}
+
+# node_exporter DIR PORT: begin to serve the text files of DIR. Its pid is then $!.
+node_exporter() {
+	prometheus-node-exporter --collector.disable-defaults --collector.textfile \
+		--collector.textfile.directory="$1" \
+		--web.listen-address="127.0.0.1:$2" >"$BATS_TEST_TMPDIR/node.log" 2>&1 3>&- &
+}
+
+# scrape PORT: what is served there, once it is.
+scrape() {
+	curl -s --retry 60 --retry-connrefused --retry-delay 1 "http://127.0.0.1:$1/metrics"
 }
 
 @test "promtool finds nothing to object to" {
@@ -54,14 +69,14 @@ metric() {
 	rk_up
 	for _ in 1 2 3; do call core/delay '{"ms":30}' >/dev/null; done
 	run awk -F'[ "]' '
-		/^rkfs_kernel_latency_seconds_bucket\{kernel="core\/delay"/ {
+		/^rkfs_kernel_latency_seconds_bucket\{.*,kernel="core\/delay"/ {
 			if ($NF < last) exit 1
 			last = $NF
-			if ($4 != "+Inf" && $4 + 0 < 0.03 && $NF) exit 2
-			if ($4 == "1.048576") long = $NF
+			if ($6 != "+Inf" && $6 + 0 < 0.03 && $NF) exit 2
+			if ($6 == "1.048576") long = $NF
 		}
-		/^rkfs_kernel_latency_seconds_count\{kernel="core\/delay"/ { count = $NF }
-		/^rkfs_kernel_latency_seconds_sum\{kernel="core\/delay"/ { sum = $NF }
+		/^rkfs_kernel_latency_seconds_count\{.*,kernel="core\/delay"/ { count = $NF }
+		/^rkfs_kernel_latency_seconds_sum\{.*,kernel="core\/delay"/ { sum = $NF }
 		END { print last, long, count, (sum >= 0.09) }' "$MNT/metrics"
 	assert_success
 	assert_output "3 3 3 1"
@@ -93,7 +108,7 @@ metric() {
 	wait_for drained
 	umount "$MNT"
 	assert_daemon_exits
-	assert_file_contains "$dir/rkfs.prom" '^rkfs_state{state="Stopped"} 1$'
+	assert_file_contains "$dir/rkfs.prom" '^rkfs_state{.*state="Stopped"} 1$'
 	assert_equal "$(ls "$dir")" rkfs.prom
 }
 
@@ -112,9 +127,7 @@ metric() {
 	ports=$(free_ports 2)
 	node=${ports% *} prom=${ports#* }
 	rk_up "worker_threads=4,metrics_textfile=$dir/textfile/rkfs.prom,metrics_interval=100ms"
-	prometheus-node-exporter --collector.disable-defaults --collector.textfile \
-		--collector.textfile.directory="$dir/textfile" \
-		--web.listen-address="127.0.0.1:$node" >"$dir/node.log" 2>&1 3>&- &
+	node_exporter "$dir/textfile" "$node"
 	pids=$!
 	cat >"$dir/prometheus.yml" <<-EOF
 		global: { scrape_interval: 200ms, scrape_timeout: 200ms }
@@ -134,7 +147,7 @@ metric() {
 		local is end=$((SECONDS + 60))
 
 		until is=$(query "$1") && [[ $is == "$2" ]]; do
-			((SECONDS < end)) || fail "$1 is '$is', not $2: $(tail -n 3 "$dir"/*.log)"
+			((SECONDS < end)) || fail "$1 is '$is', not $2: $(tail -n 3 "$BATS_TEST_TMPDIR"/node.log "$dir"/*.log)"
 		done
 	}
 	until_query rkfs_messages_in_flight 0
@@ -143,11 +156,74 @@ metric() {
 	wait $!
 	until_query rkfs_messages_in_flight 0
 	until_query 'max_over_time(rkfs_messages_in_flight[1m])' 4
+	until_query "rkfs_ready{mount=\"$MNT\"}" 1
 	until_query 'rkfs_kernel_messages_processed_total{kernel="core/delay"}' 4
 	until_query 'histogram_quantile(0.5, rkfs_kernel_latency_seconds_bucket{kernel="core/delay"}) > bool 2' 1
 	until_query node_textfile_scrape_error 0
+	# ready for ever, but for the time of it
+	until_query 'timestamp(rkfs_timestamp_seconds) - rkfs_timestamp_seconds < bool 1' 1
+	kill -KILL "$DAEMON"
+	assert_daemon_exits 137
+	until_query 'timestamp(rkfs_timestamp_seconds) - rkfs_timestamp_seconds > bool 2' 1
+	until_query rkfs_ready 1
+	assert_file_contains "$dir/textfile/rkfs.prom" '^rkfs_metrics_interval_seconds{.*} 0.100$'
 	# shellcheck disable=SC2086
 	kill $pids
 	# shellcheck disable=SC2086
 	await_exit $pids
+}
+
+@test "two runtimes beside each other: node_exporter shows both" {
+	local dir=$BATS_TEST_TMPDIR/textfile port first=$MNT second=$MNT.b one
+
+	mkdir "$dir" "$second"
+	rk_up "metrics_textfile=$dir/a.prom,metrics_interval=100ms"
+	one=$DAEMON
+	MNT=$second rk_up "metrics_textfile=$dir/b.prom,metrics_interval=100ms"
+	MNT=$second call core/vector-add '{"a":[1],"b":[2]}'
+	until grep -q '^rkfs_messages_processed_total{.*} 1$' "$dir/b.prom"; do :; done
+	port=$(free_ports 1)
+	node_exporter "$dir" "$port"
+	scrape "$port" >"$BATS_TEST_TMPDIR/scrape"
+	kill $!
+	await_exit $!
+	run grep -E '^(rkfs_live|rkfs_messages_processed_total|node_textfile_scrape_error)' "$BATS_TEST_TMPDIR/scrape"
+	umount "$second"
+	await_exit "$DAEMON"
+	DAEMON=$one
+	assert_line "rkfs_live{mount=\"$first\"} 1"
+	assert_line "rkfs_live{mount=\"$second\"} 1"
+	assert_line "rkfs_messages_processed_total{mount=\"$first\"} 0"
+	assert_line "rkfs_messages_processed_total{mount=\"$second\"} 1"
+	assert_line 'node_textfile_scrape_error 0'
+}
+
+@test "a mount point of any name is a label that can be read" {
+	local dir=$BATS_TEST_TMPDIR/textfile port
+
+	mkdir "$dir"
+	MNT+=$'/a "quote", a \\, a\nline, \xc3\xa4, and \xff\xc0\xaf\xed\xa0\x80'
+	mkdir "$MNT"
+	rk_up "metrics_textfile=$dir/rkfs.prom"
+	run promtool check metrics <"$MNT/metrics"
+	assert_success
+	assert_output ''
+	until [[ -e $dir/rkfs.prom ]]; do :; done
+	port=$(free_ports 1)
+	node_exporter "$dir" "$port"
+	scrape "$port" >"$BATS_TEST_TMPDIR/scrape"
+	kill $!
+	await_exit $!
+	umount "$MNT"
+	await_exit "$DAEMON"
+	run grep -E '^(rkfs_live|node_textfile_scrape_error)' "$BATS_TEST_TMPDIR/scrape"
+	assert_line --partial '/a \"quote\", a \\, a\nline, ä, and \\xFF\\xC0\\xAF\\xED\\xA0\\x80"} 1'
+	assert_line 'node_textfile_scrape_error 0'
+}
+
+@test "the alerts that ship say what they should" {
+	run promtool check rules "$HERE/../../etc/prometheus/rkfs.rules.yml"
+	assert_success
+	run promtool test rules "$HERE/rkfs_rules_test.yml"
+	assert_success
 }

@@ -98,7 +98,7 @@ static void start_runtime(struct rig *rig, int worker)
 	rk_log_set_sink(drop_line, NULL);
 	if (sem_init(&rig->running, 0, 0) || sem_init(&rig->answered, 0, 0))
 		err(1, "sem_init");
-	if (rk_runtime_create(&rig->rt, &sources, worker, &observer, &error) ||
+	if (rk_runtime_create(&rig->rt, &sources, NULL, worker, &observer, &error) ||
 	    rk_runtime_command(rig->rt, RK_START, -1, NULL, &error))
 		errx(1, "%s", error.msg);
 	sem_wait(&rig->running);

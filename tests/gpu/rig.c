@@ -87,7 +87,7 @@ void gpu_open_options(struct gpu_rig *r, bool cuda, const char *const *more)
 	pthread_cond_init(&r->changed, NULL);
 	r->worker_fd = open(gpu_options.worker, O_RDONLY | O_CLOEXEC);
 	GPU_EXPECT(r->worker_fd >= 0, "%s: %s", gpu_options.worker, strerror(errno));
-	if (rk_runtime_create(&r->rt, &sources, r->worker_fd, &observer, &err))
+	if (rk_runtime_create(&r->rt, &sources, NULL, r->worker_fd, &observer, &err))
 		gpu_fail("rk_runtime_create: %s", err.msg);
 }
 

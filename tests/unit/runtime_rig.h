@@ -105,7 +105,7 @@ static inline int rig_try_open(struct rig *r, const char *worker, const char *fi
 	assert_int_equal(pthread_cond_init(&r->changed, NULL), 0);
 	r->worker_fd = open(worker ? worker : RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
 	assert_true(r->worker_fd >= 0);
-	return rk_runtime_create(&r->rt, &sources, r->worker_fd, &observer, err);
+	return rk_runtime_create(&r->rt, &sources, NULL, r->worker_fd, &observer, err);
 }
 
 #define rig_open(r, worker, ...)                                                                   \

@@ -153,7 +153,7 @@ static int setup(void **state)
 	struct rk_error err;
 
 	(void)state;
-	return rkfs_init(&fs) || rk_runtime_create(&fs.rt, &sources, -1, &observer, &err);
+	return rkfs_init(&fs) || rk_runtime_create(&fs.rt, &sources, NULL, -1, &observer, &err);
 }
 
 static int teardown(void **state)

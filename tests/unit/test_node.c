@@ -36,7 +36,7 @@ static int setup(void **state)
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open(RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
 	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &observer, &err);
+	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
 }
 
 static int teardown(void **state)
@@ -625,7 +625,7 @@ static int setup_broken(void **state)
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &observer, &err);
+	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
 }
 
 static void test_poll_state(void **state)

@@ -19,7 +19,7 @@ static int fs_setup(void **state)
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open(FAKE_WORKER, O_RDONLY | O_CLOEXEC);
 	return setup(state) || worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &observer, &err);
+	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
 }
 
 static int fs_teardown(void **state)
