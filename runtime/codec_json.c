@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,13 +10,10 @@
 
 #include "runtime/codec.h"
 #include "runtime/codec_json_number.h"
+#include "runtime/json_text.h"
 
 #define MIN_CAPACITY 4096
-#define SHOWN_MAX    48 /* bytes of the user's own text quoted in a sentence, with the NUL */
-
-struct rk_json {
-	json_t *root; /* an object with exactly the inputs, rectangular */
-};
+#define SHOWN_MAX    (2 * RK_NAME_MAX) /* bytes of a name in the request, quoted or looked up */
 
 /* Where in an input we are, for sentences: "a[1][2]". */
 struct place {
@@ -37,93 +33,25 @@ static void prefix_place(const struct place *at, unsigned int depth, struct rk_e
 	rk_error_prefix(err, "input %s%s", at->port->name, path);
 }
 
-/* Parsing */
+/* Parsing: the shapes */
 
-/* Whether @word lies where the parser stopped: it quotes only what it took for a token. */
-static bool stopped_at(const char *text, size_t len, const json_error_t *je, const char *word)
+/* The shape of one input, as its arrays show it one after the other. */
+struct shape {
+	const struct rk_manifest *manifest;
+	struct place place;
+	const char *at, *end; /* of the text */
+	uint64_t axes[RK_MAX_RANK];
+	unsigned int known;  /* bit i: axes[i] is: an array that deep has ended */
+	unsigned int opened; /* how deep arrays have been seen */
+	bool has_element;
+};
+
+static int wrong_rank(const struct shape *s, struct rk_error *err)
 {
-	size_t stop = je->position > 0 ? (size_t)je->position : 0, room = strlen(word);
-	size_t from = stop > room ? stop - room : 0;
-
-	if (from >= len)
-		return false;
-	return memmem(text + from, len - from < 2 * room ? len - from : 2 * room, word, room);
-}
-
-static int parse_error(const char *text, size_t len, const json_error_t *je, struct rk_error *err)
-{
-	char what[JSON_ERROR_TEXT_LENGTH];
-	const char *hint = "";
-
-	if (json_error_code(je) == json_error_out_of_memory || je->text[0] == '\0')
-		return rk_error_set(err, ENOMEM, "not enough memory to parse the request");
-	if (json_error_code(je) == json_error_numeric_overflow)
-		hint = " (integers go up to 9223372036854775807: write a larger one as a real "
-		       "like 1e20, or for u64 as a string; reals go up to 1.7e308)";
-	else if (stopped_at(text, len, je, "NaN") || stopped_at(text, len, je, "Infinity"))
-		hint = " (write \"NaN\", \"Infinity\" and \"-Infinity\" as strings)";
-	return rk_error_set(err, EINVAL, "malformed JSON at line %d, column %d: %s%s", je->line,
-			    je->column, rk_json_show(what, sizeof(what), je->text), hint);
-}
-
-static int check_names(json_t *root, const struct rk_manifest *m, struct rk_error *err)
-{
-	char shown[SHOWN_MAX], names[RK_MAX_PORTS * (RK_NAME_MAX + 2)] = "";
-	size_t len = 0;
-	const char *key;
-	unsigned int i;
-	json_t *value;
-
-	json_object_foreach (root, key, value) {
-		for (i = 0; i < m->ninputs && strcmp(m->inputs[i].name, key) != 0; i++)
-			;
-		if (i == m->ninputs)
-			break;
-	}
-	if (!key)
-		return 0;
-	for (i = 0; i < m->ninputs; i++)
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-					m->inputs[i].name);
-	return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s",
-			    rk_json_show(shown, sizeof(shown), key), len ? names : "none");
-}
-
-/* The length of every axis down to @depth must be the same in all rows. */
-static int check_rows(const json_t *value, struct place *at, const uint64_t *shape,
-		      unsigned int known, unsigned int depth, struct rk_error *err)
-{
-	const json_t *row;
-	size_t i;
-	int rc;
-
-	if (!json_is_array(value) || json_array_size(value) != shape[depth]) {
-		if (json_is_array(value))
-			rc = rk_error_set(err, EINVAL,
-					  "a row of %zu where the first such row has %" PRIu64,
-					  json_array_size(value), shape[depth]);
-		else
-			rc = rk_error_set(err, EINVAL, "%s where the first such row is an array",
-					  rk_json_kind(value));
-		prefix_place(at, depth, err);
-		return rc;
-	}
-	if (depth + 1 == known)
-		return 0;
-	json_array_foreach (value, i, row) {
-		at->index[depth] = i;
-		rc = check_rows(row, at, shape, known, depth + 1, err);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-static int wrong_rank(const struct rk_manifest *m, const struct rk_port *port, struct rk_error *err)
-{
+	const struct rk_port *port = s->place.port;
 	char signature[128];
 
-	rk_port_print(m, port, signature, sizeof(signature));
+	rk_port_print(s->manifest, port, signature, sizeof(signature));
 	if (port->rank == 0)
 		return rk_error_set(err, EINVAL, "input %s: a single number is wanted (%s)",
 				    port->name, signature);
@@ -131,130 +59,186 @@ static int wrong_rank(const struct rk_manifest *m, const struct rk_port *port, s
 			    port->name, port->rank, signature);
 }
 
-/*
- * The shape of an input. Returns how many of its axes show, as nothing below
- * an empty array does, or -EINVAL.
- */
-static int measure(const json_t *value, const struct rk_manifest *m, const struct rk_port *port,
-		   uint64_t *shape, struct rk_error *err)
+/* An element that is no array: what it is, store sees. */
+static int measure_element(struct shape *s, const struct rk_json_token *token, struct rk_error *err)
 {
-	struct place at = {.port = port};
-	const json_t *first = value;
-	unsigned int depth = 0;
+	const struct rk_port *port = s->place.port;
+	unsigned char unused[sizeof(uint64_t)];
 	int rc;
 
-	while (depth < port->rank && first) {
-		if (!json_is_array(first))
-			return wrong_rank(m, port, err);
-		shape[depth++] = json_array_size(first);
-		first = json_array_get(first, 0);
+	if (token->kind == RK_JSON_ARRAY && !s->has_element)
+		return wrong_rank(s, err);
+	if (token->kind == RK_JSON_ARRAY || token->kind == RK_JSON_OBJECT) {
+		rc = rk_json_number_store(token, port->dtype, unused, err);
+		prefix_place(&s->place, port->rank, err);
+		return rc;
 	}
-	if (depth == port->rank && json_is_array(first))
-		return wrong_rank(m, port, err);
-	if (depth > 0) {
-		rc = check_rows(value, &at, shape, depth, 0, err);
-		if (rc < 0)
-			return rc;
-	}
-	return (int)depth;
-}
-
-static int bind_inputs(const json_t *root, struct rk_plan *plan, struct rk_error *err)
-{
-	const struct rk_manifest *m = plan->manifest;
-	uint64_t shape[RK_MAX_RANK];
-	unsigned int i;
-	int shown, rc;
-
-	for (i = 0; i < m->ninputs; i++) {
-		const json_t *value = json_object_get(root, m->inputs[i].name);
-
-		if (!value)
-			continue; /* rk_plan_complete names all that are missing */
-		shown = measure(value, m, &m->inputs[i], shape, err);
-		if (shown < 0)
-			return shown;
-		rc = rk_plan_bind_shown(plan, i, (unsigned int)shown, shape, err);
-		if (rc < 0)
-			return rc;
-	}
+	s->has_element = true;
 	return 0;
 }
 
-static int bind_all(json_t *root, struct rk_plan *plan, struct rk_error *err)
+/* An array of @size elements ends. All at the same @depth must be as long as the first. */
+static int measure_end(struct shape *s, unsigned int depth, uint64_t size, struct rk_error *err)
 {
 	int rc;
 
-	if (!json_is_object(root))
-		return rk_error_set(err, EINVAL,
-				    "a request is an object of inputs like {\"NAME\": [1, 2]}, "
-				    "not an array");
-	rc = check_names(root, plan->manifest, err);
-	if (rc == 0)
-		rc = bind_inputs(root, plan, err);
-	if (rc == 0)
-		rc = rk_plan_complete(plan, err);
+	if (!(s->known & 1u << depth)) {
+		s->axes[depth] = size;
+		s->known |= 1u << depth;
+		return 0;
+	}
+	if (s->axes[depth] == size)
+		return 0;
+	rc = rk_error_set(err, EINVAL, "a row of %" PRIu64 " where the first such row has %" PRIu64,
+			  size, s->axes[depth]);
+	prefix_place(&s->place, depth, err);
 	return rc;
 }
 
-int rk_json_parse(const char *text, size_t len, struct rk_plan *plan, struct rk_json **doc,
-		  struct rk_error *err)
+/* The value that begins with @token, inside @depth arrays; at most RK_MAX_RANK + 1 deep. */
+static int measure(struct shape *s, const struct rk_json_token *token, unsigned int depth,
+		   struct rk_error *err)
 {
-	struct rk_plan next = *plan;
-	struct rk_json *json;
-	json_error_t je;
-	json_t *root;
+	struct rk_json_token element;
+	uint64_t size;
 	int rc;
 
-	root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-	if (!root)
-		return parse_error(text, len, &je, err);
-	rc = bind_all(root, &next, err);
-	if (rc < 0) {
-		json_decref(root);
+	if (depth == s->place.port->rank)
+		return measure_element(s, token, err);
+	if (token->kind != RK_JSON_ARRAY) {
+		if (depth >= s->opened)
+			return wrong_rank(s, err);
+		rc = rk_error_set(err, EINVAL, "%s where the first such row is an array",
+				  rk_json_kind_name(token->kind));
+		prefix_place(&s->place, depth, err);
 		return rc;
 	}
-	json = malloc(sizeof(*json));
-	if (!json) {
-		json_decref(root);
-		return rk_error_set(err, ENOMEM, "not enough memory to parse the request");
+	if (s->opened == depth)
+		s->opened++;
+	for (size = 0;; size++) {
+		s->at = rk_json_next(s->at, s->end, &element);
+		if (element.kind == RK_JSON_CLOSE)
+			return measure_end(s, depth, size, err);
+		s->place.index[depth] = size;
+		rc = measure(s, &element, depth + 1, err);
+		if (rc < 0)
+			return rc;
 	}
-	json->root = root;
+}
+
+/* The input called @name, which the request does not have yet. Returns its index or -EINVAL. */
+static int find_input(const struct rk_manifest *m, const char *text, const struct rk_json *doc,
+		      const struct rk_json_token *name, struct rk_error *err)
+{
+	char shown[SHOWN_MAX], what[SHOWN_MAX + 32], names[RK_MAX_PORTS * (RK_NAME_MAX + 2)] = "";
+	unsigned int i;
+	size_t len = 0;
+
+	rk_json_unescape(name, shown, sizeof(shown));
+	for (i = 0; i < m->ninputs && strcmp(m->inputs[i].name, shown) != 0; i++)
+		;
+	if (i < m->ninputs && doc->inputs[i]) {
+		snprintf(what, sizeof(what), "duplicate input '%s'", shown);
+		return rk_json_malformed(text, name->text, what, err);
+	}
+	if (i < m->ninputs)
+		return (int)i;
+	for (i = 0; i < m->ninputs; i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
+					m->inputs[i].name);
+	return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s", shown,
+			    len ? names : "none");
+}
+
+/* All "NAME": VALUE of the object that begins before @at. */
+static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, struct rk_json *doc,
+		       struct rk_error *err)
+{
+	const struct rk_manifest *m = plan->manifest;
+	struct rk_json_token token;
+	int index, rc;
+
+	for (;;) {
+		struct shape s = {.manifest = m, .end = doc->end};
+
+		at = rk_json_next(at, doc->end, &token);
+		if (token.kind == RK_JSON_CLOSE)
+			return rk_plan_complete(plan, err);
+		index = find_input(m, text, doc, &token, err);
+		if (index < 0)
+			return index;
+		s.place.port = &m->inputs[index];
+		doc->inputs[index] = at;
+		s.at = rk_json_next(at, doc->end, &token);
+		rc = measure(&s, &token, 0, err);
+		if (rc < 0)
+			return rc;
+		rc = rk_plan_bind_shown(plan, (unsigned int)index, s.opened, s.axes, err);
+		if (rc < 0)
+			return rc;
+		at = s.at;
+	}
+}
+
+int rk_json_parse(const char *text, size_t len, struct rk_plan *plan, struct rk_json *doc,
+		  struct rk_error *err)
+{
+	struct rk_json found = {.end = text + len};
+	struct rk_plan next = *plan;
+	struct rk_json_token token;
+	const char *at;
+	int rc;
+
+	rc = rk_json_check(text, len, err);
+	if (rc < 0)
+		return rc;
+	at = rk_json_next(text, found.end, &token);
+	if (token.kind != RK_JSON_OBJECT)
+		return rk_error_set(err, EINVAL,
+				    "a request is an object of inputs like {\"NAME\": [1, 2]}, "
+				    "not %s",
+				    rk_json_kind_name(token.kind));
+	rc = bind_inputs(text, at, &next, &found, err);
+	if (rc < 0)
+		return rc;
 	*plan = next;
-	*doc = json;
+	*doc = found;
 	return 0;
 }
 
-void rk_json_free(struct rk_json *doc)
+/* Storing: the numbers */
+
+/* Where element @n of an input of this @shape is. */
+static void find_place(struct place *place, uint64_t n, const uint64_t *shape)
 {
-	if (!doc)
-		return;
-	json_decref(doc->root);
-	free(doc);
+	unsigned int axis;
+
+	for (axis = place->port->rank; axis-- > 0; n /= shape[axis])
+		place->index[axis] = n % shape[axis];
 }
 
-/* Storing */
-
-static int store_axis(const json_t *value, struct place *at, unsigned int depth,
-		      unsigned char **dst, struct rk_error *err)
+/* The brackets are known to be right: only what is between them counts. */
+static int store_input(const struct rk_json *doc, const struct rk_plan *plan, unsigned int index,
+		       unsigned char *dst, struct rk_error *err)
 {
-	enum rk_dtype dtype = at->port->dtype;
-	const json_t *element;
-	size_t i;
+	struct place place = {.port = &plan->manifest->inputs[index]};
+	enum rk_dtype dtype = place.port->dtype;
+	const char *at = doc->inputs[index];
+	struct rk_json_token token;
+	uint64_t n;
 	int rc;
 
-	if (depth == at->port->rank) {
-		rc = rk_json_number_store(value, dtype, *dst, err);
-		if (rc < 0)
-			prefix_place(at, depth, err);
-		*dst += rk_dtype_info(dtype)->size;
-		return rc;
-	}
-	json_array_foreach (value, i, element) {
-		at->index[depth] = i;
-		rc = store_axis(element, at, depth + 1, dst, err);
-		if (rc < 0)
+	for (n = 0; n < plan->inputs[index].count; n++) {
+		do
+			at = rk_json_next(at, doc->end, &token);
+		while (token.kind == RK_JSON_ARRAY || token.kind == RK_JSON_CLOSE);
+		rc = rk_json_number_store(&token, dtype, dst, err);
+		if (rc < 0) {
+			find_place(&place, n, plan->shapes[index]);
+			prefix_place(&place, place.port->rank, err);
 			return rc;
+		}
+		dst += rk_dtype_info(dtype)->size;
 	}
 	return 0;
 }
@@ -262,17 +246,14 @@ static int store_axis(const json_t *value, struct place *at, unsigned int depth,
 int rk_json_store(const struct rk_json *doc, const struct rk_plan *plan, void *block,
 		  struct rk_error *err)
 {
-	const struct rk_manifest *m = plan->manifest;
 	unsigned int i;
 	int rc;
 
-	for (i = 0; i < m->ninputs; i++) {
-		struct place at = {.port = &m->inputs[i]};
-		unsigned char *dst = (unsigned char *)block + plan->inputs[i].offset;
-
-		if (!(plan->seen & 1u << i))
+	for (i = 0; i < plan->manifest->ninputs; i++) {
+		if (!doc->inputs[i])
 			continue; /* the default */
-		rc = store_axis(json_object_get(doc->root, at.port->name), &at, 0, &dst, err);
+		rc = store_input(doc, plan, i, (unsigned char *)block + plan->inputs[i].offset,
+				 err);
 		if (rc < 0)
 			return rc;
 	}
@@ -453,8 +434,8 @@ static void drop_text(struct rk_request *r)
 
 static int json_finish(struct rk_request *r, struct rk_error *err)
 {
-	struct rk_json *doc = NULL;
 	const struct text *text;
+	struct rk_json doc;
 	int rc;
 
 	rc = json_feed(r, NULL, 0, err); /* there may have been nothing */
@@ -467,8 +448,7 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 	if (!rc)
 		rc = rk_request_layout(r, err);
 	if (!rc)
-		rc = rk_json_store(doc, &r->message->plan, r->message->block.data, err);
-	rk_json_free(doc);
+		rc = rk_json_store(&doc, &r->message->plan, r->message->block.data, err);
 	if (rc)
 		return rc;
 	rk_plan_clear(&r->message->plan, r->message->block.data);

@@ -3,15 +3,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fenv.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* From here on a real may have lost digits on its way here, and nobody would see it. */
-#define EXACT_REAL_MAX 9007199254740992.0 /* 2^53 */
 
 /* One element of any type. */
 union element {
@@ -32,39 +31,49 @@ static const struct special {
 
 #define NSPECIALS (sizeof(specials) / sizeof(specials[0]))
 
-const char *rk_json_kind(const json_t *value)
+#define SHOWN_MAX 40 /* bytes of a number's text that a sentence quotes, with the NUL */
+
+/* A number taken apart: the digits without their point, and where that was. */
+struct decimal {
+	bool negative;
+	const char *digits; /* the first; a '.' may stand among them */
+	const char *end;    /* after the last */
+	int64_t point;	    /* how many digits stand before the point, exponent included */
+	int64_t count;	    /* of the digits */
+};
+
+/* An exponent that is further out than any text has digits. */
+#define EXPONENT_MAX ((int64_t)1 << 40)
+
+static struct decimal take_apart(const struct rk_json_token *t)
 {
-	switch (json_typeof(value)) {
-	case JSON_OBJECT:
-		return "an object";
-	case JSON_ARRAY:
-		return "an array";
-	case JSON_STRING:
-		return "a string";
-	case JSON_INTEGER:
-	case JSON_REAL:
-		return "a number";
-	case JSON_TRUE:
-		return "true";
-	case JSON_FALSE:
-		return "false";
-	case JSON_NULL:
-		break;
+	const char *at = t->text, *end = at + t->len;
+	struct decimal d = {.negative = *at == '-'};
+	bool negative, fraction = false;
+	int64_t exponent = 0;
+
+	at += d.negative;
+	d.digits = at;
+	for (; at < end && *at != 'e' && *at != 'E'; at++) {
+		if (*at == '.') {
+			fraction = true;
+			continue;
+		}
+		d.count++;
+		d.point += !fraction;
 	}
-	return "null";
+	d.end = at;
+	if (at == end)
+		return d;
+	negative = *++at == '-';
+	for (at += negative || *at == '+'; at < end; at++)
+		if (exponent < EXPONENT_MAX)
+			exponent = exponent * 10 + (*at - '0');
+	d.point += negative ? -exponent : exponent;
+	return d;
 }
 
-const char *rk_json_show(char *buf, size_t size, const char *text)
-{
-	size_t i;
-
-	for (i = 0; i < size - 1 && text[i]; i++)
-		buf[i] = text[i] < ' ' || text[i] > '~' ? '?' : text[i];
-	buf[i] = '\0';
-	return buf;
-}
-
-static int wrong_kind(const json_t *value, enum rk_dtype dtype, struct rk_error *err)
+static int wrong_kind(const struct rk_json_token *t, enum rk_dtype dtype, struct rk_error *err)
 {
 	static const char *const wants[] = {
 		[RK_KIND_FLOAT] = "a number (or \"NaN\", \"Infinity\", \"-Infinity\")",
@@ -74,105 +83,190 @@ static int wrong_kind(const json_t *value, enum rk_dtype dtype, struct rk_error 
 	};
 	const struct rk_dtype_info *info = rk_dtype_info(dtype);
 
-	return rk_error_set(err, EINVAL, "%s where %s wants %s%s", rk_json_kind(value), info->name,
-			    wants[info->kind],
+	return rk_error_set(err, EINVAL, "%s where %s wants %s%s", rk_json_kind_name(t->kind),
+			    info->name, wants[info->kind],
 			    dtype == RK_U64 ? " (or its decimal digits as a string)" : "");
 }
 
-static bool string_is(const json_t *value, const char *text)
+/* The number as the request has it, for sentences; of a very long one the beginning. */
+static const char *show_number(char buf[SHOWN_MAX], const struct rk_json_token *t)
 {
-	size_t len = strlen(text);
-
-	return json_string_length(value) == len && memcmp(json_string_value(value), text, len) == 0;
+	rk_json_show(buf, SHOWN_MAX, t->text, t->len);
+	if (t->len >= SHOWN_MAX)
+		memcpy(buf + SHOWN_MAX - 4, "...", 4);
+	return buf;
 }
 
-static int store_bool(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
+static int store_bool(const struct rk_json_token *t, enum rk_dtype dtype, void *dst,
+		      struct rk_error *err)
 {
-	uint8_t byte = json_is_true(value);
+	uint8_t byte = t->kind == RK_JSON_TRUE;
 
-	if (!json_is_boolean(value))
-		return wrong_kind(value, dtype, err);
+	if (t->kind != RK_JSON_TRUE && t->kind != RK_JSON_FALSE)
+		return wrong_kind(t, dtype, err);
 	memcpy(dst, &byte, sizeof(byte));
 	return 0;
 }
 
-static int store_float(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
+/* Floats. Each type is rounded once, from the digits: by way of a wider one it would be twice. */
+
+/* Up to 15 digits and 10^22 are exact as doubles, so that one operation rounds once. */
+static double read_f64(const struct rk_json_token *t)
 {
-	union element e;
-	double wide;
-	float narrow;
+	static const double powers[] = {1e0,  1e1,  1e2,  1e3,	1e4,  1e5,  1e6,  1e7,
+					1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+					1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+	struct decimal d = take_apart(t);
+	int64_t scale = d.point - d.count;
+	uint64_t whole = 0;
+	const char *at;
+	double value;
+
+	if (d.count > 15 || scale < -22 || scale > 22)
+		return strtod(t->text, NULL);
+	for (at = d.digits; at < d.end; at++)
+		if (*at != '.')
+			whole = whole * 10 + (uint64_t)(*at - '0');
+	value = scale < 0 ? (double)whole / powers[-scale] : (double)whole * powers[scale];
+	return d.negative ? -value : value;
+}
+
+static float read_f32(const struct rk_json_token *t)
+{
+	double wide = read_f64(t);
+	uint64_t bits;
+
+	memcpy(&bits, &wide, sizeof(bits));
+	/* halfway between two floats: digits that the double lost may decide; small floats differ
+	 */
+	if ((bits & 0x1fffffff) == 0x10000000 || fabs(wide) < 2 * (double)FLT_MIN)
+		return strtof(t->text, NULL);
+	return (float)wide;
+}
+
+/* The value of @half, with an infinity as what comes after the largest number. */
+static double f16_value(uint16_t half)
+{
+	double value = (double)rk_f16_to_f32(half);
+
+	return isinf(value) ? copysign(65536, value) : value;
+}
+
+/*
+ * The C library has no strtof16. Digits that the double lost decide only where it lies halfway
+ * between two halves: ask then on which side of it they are.
+ */
+static uint16_t read_f16(const struct rk_json_token *t)
+{
+	double wide = read_f64(t), side = wide;
+	uint16_t below = rk_f16_from_f64(nextafter(wide, -INFINITY));
+	uint16_t above = rk_f16_from_f64(nextafter(wide, INFINITY));
+	int mode = fegetround();
+
+	if (!isfinite(wide) || wide - f16_value(below) != f16_value(above) - wide)
+		return rk_f16_from_f64(wide);
+	if (!fesetround(FE_DOWNWARD))
+		side = strtod(t->text, NULL);
+	if (side == wide && !fesetround(FE_UPWARD))
+		side = strtod(t->text, NULL);
+	(void)fesetround(mode);
+	return side < wide ? below : side > wide ? above : rk_f16_from_f64(wide);
+}
+
+static bool store_special(const struct rk_json_token *t, enum rk_dtype dtype, union element *e)
+{
+	char text[16];
 	size_t i;
 
-	switch (json_typeof(value)) {
-	case JSON_INTEGER:
-		/* each straight from the integer: by way of the other it would round twice */
-		wide = (double)json_integer_value(value);
-		narrow = (float)json_integer_value(value);
-		break;
-	case JSON_REAL:
-		wide = json_real_value(value);
-		narrow = (float)wide;
-		break;
-	case JSON_STRING:
-		for (i = 0; i < NSPECIALS && !string_is(value, specials[i].text); i++)
-			;
-		if (i == NSPECIALS)
-			return wrong_kind(value, dtype, err);
-		wide = specials[i].value;
-		narrow = (float)wide;
-		break;
-	default:
-		return wrong_kind(value, dtype, err);
-	}
+	rk_json_unescape(t, text, sizeof(text));
+	for (i = 0; i < NSPECIALS && strcmp(text, specials[i].text) != 0; i++)
+		;
+	if (i == NSPECIALS)
+		return false;
 	if (dtype == RK_F16)
-		e.as_RK_F16 = rk_f16_from_f64(wide); /* an integer that is not exact overflows */
+		e->as_RK_F16 = rk_f16_from_f64(specials[i].value);
 	else if (dtype == RK_F32)
-		e.as_RK_F32 = narrow;
+		e->as_RK_F32 = (float)specials[i].value;
 	else
-		e.as_RK_F64 = wide;
-	if (isfinite(wide) && ((dtype == RK_F16 && isinf(rk_f16_to_f32(e.as_RK_F16))) ||
-			       (dtype == RK_F32 && isinf(narrow))))
-		return rk_error_set(err, EINVAL, "%g is out of %s's range", wide,
+		e->as_RK_F64 = specials[i].value;
+	return true;
+}
+
+static int store_float(const struct rk_json_token *t, enum rk_dtype dtype, void *dst,
+		       struct rk_error *err)
+{
+	char shown[SHOWN_MAX];
+	union element e = {0};
+	bool fits = true;
+
+	if (t->kind == RK_JSON_NUMBER && dtype == RK_F16)
+		fits = isfinite(rk_f16_to_f32(e.as_RK_F16 = read_f16(t)));
+	else if (t->kind == RK_JSON_NUMBER && dtype == RK_F32)
+		fits = isfinite(e.as_RK_F32 = read_f32(t));
+	else if (t->kind == RK_JSON_NUMBER)
+		fits = isfinite(e.as_RK_F64 = read_f64(t));
+	else if (t->kind != RK_JSON_STRING || !store_special(t, dtype, &e))
+		return wrong_kind(t, dtype, err);
+	if (!fits)
+		return rk_error_set(err, EINVAL, "%s is out of %s's range", show_number(shown, t),
 				    rk_dtype_info(dtype)->name);
 	memcpy(dst, &e, rk_dtype_info(dtype)->size);
 	return 0;
 }
 
+/* Integers */
+
 /* An integer as sign and magnitude, so that one type holds i64 and u64. */
 struct integer {
 	bool negative;
+	bool fraction; /* it is none */
+	bool overflow; /* of the magnitude */
 	uint64_t magnitude;
 };
 
-static bool integer_from_digits(const json_t *value, struct integer *n)
+static void append_digit(struct integer *n, unsigned int digit)
 {
-	const char *text = json_string_value(value);
-	size_t i, len = json_string_length(value);
-	uint64_t sum = 0;
+	if (__builtin_mul_overflow(n->magnitude, 10, &n->magnitude) ||
+	    __builtin_add_overflow(n->magnitude, digit, &n->magnitude))
+		n->overflow = true;
+}
 
-	for (i = 0; i < len; i++)
-		if (!isdigit((unsigned char)text[i]) || __builtin_mul_overflow(sum, 10, &sum) ||
-		    __builtin_add_overflow(sum, text[i] - '0', &sum))
+/* 1e3 and 1.5e1 are integers too. */
+static struct integer integer_from_number(const struct rk_json_token *t)
+{
+	struct decimal d = take_apart(t);
+	struct integer n = {.negative = d.negative};
+	int64_t place = 0;
+	const char *at;
+
+	for (at = d.digits; at < d.end; at++) {
+		if (*at == '.')
+			continue;
+		if (place++ < d.point)
+			append_digit(&n, (unsigned int)(*at - '0'));
+		else if (*at != '0')
+			n.fraction = true;
+	}
+	for (; place < d.point && n.magnitude && !n.overflow; place++)
+		append_digit(&n, 0);
+	return n;
+}
+
+static bool integer_from_digits(const struct rk_json_token *t, struct integer *n)
+{
+	char text[24];
+	size_t i, len = rk_json_unescape(t, text, sizeof(text));
+
+	for (i = 0; i < len && i < sizeof(text) - 1; i++) {
+		if (!isdigit((unsigned char)text[i]))
 			return false;
-	*n = (struct integer){.magnitude = sum};
-	return len > 0;
+		append_digit(n, (unsigned int)(text[i] - '0'));
+	}
+	return len > 0 && len < sizeof(text) && !n->overflow;
 }
 
-static int integer_from_real(double real, const char *type, struct integer *n, struct rk_error *err)
-{
-	if (real != trunc(real))
-		return rk_error_set(err, EINVAL, "%.17g is a fraction; %s wants an integer", real,
-				    type);
-	if (fabs(real) >= EXACT_REAL_MAX)
-		return rk_error_set(err, EINVAL,
-				    "%.17g is too large for a real to be exact; write it for %s "
-				    "without '.' and 'e'",
-				    real, type);
-	*n = (struct integer){.negative = real < 0, .magnitude = (uint64_t)fabs(real)};
-	return 0;
-}
-
-static int store_integer(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
+static int store_integer(const struct rk_json_token *t, enum rk_dtype dtype, void *dst,
+			 struct rk_error *err)
 {
 	const struct rk_dtype_info *info = rk_dtype_info(dtype);
 	bool is_signed = info->kind == RK_KIND_SIGNED;
@@ -180,33 +274,20 @@ static int store_integer(const json_t *value, enum rk_dtype dtype, void *dst, st
 	uint64_t min_magnitude = is_signed ? max + 1 : 0;
 	struct integer n = {0};
 	union element e = {0};
-	json_int_t i;
-	int rc;
+	char shown[SHOWN_MAX];
 
-	switch (json_typeof(value)) {
-	case JSON_INTEGER:
-		i = json_integer_value(value);
-		n.negative = i < 0;
-		n.magnitude = n.negative ? 0 - (uint64_t)i : (uint64_t)i;
-		break;
-	case JSON_REAL:
-		rc = integer_from_real(json_real_value(value), info->name, &n, err);
-		if (rc < 0)
-			return rc;
-		break;
-	case JSON_STRING:
-		if (dtype != RK_U64 || !integer_from_digits(value, &n))
-			return wrong_kind(value, dtype, err);
-		break;
-	default:
-		return wrong_kind(value, dtype, err);
-	}
-	if (n.magnitude > (n.negative ? min_magnitude : max))
+	if (t->kind == RK_JSON_NUMBER)
+		n = integer_from_number(t);
+	else if (t->kind != RK_JSON_STRING || dtype != RK_U64 || !integer_from_digits(t, &n))
+		return wrong_kind(t, dtype, err);
+	if (n.fraction)
+		return rk_error_set(err, EINVAL, "%s is a fraction; %s wants an integer",
+				    show_number(shown, t), info->name);
+	if (n.overflow || n.magnitude > (n.negative ? min_magnitude : max))
 		return rk_error_set(err, EINVAL,
-				    "%s%" PRIu64 " is out of %s's range (%s%" PRIu64 " to %" PRIu64
-				    ")",
-				    n.negative ? "-" : "", n.magnitude, info->name,
-				    is_signed ? "-" : "", min_magnitude, max);
+				    "%s is out of %s's range (%s%" PRIu64 " to %" PRIu64 ")",
+				    show_number(shown, t), info->name, is_signed ? "-" : "",
+				    min_magnitude, max);
 	bits = n.negative ? 0 - n.magnitude : n.magnitude;
 	switch (dtype) {
 #define X(id, name, st_name, ctype, kind)                                                          \
@@ -222,9 +303,10 @@ static int store_integer(const json_t *value, enum rk_dtype dtype, void *dst, st
 	return 0;
 }
 
-int rk_json_number_store(const json_t *value, enum rk_dtype dtype, void *dst, struct rk_error *err)
+int rk_json_number_store(const struct rk_json_token *t, enum rk_dtype dtype, void *dst,
+			 struct rk_error *err)
 {
-	static int (*const store[])(const json_t *value, enum rk_dtype dtype, void *dst,
+	static int (*const store[])(const struct rk_json_token *t, enum rk_dtype dtype, void *dst,
 				    struct rk_error *err) = {
 		[RK_KIND_FLOAT] = store_float,
 		[RK_KIND_SIGNED] = store_integer,
@@ -232,7 +314,7 @@ int rk_json_number_store(const json_t *value, enum rk_dtype dtype, void *dst, st
 		[RK_KIND_BOOL] = store_bool,
 	};
 
-	return store[rk_dtype_info(dtype)->kind](value, dtype, dst, err);
+	return store[rk_dtype_info(dtype)->kind](t, dtype, dst, err);
 }
 
 static size_t print_unsigned(char *buf, uint64_t v)

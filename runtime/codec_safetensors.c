@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "runtime/codec.h"
-#include "runtime/codec_json_number.h"
+#include "runtime/json_text.h"
 
 #define PREFIX_BYTES	 8
 #define HEADER_BYTES_MAX 100000000 /* as the format's own reader has it */
@@ -55,7 +55,20 @@ static void prefix_tensor(const char *name, struct rk_error *err)
 {
 	char shown[SHOWN_MAX];
 
-	rk_error_prefix(err, "tensor '%s'", rk_json_show(shown, sizeof(shown), name));
+	rk_error_prefix(err, "tensor '%s'", rk_json_show(shown, sizeof(shown), name, strlen(name)));
+}
+
+/* What @value is, in words. */
+static const char *kind_name(const json_t *value)
+{
+	static const enum rk_json_kind kinds[] = {
+		[JSON_OBJECT] = RK_JSON_OBJECT, [JSON_ARRAY] = RK_JSON_ARRAY,
+		[JSON_STRING] = RK_JSON_STRING, [JSON_INTEGER] = RK_JSON_NUMBER,
+		[JSON_REAL] = RK_JSON_NUMBER,	[JSON_TRUE] = RK_JSON_TRUE,
+		[JSON_FALSE] = RK_JSON_FALSE,	[JSON_NULL] = RK_JSON_NULL,
+	};
+
+	return rk_json_kind_name(kinds[json_typeof(value)]);
 }
 
 /* @value as a list of at most @max counts. Returns how many, or -EINVAL. */
@@ -84,17 +97,17 @@ static int check_metadata(const json_t *value, struct rk_error *err)
 	json_t *root = (json_t *)value, *text;
 	const char *key;
 
-	if (!json_is_object(value))
+	if (json_typeof(value) != JSON_OBJECT)
 		return rk_error_set(err, EINVAL,
 				    METADATA " is %s where an object of strings is "
 					     "wanted",
-				    rk_json_kind(value));
+				    kind_name(value));
 	json_object_foreach (root, key, text)
-		if (!json_is_string(text))
+		if (json_typeof(text) != JSON_STRING)
 			return rk_error_set(err, EINVAL,
 					    METADATA " holds %s; only strings are "
 						     "allowed",
-					    rk_json_kind(text));
+					    kind_name(text));
 	return 0;
 }
 
@@ -108,7 +121,9 @@ static int check_dtype(const json_t *value, const struct rk_port *port, struct r
 	if (strcmp(json_string_value(value), wanted) == 0)
 		return 0;
 	return rk_error_set(err, EINVAL, "dtype is %s; this input is %s",
-			    rk_json_show(shown, sizeof(shown), json_string_value(value)), wanted);
+			    rk_json_show(shown, sizeof(shown), json_string_value(value),
+					 json_string_length(value)),
+			    wanted);
 }
 
 /* {"dtype":...,"shape":...,"data_offsets":...} of input @input. */
@@ -231,7 +246,8 @@ static int header_error(const json_error_t *je, struct rk_error *err)
 	if (json_error_code(je) == json_error_out_of_memory || je->text[0] == '\0')
 		return rk_error_set(err, ENOMEM, "not enough memory to parse the header");
 	return rk_error_set(err, EINVAL, "the header is malformed JSON at line %d, column %d: %s",
-			    je->line, je->column, rk_json_show(what, sizeof(what), je->text));
+			    je->line, je->column,
+			    rk_json_show(what, sizeof(what), je->text, strlen(je->text)));
 }
 
 static void drop_header(struct rk_request *r)

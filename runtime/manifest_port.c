@@ -2,7 +2,6 @@
 /* Inputs, outputs and scratch of a description: names, types, axes, defaults. */
 #include <ctype.h>
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "runtime/codec_json_number.h"
@@ -267,20 +266,20 @@ int rk_manifest_check_bound(const struct rk_manifest *m, const char *key, struct
 static int read_default(struct rk_port *port, const char *text, size_t len, struct rk_error *err)
 {
 	const char *type = rk_dtype_info(port->dtype)->name;
-	json_error_t je;
-	json_t *value;
+	struct rk_json_token token;
+	char copy[RK_DEFAULT_MAX]; /* its NUL ends a number */
 	int rc;
 
 	if (len == 0 || len >= RK_DEFAULT_MAX)
 		return rk_error_set(err, EINVAL, "a default has 1 to %d characters",
 				    RK_DEFAULT_MAX - 1);
-	value = json_loadb(text, len, JSON_DECODE_ANY, &je);
-	if (!value)
+	rk_copy_text(copy, text, len);
+	if (rk_json_check(copy, len, NULL) < 0)
 		return rk_error_set(err, EINVAL,
 				    "'%.*s' is no default for %s; write it as in a JSON request",
 				    (int)len, text, type);
-	rc = rk_json_number_store(value, port->dtype, port->default_value, err);
-	json_decref(value);
+	(void)rk_json_next(copy, copy + len, &token);
+	rc = rk_json_number_store(&token, port->dtype, port->default_value, err);
 	if (rc < 0) {
 		rk_error_prefix(err, "the default");
 		return rc;

@@ -63,7 +63,7 @@ static double with_codec(const struct rk_manifest *m, const char *text, size_t l
 {
 	uint64_t start = rk_now_ns();
 	struct rk_error error = {0};
-	struct rk_json *doc;
+	struct rk_json doc;
 	struct rk_plan plan;
 	char *block, *out;
 	size_t outlen;
@@ -75,9 +75,8 @@ static double with_codec(const struct rk_manifest *m, const char *text, size_t l
 	block = malloc(plan.block_bytes);
 	if (!block)
 		errx(1, "no memory");
-	if (rk_json_store(doc, &plan, block, &error))
+	if (rk_json_store(&doc, &plan, block, &error))
 		errx(1, "%s", error.msg);
-	rk_json_free(doc);
 	rk_plan_clear(&plan, block);
 	memcpy(block + plan.outputs[0].offset, block + plan.inputs[0].offset, plan.inputs[0].bytes);
 	if (rk_json_encode(&plan, block, &out, &outlen, &error))

@@ -52,11 +52,11 @@ static void replay_corpus(const char *name)
 
 int main(int argc, char **argv)
 {
-	const char *name = strrchr(argv[0], '_');
+	const char *name = strstr(argv[0], "/fuzz_");
 
 	for (int i = 1; i < argc; i++)
 		replay(argv[i]);
 	if (argc == 1)
-		replay_corpus(name ? name + 1 : "");
+		replay_corpus(name ? name + strlen("/fuzz_") : argv[0]);
 	return 0;
 }
