@@ -220,6 +220,7 @@ struct rk_message_info {
 	enum rk_message_state state;
 	bool cancelled; /* its caller knows already; the worker goes on with it */
 	uint64_t age_ms;
+	struct timespec accepted; /* CLOCK_REALTIME */
 	uid_t uid;
 	pid_t pid;
 };

@@ -81,6 +81,7 @@ static void describe_locked(const struct rk_message *m, uint64_t now, struct rk_
 		.state = m->state,
 		.cancelled = m->verdict == ECANCELED,
 		.age_ms = (now > m->accepted_ns ? now - m->accepted_ns : 0) / RK_NS_PER_MS,
+		.accepted = m->accepted,
 		.uid = m->uid,
 		.pid = m->pid,
 	};

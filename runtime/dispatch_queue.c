@@ -164,6 +164,7 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 		m->id = ++d->next_id;
 	while (!(uint32_t)m->id); /* its low half is part of an inode number */
 	m->accepted_ns = rk_now_ns();
+	clock_gettime(CLOCK_REALTIME, &m->accepted);
 	m->deadline_ns = timeout ? m->accepted_ns + timeout : 0;
 	TAILQ_INSERT_TAIL(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
 	if (m->deadline_ns && (!d->earliest_deadline || m->deadline_ns < d->earliest_deadline))

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "runtime/error.h"
 #include "runtime/payload.h"
@@ -46,16 +47,17 @@ struct rk_message {
 
 	/* Guarded by dispatch.lock until DONE, constant afterwards. */
 	enum rk_message_state state;
-	uint64_t id;		 /* 0 until accepted */
-	uint64_t accepted_ns;	 /* CLOCK_MONOTONIC */
-	uint64_t deadline_ns;	 /* 0 = none */
-	uint64_t run_ns;	 /* time in the kernel */
-	bool settled;		 /* the kernel is unpinned */
-	bool told;		 /* done was called ahead of the end: cancelled while RUNNING */
-	uint32_t slot;		 /* of the worker while RUNNING */
-	struct rk_message *with; /* RUNNING as one with it: the next of the same slot */
-	int verdict;		 /* while RUNNING: errno decided already (cancelled), 0 = none */
-	struct rk_error error;	 /* code 0 = success */
+	uint64_t id;		  /* 0 until accepted */
+	uint64_t accepted_ns;	  /* CLOCK_MONOTONIC */
+	struct timespec accepted; /* CLOCK_REALTIME, for people */
+	uint64_t deadline_ns;	  /* 0 = none */
+	uint64_t run_ns;	  /* time in the kernel */
+	bool settled;		  /* the kernel is unpinned */
+	bool told;		  /* done was called ahead of the end: cancelled while RUNNING */
+	uint32_t slot;		  /* of the worker while RUNNING */
+	struct rk_message *with;  /* RUNNING as one with it: the next of the same slot */
+	int verdict;		  /* while RUNNING: errno decided already (cancelled), 0 = none */
+	struct rk_error error;	  /* code 0 = success */
 	TAILQ_ENTRY(rk_message) queue;	  /* kernel's queue or waiting list */
 	TAILQ_ENTRY(rk_message) inflight; /* kernel's inflight list */
 	TAILQ_ENTRY(rk_message) finished; /* a list private to the thread that finishes it */

@@ -158,6 +158,7 @@ static struct rk_kernel *kernel_new(const struct rk_kernel_source *source, struc
 		strcpy(k->stats->last_error, "none");
 	}
 	atomic_init(&k->refs, 1);
+	clock_gettime(CLOCK_REALTIME, &k->added);
 	k->manifest = *source->manifest;
 	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++)
 		k->modules[i] = rk_module_ref(source->modules[i]);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include "runtime/error.h"
 #include "runtime/histogram.h"
@@ -42,8 +43,9 @@ struct rk_kernel_stats {
 
 struct rk_kernel {
 	atomic_uint refs;
-	uint32_t slot;	    /* number on the wire and in inode numbers; never used twice */
-	uint32_t domain_id; /* of its domain; never used twice */
+	uint32_t slot;	       /* number on the wire and in inode numbers; never used twice */
+	uint32_t domain_id;    /* of its domain; never used twice */
+	struct timespec added; /* CLOCK_REALTIME, for people */
 	struct rk_manifest manifest;
 	/* the user's library, and CUDA module; NULL = built in, or no such section */
 	struct rk_module *modules[RK_WIRE_BACKEND_COUNT];
