@@ -18,11 +18,11 @@ static bool attr_readable(const struct rkfs_attr *attr)
 	return attr->stream ? attr->stream->read != NULL : attr->show != NULL;
 }
 
-int rkfs_writable(struct rkfs *fs, uint64_t ino)
+int rkfs_writable(struct rkfs *fs, uint64_t node)
 {
 	const struct rkfs_attr *attr;
 	struct rkfs_subject subject;
-	int rc = rkfs_row(fs, ino, &attr, &subject);
+	int rc = rkfs_row(fs, node, &attr, &subject);
 
 	if (rc)
 		return rc;
@@ -89,7 +89,7 @@ static void stop_waiting(struct rkfs_file *file)
 		fs->on_no_waiter(fs->on_no_waiter_ctx);
 }
 
-int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int flags,
+int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, int flags,
 	      struct rkfs_file **opened)
 {
 	const struct rkfs_attr *attr;
@@ -97,7 +97,7 @@ int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int
 	struct rkfs_file *file;
 	int rc;
 
-	rc = rkfs_row(fs, ino, &attr, &subject);
+	rc = rkfs_row(fs, node, &attr, &subject);
 	if (rc)
 		return rc;
 	rc = check_access(attr, flags);

@@ -10,6 +10,13 @@
 #define DIR_MODE     0555
 #define COOKIE_FIRST 2 /* "." and ".." come before it */
 
+/* Where the parts of an inode number begin; see place_number(). */
+#define NUMBER_ID	8
+#define NUMBER_CLASS	24
+#define MESSAGE_NUMBERS (1U << 31)
+_Static_assert(RK_WIRE_KERNELS_MAX <= 1 << (NUMBER_CLASS - NUMBER_ID), "ids of kernels fit");
+_Static_assert(RKFS_CLASS_COUNT <= MESSAGE_NUMBERS >> NUMBER_CLASS, "classes fit");
+
 /* Directories with a name hang below @parent; those without come and go. */
 static const struct dir {
 	const char *name;
@@ -30,16 +37,28 @@ static const struct dir {
 	[RKFS_DEVICE] = {NULL, RKFS_DEVICES, 0},
 };
 
-/* What an inode number says: a directory (row 0), or its row - 1. */
+/* What the number of a node says: a directory (row 0), or its row - 1. */
 struct place {
 	enum rkfs_class class;
 	uint32_t id; /* domain id, kernel slot, low half of a message id, number of a device */
 	unsigned int row;
 };
 
-static uint64_t place_ino(enum rkfs_class class, uint32_t id, size_t row)
+static uint64_t place_node(enum rkfs_class class, uint32_t id, size_t row)
 {
 	return RKFS_ROOT_INO + ((uint64_t) class << 48 | (uint64_t)id << 16 | row);
+}
+
+/*
+ * The number that users see. It has to fit into 32 bits: a program whose ino_t has no more gets
+ * EOVERFLOW from stat(2) and readdir(3) where it does not. So a message has 31 bits of its id,
+ * which two in flight share only if 2^31 others came between them.
+ */
+static ino_t place_number(enum rkfs_class class, uint32_t id, size_t row)
+{
+	if (class == RKFS_INFLIGHT && id)
+		return MESSAGE_NUMBERS | id % MESSAGE_NUMBERS;
+	return RKFS_ROOT_INO + ((ino_t) class << NUMBER_CLASS | (ino_t)id << NUMBER_ID | row);
 }
 
 static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
@@ -72,9 +91,9 @@ static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 	}
 }
 
-static int place_parse(struct rkfs *fs, uint64_t ino, struct place *at)
+static int place_parse(struct rkfs *fs, uint64_t node, struct place *at)
 {
-	uint64_t bits = ino - RKFS_ROOT_INO;
+	uint64_t bits = node - RKFS_ROOT_INO;
 	uint64_t class = bits >> 48;
 
 	if (class >= RKFS_CLASS_COUNT)
@@ -97,10 +116,10 @@ static int gone(enum rkfs_class class)
 	return class == RKFS_KERNEL ? -ESTALE : -ENOENT;
 }
 
-/* The directory that @ino is, if it still exists. */
-static int dir_parse(struct rkfs *fs, uint64_t ino, struct place *at)
+/* The directory that @node is, if it still exists. */
+static int dir_parse(struct rkfs *fs, uint64_t node, struct place *at)
 {
-	int rc = place_parse(fs, ino, at);
+	int rc = place_parse(fs, node, at);
 
 	if (rc)
 		return rc;
@@ -128,31 +147,69 @@ static mode_t dir_mode(enum rkfs_class class)
 	return dirs[class].mode ? dirs[class].mode : DIR_MODE;
 }
 
-static void fill_stat(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_t row,
-		      struct stat *st)
+/* All of @e but the time for which the name may be cached, and what rkfs_stat_content() adds. */
+static void fill_entry(struct rkfs *fs, enum rkfs_class class, uint32_t id, size_t row,
+		       struct rkfs_entry *e)
 {
 	const struct rkfs_attr *attr = row ? &fs->attrs[class].rows[row - 1] : NULL;
 
-	memset(st, 0, sizeof(*st));
-	st->st_ino = place_ino(class, id, row);
-	st->st_mode =
+	memset(e, 0, sizeof(*e));
+	e->node = place_node(class, id, row);
+	e->attr_timeout = attr ? 0 : CACHE_SECS; /* the size of a file is that of its text now */
+	e->st.st_ino = place_number(class, id, row);
+	e->st.st_mode =
 		attr ? S_IFREG | rkfs_access_mode(&fs->access, attr) : S_IFDIR | dir_mode(class);
-	st->st_nlink = attr ? 1 : dir_links(class);
-	st->st_uid = fs->access.uid;
-	st->st_gid = attr ? rkfs_access_gid(&fs->access, attr) : fs->access.gid;
-	st->st_blksize = 4096;
-	st->st_atim = st->st_mtim = st->st_ctim = fs->born;
+	e->st.st_nlink = attr ? 1 : dir_links(class);
+	e->st.st_uid = fs->access.uid;
+	e->st.st_gid = attr ? rkfs_access_gid(&fs->access, attr) : fs->access.gid;
+	e->st.st_blksize = 4096;
+	e->st.st_atim = e->st.st_mtim = e->st.st_ctim = fs->born;
 }
 
-/* The file of a message, which belongs to who asked. False where it is in flight no more. */
-static bool fill_message_stat(struct rkfs *fs, uint32_t id, struct stat *st)
+/* A kernel's directory is as old as its description is known. */
+static void fill_dir(struct rkfs *fs, enum rkfs_class class, uint32_t id, struct rkfs_entry *e)
 {
+	struct rk_kernel *k = NULL;
+
+	fill_entry(fs, class, id, 0, e);
+	if (class == RKFS_KERNEL)
+		k = rk_registry_slot(rk_runtime_registry(fs->rt), id);
+	if (k)
+		e->st.st_atim = e->st.st_mtim = e->st.st_ctim = k->added;
+	rk_kernel_unref(k);
+}
+
+/* A file that is not a message's; @k: its kernel, NULL where it is of none or of one that is gone.
+ */
+static void fill_file(struct rkfs *fs, const struct place *at, struct rk_kernel *k,
+		      struct rkfs_entry *e)
+{
+	const struct rkfs_subject subject = {
+		.fs = fs,
+		.kernel = k,
+		.device = at->class == RKFS_DEVICE ? at->id : 0,
+	};
+	bool known = at->class != RKFS_KERNEL || k;
+
+	fill_entry(fs, at->class, at->id, at->row, e);
+	rkfs_stat_content(&fs->attrs[at->class].rows[at->row - 1], known ? &subject : NULL, e);
+}
+
+/*
+ * The file of a message, which belongs to who asked, and has the time at which it was accepted, as
+ * /proc/PID has that of the process. False where it is in flight no more.
+ */
+static bool fill_message(struct rkfs *fs, uint32_t id, struct rkfs_entry *e)
+{
+	const struct rkfs_subject subject = {.fs = fs, .message = id};
 	struct rk_message_info info;
 
 	if (!rk_dispatch_find(rk_runtime_dispatch(fs->rt), id, &info))
 		return false;
-	fill_stat(fs, RKFS_INFLIGHT, id, 1, st);
-	st->st_uid = info.uid;
+	fill_entry(fs, RKFS_INFLIGHT, id, 1, e);
+	rkfs_stat_content(&fs->attrs[RKFS_INFLIGHT].rows[0], &subject, e);
+	e->st.st_uid = info.uid;
+	e->st.st_atim = e->st.st_mtim = e->st.st_ctim = info.accepted;
 	return true;
 }
 
@@ -170,12 +227,12 @@ static uint64_t parse_id(const char *name)
 }
 
 /* A file's number holds only half of the id, a name has to have all of it. */
-static bool lookup_message(struct rkfs *fs, uint64_t id, struct stat *st)
+static bool lookup_message(struct rkfs *fs, uint64_t id, struct rkfs_entry *e)
 {
 	struct rk_message_info info;
 
 	return rk_dispatch_find(rk_runtime_dispatch(fs->rt), (uint32_t)id, &info) &&
-	       info.id == id && fill_message_stat(fs, (uint32_t)id, st);
+	       info.id == id && fill_message(fs, (uint32_t)id, e);
 }
 
 static bool has_row(const struct rkfs_attr *attr, const struct rk_kernel *k)
@@ -184,9 +241,11 @@ static bool has_row(const struct rkfs_attr *attr, const struct rk_kernel *k)
 }
 
 /* A file in @at that its row's name leads to. 0 or -ENOENT. */
-static int lookup_row(struct rkfs *fs, const struct place *at, const char *name, struct stat *st)
+static int lookup_row(struct rkfs *fs, const struct place *at, const char *name,
+		      struct rkfs_entry *e)
 {
 	const struct rkfs_attrs *attrs = &fs->attrs[at->class];
+	struct place file = *at;
 	struct rk_kernel *k = NULL;
 	int rc = -ENOENT;
 
@@ -194,7 +253,8 @@ static int lookup_row(struct rkfs *fs, const struct place *at, const char *name,
 		k = rk_registry_slot(rk_runtime_registry(fs->rt), at->id);
 	for (size_t i = 0; i < attrs->count && rc; i++) {
 		if (!strcmp(attrs->rows[i].name, name) && has_row(&attrs->rows[i], k)) {
-			fill_stat(fs, at->class, at->id, i + 1, st);
+			file.row = (unsigned int)i + 1;
+			fill_file(fs, &file, k, e);
 			rc = 0;
 		}
 	}
@@ -221,7 +281,7 @@ static uint32_t find_subject(struct rkfs *fs, const struct place *at, const char
 }
 
 /* The device that @name writes, as readdir does. */
-static bool lookup_device(struct rkfs *fs, const char *name, struct stat *st)
+static bool lookup_device(struct rkfs *fs, const char *name, struct rkfs_entry *e)
 {
 	struct rk_device device;
 	char *end;
@@ -233,15 +293,30 @@ static bool lookup_device(struct rkfs *fs, const char *name, struct stat *st)
 	n = strtoul(name, &end, 10);
 	if (errno || *end || n > UINT32_MAX || !rk_runtime_device(fs->rt, (uint32_t)n, &device))
 		return false;
-	fill_stat(fs, RKFS_DEVICE, (uint32_t)n, 0, st);
+	fill_entry(fs, RKFS_DEVICE, (uint32_t)n, 0, e);
 	return true;
 }
 
-int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
-		double *timeout)
+/* What may be removed: its name is not cached. 0 or -ENOENT. */
+static int lookup_passing(struct rkfs *fs, const struct place *at, const char *name,
+			  struct rkfs_entry *e)
+{
+	uint32_t id;
+
+	if (at->class == RKFS_INFLIGHT)
+		return lookup_message(fs, parse_id(name), e) ? 0 : -ENOENT;
+	if (at->class == RKFS_DEVICES)
+		return lookup_device(fs, name, e) ? 0 : -ENOENT;
+	id = find_subject(fs, at, name);
+	if (!id)
+		return -ENOENT;
+	fill_dir(fs, at->class == RKFS_KERNELS ? RKFS_DOMAIN : RKFS_KERNEL, id, e);
+	return 0;
+}
+
+int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct rkfs_entry *entry)
 {
 	struct place at;
-	uint32_t id;
 	int rc;
 
 	rc = dir_parse(fs, parent, &at);
@@ -249,40 +324,40 @@ int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat 
 		return rc;
 	if (strnlen(name, NAME_MAX + 1) > NAME_MAX)
 		return -ENAMETOOLONG;
-	*timeout = CACHE_SECS;
-	if (!lookup_row(fs, &at, name, st))
-		return 0;
-	for (int i = 0; i < RKFS_CLASS_COUNT; i++) {
+	rc = lookup_row(fs, &at, name, entry);
+	for (int i = 0; i < RKFS_CLASS_COUNT && rc; i++) {
 		if (is_child_dir(i, at.class) && !strcmp(dirs[i].name, name)) {
-			fill_stat(fs, i, 0, 0, st);
-			return 0;
+			fill_entry(fs, i, 0, 0, entry);
+			rc = 0;
 		}
 	}
-	*timeout = 0; /* what follows may be removed */
-	if (at.class == RKFS_INFLIGHT)
-		return lookup_message(fs, parse_id(name), st) ? 0 : -ENOENT;
-	if (at.class == RKFS_DEVICES)
-		return lookup_device(fs, name, st) ? 0 : -ENOENT;
-	id = find_subject(fs, &at, name);
-	if (!id)
-		return -ENOENT;
-	fill_stat(fs, at.class == RKFS_KERNELS ? RKFS_DOMAIN : RKFS_KERNEL, id, 0, st);
+	if (rc)
+		return lookup_passing(fs, &at, name, entry);
+	entry->entry_timeout = CACHE_SECS;
 	return 0;
 }
 
-int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st)
+int rkfs_getattr(struct rkfs *fs, uint64_t node, struct rkfs_entry *entry)
 {
+	struct rk_kernel *k = NULL;
 	struct place at;
-	int rc = place_parse(fs, ino, &at);
+	int rc = place_parse(fs, node, &at);
 
 	if (rc)
 		return rc;
 	if (at.class == RKFS_INFLIGHT && at.row)
-		return fill_message_stat(fs, at.id, st) ? 0 : -ENOENT;
+		return fill_message(fs, at.id, entry) ? 0 : -ENOENT;
 	/* a file of a removed kernel may be open still, and fstat(2) comes before read(2) in cat */
 	if (!(at.class == RKFS_KERNEL && at.row) && !subject_exists(fs, at.class, at.id))
 		return gone(at.class);
-	fill_stat(fs, at.class, at.id, at.row, st);
+	if (!at.row) {
+		fill_dir(fs, at.class, at.id, entry);
+		return 0;
+	}
+	if (at.class == RKFS_KERNEL)
+		k = rk_registry_any_slot(rk_runtime_registry(fs->rt), at.id);
+	fill_file(fs, &at, k, entry);
+	rk_kernel_unref(k);
 	return 0;
 }
 
@@ -296,26 +371,26 @@ struct listing {
 	void *ctx;
 };
 
-static bool list_one(const struct listing *l, const char *name, uint64_t ino, mode_t type,
+static bool list_one(const struct listing *l, const char *name, ino_t number, mode_t type,
 		     uint64_t next)
 {
-	const struct stat st = {.st_ino = ino, .st_mode = type};
+	const struct stat st = {.st_ino = number, .st_mode = type};
 
 	return l->fill(l->ctx, name, &st, next);
 }
 
-static uint64_t parent_ino(struct rkfs *fs, const struct place *at)
+static ino_t parent_number(struct rkfs *fs, const struct place *at)
 {
-	uint64_t ino = place_ino(dirs[at->class].parent, 0, 0);
+	ino_t number = place_number(dirs[at->class].parent, 0, 0);
 	struct rk_kernel *k;
 
 	if (at->class == RKFS_KERNEL) {
 		k = rk_registry_slot(rk_runtime_registry(fs->rt), at->id);
 		if (k)
-			ino = place_ino(RKFS_DOMAIN, k->domain_id, 0);
+			number = place_number(RKFS_DOMAIN, k->domain_id, 0);
 		rk_kernel_unref(k);
 	}
-	return ino;
+	return number;
 }
 
 /* Rows, then directories that are always there; @i counts both. */
@@ -327,13 +402,13 @@ static void list_fixed(const struct listing *l, size_t i, const struct rk_kernel
 		const struct rkfs_attr *attr = &attrs->rows[i];
 
 		if (!(attr->flags & RKFS_HIDDEN) && has_row(attr, k) &&
-		    !list_one(l, attr->name, place_ino(l->at.class, l->at.id, i + 1), S_IFREG,
+		    !list_one(l, attr->name, place_number(l->at.class, l->at.id, i + 1), S_IFREG,
 			      i + 1 + COOKIE_FIRST))
 			return;
 	}
 	for (size_t c = i - attrs->count; c < RKFS_CLASS_COUNT; c++) {
 		if (is_child_dir(c, l->at.class) &&
-		    !list_one(l, dirs[c].name, place_ino(c, 0, 0), S_IFDIR,
+		    !list_one(l, dirs[c].name, place_number(c, 0, 0), S_IFDIR,
 			      attrs->count + c + 1 + COOKIE_FIRST))
 			return;
 	}
@@ -349,7 +424,7 @@ static void list_subjects(const struct listing *l, uint32_t id)
 
 	while (more && l->at.class == RKFS_KERNELS &&
 	       (id = rk_registry_next_domain(reg, id, name))) {
-		more = list_one(l, name, place_ino(RKFS_DOMAIN, id, 0), S_IFDIR,
+		more = list_one(l, name, place_number(RKFS_DOMAIN, id, 0), S_IFDIR,
 				id + 1ULL + COOKIE_FIRST);
 		id++;
 	}
@@ -359,7 +434,7 @@ static void list_subjects(const struct listing *l, uint32_t id)
 		if (!k)
 			break;
 		id = k->slot + 1;
-		more = list_one(l, k->manifest.name, place_ino(RKFS_KERNEL, k->slot, 0), S_IFDIR,
+		more = list_one(l, k->manifest.name, place_number(RKFS_KERNEL, k->slot, 0), S_IFDIR,
 				(uint64_t)id + COOKIE_FIRST);
 		rk_kernel_unref(k);
 	}
@@ -379,7 +454,7 @@ static void list_messages(const struct listing *l, uint64_t id)
 				return;
 			id = info[i].id + 1;
 			snprintf(name, sizeof(name), "%llu", (unsigned long long)info[i].id);
-			if (!list_one(l, name, place_ino(RKFS_INFLIGHT, (uint32_t)info[i].id, 1),
+			if (!list_one(l, name, place_number(RKFS_INFLIGHT, (uint32_t)info[i].id, 1),
 				      S_IFREG, id + COOKIE_FIRST))
 				return;
 		}
@@ -394,7 +469,7 @@ static void list_devices(const struct listing *l, uint32_t n)
 
 	for (; rk_runtime_device(l->fs->rt, n, &device); n++) {
 		snprintf(name, sizeof(name), "%u", n);
-		if (!list_one(l, name, place_ino(RKFS_DEVICE, n, 0), S_IFDIR,
+		if (!list_one(l, name, place_number(RKFS_DEVICE, n, 0), S_IFDIR,
 			      n + 1ULL + COOKIE_FIRST))
 			return;
 	}
@@ -432,19 +507,19 @@ uint64_t rkfs_dir_end(struct rkfs *fs)
 	return rk_dispatch_newest(rk_runtime_dispatch(fs->rt));
 }
 
-int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
+int rkfs_readdir(struct rkfs *fs, uint64_t node, uint64_t offset, uint64_t end,
 		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
 		 void *ctx)
 {
 	struct listing l = {.fs = fs, .end = end, .fill = fill, .ctx = ctx};
-	int rc = dir_parse(fs, ino, &l.at);
+	int rc = dir_parse(fs, node, &l.at);
 
 	if (rc)
 		return rc;
-	if (offset < 1 && !list_one(&l, ".", ino, S_IFDIR, 1))
+	if (offset < 1 && !list_one(&l, ".", place_number(l.at.class, l.at.id, 0), S_IFDIR, 1))
 		return 0;
 	if (offset < COOKIE_FIRST &&
-	    !list_one(&l, "..", parent_ino(fs, &l.at), S_IFDIR, COOKIE_FIRST))
+	    !list_one(&l, "..", parent_number(fs, &l.at), S_IFDIR, COOKIE_FIRST))
 		return 0;
 	list_entries(&l, offset < COOKIE_FIRST ? 0 : offset - COOKIE_FIRST);
 	return 0;
@@ -452,12 +527,12 @@ int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
 
 /* --- files --- */
 
-int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
+int rkfs_row(struct rkfs *fs, uint64_t node, const struct rkfs_attr **attr,
 	     struct rkfs_subject *subject)
 {
 	struct rk_kernel *k = NULL;
 	struct place at;
-	int rc = place_parse(fs, ino, &at);
+	int rc = place_parse(fs, node, &at);
 
 	if (rc)
 		return rc;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tree (node.c): names, inode numbers, attributes; open files (file.c); the filesystem as a
- * whole (rkfs.c). Knows no FUSE, so all of it is tested unmounted. Inode numbers are computed,
- * never stored: a class of directory, the id of its subject (never used twice) and the row; so
- * there is no lookup count and nothing to forget.
+ * whole (rkfs.c). Knows no FUSE, so all of it is tested unmounted. The numbers of nodes are
+ * computed, never stored: a class of directory, the id of its subject (never used twice) and the
+ * row; so there is no lookup count and nothing to forget.
  *
  * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
  * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
@@ -20,7 +20,7 @@
 #include "fs/access.h"
 #include "fs/attr.h"
 
-#define RKFS_ROOT_INO 1
+#define RKFS_ROOT_INO 1 /* its node, and its inode number */
 
 /* Directories by what their entries are; a row of the table in node.c each. */
 enum rkfs_class {
@@ -40,13 +40,15 @@ enum rkfs_class {
 };
 
 struct rkfs_parking;
+struct rkfs_looks;
 TAILQ_HEAD(rkfs_files, rkfs_file);
 
 /* The filesystem, one per mount. */
 struct rkfs {
 	struct rk_runtime *rt;
 	struct rkfs_access access; /* rkfs_init sets what it is without options */
-	struct timespec born;	   /* atime, mtime, ctime of every file */
+	struct timespec born;	   /* the time of directories, and of files until they change */
+	struct rkfs_looks *looks;  /* since when files have the content that they have */
 	struct rkfs_attrs attrs[RKFS_CLASS_COUNT];
 	struct rkfs_waitq state_wait;
 	struct rkfs_waitq event_wait;
@@ -99,23 +101,46 @@ struct rk_runtime_observer rkfs_observer(struct rkfs *fs);
 /* Answer whoever waits in wait/ and events_follow with EOF, now and from now on. */
 void rkfs_end_waiters(struct rkfs *fs);
 
+/* What a name, or a node, leads to. */
+struct rkfs_entry {
+	uint64_t node; /* what all the functions here take */
+	/*
+	 * What stat(2) shows. st_ino, another number than node, is below 2^32. The size of a file
+	 * is the length of its text as it would be rendered now, so that who copies by it, or by
+	 * sendfile(2), which stops there, copies all; RKFS_UNKNOWN_SIZE where it takes a read to
+	 * tell.
+	 */
+	struct stat st;
+	double entry_timeout; /* seconds for which the name may be cached */
+	double attr_timeout;  /* seconds for which st may be */
+};
+
+#define RKFS_UNKNOWN_SIZE 4096
+
 /*
- * Find @name in directory @parent. On success fills *@st and *@timeout (seconds that the answer may
- * be cached; attributes never change). -ENOENT, -ENOTDIR, -ENAMETOOLONG, and -ESTALE where @parent
- * is a kernel that is gone.
+ * Find @name in directory @parent; fills *@entry on success.
+ * -ENOENT, -ENOTDIR, -ENAMETOOLONG, and -ESTALE where @parent is a kernel that is gone.
  */
-int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct stat *st,
-		double *timeout);
-/* -ENOENT where its subject is gone, -ESTALE where that is a kernel: walk again. Never calls show.
- */
-int rkfs_getattr(struct rkfs *fs, uint64_t ino, struct stat *st);
-/* Whether @ino is a file that can be written to: 0, -EPERM, -EISDIR, -ENOENT or -ESTALE. */
-int rkfs_writable(struct rkfs *fs, uint64_t ino);
+int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct rkfs_entry *entry);
 /*
- * The row of file @ino, and what it is about (its kernel is a reference for the caller, or NULL).
+ * Fills *@entry but for entry_timeout. -ENOENT where its subject is gone, -ESTALE where that is a
+ * kernel: walk again.
+ */
+int rkfs_getattr(struct rkfs *fs, uint64_t node, struct rkfs_entry *entry);
+/*
+ * The part of rkfs_lookup and rkfs_getattr that depends on the content (stat.c): size, blocks and
+ * times of the file @entry->node, whose row is @attr. @subject is NULL where it is gone. Renders
+ * the text, or as little of it as will do, and so blocks as little as a read.
+ */
+void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		       struct rkfs_entry *entry);
+/* Whether @node is a file that can be written to: 0, -EPERM, -EISDIR, -ENOENT or -ESTALE. */
+int rkfs_writable(struct rkfs *fs, uint64_t node);
+/*
+ * The row of file @node, and what it is about (its kernel is a reference for the caller, or NULL).
  * -ENOENT, -ESTALE, -EISDIR.
  */
-int rkfs_row(struct rkfs *fs, uint64_t ino, const struct rkfs_attr **attr,
+int rkfs_row(struct rkfs *fs, uint64_t node, const struct rkfs_attr **attr,
 	     struct rkfs_subject *subject);
 /*
  * Remove @name from @parent: in inflight/ that cancels the message. -ENOENT, -EPERM anywhere else.
@@ -128,20 +153,20 @@ int rkfs_unlink(struct rkfs *fs, uint64_t parent, const char *name);
  */
 uint64_t rkfs_dir_end(struct rkfs *fs);
 /*
- * List @ino from cookie @offset on (0 = start; "." and ".." included), messages up to @end only.
+ * List @node from cookie @offset on (0 = start; "." and ".." included), messages up to @end only.
  * @fill returns false when its buffer is full; @next is the cookie of the entry after this one.
  * Only the type and number in
  * @st are set. -ENOENT, -ESTALE, -ENOTDIR.
  */
-int rkfs_readdir(struct rkfs *fs, uint64_t ino, uint64_t offset, uint64_t end,
+int rkfs_readdir(struct rkfs *fs, uint64_t node, uint64_t offset, uint64_t end,
 		 bool (*fill)(void *ctx, const char *name, const struct stat *st, uint64_t next),
 		 void *ctx);
 
 /*
- * Open @ino with open(2) @flags. *@file has one reference. -ENOENT, -EISDIR, -EPERM
+ * Open @node with open(2) @flags. *@file has one reference. -ENOENT, -EISDIR, -EPERM
  * (writing a file that has no store, reading one that cannot be read), -ENOMEM.
  */
-int rkfs_open(struct rkfs *fs, uint64_t ino, const struct rk_caller *caller, int flags,
+int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, int flags,
 	      struct rkfs_file **file);
 struct rkfs_file *rkfs_file_ref(struct rkfs_file *file);
 void rkfs_file_unref(struct rkfs_file *file);

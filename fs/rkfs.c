@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fs/call.h"
+#include "fs/looks.h"
 
 int rkfs_init(struct rkfs *fs)
 {
@@ -28,9 +29,12 @@ int rkfs_init(struct rkfs *fs)
 	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
 	if (rc)
 		return rc;
-	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	rc = rkfs_looks_create(&fs->looks);
 	if (rc)
 		goto free_attrs;
+	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	if (rc)
+		goto free_looks;
 	rc = rkfs_waitq_init(&fs->state_wait);
 	if (rc)
 		goto free_lock;
@@ -40,6 +44,8 @@ int rkfs_init(struct rkfs *fs)
 	rkfs_waitq_destroy(&fs->state_wait);
 free_lock:
 	pthread_mutex_destroy(&fs->files_lock);
+free_looks:
+	rkfs_looks_destroy(fs->looks);
 free_attrs:
 	free((void *)fs->attrs[RKFS_CONFIG].rows);
 	return rc;
@@ -50,6 +56,7 @@ void rkfs_destroy(struct rkfs *fs)
 	rkfs_waitq_destroy(&fs->event_wait);
 	rkfs_waitq_destroy(&fs->state_wait);
 	pthread_mutex_destroy(&fs->files_lock);
+	rkfs_looks_destroy(fs->looks);
 	free((void *)fs->attrs[RKFS_CONFIG].rows);
 }
 

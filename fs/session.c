@@ -20,7 +20,6 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-#define ATTR_SECS   3600.0
 #define WAKE_SIGNAL SIGUSR2
 #define WAKE_NS	    1000000
 #define MAX_WRITE   (1U << 20) /* bytes of one request, reads too */
@@ -74,20 +73,28 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_entry_param e = {.generation = 1, .attr_timeout = ATTR_SECS};
-	int rc = rkfs_lookup(fs_of(req), parent, name, &e.attr, &e.entry_timeout);
+	struct rkfs_entry found;
+	int rc = rkfs_lookup(fs_of(req), parent, name, &found);
+	struct fuse_entry_param e = {.generation = 1};
 
-	e.ino = e.attr.st_ino;
-	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_entry(req, &e));
+	if (rc) {
+		(void)fuse_reply_err(req, -rc);
+		return;
+	}
+	e.ino = found.node;
+	e.attr = found.st;
+	e.attr_timeout = found.attr_timeout;
+	e.entry_timeout = found.entry_timeout;
+	(void)fuse_reply_entry(req, &e);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct stat st;
-	int rc = rkfs_getattr(fs_of(req), ino, &st);
+	struct rkfs_entry found;
+	int rc = rkfs_getattr(fs_of(req), ino, &found);
 
 	(void)fi;
-	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_attr(req, &st, ATTR_SECS));
+	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_attr(req, &found.st, found.attr_timeout));
 }
 
 /* `echo >file` and truncate(2) set a size, which a file that can be written to has no use for. */
@@ -125,13 +132,23 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		rkfs_file_unref(file);
 }
 
+/*
+ * read(2) names the lock owner, whatever the program. The page cache, which reads for sendfile(2),
+ * splice(2), copy_file_range(2) and mmap(2), names none: served, it would show one open what was
+ * rendered for another before. Who copies takes EINVAL for "not this way", and reads.
+ */
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	const struct rk_caller caller = caller_of(req);
-	struct rkfs_file *file = rkfs_file_ref(file_of(fi));
+	struct rkfs_file *file;
 
 	(void)ino;
+	if (!fi->lock_owner) {
+		(void)fuse_reply_err(req, EINVAL);
+		return;
+	}
+	file = rkfs_file_ref(file_of(fi));
 	rkfs_park_read(req, file, &caller, (uint64_t)off, size, fi->flags);
 	rkfs_file_unref(file);
 }

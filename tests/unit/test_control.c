@@ -229,14 +229,13 @@ static void store(const char *dir, const char *name, const char *text)
 {
 	const struct rk_caller caller = {.uid = 12, .pid = 345};
 	struct rkfs_file *file;
-	struct stat st = {.st_ino = RKFS_ROOT_INO};
+	struct rkfs_entry entry = {.node = RKFS_ROOT_INO};
 	char path[64], *save = NULL;
-	double timeout;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	for (char *word = strtok_r(path, "/", &save); word; word = strtok_r(NULL, "/", &save))
-		assert_int_equal(rkfs_lookup(&fs, st.st_ino, word, &st, &timeout), 0);
-	assert_int_equal(rkfs_open(&fs, st.st_ino, &caller, O_WRONLY, &file), 0);
+		assert_int_equal(rkfs_lookup(&fs, entry.node, word, &entry), 0);
+	assert_int_equal(rkfs_open(&fs, entry.node, &caller, O_WRONLY, &file), 0);
 	nlogged = 0;
 	rk_log_set_sink(on_line, NULL);
 	(void)rkfs_write(file, &caller, text, strlen(text));

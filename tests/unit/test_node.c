@@ -17,6 +17,7 @@
 
 #include "fs/call.h"
 #include "fs/node.h"
+#include "runtime/clock.h"
 
 #define BIG (1 << 20)
 
@@ -52,21 +53,20 @@ static int teardown(void **state)
 
 /* --- helpers --- */
 
-/* The inode at @path from the root, 0 where there is none. */
+/* The node at @path from the root, 0 where there is none. */
 static uint64_t find(const char *path)
 {
 	char copy[256], *save = NULL;
-	uint64_t ino = RKFS_ROOT_INO;
-	struct stat st;
-	double timeout;
+	uint64_t node = RKFS_ROOT_INO;
+	struct rkfs_entry entry;
 
 	snprintf(copy, sizeof(copy), "%s", path);
 	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		if (rkfs_lookup(&fs, ino, name, &st, &timeout))
+		if (rkfs_lookup(&fs, node, name, &entry))
 			return 0;
-		ino = st.st_ino;
+		node = entry.node;
 	}
-	return ino;
+	return node;
 }
 
 static struct rkfs_file *open_file(const char *path, int flags)
@@ -101,6 +101,15 @@ static void take(void *ctx, const void *data, size_t len)
 	b->len = len < sizeof(b->data) ? len : sizeof(b->data) - 1;
 	memcpy(b->data, data, b->len);
 	b->data[b->len] = '\0';
+}
+
+static void take_length(void *ctx, const void *data, size_t len)
+{
+	struct bytes *b = ctx;
+
+	(void)data;
+	b->calls++;
+	b->len = len;
 }
 
 /* One read; the text that came, or fails the test. */
@@ -210,8 +219,8 @@ struct names {
 static bool collect(void *ctx, const char *name, const struct stat *st, uint64_t next)
 {
 	struct names *n = ctx;
-	struct stat found;
-	double timeout;
+	struct rkfs_entry found;
+	ino_t number;
 
 	if (n->count == n->room)
 		return false;
@@ -221,13 +230,16 @@ static bool collect(void *ctx, const char *name, const struct stat *st, uint64_t
 	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		return true;
 	/* what is listed can be looked up, with the same number and type, and stat'ed */
-	assert_int_equal(rkfs_lookup(&fs, n->dir, name, &found, &timeout), 0);
-	assert_int_equal(found.st_ino, st->st_ino);
-	assert_int_equal(found.st_mode & S_IFMT, st->st_mode & S_IFMT);
-	assert_int_equal(rkfs_getattr(&fs, st->st_ino, &found), 0);
-	assert_int_equal(found.st_ino, st->st_ino);
-	assert_int_equal(found.st_size, 0);
-	assert_int_equal(found.st_uid, n->dir == find("inflight") ? nobody.uid : fs.access.uid);
+	assert_int_equal(rkfs_lookup(&fs, n->dir, name, &found), 0);
+	number = found.st.st_ino;
+	assert_int_equal(number, st->st_ino);
+	assert_in_range(number, 2, UINT32_MAX);
+	assert_int_equal(found.st.st_mode & S_IFMT, st->st_mode & S_IFMT);
+	assert_int_equal(rkfs_getattr(&fs, found.node, &found), 0);
+	assert_int_equal(found.st.st_ino, number);
+	assert_int_equal(found.st.st_blocks, (found.st.st_size + 511) / 512);
+	assert_true(found.attr_timeout == 0 || S_ISDIR(found.st.st_mode));
+	assert_int_equal(found.st.st_uid, n->dir == find("inflight") ? nobody.uid : fs.access.uid);
 	return true;
 }
 
@@ -294,32 +306,31 @@ static void test_listing(void **state)
 static void test_lookup(void **state)
 {
 	char longest[300];
-	struct stat st;
-	double timeout;
+	struct rkfs_entry entry;
 
 	(void)state;
 	memset(longest, 'x', sizeof(longest));
 	longest[256] = '\0';
-	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &st, &timeout), -ENAMETOOLONG);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &entry), -ENAMETOOLONG);
 	longest[255] = '\0';
-	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &st, &timeout), -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "", &st, &timeout), -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, find("state"), "x", &st, &timeout), -ENOTDIR);
-	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "none", &st, &timeout), -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "none", &st, &timeout), -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "core", &st, &timeout), -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, find("kernels/core/matmul"), "call.raw", &st, &timeout),
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &entry), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "", &entry), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("state"), "x", &entry), -ENOTDIR);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "none", &entry), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "none", &entry), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "core", &entry), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core/matmul"), "call.raw", &entry),
 			 -ENOENT);
-	assert_int_equal(rkfs_lookup(&fs, find("inflight"), "1", &st, &timeout), -ENOENT);
+	assert_int_equal(rkfs_lookup(&fs, find("inflight"), "1", &entry), -ENOENT);
 	/* hidden, and there */
-	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "events_follow", &st, &timeout), 0);
-	assert_int_equal(rkfs_lookup(&fs, find("wait"), "stopped", &st, &timeout), 0);
-	assert_true(timeout > 1);
+	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, "events_follow", &entry), 0);
+	assert_int_equal(rkfs_lookup(&fs, find("wait"), "stopped", &entry), 0);
+	assert_true(entry.entry_timeout > 1);
 	/* these can vanish */
-	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "core", &st, &timeout), 0);
-	assert_true(timeout == 0);
-	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "echo", &st, &timeout), 0);
-	assert_true(timeout == 0);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels"), "core", &entry), 0);
+	assert_true(entry.entry_timeout == 0);
+	assert_int_equal(rkfs_lookup(&fs, find("kernels/core"), "echo", &entry), 0);
+	assert_true(entry.entry_timeout == 0);
 }
 
 /* Numbers that are nobody's never crash, and never are somebody's. */
@@ -340,22 +351,21 @@ static void test_bad_numbers(void **state)
 	 */
 	static const uint64_t removed = ((uint64_t)RKFS_KERNEL << 48 | 0xffff0000) + 2;
 	struct rkfs_file *file;
-	struct stat st;
-	double timeout;
+	struct rkfs_entry entry;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		/* ESTALE: a kernel's that was removed; walk again from the top */
-		assert_int_equal(rkfs_getattr(&fs, bad[i], &st),
+		assert_int_equal(rkfs_getattr(&fs, bad[i], &entry),
 				 bad[i] >> 48 == RKFS_KERNEL ? -ESTALE : -ENOENT);
-		assert_true(rkfs_lookup(&fs, bad[i], "state", &st, &timeout) < 0);
+		assert_true(rkfs_lookup(&fs, bad[i], "state", &entry) < 0);
 		assert_true(rkfs_open(&fs, bad[i], &nobody, O_RDONLY, &file) < 0);
 		assert_true(rkfs_writable(&fs, bad[i]) < 0);
 		assert_true(rkfs_readdir(&fs, bad[i], 0, 0, collect, NULL) < 0);
 	}
-	assert_int_equal(rkfs_getattr(&fs, removed, &st), 0);
+	assert_int_equal(rkfs_getattr(&fs, removed, &entry), 0);
 	assert_true(rkfs_open(&fs, removed, &nobody, O_RDONLY, &file) < 0);
-	assert_true(rkfs_lookup(&fs, removed, "state", &st, &timeout) < 0);
+	assert_true(rkfs_lookup(&fs, removed, "state", &entry) < 0);
 	assert_true(rkfs_readdir(&fs, removed, 0, 0, collect, NULL) < 0);
 }
 
@@ -389,13 +399,103 @@ static void test_attributes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct stat st;
+		struct rkfs_entry entry;
+		const struct stat *st = &entry.st;
 
-		assert_int_equal(rkfs_getattr(&fs, find(cases[i].path), &st), 0);
-		assert_int_equal(st.st_mode, cases[i].mode);
-		assert_int_equal(st.st_nlink, cases[i].links);
-		assert_int_equal(st.st_blksize, 4096);
+		assert_int_equal(rkfs_getattr(&fs, find(cases[i].path), &entry), 0);
+		assert_int_equal(st->st_mode, cases[i].mode);
+		assert_int_equal(st->st_nlink, cases[i].links);
+		assert_int_equal(st->st_blksize, 4096);
 	}
+}
+
+static uint64_t nanoseconds(struct timespec t)
+{
+	return (uint64_t)t.tv_sec * RK_NS_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static struct stat stat_of(const char *path)
+{
+	struct rkfs_entry entry;
+
+	assert_int_equal(rkfs_getattr(&fs, find(path), &entry), 0);
+	return entry.st;
+}
+
+/* The length of the text now; of what only a read can tell, and of what has no value now, a page.
+ */
+static void test_sizes(void **state)
+{
+	static const char *const texts[] = {
+		"state",
+		"control",
+		"stats/all",
+		"config/pending",
+		"config/max_queue_depth",
+		"kernels/core/vector-add/inputs",
+		"health/check",
+		"metrics",
+		"events",
+	};
+	static const char *const unknown[] = {
+		"wait/stopped",
+		"events_follow",
+		"kernels/core/echo/call.json",
+		"drain/remaining",
+		"drain/stuck",
+		"kernels/core/echo/latency_p50_usecs",
+		"health/last_check_age_secs",
+	};
+	struct rkfs_entry entry;
+	struct rkfs_file *file;
+	struct bytes whole;
+	uint64_t node;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		off_t size = stat_of(texts[i]).st_size;
+
+		file = open_file(texts[i], O_RDONLY);
+		whole.calls = 0;
+		assert_int_equal(rkfs_read(file, &nobody, 0, BIG, 0, take_length, &whole), 0);
+		assert_int_equal(size, whole.len);
+		rkfs_file_unref(file);
+	}
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+		assert_int_equal(stat_of(unknown[i]).st_size, 4096);
+		assert_int_equal(stat_of(unknown[i]).st_blocks, 8);
+	}
+	/* a file of a kernel that was removed since can be open still */
+	node = find("kernels/core/echo/inputs");
+	file = open_file("kernels/core/echo/inputs", O_RDONLY);
+	rk_registry_retire(rk_runtime_registry(fs.rt), file->subject.kernel);
+	assert_int_equal(rkfs_getattr(&fs, node, &entry), 0);
+	assert_int_equal(entry.st.st_size, strlen(read_at(file, 0, BIG)));
+	rk_registry_forget(rk_runtime_registry(fs.rt), file->subject.kernel);
+	assert_int_equal(rkfs_getattr(&fs, node, &entry), 0);
+	assert_int_equal(entry.st.st_size, 4096);
+	rkfs_file_unref(file);
+}
+
+/* The mount's time, until a look finds other content. */
+static void test_times(void **state)
+{
+	struct timespec born = fs.born, changed;
+
+	(void)state;
+	assert_int_equal(nanoseconds(stat_of("version").st_mtim), nanoseconds(born));
+	assert_int_equal(nanoseconds(stat_of("state").st_mtim), nanoseconds(born));
+	assert_int_equal(nanoseconds(stat_of("wait/stopped").st_mtim), nanoseconds(born));
+	assert_in_range(nanoseconds(stat_of("kernels/core/echo").st_mtim), nanoseconds(born),
+			nanoseconds(born) + 60 * RK_NS_PER_SEC);
+	assert_int_equal(nanoseconds(stat_of("kernels/core/echo/inputs").st_mtim),
+			 nanoseconds(stat_of("kernels/core/echo").st_mtim));
+	assert_int_equal(echo("stop", "control"), 4);
+	changed = stat_of("state").st_mtim;
+	assert_true(nanoseconds(changed) > nanoseconds(born));
+	assert_int_equal(nanoseconds(stat_of("state").st_mtim), nanoseconds(changed));
+	assert_int_equal(nanoseconds(stat_of("version").st_mtim), nanoseconds(born));
+	assert_int_equal(nanoseconds(stat_of("stats").st_mtim), nanoseconds(born));
 }
 
 static void test_open(void **state)
@@ -797,20 +897,26 @@ static void expect_message(const char *id, const char *state)
 static void test_inflight(void **state)
 {
 	struct rkfs_file *call[3], *file;
+	struct timespec before, after;
 	unsigned long long usecs;
-	struct stat st;
+	struct rkfs_entry entry;
 	struct bytes b;
 
 	(void)state;
 	start();
+	clock_gettime(CLOCK_REALTIME, &before);
 	for (int i = 0; i < 3; i++) /* two threads */
 		call[i] = submit_delay(i < 2 ? "{\"ms\":60000}" : "{\"ms\":0}");
+	clock_gettime(CLOCK_REALTIME, &after);
 	assert_string_equal(ls("inflight", 1), " . .. 1 2 3 ");
 	assert_string_equal(ls_until("inflight", 1, 2),
 			    " . .. 1 2 "); /* begun before 3 was there */
-	assert_int_equal(rkfs_getattr(&fs, find("inflight/1"), &st), 0);
-	assert_int_equal(st.st_mode, S_IFREG | 0444);
-	assert_int_equal(st.st_uid, nobody.uid);
+	assert_int_equal(rkfs_getattr(&fs, find("inflight/1"), &entry), 0);
+	assert_int_equal(entry.st.st_mode, S_IFREG | 0444);
+	assert_int_equal(entry.st.st_uid, nobody.uid);
+	/* of its acceptance: neither the mount's nor that of the look */
+	assert_in_range(nanoseconds(entry.st.st_mtim), nanoseconds(before), nanoseconds(after));
+	assert_int_equal(nanoseconds(entry.st.st_ctim), nanoseconds(entry.st.st_mtim));
 	expect_message("1", "running");
 	expect_message("3", "queued");
 	file = open_file("inflight/3", O_RDONLY);
@@ -871,6 +977,8 @@ int main(void)
 		TEST(test_lookup),
 		TEST(test_bad_numbers),
 		TEST(test_attributes),
+		TEST(test_sizes),
+		TEST(test_times),
 		TEST(test_open),
 		TEST(test_content),
 		TEST(test_stats_all),

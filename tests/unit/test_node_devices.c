@@ -31,20 +31,21 @@ static int fs_teardown(void **state)
 	return teardown(state);
 }
 
-/* The inode at @path from the root, 0 where there is none; *@timeout is the last name's. */
+/* The node at @path from the root, 0 where there is none; *@timeout is the last name's. */
 static uint64_t find_with(const char *path, double *timeout)
 {
 	char copy[64], *save = NULL;
-	uint64_t ino = RKFS_ROOT_INO;
-	struct stat st;
+	uint64_t node = RKFS_ROOT_INO;
+	struct rkfs_entry entry;
 
 	snprintf(copy, sizeof(copy), "%s", path);
 	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		if (rkfs_lookup(&fs, ino, name, &st, timeout))
+		if (rkfs_lookup(&fs, node, name, &entry))
 			return 0;
-		ino = st.st_ino;
+		node = entry.node;
+		*timeout = entry.entry_timeout;
 	}
-	return ino;
+	return node;
 }
 
 static uint64_t find(const char *path)
@@ -127,7 +128,7 @@ static void expect_list(const char *path, uint64_t from, const char *expected)
 static void test_devices(void **state)
 {
 	double timeout = -1;
-	struct stat st;
+	struct rkfs_entry entry;
 
 	(void)state;
 	assert_int_equal(find("devices/0"), 0);
@@ -138,8 +139,8 @@ static void test_devices(void **state)
 		sched_yield();
 	assert_int_not_equal(find_with("devices/0", &timeout), 0);
 	assert_true(timeout == 0); /* the next worker may see fewer */
-	assert_int_equal(rkfs_getattr(&fs, find("devices/11"), &st), 0);
-	assert_int_equal(st.st_mode, S_IFDIR | 0555);
+	assert_int_equal(rkfs_getattr(&fs, find("devices/11"), &entry), 0);
+	assert_int_equal(entry.st.st_mode, S_IFDIR | 0555);
 	assert_int_equal(find("devices/12"), 0);
 	assert_int_equal(find("devices/00"), 0);
 	assert_int_equal(find("devices/01"), 0);
@@ -201,7 +202,7 @@ static void test_gone(void **state)
 	assert_int_equal(find("devices/0"), 0);
 	expect_list("devices", 0, " . ..");
 	assert_int_equal(rkfs_read(file, &root, 0, 100, 0, take, text), -ENODEV);
-	assert_int_equal(rkfs_getattr(&fs, dir, &(struct stat){0}), -ENOENT);
+	assert_int_equal(rkfs_getattr(&fs, dir, &(struct rkfs_entry){.node = 0}), -ENOENT);
 	rkfs_file_unref(file);
 }
 

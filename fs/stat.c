@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* What stat(2) shows of a file's content: its size and its times. */
+#include <string.h>
+
+#include "fs/looks.h"
+#include "fs/node.h"
+
+#define SECTOR 512 /* bytes of st_blocks' unit */
+
+static void set_size(struct stat *st, uint64_t size)
+{
+	st->st_size = (off_t)size;
+	/* none would say that all of it is a hole, which is not worth reading */
+	st->st_blocks = (blkcnt_t)((size + SECTOR - 1) / SECTOR);
+}
+
+/* Since when the text has been what it is. */
+static struct timespec since(const struct rkfs_subject *subject, const struct rkfs_entry *entry,
+			     const struct rkfs_textbuf *text)
+{
+	struct rkfs *fs = subject->fs;
+	struct timespec born = subject->kernel ? subject->kernel->added : fs->born;
+
+	return rkfs_looks_since(fs->looks, entry->node, rkfs_looks_digest(text->data, text->len),
+				born);
+}
+
+void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		       struct rkfs_entry *entry)
+{
+	struct stat *st = &entry->st;
+	struct rkfs_textbuf text;
+
+	/* also of what has no value now: who believed in a size of 0 would not meet its errno */
+	set_size(st, RKFS_UNKNOWN_SIZE);
+	if (!subject || attr->stream || !attr->show)
+		return;
+	rkfs_textbuf_init(&text);
+	if (!attr->show(attr, subject, &text) && !text.error)
+		set_size(st, text.len);
+	st->st_atim = st->st_mtim = st->st_ctim = since(subject, entry, &text);
+	rkfs_textbuf_free(&text);
+}
