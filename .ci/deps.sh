@@ -28,6 +28,11 @@ test  bats-file       file /usr/lib/bats/bats-file/load.bash
 test  python3         command python3
 test  python3-numpy   file /usr/lib/python3/dist-packages/numpy
 test  rsync           command rsync
+test  busybox         command busybox
+test  rust-coreutils  file /usr/lib/cargo/bin/coreutils/cat
+test  nodejs          command node
+test  bsh             command bsh
+test  less            command less
 test  procps          command pgrep
 test  psmisc          command fuser
 test  mount           command findmnt umount

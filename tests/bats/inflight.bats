@@ -22,8 +22,11 @@ load common
 		first = age()
 		until(lambda: age() > first, True)
 		st = os.stat(path(f"inflight/{ids[0]}"))
-		assert (st.st_size, st.st_uid, st.st_nlink, oct(st.st_mode)) == (0, 0, 1, "0o100444"), st
-		assert len({os.stat(path(f"inflight/{i}")).st_ino for i in ids}) == 6
+		assert (st.st_uid, st.st_nlink, oct(st.st_mode)) == (0, 1, "0o100444"), st
+		assert st.st_size >= len("kernel core/delay\nstate running\nage_ms 0\nuid 0\npid 1\n"), st
+		numbers = {os.stat(path(f"inflight/{i}")).st_ino for i in ids}
+		assert len(numbers) == 6 and max(numbers) < 2**32, numbers
+		assert {entry.inode() for entry in os.scandir(path("inflight"))} == numbers
 		put("control", "drain 60")
 		stuck = [line.split()[0] for line in get("drain/stuck").splitlines()]
 		assert stuck == [str(i) for i in ids], (stuck, ids)
@@ -32,6 +35,21 @@ load common
 		[event] = events("MessagesCancelled")
 		assert [m["id"] for m in event["messages"]] == ids and event["count"] == 6
 	EOF
+}
+
+@test "inflight: its times are those of its acceptance, so that find(1) cancels by age" {
+	rk_up worker_threads=1
+	touch "$BATS_TEST_TMPDIR/up"
+	delays 2 60000 &
+	until_value stats/messages_in_flight 2
+	# no sooner than they were asked for, though the mount is older
+	assert_equal "$(find "$MNT/inflight" -type f -newer "$BATS_TEST_TMPDIR/up" | wc -l)" 2
+	# the same at each look
+	assert_equal "$(stat -c '%x %y %z' "$MNT"/inflight/*)" "$(stat -c '%x %y %z' "$MNT"/inflight/*)"
+	assert_equal "$(find "$MNT/inflight" -type f -mmin +5 -delete -print)" ""
+	find "$MNT/inflight" -type f -newer "$BATS_TEST_TMPDIR/up" -delete
+	wait $!
+	assert_outcomes 2 ECANCELED
 }
 
 @test "inflight: the books agree with the entries at every moment" {
