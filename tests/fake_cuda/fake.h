@@ -19,7 +19,7 @@
 #include "tests/fake_cuda/trigger.h"
 
 #define FAKE_DEVICES	    16
-#define FAKE_DRIVER_VERSION 13000
+#define FAKE_DRIVER_VERSION (CUDA_VERSION > 13000 ? CUDA_VERSION : 13000)
 #define FAKE_SMS	    4
 #define FAKE_THREADS	    1024 /* of a block */
 #define FAKE_SM_THREADS	    2048

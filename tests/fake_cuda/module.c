@@ -64,6 +64,33 @@ static bool is_ptx(const char *image)
 	return i > 0 && strstr(image, ".version") != NULL;
 }
 
+/* The highest version of PTX, 10 * major + minor, that a driver of this CUDA compiles. */
+static unsigned int ptx_of_driver(unsigned int driver)
+{
+	unsigned int major = driver / 1000, minor = driver % 1000 / 10;
+
+	if (major <= 11)
+		return 70 + minor;
+	/* 12.6 brought none, so 12.7's is 8.6 */
+	return major == 12 ? 80 + minor - (minor > 5) : 10 * (major - 4) + minor;
+}
+
+/* A driver that is older than a module: of the toolkit here, or of what PTX says. */
+static CUresult check_age(const char *image, bool ptx)
+{
+	unsigned int driver =
+		(unsigned int)fake_trigger_number("driver_version", FAKE_DRIVER_VERSION);
+	unsigned int major = 0, minor = 0;
+
+	if (!ptx)
+		return driver < CUDA_VERSION / 1000 * 1000 ? CUDA_ERROR_NO_BINARY_FOR_GPU
+							   : CUDA_SUCCESS;
+	if (sscanf(strstr(image, ".version"), ".version %u.%u", &major, &minor) != 2)
+		return CUDA_ERROR_INVALID_PTX;
+	return 10 * major + minor > ptx_of_driver(driver) ? CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+							  : CUDA_SUCCESS;
+}
+
 static CUresult check_image(const char *image, const struct logs *logs, bool *ptx)
 {
 	unsigned int magic;
@@ -104,6 +131,8 @@ CUresult fake_cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned i
 		return result;
 	find_logs(&logs, noptions, options, values);
 	result = check_image(image, &logs, &ptx);
+	if (!result)
+		result = check_age(image, ptx);
 	if (result)
 		return fake_leave(result);
 	write_log(&logs, "");
