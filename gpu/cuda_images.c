@@ -1,27 +1,33 @@
 // SPDX-License-Identifier: MIT
 /*
  * The assembler puts nvcc's output in: quicker than a C array, and it knows the size. A struct
- * rk_cuda_image is three words of 64 bits wherever CUDA is.
+ * rk_cuda_image is five words of 64 bits wherever CUDA is.
  */
 #include "gpu/cuda_images.h"
 
-_Static_assert(sizeof(struct rk_cuda_image) == 24, "as below");
+_Static_assert(sizeof(struct rk_cuda_image) == 40, "as below");
 
 /* clang-format off */
 __asm__(".pushsection .rodata.rk_cuda, \"a\"\n"
 	".balign 64\n"
-	".Lrk_cuda_builtins:\n"
-	".incbin \"" RK_CUDA_BUILTINS "\"\n"
-	".Lrk_cuda_builtins_end:\n"
-	".Lrk_cuda_builtins_name:\n"
+	".Lrk_cuda_fatbin:\n"
+	".incbin \"" RK_CUDA_BUILTINS ".fatbin\"\n"
+	".Lrk_cuda_fatbin_end:\n"
+	".Lrk_cuda_ptx:\n"
+	".incbin \"" RK_CUDA_BUILTINS ".ptx\"\n"
+	".Lrk_cuda_ptx_end:\n"
+	".byte 0\n"
+	".Lrk_cuda_name:\n"
 	".asciz \"builtins.cu\"\n"
 	".popsection\n"
 	".pushsection .data.rel.ro.rk_cuda, \"aw\"\n"
 	".balign 8\n"
 	"rk_cuda_image_table:\n"
-	".quad .Lrk_cuda_builtins_name\n"
-	".quad .Lrk_cuda_builtins\n"
-	".quad .Lrk_cuda_builtins_end - .Lrk_cuda_builtins\n"
+	".quad .Lrk_cuda_name\n"
+	".quad .Lrk_cuda_fatbin\n"
+	".quad .Lrk_cuda_fatbin_end - .Lrk_cuda_fatbin\n"
+	".quad .Lrk_cuda_ptx\n"
+	".quad .Lrk_cuda_ptx_end - .Lrk_cuda_ptx\n"
 	".popsection\n");
 /* clang-format on */
 

@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: MIT
-#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gpu/cuda_format.h"
 #include "gpu/cuda_images.h"
 #include "gpu/cuda_internal.h"
 #include "gpu/cuda_module.h"
 #include "runtime/log.h"
 
-#define JIT_LOG	     4096
-#define PATH_SHOWN   100 /* bytes of a module's path in a sentence */
-#define FATBIN_MAGIC 0xBA55ED50U
-#define MACHINE_CUDA 190 /* e_machine of a cubin */
-
-/* What a fatbin begins with. */
-struct fatbin_header {
-	uint32_t magic;
-	uint16_t version;
-	uint16_t header_bytes;
-	uint64_t bytes; /* behind the header */
-};
+#define JIT_LOG	   4096
+#define PATH_SHOWN 100 /* bytes of a module's path in a sentence */
 
 struct rk_cuda_module {
 	SLIST_ENTRY(rk_cuda_module) link;
@@ -68,35 +60,114 @@ static const char *one_line(char *text)
 	return text;
 }
 
-/* Load the module @data, as a sentence calls it @name. */
-static int load_data(struct rk_cuda_device *device, const void *data, const char *name,
-		     CUmodule *module, struct rk_error *err)
+/* One load of @data, which @name is. @log gets what the driver's compiler says of a failure. */
+static CUresult try_load(struct rk_cuda_device *device, const void *data, const char *name,
+			 CUmodule *module, char log[JIT_LOG])
 {
-	char info[JIT_LOG] = "", error[JIT_LOG] = "";
+	char info[JIT_LOG] = "";
 	CUjit_option options[] = {CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES,
 				  CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
-	void *values[] = {info, (void *)(uintptr_t)sizeof(info), error,
-			  (void *)(uintptr_t)sizeof(error)};
+	void *values[] = {info, (void *)(uintptr_t)JIT_LOG, log, (void *)(uintptr_t)JIT_LOG};
 	CUresult result;
 
+	memset(log, 0, JIT_LOG);
 	rk_rings_pause(device->rings);
 	result = rk_cu.cuModuleLoadDataEx(module, data, sizeof(options) / sizeof(options[0]),
 					  options, values);
 	rk_rings_resume(device->rings);
-	info[sizeof(info) - 1] = '\0';
-	error[sizeof(error) - 1] = '\0';
-	if (result == CUDA_SUCCESS) {
-		if (one_line(info)[0])
-			rk_log(RK_LOG_DEBUG, "rk-worker: %s: %s", name, info);
-		return 0;
+	info[JIT_LOG - 1] = '\0';
+	log[JIT_LOG - 1] = '\0';
+	one_line(log);
+	if (result == CUDA_SUCCESS && one_line(info)[0])
+		rk_log(RK_LOG_DEBUG, "rk-worker: %s: %s", name, info);
+	return result;
+}
+
+/* Which driver refuses @name, and @fmt says what of it. */
+static int refused(const struct rk_cuda_device *device, const char *name, struct rk_error *err,
+		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+static int refused(const struct rk_cuda_device *device, const char *name, struct rk_error *err,
+		   const char *fmt, ...)
+{
+	char why[RK_ERROR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	return rk_error_set(err, ENOEXEC,
+			    "%s: cannot be loaded on %s (compute capability %d.%d, driver of CUDA "
+			    "%d.%d): %s",
+			    name, device->name, device->major, device->minor, device->driver / 1000,
+			    device->driver % 1000 / 10, why);
+}
+
+/* What a user can do about it. */
+static const char *advice(CUresult result)
+{
+	switch ((int)result) {
+	case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+		return " (its toolkit is newer than the driver)";
+	case CUDA_ERROR_NO_BINARY_FOR_GPU:
+		return " (nvcc -gencode arch=compute_75,code=compute_75 adds PTX)";
+	default:
+		return "";
 	}
+}
+
+/* Load the checked module @data of @size bytes, as a sentence calls it @name. */
+static int load_user(struct rk_cuda_device *device, const char *data, size_t size, const char *name,
+		     CUmodule *module, struct rk_error *err)
+{
+	char log[JIT_LOG], what[RK_CUDA_FORMAT_MAX];
+	CUresult result = try_load(device, data, name, module, log);
+
+	if (result == CUDA_SUCCESS)
+		return 0;
 	if (rk_cuda_fail(device, result, err, "%s", name) == -ENOMEM)
 		return -ENOMEM;
-	return rk_error_set(err, ENOEXEC,
-			    "%s: cannot be loaded on %s (compute capability %d.%d): "
-			    "%s%s%s",
-			    name, device->name, device->major, device->minor, rk_cuda_name(result),
-			    error[0] ? ": " : "", one_line(error));
+	rk_cuda_format_describe(data, size, what);
+	return refused(device, name, err, "it is %s: %s%s%s%s", what, rk_cuda_name(result),
+		       advice(result), log[0] ? ": " : "", log);
+}
+
+/* For the tests: the fatbin is passed over. */
+static bool wants_ptx(void)
+{
+	const char *image = getenv("RK_CUDA_IMAGE");
+
+	return image && strcmp(image, "ptx") == 0;
+}
+
+/* The fatbin, and where the driver is older than the toolkit, the PTX. */
+static int load_builtin(struct rk_cuda_device *device, const struct rk_cuda_image *image,
+			CUmodule *module, struct rk_error *err)
+{
+	char log[JIT_LOG], what[RK_CUDA_FORMAT_MAX];
+	const char *why = "passed over";
+	CUresult result;
+
+	if (!wants_ptx()) {
+		result = try_load(device, image->fatbin, image->name, module, log);
+		if (result == CUDA_SUCCESS)
+			return 0;
+		if (rk_cuda_fail(device, result, err, "%s", image->name) == -ENOMEM)
+			return -ENOMEM;
+		why = rk_cuda_name(result);
+	}
+	rk_cuda_format_describe(image->ptx, image->ptx_size, what);
+	result = try_load(device, image->ptx, image->name, module, log);
+	if (result == CUDA_SUCCESS) {
+		rk_log(RK_LOG_INFO,
+		       "rk-worker: %s: the driver, of CUDA %d.%d, compiled %s (fatbin: %s)",
+		       image->name, device->driver / 1000, device->driver % 1000 / 10, what, why);
+		return 0;
+	}
+	if (rk_cuda_fail(device, result, err, "%s", image->name) == -ENOMEM)
+		return -ENOMEM;
+	return refused(device, image->name, err, "fatbin: %s; %s: %s%s%s", why, what,
+		       rk_cuda_name(result), log[0] ? ": " : "", log);
 }
 
 static void unload(struct rk_cuda_device *device, CUmodule module)
@@ -124,9 +195,7 @@ int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_devi
 	m->device = device;
 	SLIST_INIT(&m->users);
 	while (rc == 0 && m->nbuiltins < count) {
-		const struct rk_cuda_image *image = &images[m->nbuiltins];
-
-		rc = load_data(device, image->data, image->name, &m->builtins[m->nbuiltins], err);
+		rc = load_builtin(device, &images[m->nbuiltins], &m->builtins[m->nbuiltins], err);
 		if (rc == 0)
 			m->nbuiltins++;
 	}
@@ -193,62 +262,6 @@ static char *read_all(int fd, const struct stat *st, struct rk_error *err)
 	return data;
 }
 
-/* A table of @count entries of @size bytes at @at lies in a file of @bytes. */
-static bool within(uint64_t at, uint64_t count, uint64_t size, uint64_t bytes)
-{
-	return at <= bytes && (size == 0 || count <= (bytes - at) / size);
-}
-
-static int check_cubin(const char *data, size_t size, struct rk_error *err)
-{
-	Elf64_Ehdr header;
-	bool whole;
-
-	if (size < sizeof(header))
-		return rk_error_set(err, ENOEXEC, "is cut off");
-	memcpy(&header, data, sizeof(header));
-	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != MACHINE_CUDA)
-		return rk_error_set(
-			err, ENOEXEC,
-			"is an ELF file, but no cubin; nvcc -cubin or -fatbin makes one");
-	whole = within(header.e_shoff, header.e_shnum, header.e_shentsize, size) &&
-		within(header.e_phoff, header.e_phnum, header.e_phentsize, size);
-	for (unsigned int i = 0; whole && i < header.e_shnum; i++) {
-		Elf64_Shdr section;
-
-		if (header.e_shentsize < sizeof(section))
-			return rk_error_set(err, ENOEXEC, "is a broken cubin");
-		memcpy(&section, data + header.e_shoff + i * header.e_shentsize, sizeof(section));
-		whole = section.sh_type == SHT_NOBITS ||
-			within(section.sh_offset, section.sh_size, 1, size);
-	}
-	return whole ? 0 : rk_error_set(err, ENOEXEC, "is cut off");
-}
-
-/*
- * The driver is given an address without a length, and believes what it finds there. A file that
- * is cut off, or something else altogether, must not have it read beyond the end.
- */
-static int check_format(const char *data, size_t size, struct rk_error *err)
-{
-	struct fatbin_header fatbin;
-
-	if (size >= SELFMAG && memcmp(data, ELFMAG, SELFMAG) == 0)
-		return check_cubin(data, size, err);
-	memset(&fatbin, 0, sizeof(fatbin));
-	memcpy(&fatbin, data, size < sizeof(fatbin) ? size : sizeof(fatbin));
-	if (fatbin.magic == FATBIN_MAGIC) {
-		if (size < sizeof(fatbin) || fatbin.header_bytes < sizeof(fatbin) ||
-		    !within(fatbin.header_bytes, fatbin.bytes, 1, size))
-			return rk_error_set(err, ENOEXEC, "is cut off");
-		return 0;
-	}
-	/* PTX is text, and says for which version it is in one of its first lines */
-	if (strlen(data) == size && strstr(data, ".version"))
-		return 0;
-	return rk_error_set(err, ENOEXEC, "is no CUDA module: neither fatbin nor cubin nor PTX");
-}
-
 static struct rk_cuda_module *find_user(struct rk_cuda_modules *m, const struct stat *st)
 {
 	struct rk_cuda_module *module;
@@ -269,11 +282,11 @@ static int add_user(struct rk_cuda_modules *m, int fd, const struct stat *st, co
 	if (!module)
 		return rk_error_set(err, ENOMEM, "%s: no memory to load it", path);
 	data = read_all(fd, st, err);
-	rc = data ? check_format(data, (size_t)st->st_size, err) : -err->code;
+	rc = data ? rk_cuda_format_check(data, (size_t)st->st_size, err) : -err->code;
 	if (rc)
 		rk_error_prefix(err, "%s", path);
 	else
-		rc = load_data(m->device, data, path, &module->handle, err);
+		rc = load_user(m->device, data, (size_t)st->st_size, path, &module->handle, err);
 	free(data);
 	if (rc) {
 		free(module);

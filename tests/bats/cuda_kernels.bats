@@ -58,7 +58,7 @@ rkcall() {
 	py <<-'EOF'
 		import re
 		for name, sentence in [
-		        ("broken", r"broken\.ptx: cannot be loaded on Fake GPU 0 \(compute capability 8\.9\): CUDA_ERROR_INVALID_PTX: "
+		        ("broken", r"broken\.ptx: cannot be loaded on Fake GPU 0 \(compute capability 8\.9, driver of CUDA [\d.]+\): it is PTX 8\.0: CUDA_ERROR_INVALID_PTX: "
 		                   r"ptxas application ptx input, line 3; fatal : Parsing error near 'is': syntax error"),
 		        ("text", r"text\.ptx: is no CUDA module: neither fatbin nor cubin nor PTX"),
 		        ("cut", r"cut\.ptx: "),

@@ -210,6 +210,67 @@ static void test_open_without_device(void **state)
 	}
 }
 
+/* A driver that is older than the toolkit refuses the fatbin, and compiles the PTX. */
+static void test_open_with_old_driver(void **state)
+{
+	static const char *const drivers[] = {"11040", "11080", "12000", "12040", "12090"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+		struct rk_wire_load load = make_load("vector_add", NULL, 0);
+		char trigger[64];
+
+		snprintf(trigger, sizeof(trigger), "driver_version %s\n", drivers[i]);
+		triggers(trigger);
+		rig.log[0] = '\0';
+		open_cuda();
+		if (!strstr(rig.log, "compiled PTX 6.") || !strstr(rig.log, ", of CUDA ") ||
+		    !strstr(rig.log, "(fatbin: CUDA_ERROR_NO_BINARY_FOR_GPU)"))
+			fail_msg("driver %s: %s", drivers[i], rig.log);
+		assert_int_equal(rig.count("modules"), 1);
+		snprintf(load.library, sizeof(load.library), "builtin");
+		unload(load_kernel(&load, -1));
+		close_cuda();
+	}
+	/* and where it can, it does not compile */
+	triggers(NULL);
+	rig.log[0] = '\0';
+	open_cuda();
+	assert_null(strstr(rig.log, "PTX"));
+}
+
+static void test_open_as_told(void **state)
+{
+	(void)state;
+	assert_int_equal(setenv("RK_CUDA_IMAGE", "ptx", 1), 0);
+	open_cuda();
+	assert_int_equal(unsetenv("RK_CUDA_IMAGE"), 0);
+	if (!strstr(rig.log, "compiled PTX 6.") || !strstr(rig.log, "(fatbin: passed over)"))
+		fail_msg("%s", rig.log);
+}
+
+/* Both are refused: the sentence has what each got, the driver and the toolkit. */
+static void test_open_with_neither(void **state)
+{
+	static const char *const texts[] = {
+		"Fake GPU 0: built-in kernels: builtins.cu: cannot be loaded on Fake GPU 0 (compute "
+		"capability 8.9, driver of CUDA 11.4): fatbin: CUDA_ERROR_NO_BINARY_FOR_GPU; PTX 6.",
+		" for sm_7", ", of CUDA ", ": CUDA_ERROR_JIT_COMPILER_NOT_FOUND"};
+	struct rk_error err = {0};
+
+	(void)state;
+	triggers(
+		"driver_version 11040\nfail cuModuleLoadDataEx CUDA_ERROR_JIT_COMPILER_NOT_FOUND 2\n");
+	assert_int_equal(try_open(&err), -ENOEXEC);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		check_message(&err, texts[i]);
+	check_nothing_left();
+	/* for want of memory there is no second try */
+	triggers("fail cuModuleLoadDataEx CUDA_ERROR_OUT_OF_MEMORY 1\n");
+	assert_int_equal(try_open(&err), -ENOMEM);
+	check_nothing_left();
+}
+
 static void test_check(void **state)
 {
 	struct rk_error err = {0};
@@ -285,6 +346,10 @@ static void test_module_is_shared(void **state)
 	assert_int_equal(fcntl(same, F_GETFD), -1);
 }
 
+#define PTX_HEAD(version)                                                                          \
+	"// Cuda compilation tools, release 12.4, V12.4.131\n.version " version                    \
+	"\n.target sm_75\n.visible .entry square()\n"
+
 static void test_bad_modules(void **state)
 {
 	static const struct {
@@ -323,6 +388,45 @@ static void test_bad_modules(void **state)
 		check_message(&err, rows[i].text);
 	}
 	assert_int_equal(rig.count("modules"), 1);
+}
+
+/* A refused module: what it is for, and the driver that does not take it. */
+static void test_refused_modules(void **state)
+{
+	static const struct {
+		const char *trigger, *data;
+		size_t size;
+		const char *text;
+	} rows[] = {
+		{"driver_version 12020\n", PTX_HEAD("8.4"), sizeof(PTX_HEAD("8.4")) - 1,
+		 "(compute capability 8.9, driver of CUDA 12.2): it is PTX 8.4 for sm_75, of CUDA "
+		 "12.4: CUDA_ERROR_UNSUPPORTED_PTX_VERSION (its toolkit is newer than the driver)"},
+		/* one cubin and one PTX */
+		{"driver_version 11060\n",
+		 "\x50\xed\x55\xba\1\0\x10\0\x50\0\0\0\0\0\0\0"
+		 "\2\0\1\1\x20\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x08\0\1\0\x5a\0\0\0"
+		 "\0\0\0\0\0\0\0\0"
+		 "\1\0\1\1\x20\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09\0\x79\0\0\0"
+		 "\0\0\0\0\0\0\0\0",
+		 16 + 80,
+		 "(compute capability 8.9, driver of CUDA 11.6): it is a fatbin for sm_90, PTX 9.0 of "
+		 "sm_121: CUDA_ERROR_NO_BINARY_FOR_GPU (nvcc -gencode "
+		 "arch=compute_75,code=compute_75 adds PTX)"},
+	};
+	struct rk_wire_load load = square_load();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rk_error err = {0};
+
+		triggers(rows[i].trigger);
+		open_cuda();
+		assert_int_equal(try_load(&load, make_module(rows[i].data, rows[i].size), &err),
+				 -ENOEXEC);
+		check_message(&err, "kernel user/square: /somewhere/module: cannot be loaded on ");
+		check_message(&err, rows[i].text);
+		close_cuda();
+	}
 }
 
 static void test_cubins(void **state)
@@ -437,10 +541,14 @@ int main(void)
 		RIG_TEST(test_choose),
 		RIG_TEST(test_open_fails),
 		RIG_TEST(test_open_without_device),
+		RIG_TEST(test_open_with_old_driver),
+		RIG_TEST(test_open_as_told),
+		RIG_TEST(test_open_with_neither),
 		RIG_TEST(test_check),
 		RIG_TEST(test_builtin),
 		RIG_TEST(test_module_is_shared),
 		RIG_TEST(test_bad_modules),
+		RIG_TEST(test_refused_modules),
 		RIG_TEST(test_cubins),
 		RIG_TEST(test_no_entry),
 		RIG_TEST(test_launch_limits),
