@@ -58,7 +58,7 @@ $(BUILD)/obj/gpu/cuda_images.o: $(CUDA_DIR)/builtins.fatbin $(CUDA_DIR)/builtins
 $(BUILD)/obj/gpu/cuda_images.o: private ALL_CFLAGS += -DRK_CUDA_BUILTINS='"$(CUDA_DIR)/builtins"'
 
 builtins_cu = gpu/kernels/builtins.cu $(wildcard gpu/kernels/*.cu gpu/kernels/*.cuh) gpu/ring.h \
-	$(addprefix gpu/kernels/,kernels.h normal.h philox.h) $(CUDA_DIR)/flags
+	$(addprefix gpu/kernels/,kernels.h nan.h normal.h philox.h) $(CUDA_DIR)/flags
 
 # two builds may be at it at the same time
 $(CUDA_DIR)/builtins.fatbin: $(builtins_cu)

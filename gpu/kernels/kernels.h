@@ -5,7 +5,8 @@
  * gpu/parallel.h.
  *
  * A C signature has no room for an error: where input that fits its shapes makes no sense, the
- * results become NaN.
+ * results become NaN. A NaN that is computed is always the one of gpu/kernels/nan.h; echo and
+ * ring_echo give back what they get.
  */
 #ifndef RK_GPU_KERNELS_H
 #define RK_GPU_KERNELS_H

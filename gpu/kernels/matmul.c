@@ -13,6 +13,7 @@
 
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
+#include "gpu/kernels/nan.h"
 #include "gpu/parallel.h"
 
 #define MR	RK_MATMUL_MR
@@ -121,6 +122,14 @@ static void store(const float *from, unsigned int nr, float *c, uint64_t stride,
 	}
 }
 
+/* All products of this piece of c are added up. */
+static void finish(float *c, uint64_t stride, uint64_t rows, uint64_t columns)
+{
+	for (uint64_t i = 0; i < rows; i++, c += stride)
+		for (uint64_t j = 0; j < columns; j++)
+			c[j] = rk_one_nan_f32(c[j]);
+}
+
 /* One tile of c, @rows x @columns at (@top, @left). */
 static void multiply_tile(const struct product *p, uint64_t top, uint64_t left, uint64_t rows,
 			  uint64_t columns)
@@ -141,6 +150,7 @@ static void multiply_tile(const struct product *p, uint64_t top, uint64_t left, 
 				      columns - j < nr ? columns - j : nr, first > 0);
 			}
 	}
+	finish(p->c + top * p->n + left, p->n, rows, columns);
 }
 
 static void multiply_tiles(void *ctx, uint64_t begin, uint64_t end)

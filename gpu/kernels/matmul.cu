@@ -18,6 +18,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "gpu/kernels/nan.h"
+
 #define SIDE  16 /* of a block */
 #define DEPTH 16
 #define LARGE 128
@@ -129,6 +131,15 @@ template <int TILE> struct sums {
 		}
 	}
 
+	__device__ void finish()
+	{
+#pragma unroll
+		for (int i = 0; i < PARTS * 4; i++)
+#pragma unroll
+			for (int j = 0; j < PARTS * 4; j++)
+				at[i][j] = rk_one_nan_f32(at[i][j]);
+	}
+
 	__device__ void store(const struct operand &c, float *to, uint64_t top, uint64_t left) const
 	{
 #pragma unroll
@@ -183,6 +194,7 @@ static __device__ void multiply(const struct operand &a, const struct operand &b
 				next.put(steps[now ^ 1]);
 			__syncthreads();
 		}
+		sum.finish();
 		sum.store(c, to, top, left);
 	}
 }

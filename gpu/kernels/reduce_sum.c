@@ -5,6 +5,7 @@
  * and, unlike that of a compensated sum, an infinity stays one.
  */
 #include "gpu/kernels/kernels.h"
+#include "gpu/kernels/nan.h"
 
 #define LANES 8	  /* independent partial sums, so that additions overlap */
 #define LEAF  128 /* elements summed without recursion, a multiple of LANES */
@@ -37,5 +38,5 @@ static double sum_pairwise(const float *x, uint64_t n)
 
 void rk_kernel_reduce_sum(const float *x, double *sum, uint64_t n)
 {
-	*sum = sum_pairwise(x, n);
+	*sum = rk_one_nan_f64(sum_pairwise(x, n));
 }

@@ -6,6 +6,7 @@
  * n 2^-53 of the sum of |x|; infinities and NaNs carry over alike.
  */
 #include "gpu/kernels/grid.cuh"
+#include "gpu/kernels/nan.h"
 
 #define REDUCE_THREADS 256
 #define REDUCE_BLOCKS  512  /* elements of @partial; blocks beyond have nothing to do */
@@ -62,5 +63,5 @@ extern "C" __global__ void __launch_bounds__(REDUCE_THREADS)
 		value += partial[i];
 	value = rk_block_sum(value, part);
 	if (threadIdx.x == 0)
-		*sum = value;
+		*sum = rk_one_nan_f64(value);
 }

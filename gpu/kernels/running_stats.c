@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "gpu/kernels/kernels.h"
+#include "gpu/kernels/nan.h"
 
 void rk_kernel_running_stats(const double *x, void *state, uint64_t *count, double *mean,
 			     double *variance, uint64_t n)
@@ -19,6 +20,6 @@ void rk_kernel_running_stats(const double *x, void *state, uint64_t *count, doub
 		s->m2 += from_old * (x[i] - s->mean);
 	}
 	*count = s->n;
-	*mean = s->n ? s->mean : (double)NAN;
-	*variance = s->n ? s->m2 / (double)s->n : (double)NAN;
+	*mean = s->n ? rk_one_nan_f64(s->mean) : (double)NAN;
+	*variance = s->n ? rk_one_nan_f64(s->m2 / (double)s->n) : (double)NAN;
 }

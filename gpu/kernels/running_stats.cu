@@ -9,6 +9,7 @@
  * in, mean or variance are not finite either, but may be another one of these.
  */
 #include "gpu/kernels/kernels.h"
+#include "gpu/kernels/nan.h"
 #include "gpu/kernels/ring.cuh"
 
 #define MOST_THREADS 1024
@@ -53,8 +54,8 @@ static __device__ void running_stats_message(const double *x, void *state, uint6
 	if (threadIdx.x == 0) {
 		merge_stats(all, &parts[0]);
 		*count = all->n;
-		*mean = all->n ? all->mean : (double)NAN;
-		*variance = all->n ? all->m2 / (double)all->n : (double)NAN;
+		*mean = all->n ? rk_one_nan_f64(all->mean) : (double)NAN;
+		*variance = all->n ? rk_one_nan_f64(all->m2 / (double)all->n) : (double)NAN;
 	}
 }
 

@@ -43,18 +43,43 @@ static const struct gpu_case add_cases[] = {
 	{.a = 87400}, {.a = 262143}, {.a = 262145}, {.a = 16 * MIB + 1, .large = true},
 };
 
-/* With infinities, zeroes of both signs, and numbers that only denormals tell apart. */
+static float of_bits(uint32_t bits)
+{
+	float x;
+
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+/* Those of x86 and of the device, with a sign, with a payload, and a signalling one. */
+static const uint32_t nans[] = {0xFFC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FC12345, 0x7F800001};
+
+/*
+ * With infinities, zeroes of both signs, numbers that only denormals tell apart, and NaNs: each
+ * with each, where there are enough elements.
+ */
 static void fill_add(const struct gpu_case *c, struct gpu_call *call)
 {
-	static const float special[] = {INFINITY,  -INFINITY, 0.0F,	      -0.0F,
-					0x1p-149F, 0x1p-126F, 0x1.fffffep127F};
+	const float special[] = {INFINITY,
+				 -INFINITY,
+				 0.0F,
+				 -0.0F,
+				 0x1p-149F,
+				 0x1p-126F,
+				 0x1.fffffep127F,
+				 of_bits(nans[0]),
+				 of_bits(nans[1]),
+				 of_bits(nans[2]),
+				 of_bits(nans[3]),
+				 of_bits(nans[4])};
 	uint64_t state = gpu_case_seed(c);
 
 	for (unsigned int input = 0; input < 2; input++) {
 		float *x = gpu_input(call, input);
 
 		for (uint64_t i = 0; i < c->a; i++)
-			x[i] = i % 37 == 11 ? special[(i / 37 + input) % ARRAY_SIZE(special)]
+			x[i] = i % 37 == 11 ? special[(i / 37 + input * (1 + i / 444)) %
+						      ARRAY_SIZE(special)]
 					    : (float)ldexp(gpu_random(&state) - 0.5, (int)(i % 40));
 	}
 }
@@ -83,6 +108,10 @@ static const struct gpu_case sum_cases[] = {
 	{.a = 1000, .kind = WITH_INFINITY},
 	{.a = 5000, .kind = WITH_BOTH_INFINITIES},
 	{.a = 1000, .kind = WITH_NAN},
+	{.a = 1001, .kind = WITH_NAN},
+	{.a = 1002, .kind = WITH_NAN},
+	{.a = 1003, .kind = WITH_NAN},
+	{.a = 1004, .kind = WITH_NAN},
 	{.a = 64 * MIB + 7, .large = true},
 };
 
@@ -98,7 +127,7 @@ static void fill_sum(const struct gpu_case *c, struct gpu_call *call)
 	if (c->kind == WITH_BOTH_INFINITIES)
 		x[c->a / 3] = -INFINITY;
 	if (c->kind == WITH_NAN)
-		x[c->a - 1] = NAN;
+		x[c->a - 1] = of_bits(nans[c->a % ARRAY_SIZE(nans)]);
 }
 
 static void compare_sum(struct gpu_pair *p, const struct gpu_case *c)
@@ -159,6 +188,9 @@ static const struct gpu_case matmul_cases[] = {
 	{.a = 1000, .b = 1, .c = 1000},
 	{.a = 257, .b = 130, .c = 385},
 	{.a = 1023, .b = 517, .c = 65},
+	{.a = 70, .b = 3, .c = 66, .kind = WITH_NAN},
+	{.a = 133, .b = 600, .c = 130, .kind = WITH_NAN},
+	{.a = 1900, .b = 40, .c = 1901, .kind = WITH_NAN},
 	{.a = 1024, .b = 1024, .c = 1024, .large = true},
 	{.a = 2048, .b = 1000, .c = 2049, .large = true},
 	{.a = 2177, .b = 333, .c = 2048, .large = true},
@@ -171,6 +203,16 @@ static void shapes_matmul(const struct gpu_case *c, uint64_t (*shapes)[RK_MAX_RA
 	shapes[1][1] = c->c;
 }
 
+/* Some rows of the product become NaN, and some elements of the others; what is left is whole. */
+static void spoil_matmul(const struct gpu_case *c, float *a, float *b)
+{
+	for (uint64_t i = 0; i < c->a; i += 3)
+		a[i * c->b + i % c->b] = of_bits(nans[i / 3 % ARRAY_SIZE(nans)]);
+	for (uint64_t i = 0; i < c->b; i++) /* by a zero of a */
+		b[i * c->c + c->c / 2] = i % 2 ? INFINITY : -INFINITY;
+	b[c->c - 1] = of_bits(nans[4]);
+}
+
 static void fill_matmul(const struct gpu_case *c, struct gpu_call *call)
 {
 	uint64_t state = gpu_case_seed(c);
@@ -179,8 +221,11 @@ static void fill_matmul(const struct gpu_case *c, struct gpu_call *call)
 		float *x = gpu_input(call, input);
 
 		for (uint64_t i = 0, n = gpu_input_count(call, input); i < n; i++)
-			x[i] = (float)(gpu_random(&state) * 2 - 1);
+			x[i] = c->kind == WITH_NAN ? (float)(i % 5)
+						   : (float)(gpu_random(&state) * 2 - 1);
 	}
+	if (c->kind == WITH_NAN)
+		spoil_matmul(c, gpu_input(call, 0), gpu_input(call, 1));
 }
 
 /* The sums of |a| |b|, to float's precision: the CPU's product of the absolute values. */
@@ -206,6 +251,10 @@ static void compare_matmul(struct gpu_pair *p, const struct gpu_case *c)
 	const float *got = gpu_output(&p->got, 0), *want = gpu_output(&p->want, 0), *sums;
 	struct gpu_call bounds;
 
+	if (c->kind == WITH_NAN) { /* sums of small whole numbers, which are exact in any order */
+		gpu_pair_same_bits(p, 0);
+		return;
+	}
 	make_bounds(p, c, &bounds);
 	sums = gpu_output(&bounds, 0);
 	for (uint64_t i = 0; i < c->a * c->c; i++)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "tests/gpu/check_pair.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,22 +67,6 @@ void gpu_pair_note(const struct gpu_pair *p)
 		gpu_note("%u cases; the same bits", p->cases);
 }
 
-static bool is_nan(enum rk_dtype dtype, const void *at)
-{
-	float f32;
-	double f64;
-
-	if (dtype == RK_F32) {
-		memcpy(&f32, at, sizeof(f32));
-		return isnan(f32);
-	}
-	if (dtype == RK_F64) {
-		memcpy(&f64, at, sizeof(f64));
-		return isnan(f64);
-	}
-	return false;
-}
-
 void gpu_pair_same_bits(struct gpu_pair *p, unsigned int index)
 {
 	const struct rk_port *port = &p->on_gpu->manifest.outputs[index];
@@ -94,8 +77,7 @@ void gpu_pair_same_bits(struct gpu_pair *p, unsigned int index)
 	if (memcmp(got, want, bytes) == 0)
 		return;
 	for (uint64_t at = 0; at < bytes; at += size) {
-		if (memcmp(got + at, want + at, size) == 0 ||
-		    (is_nan(port->dtype, got + at) && is_nan(port->dtype, want + at)))
+		if (memcmp(got + at, want + at, size) == 0)
 			continue;
 		gpu_fail("%s: %s differs from the CPU's from element %llu of %llu on", p->label,
 			 port->name, (unsigned long long)(at / size),

@@ -39,8 +39,7 @@ void gpu_pair_done(struct gpu_pair *p);
 /* The row's result. */
 void gpu_pair_note(const struct gpu_pair *p);
 
-/* Output @index must have the same bytes; of floating point, but for NaNs, which only must be
- * there. */
+/* Output @index must have the same bytes, those of NaNs too. */
 void gpu_pair_same_bits(struct gpu_pair *p, unsigned int index);
 /* Note an error and its bound; fails where it is larger. @what and @i say of which element. */
 void gpu_pair_error(struct gpu_pair *p, double error, double allowed, const char *what, uint64_t i);

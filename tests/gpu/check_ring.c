@@ -114,7 +114,8 @@ static double compare_to(const struct both *b, size_t i, unsigned int output, do
 	double part = fabs(got - want) / (1e-14 * scale);
 
 	if (isnan(want)) {
-		GPU_EXPECT(isnan(got), "message %zu: %g, not NaN", i, got);
+		GPU_EXPECT(memcmp(&got, &want, sizeof(got)) == 0,
+			   "message %zu: output %u is %a, not the CPU's NaN", i, output, got);
 		return 0;
 	}
 	GPU_EXPECT(got == want || part <= 1, "message %zu: output %u is %.17g, the CPU's %.17g", i,
@@ -144,6 +145,31 @@ static void run_stats(const void *arg)
 		gpu_log("%s n=%llu: ok", STATS, (unsigned long long)sizes[i]);
 	}
 	gpu_note("%zu messages; at most %.2g of what is allowed", b.count, worst);
+	forget_both(&b);
+}
+
+/* The first message is whole, and then there is a NaN that no other number makes good. */
+static void fill_nan(struct gpu_call *c, uint64_t n, size_t index)
+{
+	double *x = gpu_input(c, 0);
+
+	for (uint64_t i = 0; i < n; i++)
+		x[i] = index == 1 && i == n / 2 ? -(double)NAN : (double)i;
+}
+
+static void run_nan(const void *arg)
+{
+	static const uint64_t sizes[] = {0, 1000, 0, 1, 257};
+	struct both b = {0};
+
+	(void)arg;
+	call_both(&b, STATS, sizes, ARRAY_SIZE(sizes), fill_nan);
+	for (size_t i = 0; i < b.count; i++)
+		for (unsigned int output = COUNT; output <= VARIANCE; output++)
+			GPU_EXPECT(memcmp(gpu_output(&b.got[i], output),
+					  gpu_output(&b.want[i], output), sizeof(double)) == 0,
+				   "message %zu: output %u differs", i, output);
+	gpu_note("%zu messages; the same bits", b.count);
 	forget_both(&b);
 }
 
@@ -323,6 +349,8 @@ static const struct gpu_test tests[] = {
 	{"rings", "echo", "core/ring-echo against the CPU", "the same bits", run_echo, NULL},
 	{"rings", "running-stats", "core/running-stats against the CPU",
 	 "1e-14 of the greatest |x|, and x^2", run_stats, NULL},
+	{"rings", "nan", "core/running-stats with a NaN among its numbers", "the same bits",
+	 run_nan, NULL},
 	{"ringlife", "idle", "a resident kernel that leaves after ring_idle = 2ms",
 	 "its state stays", run_idle, NULL},
 	{"ringlife", "quiesce", "ring_idle = 0: modules, memory, larger messages",

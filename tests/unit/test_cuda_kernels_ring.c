@@ -358,6 +358,15 @@ struct moments {
 	double mean, variance;
 };
 
+/* gpu/kernels/nan.h */
+static void check_nan(double x)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	assert_true(!isnan(x) || bits == 0x7FF8000000000000ULL);
+}
+
 static void check_moments(struct host *h, struct rk_running_stats *device,
 			  struct rk_running_stats *cpu, const double *x, uint64_t n)
 {
@@ -375,6 +384,8 @@ static void check_moments(struct host *h, struct rk_running_stats *device,
 	assert_int_equal(got.count, want.count);
 	if (isnan(want.variance)) {
 		assert_true(!isfinite(got.mean) || !isfinite(got.variance));
+		check_nan(got.mean);
+		check_nan(got.variance);
 		return;
 	}
 	assert_true(fabs(got.mean - want.mean) <= 1e-14 * most);
@@ -401,6 +412,9 @@ static void test_running_stats(void **state)
 	check_moments(&h, &device, &cpu, x, 1);
 	x[0] = 1;
 	check_moments(&h, &device, &cpu, x, 1);
+	x[0] = -NAN; /* from here on there is nothing else */
+	check_moments(&h, &device, &cpu, x, 1);
+	check_moments(&h, &device, &cpu, x, 0);
 	quiesce(&h);
 	free(h.ring);
 }
