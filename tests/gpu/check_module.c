@@ -89,6 +89,34 @@ static void run_module(const void *arg)
 	gpu_close(&r);
 }
 
+/*
+ * The kernels that ship, from the PTX that is there for drivers older than the toolkit: the tests
+ * of the groups kernels and rings with small sizes, in this process.
+ */
+static void run_builtin_ptx(const void *arg)
+{
+	gpu_tests_fn *const files[] = {gpu_kernel_tests, gpu_model_tests, gpu_ring_tests};
+	unsigned int ran = 0;
+
+	(void)arg;
+	GPU_EXPECT(setenv("RK_CUDA_IMAGE", "ptx", 1) == 0, "setenv: %s", strerror(errno));
+	gpu_options.small = true;
+	for (size_t file = 0; file < ARRAY_SIZE(files); file++) {
+		size_t count;
+		const struct gpu_test *tests = files[file](&count);
+
+		for (size_t i = 0; i < count; i++) {
+			if (strcmp(tests[i].group, "kernels") && strcmp(tests[i].group, "rings"))
+				continue;
+			gpu_log("from PTX: %s", tests[i].what);
+			tests[i].run(tests[i].arg);
+			ran++;
+		}
+	}
+	GPU_EXPECT(gpu_has_logged("compiled PTX "), "nothing was compiled from PTX");
+	gpu_note("%u tests of them, with what the driver compiled", ran);
+}
+
 /* --- bad ones ------------------------------------------------------------------------- */
 
 static void run_broken(const void *arg)
@@ -259,6 +287,8 @@ static void run_fusion(const void *arg)
 static const struct gpu_test tests[] = {
 	{"modules", "fatbin", "a user's module, fatbin", "loaded, right answers", run_module,
 	 "gpu.fatbin"},
+	{"modules", "builtin-ptx", "the kernels that ship, from their PTX",
+	 "as those of the fatbin, against the CPU", run_builtin_ptx, NULL},
 	{"modules", "ptx", "a user's module, PTX", "loaded, right answers", run_module, "gpu.ptx"},
 	{"modules", "broken", "PTX that does not compile",
 	 "CUDA_ERROR_INVALID_PTX and the compiler's words; others run", run_broken, NULL},

@@ -56,6 +56,8 @@ gpu_tests_fn gpu_kernel_tests, gpu_model_tests, gpu_life_tests, gpu_memory_tests
 void gpu_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* One line for the log alone. */
 void gpu_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Whether the daemon's or the worker's log had these words in this test. */
+bool gpu_has_logged(const char *words);
 /* End the test. */
 _Noreturn void gpu_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void gpu_unavailable(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -44,9 +44,34 @@ static void on_room(void *ctx, struct rk_kernel *k)
 	tell(ctx);
 }
 
+/* What was logged since the process began, as far as there is room. */
+static struct {
+	pthread_mutex_t lock;
+	char text[1 << 16];
+	size_t len;
+} logged = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+bool gpu_has_logged(const char *words)
+{
+	bool found;
+
+	pthread_mutex_lock(&logged.lock);
+	found = strstr(logged.text, words) != NULL;
+	pthread_mutex_unlock(&logged.lock);
+	return found;
+}
+
 static void log_line(void *ctx, enum rk_log_level level, const char *line)
 {
+	size_t len = strlen(line);
+
 	(void)ctx;
+	pthread_mutex_lock(&logged.lock);
+	if (len < sizeof(logged.text) - logged.len) {
+		memcpy(logged.text + logged.len, line, len);
+		logged.len += len;
+	}
+	pthread_mutex_unlock(&logged.lock);
 	gpu_log("%s: %s", rk_log_level_name(level), line);
 }
 
