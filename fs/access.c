@@ -56,6 +56,12 @@ bool rkfs_access_is_option(const char *key, size_t len)
 	return find_option(key, len) < NOPTIONS;
 }
 
+void rkfs_access_nearest(struct rk_nearest *near)
+{
+	for (size_t i = 0; i < NOPTIONS; i++)
+		rk_nearest_try(near, options[i].key);
+}
+
 /* A number in @base without sign or prefix, at most @max; NOT_GIVEN where @text is none. */
 static unsigned int parse_number(const char *text, int base, unsigned int max)
 {

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "runtime/error.h"
+#include "runtime/nearest.h"
 
 struct rkfs_attr;
 
@@ -29,6 +30,9 @@ void rkfs_access_init(struct rkfs_access *access);
 
 /* Whether the @len bytes at @key are an option of -o that says who may do what. */
 bool rkfs_access_is_option(const char *key, size_t len);
+
+/* Offer all such options to @near. */
+void rkfs_access_nearest(struct rk_nearest *near);
 
 /*
  * Take @item, "KEY=VALUE" with the key of such an option. -EINVAL where the value is missing or

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "fs/control.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "fs/node.h"
+#include "runtime/config.h"
 #include "runtime/log.h"
+#include "runtime/nearest.h"
 
 #define DRAIN_SECS_MAX 86400
 #define SHOWN_MAX      40 /* bytes of what was written that a sentence repeats */
@@ -99,20 +100,24 @@ static int refuse(struct rk_error *err, const char *fmt, ...)
 	return rk_error_set(err, EINVAL, "%s; the verbs are %s", why, list);
 }
 
-/* "SECS": digits only, so no sign and no fraction. */
-static int parse_secs(const char *text, size_t len, int64_t *secs, struct rk_error *err)
+/* "SECS": in the notation of drain_timeout, so that each takes what the other does. */
+static int parse_secs(const char *text, size_t len, int64_t *ms, struct rk_error *err)
 {
-	int64_t n = 0;
-	size_t i;
+	char copy[SHOWN_MAX];
+	uint64_t n;
 
-	for (i = 0; i < len && isdigit((unsigned char)text[i]) && n <= DRAIN_SECS_MAX; i++)
-		n = n * 10 + (text[i] - '0');
-	if (i < len || n > DRAIN_SECS_MAX)
-		return rk_error_set(err, EINVAL,
-				    "control: drain %.*s: SECS is a whole number from 0 to %d",
-				    shown(len), text, DRAIN_SECS_MAX);
-	*secs = n;
-	return 0;
+	if (len < sizeof(copy)) {
+		memcpy(copy, text, len);
+		copy[len] = '\0';
+		if (rk_config_duration(copy, &n) && n <= DRAIN_SECS_MAX * 1000) {
+			*ms = (int64_t)n;
+			return 0;
+		}
+	}
+	return rk_error_set(err, EINVAL,
+			    "control: drain %.*s: SECS is a whole number from 0 to %d, or a "
+			    "duration such as 500ms, 5s, 1m or 2h",
+			    shown(len), text, DRAIN_SECS_MAX);
 }
 
 static const struct verb *find_verb(const char *word, size_t len)
@@ -121,6 +126,18 @@ static const struct verb *find_verb(const char *word, size_t len)
 		if (strlen(verbs[i].name) == len && !memcmp(verbs[i].name, word, len))
 			return &verbs[i];
 	return NULL;
+}
+
+static int no_verb(const char *word, size_t len, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, word, len);
+	for (size_t i = 0; i < NVERBS; i++)
+		rk_nearest_try(&near, verbs[i].name);
+	return refuse(err, "control: no verb is called '%.*s'%s", shown(len), word,
+		      rk_nearest_hint(&near, "", hint));
 }
 
 /* Cut *@text in two at its first blank: returns the length of the word before it. */
@@ -142,7 +159,7 @@ static size_t next_word(const char **text, size_t *len)
 int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *command,
 		       struct rk_error *err)
 {
-	struct rkfs_command parsed = {.secs = -1};
+	struct rkfs_command parsed = {.drain_ms = -1};
 	const struct verb *verb;
 	struct rk_error why;
 	const char *word;
@@ -158,11 +175,11 @@ int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *comman
 	wordlen = next_word(&text, &len);
 	verb = find_verb(word, wordlen);
 	if (!verb)
-		return refuse(err, "control: no verb is called '%.*s'", shown(wordlen), word);
+		return no_verb(word, wordlen, err);
 	if (len && !verb->secs)
 		return refuse(err, "control: %s takes no argument", verb->name);
 	if (len)
-		rc = parse_secs(text, len, &parsed.secs, err);
+		rc = parse_secs(text, len, &parsed.drain_ms, err);
 	if (rc)
 		return rc;
 	parsed.reload = verb->reload;
@@ -225,5 +242,5 @@ int rkfs_control_store(const struct rkfs_attr *attr, const struct rkfs_subject *
 	/* these note their outcome themselves */
 	if (command.reload)
 		return rk_runtime_reload(rt, caller, &err);
-	return rk_runtime_command(rt, command.trigger, command.secs, caller, &err);
+	return rk_runtime_command(rt, command.trigger, command.drain_ms, caller, &err);
 }

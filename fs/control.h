@@ -18,7 +18,7 @@
 struct rkfs_command {
 	bool reload; /* else @trigger */
 	enum rk_trigger trigger;
-	int64_t secs; /* of drain; -1 = none given */
+	int64_t drain_ms; /* of drain; -1 = none given */
 };
 
 /*

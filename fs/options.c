@@ -141,6 +141,21 @@ static int apply_word(struct parse *p, const struct rkfs_word *word)
 			    "change while it runs, and umount and mount for the rest");
 }
 
+static int no_option(const char *item, size_t len, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, item, len);
+	rk_config_nearest(&near);
+	rkfs_access_nearest(&near);
+	rkfs_words_nearest(&near);
+	return rk_error_set(err, EINVAL,
+			    "-o %.100s: there is no such option%s; mount.rkfs --help lists those "
+			    "there are",
+			    item, rk_nearest_hint(&near, "", hint));
+}
+
 /* One option without escapes. Takes @item. */
 static int apply_item(struct parse *p, char *item)
 {
@@ -168,10 +183,7 @@ static int apply_item(struct parse *p, char *item)
 		rc = rk_error_set(p->err, EINVAL, "-o %.60s: needs a value, as in -o %.60s=VALUE",
 				  item, item);
 	else if (!p->opts->sloppy)
-		rc = rk_error_set(p->err, EINVAL,
-				  "-o %.100s: there is no such option; mount.rkfs --help lists "
-				  "those there are",
-				  item);
+		rc = no_option(item, len, p->err);
 out:
 	free(item);
 	return rc;
@@ -234,6 +246,19 @@ static int add_arg(struct parse *p, const char *arg)
 	return 0;
 }
 
+static int bad_option(const char *bad, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, bad + strspn(bad, "-"), strcspn(bad + strspn(bad, "-"), "="));
+	for (size_t i = 0; strncmp(bad, "--", 2) == 0 && long_options[i].name; i++)
+		rk_nearest_try(&near, long_options[i].name);
+	return rk_error_set(err, EINVAL,
+			    "'%.100s' is not understood%s; mount.rkfs --help lists the options",
+			    bad, rk_nearest_hint(&near, "--", hint));
+}
+
 static int apply_option(struct parse *p, int c, const char *bad)
 {
 	struct rkfs_options *opts = p->opts;
@@ -272,9 +297,7 @@ static int apply_option(struct parse *p, int c, const char *bad)
 	case ':':
 		return rk_error_set(p->err, EINVAL, "%s needs an argument: " USAGE, bad);
 	default:
-		return rk_error_set(
-			p->err, EINVAL,
-			"'%.100s' is not understood; mount.rkfs --help lists the options", bad);
+		return bad_option(bad, p->err);
 	}
 }
 

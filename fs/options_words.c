@@ -70,6 +70,12 @@ const struct rkfs_word *rkfs_word_find(const char *item, size_t len, bool valued
 	return NULL;
 }
 
+void rkfs_words_nearest(struct rk_nearest *near)
+{
+	for (size_t i = 0; i < NWORDS; i++)
+		rk_nearest_try(near, words[i].name);
+}
+
 void rkfs_words_help(FILE *out)
 {
 	for (size_t i = 0; i < NWORDS; i++)

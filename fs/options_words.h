@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "runtime/nearest.h"
+
 enum rkfs_word_action {
 	RKFS_WORD_IGNORE, /* says nothing that rkfs would do differently */
 	RKFS_WORD_FUSE,	  /* passed on to the FUSE mount */
@@ -26,6 +28,9 @@ struct rkfs_word {
 /* The word of option text @item, which has @len bytes before any '='; @valued: it has one. NULL
  * where it is none. */
 const struct rkfs_word *rkfs_word_find(const char *item, size_t len, bool valued);
+
+/* Offer all of them to @near. */
+void rkfs_words_nearest(struct rk_nearest *near);
 
 /* For --help: those with a description; the names of those that are accepted as in fstab. */
 void rkfs_words_help(FILE *out);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fs/rkcall.h"
+#include "runtime/nearest.h"
 
 /* --- events --- */
 
@@ -232,7 +233,7 @@ int rkcall_no_kernel(const struct rkcall_mount *m, const char *kernel, struct rk
 					near[i]);
 	rkcall_kernels_free(&k);
 	if (count)
-		return rk_error_set(err, ENOENT, "there is no such kernel; is it %s?", list);
+		return rk_error_set(err, ENOENT, "there is no such kernel; did you mean %s?", list);
 	return rk_error_set(err, ENOENT, "there is no such kernel; rkcall --list shows all");
 }
 
@@ -258,34 +259,9 @@ int rkcall_why_not_open(const struct rkcall_mount *m, const char *kernel,
 
 /* --- kernels of nearly that name --- */
 
-#define DISTANCE_BYTES 128 /* longer names than ids can be are far from all */
-
-/* Edit distance (Levenshtein), row by row. */
 static size_t distance(const char *a, const char *b)
 {
-	size_t row[DISTANCE_BYTES + 1];
-	size_t na = strlen(a), nb = strlen(b);
-
-	if (na > DISTANCE_BYTES || nb > DISTANCE_BYTES)
-		return SIZE_MAX;
-	for (size_t j = 0; j <= nb; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= na; i++) {
-		size_t corner = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= nb; j++) {
-			size_t best = corner + (a[i - 1] != b[j - 1]);
-
-			corner = row[j];
-			if (corner + 1 < best)
-				best = corner + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[nb];
+	return rk_edit_distance(a, strlen(a), b, strlen(b));
 }
 
 static const char *name_of(const char *id)

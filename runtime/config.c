@@ -76,6 +76,12 @@ const struct rk_config_field *rk_config_find(const char *key)
 	return NULL;
 }
 
+void rk_config_nearest(struct rk_nearest *near)
+{
+	for (size_t i = 0; i < CONFIG_FIELDS; i++)
+		rk_nearest_try(near, config_fields[i].key);
+}
+
 int rk_config_set(struct rk_config *config, const struct rk_config_field *field, const char *value,
 		  struct rk_error *err)
 {
@@ -96,6 +102,23 @@ static int loader_set(struct config_loader *loader, const struct rk_config_field
 	return rc;
 }
 
+static int shown(size_t len)
+{
+	return (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX);
+}
+
+static int no_key(const char *what, const char *key, size_t len, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, key, len);
+	rk_config_nearest(&near);
+	return rk_error_set(err, EINVAL,
+			    "%s%.*s: there is no such key%s; rkfs.conf(5) lists them all", what,
+			    shown(len), key, rk_nearest_hint(&near, "", hint));
+}
+
 static int load_pair(void *ctx, const char *section, const char *key, const char *value,
 		     struct rk_error *err)
 {
@@ -104,9 +127,7 @@ static int load_pair(void *ctx, const char *section, const char *key, const char
 	int rc;
 
 	if (!field)
-		return rk_error_set(err, EINVAL,
-				    "%.64s: there is no such key; rkfs.conf(5) lists them all",
-				    key);
+		return no_key("", key, strlen(key), err);
 	if (!*section)
 		return rk_error_set(err, EINVAL,
 				    "%s: stands before any section; it belongs to [%s]", key,
@@ -152,6 +173,27 @@ static bool env_is_of_others(const char *suffix, size_t len)
 	return false;
 }
 
+/* No key is called as the variable @name of @len bytes says. */
+static int no_variable(const char *name, size_t len, struct rk_error *err)
+{
+	char upper[CONFIG_KEY_MAX], hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, name + strlen(ENV_PREFIX), len - strlen(ENV_PREFIX));
+	for (size_t i = 0; i < CONFIG_FIELDS; i++) {
+		size_t n = 0;
+
+		for (const char *c = config_fields[i].key; *c && n < sizeof(upper) - 1; c++)
+			upper[n++] = (char)toupper((unsigned char)*c);
+		upper[n] = '\0';
+		rk_nearest_try(&near, upper);
+	}
+	return rk_error_set(err, EINVAL,
+			    "%.*s: no configuration key has this name%s; unset the variable, or "
+			    "see rkfs.conf(5) for the keys",
+			    shown(len), name, rk_nearest_hint(&near, ENV_PREFIX, hint));
+}
+
 static int load_environ(struct config_loader *loader, const char *const *vars, struct rk_error *err)
 {
 	const size_t prefix = strlen(ENV_PREFIX);
@@ -167,11 +209,7 @@ static int load_environ(struct config_loader *loader, const char *const *vars, s
 		if (!field && env_is_of_others(*vars + prefix, len - prefix))
 			continue;
 		if (!field)
-			return rk_error_set(err, EINVAL,
-					    "%.*s: no configuration key has this name; unset the "
-					    "variable, or see rkfs.conf(5) for the keys",
-					    (int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX),
-					    *vars);
+			return no_variable(*vars, len, err);
 		rc = loader_set(loader, field, *vars + len + 1, err);
 		if (rc) {
 			rk_error_prefix(err, "%.*s", (int)len, *vars);
@@ -197,11 +235,7 @@ static int load_options(struct config_loader *loader, const char *const *options
 			field = rk_config_find(key);
 		}
 		if (!field)
-			return rk_error_set(
-				err, EINVAL,
-				"option %.*s: there is no such key; rkfs.conf(5) lists them "
-				"all",
-				(int)(len < CONFIG_KEY_MAX ? len : CONFIG_KEY_MAX), *options);
+			return no_key("option ", *options, len, err);
 		if (!(*options)[len])
 			return rk_error_set(err, EINVAL, "option %s: has no value; write %s=VALUE",
 					    key, key);

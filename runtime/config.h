@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "runtime/error.h"
+#include "runtime/nearest.h"
 
 #define RK_CONFIG_TEXT_MAX  1024	       /* of a text field, with its NUL */
 #define RK_CONFIG_VALUE_MAX RK_CONFIG_TEXT_MAX /* any field as text, with its NUL */
@@ -23,7 +24,7 @@ enum rk_config_type {
 	RK_CONFIG_BOOL,	    /* bool: yes / no (also true, false, on, off, 1, 0) */
 	RK_CONFIG_COUNT,    /* uint64_t: 0, 17 */
 	RK_CONFIG_SIZE,	    /* uint64_t, bytes: 512, 64K, 16M, 1G, 1T (powers of 1024) */
-	RK_CONFIG_DURATION, /* uint64_t, milliseconds: 100ms, 5s, 1m, 2h; 0 */
+	RK_CONFIG_DURATION, /* uint64_t, milliseconds: 100ms, 5s, 1m, 2h; 5 is 5s */
 	RK_CONFIG_FACTOR,   /* double: 1.5 */
 	RK_CONFIG_CHOICE,   /* char[]: one of the words in choices */
 	RK_CONFIG_TEXT,	    /* char[]: printable ASCII, may be empty */
@@ -81,6 +82,9 @@ const struct rk_config_field *rk_config_fields(size_t *count);
 /* The row called @key, or NULL. */
 const struct rk_config_field *rk_config_find(const char *key);
 
+/* Offer all keys to @near. */
+void rk_config_nearest(struct rk_nearest *near);
+
 /*
  * Fill *@config from @sources. All or nothing. Fails with EINVAL (unknown key,
  * section or RKFS_* variable, but for those that Kubernetes and scripts set; repeated key, bad
@@ -109,6 +113,10 @@ int rk_config_set(struct rk_config *config, const struct rk_config_field *field,
  */
 size_t rk_config_print(const struct rk_config *config, const struct rk_config_field *field,
 		       char *buf, size_t size);
+
+/* @text in the notation of a duration, in milliseconds. False: it is none; *@ms is undefined then.
+ */
+bool rk_config_duration(const char *text, uint64_t *ms);
 
 /* Whether both hold the same value of @field. */
 bool rk_config_equal(const struct rk_config *a, const struct rk_config *b,

@@ -26,7 +26,8 @@ static const struct unit size_units[] = {
 	{"G", 1ULL << 30}, {"T", 1ULL << 40}, {NULL, 0},
 };
 static const struct unit duration_units[] = {
-	{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}, {NULL, 0},
+	/* without a unit: seconds */
+	{"ms", 1}, {"", 1000}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}, {NULL, 0},
 };
 
 /* A parsed value of any type, before it is stored. */
@@ -81,10 +82,9 @@ static size_t print_bool(const struct rk_config_field *field, const void *member
 	return (size_t)snprintf(buf, size, "%s", flag ? "yes" : "no");
 }
 
-/* Digits and a unit. 0 needs no unit. */
-static bool parse_number(const struct rk_config_field *field, const char *text, union value *value)
+/* Digits and one of @unit and those after it. */
+static bool parse_units(const struct unit *unit, const char *text, uint64_t *value)
 {
-	const struct unit *unit = type_of(field)->units;
 	const char *suffix = text + strspn(text, DIGITS);
 	uint64_t number = 0;
 
@@ -97,11 +97,17 @@ static bool parse_number(const struct rk_config_field *field, const char *text, 
 	}
 	while (unit->suffix && strcmp(unit->suffix, suffix))
 		unit++;
-	if (!unit->suffix) {
-		value->number = 0;
-		return number == 0 && *suffix == '\0';
-	}
-	return !__builtin_mul_overflow(number, unit->factor, &value->number);
+	return unit->suffix && !__builtin_mul_overflow(number, unit->factor, value);
+}
+
+static bool parse_number(const struct rk_config_field *field, const char *text, union value *value)
+{
+	return parse_units(type_of(field)->units, text, &value->number);
+}
+
+bool rk_config_duration(const char *text, uint64_t *ms)
+{
+	return parse_units(duration_units, text, ms);
 }
 
 static bool number_in_range(const struct rk_config_field *field, const union value *value)
@@ -265,7 +271,7 @@ static const struct value_type value_types[] = {
 			    .parse = parse_number,
 			    .in_range = number_in_range,
 			    .print = print_number},
-	[RK_CONFIG_DURATION] = {.what = "a duration such as 100ms, 5s, 1m or 2h",
+	[RK_CONFIG_DURATION] = {.what = "a duration such as 100ms, 5s, 1m or 2h, or seconds",
 				.units = duration_units,
 				.parse = parse_number,
 				.in_range = number_in_range,

@@ -10,6 +10,7 @@
 
 #include "runtime/config_value.h"
 #include "runtime/manifest_internal.h"
+#include "runtime/nearest.h"
 
 bool rk_is_identifier(const char *s, size_t len)
 {
@@ -233,23 +234,33 @@ static const struct key {
 
 static int unknown_key(const char *section, const char *key, struct rk_error *err)
 {
-	char names[128] = "";
+	char names[128] = "", hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
 	size_t i, len = 0;
 
-	for (i = 0; i < NKEYS; i++)
-		if (strcmp(keys[i].section, section) == 0)
-			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s",
-						len ? ", " : "", keys[i].name);
+	rk_nearest_init(&near, key, strlen(key));
+	for (i = 0; i < NKEYS; i++) {
+		if (strcmp(keys[i].section, section) != 0)
+			continue;
+		rk_nearest_try(&near, keys[i].name);
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+					keys[i].name);
+	}
 	if (len)
-		return rk_error_set(err, EINVAL, "%s: unknown key; [%s] has %s", key, section,
-				    names);
+		return rk_error_set(err, EINVAL, "%s: unknown key%s; [%s] has %s", key,
+				    rk_nearest_hint(&near, "", hint), section, names);
 	if (section[0] == '\0')
 		return rk_error_set(err, EINVAL,
 				    "%s: this line is in no section; begin with [kernel]", key);
+	rk_nearest_init(&near, section, strlen(section));
+	for (i = 0; i < NKEYS; i++)
+		rk_nearest_try(&near, keys[i].section);
+	for (i = 0; i < RK_SECTION_COUNT; i++)
+		rk_nearest_try(&near, rk_port_sections[i].section);
 	return rk_error_set(err, EINVAL,
-			    "%s: unknown section [%s]; there are [kernel], [inputs], [outputs], "
+			    "%s: unknown section [%s]%s; there are [kernel], [inputs], [outputs], "
 			    "[scratch], [state], [cpu] and [cuda]",
-			    key, section);
+			    key, section, rk_nearest_hint(&near, "", hint));
 }
 
 /* The code that a section describes; NULL where it is another section. */

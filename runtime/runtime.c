@@ -71,30 +71,30 @@ static int do_start(struct rk_runtime *rt)
 	return rc;
 }
 
-static void set_deadline(struct rk_runtime *rt, int64_t secs)
+static void set_deadline(struct rk_runtime *rt, int64_t drain_ms)
 {
-	uint64_t wait_ms = secs >= 0 ? (uint64_t)secs * 1000 : rt->config.drain_timeout;
+	uint64_t wait_ms = drain_ms >= 0 ? (uint64_t)drain_ms : rt->config.drain_timeout;
 	uint64_t at = rk_now_ns() + wait_ms * RK_NS_PER_MS;
 
 	atomic_store(&rt->drain_deadline_ns, at);
 	rk_worker_arm_drain(rt->worker, at);
 }
 
-static int do_drain(struct rk_runtime *rt, int64_t secs)
+static int do_drain(struct rk_runtime *rt, int64_t drain_ms)
 {
 	uint64_t in_flight = 0;
 	int rc;
 
 	rk_lifecycle_lock(&rt->lifecycle);
 	if (rk_runtime_state(rt) == RK_DRAINING) {
-		if (secs >= 0)
-			set_deadline(rt, secs);
+		if (drain_ms >= 0)
+			set_deadline(rt, drain_ms);
 		rk_lifecycle_unlock(&rt->lifecycle);
 		return 0;
 	}
 	if (rk_lifecycle_allows(&rt->lifecycle, RK_DRAIN)) {
 		in_flight = rk_dispatch_accept(&rt->dispatch, false);
-		set_deadline(rt, secs); /* before the state can be seen */
+		set_deadline(rt, drain_ms); /* before the state can be seen */
 	}
 	rc = rk_runtime_transit_locked(rt, RK_DRAIN, "Draining",
 				       json_pack("{s:I}", "in_flight", (json_int_t)in_flight));
@@ -183,7 +183,7 @@ bool rk_runtime_allows(const struct rk_runtime *rt, enum rk_trigger trigger)
 	       holds[trigger] & 1U << rk_runtime_state(rt);
 }
 
-static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
+static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
 		       const struct rk_config *config, struct rk_payload *payload,
 		       struct rk_error *err)
 {
@@ -197,7 +197,7 @@ static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 		rc = do_start(rt);
 		break;
 	case RK_DRAIN:
-		rc = do_drain(rt, secs);
+		rc = do_drain(rt, drain_ms);
 		break;
 	case RK_RESUME:
 		rc = do_resume(rt);
@@ -234,7 +234,7 @@ void rk_runtime_log_command(const char *what, const struct rk_caller *caller, in
 		rk_log(RK_LOG_INFO, "%s from %s", what, who);
 }
 
-int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
+int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
 		       const struct rk_caller *caller, struct rk_error *err)
 {
 	struct rk_payload *payload = NULL;
@@ -261,7 +261,7 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t s
 					  rk_state_name(rk_runtime_state(rt)),
 					  advice[rk_runtime_state(rt)]);
 		else
-			rc = run_command(rt, trigger, secs, config, payload, &why);
+			rc = run_command(rt, trigger, drain_ms, config, payload, &why);
 	}
 	/* Under the lock: a start that fails at once has the last word. */
 	rk_runtime_set_status(rt, rc ? why.msg : "ok");

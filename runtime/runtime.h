@@ -64,15 +64,15 @@ enum rk_state rk_runtime_state(const struct rk_runtime *rt);
 const char *rk_runtime_mount(const struct rk_runtime *rt);
 
 /*
- * Drive the state machine. @trigger is START, DRAIN, RESUME, STOP or RESET; @secs is
- * the deadline of a DRAIN in seconds (-1: drain_timeout; while Draining -1 changes nothing).
+ * Drive the state machine. @trigger is START, DRAIN, RESUME, STOP or RESET; @drain_ms is
+ * the deadline of a DRAIN in milliseconds (-1: drain_timeout; while Draining -1 changes nothing).
  * Succeeds without effect where the postcondition holds already. -EBUSY: wrong state, the sentence
  * names verb, state and what to do. RESET: also the errors of rk_config_load. START is
  * asynchronous: Running comes with the first health check that passed; its failure is a state
  * (Failed) and sets the command status. Logged with @caller
  * (NULL: the daemon itself).
  */
-int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t secs,
+int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
 		       const struct rk_caller *caller, struct rk_error *err);
 
 /*

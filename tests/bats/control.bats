@@ -59,7 +59,7 @@ load common
 	run bash -c 'echo strat >"$1"' control "$MNT/control"
 	assert_failure
 	assert_output --partial "Invalid argument"
-	assert_value last_cmd_status "control: no verb is called 'strat'; the verbs are start, drain [SECS], resume, stop, reset, reload"
+	assert_value last_cmd_status "control: no verb is called 'strat' (did you mean start?); the verbs are start, drain [SECS], resume, stop, reset, reload"
 	echo start >"$MNT/control"
 	assert_value last_cmd_status ok
 }
@@ -89,15 +89,16 @@ load common
 		    (b"resume 1", "EINVAL", "resume takes no argument"),
 		    (b"reload now", "EINVAL", "reload takes no argument"),
 		    (b"halt\n", "EINVAL", "no verb is called 'halt'.*the verbs are start, drain"),
-		    (b"STOP", "EINVAL", "no verb is called 'STOP'"),
+		    (b"STOP", "EINVAL", r"no verb is called 'STOP' \(did you mean stop\?\)"),
 		    (b"sto", "EINVAL", "no verb is called 'sto'"),
-		    (b"stopp", "EINVAL", "no verb is called 'stopp'"),
+		    (b"stopp", "EINVAL", r"no verb is called 'stopp' \(did you mean stop\?\)"),
 		    (b"'stop'", "EINVAL", "no verb"),
 		    (b"%s%n", "EINVAL", "no verb is called '%s%n'"),
 		    (b"drain -1", "EINVAL", "SECS is a whole number from 0 to 86400"),
 		    (b"drain +1", "EINVAL", "SECS is a whole number"),
 		    (b"drain 1.5", "EINVAL", "SECS is a whole number"),
-		    (b"drain 1s", "EINVAL", "SECS is a whole number"),
+		    (b"drain 1d", "EINVAL", "SECS is a whole number from 0 to 86400, or a duration such as 500ms, 5s, 1m or 2h"),
+		    (b"drain 25h", "EINVAL", "SECS is a whole number"),
 		    (b"drain 0x10", "EINVAL", "SECS is a whole number"),
 		    (b"drain ten", "EINVAL", "SECS is a whole number"),
 		    (b"drain 1 2", "EINVAL", "SECS is a whole number"),
@@ -223,7 +224,7 @@ load common
 		    (level, b"verbose", "EINVAL", "log_level.*error, warn, info, debug, trace"),
 		    (level, b"INFO", "EINVAL", "error, warn, info"),
 		    (level, b"info debug", "EINVAL", "error, warn, info"),
-		    (metrics, b"10", "EINVAL", "metrics_interval.*from 100ms to 24h"),
+		    (metrics, b"10d", "EINVAL", "metrics_interval.*from 100ms to 24h"),
 		    (metrics, b"99ms", "EINVAL", "from 100ms to 24h"),
 		    (metrics, b"25h", "EINVAL", "from 100ms to 24h"),
 		    (metrics, b"1 s", "EINVAL", "from 100ms to 24h"),

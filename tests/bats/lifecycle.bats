@@ -146,6 +146,21 @@ up_to_fail() {
 	EOF
 }
 
+@test "drain: SECS and drain_timeout each take seconds and a duration" {
+	rk_up drain_timeout=90
+	assert_value config/drain_timeout 90s
+	py <<-'EOF'
+		task = delay_task(60000)
+		until_in_flight(1)
+		for secs, low, high in (("", 80, 90), (" 2h", 7190, 7200), (" 50", 40, 50), (" 5m", 290, 300)):
+		    put("control", "drain" + secs)
+		    assert low <= int(get("drain/deadline_secs")) <= high
+		put("control", "drain 10ms")
+		assert get("wait/stopped") == "Stopped"
+		assert task.result() == "ECANCELED"
+	EOF
+}
+
 @test "drain: resume accepts work again and voids the deadline" {
 	rk_up worker_threads=4
 	py <<-'EOF'

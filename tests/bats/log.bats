@@ -97,7 +97,7 @@ assert_lines() {
 	done <<-'EOF'
 		control|start|info start FROM
 		control|reset|warn reset FROM refused: reset: the runtime is Running: .*
-		control|strat|warn a write FROM refused: control: no verb is called 'strat'; .*
+		control|strat|warn a write FROM refused: control: no verb is called 'strat' .*
 		control|drain soon|warn a write FROM refused: control: drain soon: SECS is .*
 		control| |warn a write FROM refused: control: nothing but blanks was .*
 		control|reload|info reload FROM

@@ -82,7 +82,7 @@ rk_up_config() {
 		table = [
 		    (good + "log_level = loud\n", r":4: log_level.*error, warn, info, debug, trace"),
 		    (good + "drain_timeout = soon\n", r":4: drain_timeout.*from 0 to 24h"),
-		    (good + "max_queue_dept = 5\n", r":4: max_queue_dept: there is no such key"),
+		    (good + "max_queue_dept = 5\n", r":4: max_queue_dept: there is no such key \(did you mean max_queue_depth\?\)"),
 		    (good + "max_queue_depth = 5\n", r":4: max_queue_depth: is set a second time"),
 		    (good + "max_batch_size = 5\n", r":4: max_batch_size.*belongs to \[backend\]"),
 		    (good + "[nowhere]\nkey = 1\n", r":5: "),

@@ -186,14 +186,14 @@ untensor() {
 
 @test "there is no such kernel: the nearest are named" {
 	rk_up
-	assert_call 1 'rkcall: core/vectoradd: there is no such kernel; is it core/vector-add?' \
+	assert_call 1 'rkcall: core/vectoradd: there is no such kernel; did you mean core/vector-add?' \
 		core/vectoradd '{}'
-	assert_call 1 'rkcall: echo: there is no such kernel; is it core/echo or core/ring-echo?' echo '{}'
+	assert_call 1 'rkcall: echo: there is no such kernel; did you mean core/echo or core/ring-echo?' echo '{}'
 	assert_call 1 'rkcall: a/b: there is no such kernel; rkcall --list shows all' a/b '{}'
-	assert_call 1 'rkcall: core/ech: there is no such kernel; is it core/echo or core/ring-echo?' -d core/ech
+	assert_call 1 'rkcall: core/ech: there is no such kernel; did you mean core/echo or core/ring-echo?' -d core/ech
 	# nothing outside kernels/ can be reached
-	assert_call 1 'rkcall: ../stats: there is no such kernel; is it core/running-stats?' -d ../stats
-	assert_call 1 'rkcall: core/./echo: there is no such kernel; is it core/echo or core/ring-echo?' \
+	assert_call 1 'rkcall: ../stats: there is no such kernel; did you mean core/running-stats?' -d ../stats
+	assert_call 1 'rkcall: core/./echo: there is no such kernel; did you mean core/echo or core/ring-echo?' \
 		core/./echo '{"data":[1]}'
 	assert_call 1 'rkcall: core/matmul: it has no call.raw; its encodings: json safetensors' \
 		-e raw core/matmul x

@@ -169,7 +169,7 @@ void gpu_command(struct gpu_rig *r, enum rk_trigger trigger, int64_t secs)
 {
 	struct rk_error err = {0};
 
-	if (rk_runtime_command(r->rt, trigger, secs, NULL, &err))
+	if (rk_runtime_command(r->rt, trigger, secs < 0 ? -1 : secs * 1000, NULL, &err))
 		gpu_fail("%s: %s", rk_trigger_name(trigger), err.msg);
 }
 

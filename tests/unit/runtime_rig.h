@@ -174,7 +174,7 @@ static inline void rig_command_secs(struct rig *r, enum rk_trigger trigger, int6
 {
 	struct rk_error err = {0};
 
-	if (rk_runtime_command(r->rt, trigger, secs, NULL, &err))
+	if (rk_runtime_command(r->rt, trigger, secs < 0 ? -1 : secs * 1000, NULL, &err))
 		fail_msg("%s", err.msg);
 }
 

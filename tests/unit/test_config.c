@@ -268,6 +268,10 @@ static void bad_sources(void **state)
 		       "GPU- and 8-4-4-4-12 hexadecimal digits");
 
 	assert_refused(NULL, LIST("RKFS_WHAT=1"), NULL, "RKFS_WHAT: ", "no configuration key");
+	assert_refused(NULL, LIST("RKFS_DRAIN_TIMOUT=1"), NULL,
+		       "RKFS_DRAIN_TIMOUT: ", "(did you mean RKFS_DRAIN_TIMEOUT?)");
+	assert_refused(NULL, NULL, LIST("fallback_bakcend=cpu"),
+		       "option fallback_bakcend: ", "(did you mean fallback_backend?)");
 	assert_refused(NULL, LIST("RKFS_MOUNTS=1"), NULL, "RKFS_MOUNTS: ", "");
 	assert_refused(NULL, LIST("RKFS_log_level=info"), NULL, "RKFS_log_level: ", "");
 	assert_refused(NULL, LIST("RKFS_LOG_LEVE=info"), NULL, "RKFS_LOG_LEVE: ", "");
@@ -286,7 +290,7 @@ static void bad_sources(void **state)
 	assert_refused(NULL, NULL, LIST("=1"), "option : ", "no such key");
 	assert_refused(NULL, NULL, LIST("gpu_enabled"),
 		       "option gpu_enabled: ", "gpu_enabled=VALUE");
-	assert_refused(NULL, NULL, LIST("drain_timeout=5"), "option drain_timeout: \"5\"",
+	assert_refused(NULL, NULL, LIST("drain_timeout=5d"), "option drain_timeout: \"5d\"",
 		       "from 0 to 24h");
 	assert_refused(NULL, NULL, LIST("log_level=info\n"), "option log_level: character 5 ", "");
 }
@@ -365,7 +369,8 @@ static void values(void **state)
 		{"drain_timeout", "60000ms", "1m"},
 		{"drain_timeout", "86400s", "24h"},
 		{"drain_timeout", "86401s", NULL},
-		{"drain_timeout", "1", NULL},
+		{"drain_timeout", "90", "90s"},
+		{"drain_timeout", "86401", NULL},
 		{"drain_timeout", "1d", NULL},
 		{"drain_timeout", "1 s", NULL},
 		{"metrics_interval", "99ms", NULL},

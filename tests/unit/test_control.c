@@ -23,14 +23,23 @@ static void test_good(void **state)
 	static const struct {
 		const char *text;
 		int trigger; /* enum rk_trigger or RELOAD */
-		int64_t secs;
+		int64_t drain_ms;
 	} cases[] = {
-		{"start", RK_START, -1},	   {"start\n", RK_START, -1},
-		{"  \t start \t\n", RK_START, -1}, {"drain", RK_DRAIN, -1},
-		{"drain \n", RK_DRAIN, -1},	   {"drain 0\n", RK_DRAIN, 0},
-		{"drain 86400", RK_DRAIN, 86400},  {"drain\t 007 \n", RK_DRAIN, 7},
-		{"resume\n", RK_RESUME, -1},	   {"stop\n", RK_STOP, -1},
-		{"reset\n", RK_RESET, -1},	   {"reload\n", RELOAD, -1},
+		{"start", RK_START, -1},
+		{"start\n", RK_START, -1},
+		{"  \t start \t\n", RK_START, -1},
+		{"drain", RK_DRAIN, -1},
+		{"drain \n", RK_DRAIN, -1},
+		{"drain 0\n", RK_DRAIN, 0},
+		{"drain 86400", RK_DRAIN, 86400000},
+		{"drain\t 007 \n", RK_DRAIN, 7000},
+		{"drain 5s", RK_DRAIN, 5000},
+		{"drain 24h\n", RK_DRAIN, 86400000},
+		{"drain 250ms", RK_DRAIN, 250},
+		{"resume\n", RK_RESUME, -1},
+		{"stop\n", RK_STOP, -1},
+		{"reset\n", RK_RESET, -1},
+		{"reload\n", RELOAD, -1},
 	};
 
 	(void)state;
@@ -43,7 +52,7 @@ static void test_good(void **state)
 		assert_int_equal(c.reload, cases[i].trigger == RELOAD);
 		if (!c.reload)
 			assert_int_equal(c.trigger, cases[i].trigger);
-		assert_int_equal(c.secs, cases[i].secs);
+		assert_int_equal(c.drain_ms, cases[i].drain_ms);
 	}
 }
 
@@ -95,7 +104,7 @@ static void test_bad(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct rkfs_command c = {.secs = 77};
+		struct rkfs_command c = {.drain_ms = 77};
 		struct rk_error err = {0};
 
 		assert_int_equal(rkfs_control_parse(cases[i].text, cases[i].len, &c, &err),
@@ -103,7 +112,7 @@ static void test_bad(void **state)
 		assert_int_equal(err.code, EINVAL);
 		if (!strstr(err.msg, cases[i].says))
 			fail_msg("case %zu: '%s' does not say '%s'", i, err.msg, cases[i].says);
-		assert_int_equal(c.secs, 77);
+		assert_int_equal(c.drain_ms, 77);
 		assert_int_equal(rkfs_control_parse(cases[i].text, cases[i].len, &c, NULL),
 				 -EINVAL);
 	}
@@ -258,7 +267,7 @@ static void test_log(void **state)
 {
 	(void)state;
 	assert_logs("", "control", "strat",
-		    REFUSED "control: no verb is called 'strat'; the verbs");
+		    REFUSED "control: no verb is called 'strat' (did you mean start?); the verbs");
 	assert_logs("", "control", "stop\nstop\n", REFUSED "control: one write is one line");
 	assert_logs("", "control", "\x1b[2J", REFUSED "control: byte 0x1b");
 	assert_logs("", "control", "resume", "warn: resume from uid 12 pid 345 refused: resume: ");

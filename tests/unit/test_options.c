@@ -263,7 +263,11 @@ static void wrong_arguments_are_refused_with_a_sentence(void **state)
 	refuse("/d -o nostart=1", EINVAL, "-o nostart=1: there is no such option");
 	refuse("/d -o =1", EINVAL, "there is no such option");
 	refuse("/d -o max_queue_depth", EINVAL, "-o max_queue_depth=VALUE");
-	refuse("/d -o x", EINVAL, "there is no such option");
+	refuse("/d -o x", EINVAL, "-o x: there is no such option; mount.rkfs --help");
+	refuse("/d -o alow_other", EINVAL, "no such option (did you mean allow_other?); mount");
+	refuse("/d -o drain-timeout=5s", EINVAL, "no such option (did you mean drain_timeout?)");
+	refuse("/d -o cal_gid=0", EINVAL, "no such option (did you mean call_gid?)");
+	refuse("/d --foregruond", EINVAL, "is not understood (did you mean --foreground?)");
 }
 
 static void empty_arguments_are_refused(void **state)
