@@ -225,6 +225,9 @@ static void judge(struct rk_health *h, struct probe *p)
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
 		judge_silent_driver(h, p, in_driver);
+	} else if (!p->answered && rk_worker_is_loading(h->rt->worker)) {
+		/* which has a deadline of its own */
+		decide(p, RK_HEALTH_OVERDUE, "the worker is loading or unloading a kernel");
 	} else if (!p->answered) {
 		decide(p, RK_HEALTH_FAILED, "the worker does not answer");
 	} else if (p->status) {

@@ -40,6 +40,7 @@ static void worker_params(struct rk_runtime *rt, struct rk_worker_params *p)
 		.payload = rt->payload,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
+		.load_timeout_ms = c->kernel_load_timeout,
 		.max_instances = c->max_kernel_instances,
 		.fuse_max = c->kernel_fusion ? (uint32_t)c->max_batch_size : 1,
 		.sample_ms = atomic_load(&rt->sample_ms),

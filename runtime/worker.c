@@ -21,7 +21,7 @@
 #define EOF_GRACE_NS  (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
 #define END_GRACE_NS  (1 * RK_NS_PER_SEC)  /* asked to end -> SIGKILL */
 #define KILL_GRACE_NS (1 * RK_NS_PER_SEC)  /* SIGKILL -> abandoned */
-#define START_NS      (60 * RK_NS_PER_SEC) /* spawn -> ready */
+#define START_NS      (60 * RK_NS_PER_SEC) /* spawn -> backend open */
 #define BUDGET_NS     (60 * RK_NS_PER_SEC)
 #define BACKOFF_NS    (100 * RK_NS_PER_MS)
 
@@ -61,6 +61,7 @@ static void kill_proc(struct rk_proc *p)
 static void retire(struct rk_worker *w, struct rk_proc *p)
 {
 	unwatch(w, &p->messages);
+	atomic_store(&p->load_by, 0);
 	pthread_mutex_lock(&w->lock);
 	rk_worker_see_devices_locked(w, p);
 	w->cur = NULL;
@@ -308,6 +309,15 @@ static void expire(struct rk_worker *w, uint64_t now)
 		rk_worker_replace(w, w->cur, "was replaced: a message ran longer than its timeout");
 }
 
+static void load_overdue(struct rk_worker *w, struct rk_proc *p)
+{
+	char how[RK_ERROR_MAX];
+
+	p->load_overdue = true;
+	rk_worker_describe_overdue(w, p, how);
+	rk_worker_replace(w, p, how);
+}
+
 static void run_timers(struct rk_worker *w)
 {
 	uint64_t now = rk_now_ns();
@@ -319,7 +329,9 @@ static void run_timers(struct rk_worker *w)
 		expire(w, now);
 	for (p = TAILQ_FIRST(&w->procs); p; p = next) {
 		next = TAILQ_NEXT(p, link);
-		if (p->kill_at && now >= p->kill_at) {
+		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
+			load_overdue(w, p);
+		} else if (p->kill_at && now >= p->kill_at) {
 			rk_worker_replace(w, p, "was replaced: it did not answer in time");
 		} else if (p->abandon_at && now >= p->abandon_at) {
 			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
@@ -348,6 +360,7 @@ static int timeout_ms(struct rk_worker *w)
 	earlier(&first, atomic_load(&w->expiry_at));
 	earlier(&first, w->spawn_at);
 	TAILQ_FOREACH (p, &w->procs, link) {
+		earlier(&first, atomic_load(&p->load_by));
 		earlier(&first, p->kill_at);
 		earlier(&first, p->abandon_at);
 	}

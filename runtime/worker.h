@@ -29,6 +29,7 @@ struct rk_worker_params {
 	char primary[RK_WIRE_NAME_MAX];
 	char fallback[RK_WIRE_NAME_MAX]; /* "" = none */
 	uint64_t restart_limit;		 /* restarts per minute */
+	uint64_t load_timeout_ms;	 /* of one kernel, and of its unloading */
 	uint64_t max_instances;		 /* kernels loaded at most */
 	/* messages of one kernel that may run as one, on a backend that does so; 1 = each alone */
 	uint32_t fuse_max;
@@ -95,6 +96,9 @@ void rk_worker_check(struct rk_worker *w, uint64_t number);
 
 /* How long a check has been in the driver now, nanoseconds; 0 = none is. */
 uint64_t rk_worker_in_driver_ns(struct rk_worker *w);
+
+/* Whether the worker that serves is loading or unloading a kernel, and so may answer no check. */
+bool rk_worker_is_loading(struct rk_worker *w);
 
 /*
  * Kill the worker that serves, which "was replaced: @why": what runs on it fails, and another

@@ -101,6 +101,7 @@ static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire
 	}
 	if (parse_backend(ready->backend, &p->best))
 		return -EPROTO;
+	p->kill_at = 0; /* the loads have deadlines of their own */
 	pthread_mutex_lock(&w->lock);
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));

@@ -48,6 +48,8 @@ struct rk_proc {
 	bool asked_check;	   /* at least once */
 	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
+	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
+	bool load_overdue;	  /* it was not, and that is why it is killed */
 	char backend[RK_WIRE_NAME_MAX];
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
@@ -129,11 +131,16 @@ int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
 			    const struct rk_wire_control *packet);
 
 /*
- * @p died (@how), and @running messages with it: if it did so in a library that was being loaded,
- * disable that kernel, which is then wanted no more, and return true.
+ * @p died (@how), and @running messages with it: if it did so in a library that was being loaded
+ * or unloaded, or was killed because that took too long, disable the kernel, which is then wanted
+ * no more, and return true.
  */
 bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how,
 			  uint32_t running);
+
+/* How @p ends, whose load_by has passed. */
+void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
+				char how[RK_ERROR_MAX]);
 
 /* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
 void rk_worker_forget_retired(struct rk_worker *w);

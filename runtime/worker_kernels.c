@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/worker_internal.h"
 
@@ -47,12 +48,28 @@ static void refuse_load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel
 	w->observer.kernel(w->observer.ctx, k, why);
 }
 
+/* The worker loads one after the other: each has its time from the answer before it on. */
+static void await_answer(struct rk_worker *w, struct rk_proc *p)
+{
+	uint64_t limit = w->params.load_timeout_ms * RK_NS_PER_MS;
+
+	atomic_store(&p->load_by, p->outstanding ? rk_now_ns() + limit : 0);
+}
+
+/* A load or unload packet went out. */
+static void sent(struct rk_worker *w, struct rk_proc *p)
+{
+	if (!p->outstanding++)
+		await_answer(w, p);
+}
+
 static int on_loaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k,
 		     const struct rk_wire_control *packet)
 {
 	if (p->loads[k->slot] != RK_LOAD_ASKED)
 		return -EPROTO;
 	p->outstanding--;
+	await_answer(w, p);
 	if (packet->status) {
 		p->loaded--;
 		refuse_load(w, p, k, false, packet->text);
@@ -73,6 +90,7 @@ static int on_unloaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel 
 	if (p->loads[k->slot] != RK_LOAD_UNLOADING)
 		return -EPROTO;
 	p->outstanding--;
+	await_answer(w, p);
 	p->loaded--;
 	p->loads[k->slot] = RK_LOAD_NONE;
 	if (atomic_load(&k->wanted) &&
@@ -179,7 +197,7 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 	set_backend(p, k);
 	p->loads[k->slot] = RK_LOAD_ASKED;
 	p->loaded++;
-	p->outstanding++;
+	sent(w, p);
 }
 
 void rk_worker_no_backends(struct rk_worker *w)
@@ -193,31 +211,76 @@ void rk_worker_no_backends(struct rk_worker *w)
 	}
 }
 
+/* Whether @p died of the library that it had at hand, and not of something else. */
+static bool died_of_load(const struct rk_proc *p, uint32_t running)
+{
+	uint32_t fault = atomic_load(&p->os.shared->fault);
+
+	if (p->load_overdue)
+		return true;
+	/*
+	 * It was killed for something else, with messages running. An error that spoils the context
+	 * is told to whoever calls the driver next.
+	 */
+	return !atomic_load(&p->os.shared->crashed_message) &&
+	       !(p->phase == RK_PHASE_READY && p->abandon_at) && fault != RK_WIRE_DEVICE_LOST &&
+	       !(fault == RK_WIRE_STICKY && running);
+}
+
+static const char *at_what(const struct rk_proc *p, const struct rk_kernel *k)
+{
+	return p->loads[k->slot] == RK_LOAD_UNLOADING ? "unloading" : "loading";
+}
+
+void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
+				char how[RK_ERROR_MAX])
+{
+	uint32_t at_hand = atomic_load(&p->os.shared->loading_kernel);
+	double limit = (double)w->params.load_timeout_ms / 1000;
+	struct rk_kernel *k = at_hand ? rk_registry_any_slot(w->registry, at_hand - 1) : NULL;
+
+	if (k)
+		snprintf(how, RK_ERROR_MAX,
+			 "was replaced: %s %s took longer than kernel_load_timeout (%g s)",
+			 at_what(p, k), k->manifest.id, limit);
+	else
+		snprintf(how, RK_ERROR_MAX,
+			 "was replaced: it did not answer within kernel_load_timeout (%g s)",
+			 limit);
+	rk_kernel_unref(k);
+}
+
+static void describe_blame(const struct rk_worker *w, const struct rk_proc *p,
+			   const struct rk_kernel *k, const char *how, char why[RK_ERROR_MAX])
+{
+	const char *what = at_what(p, k);
+	int n = snprintf(why, RK_ERROR_MAX, "%s: disabled, ", k->manifest.id);
+
+	if (p->load_overdue)
+		n += snprintf(why + n, RK_ERROR_MAX - (size_t)n,
+			      "%s its library took longer than kernel_load_timeout (%g s)", what,
+			      (double)w->params.load_timeout_ms / 1000);
+	else
+		n += snprintf(why + n, RK_ERROR_MAX - (size_t)n,
+			      "the worker %.80s while %s its library", how, what);
+	snprintf(why + n, RK_ERROR_MAX - (size_t)n, ": write 1 to its enable to try again");
+}
+
 bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how, uint32_t running)
 {
-	uint32_t loading = atomic_load(&p->os.shared->loading_kernel);
-	uint32_t fault = atomic_load(&p->os.shared->fault);
-	/*
-	 * It died of something else, or was killed for something else, with messages running. An
-	 * error that spoils the context is told to whoever calls the driver next.
-	 */
-	bool other = atomic_load(&p->os.shared->crashed_message) ||
-		     (p->phase == RK_PHASE_READY && p->abandon_at) ||
-		     fault == RK_WIRE_DEVICE_LOST || (fault == RK_WIRE_STICKY && running);
+	uint32_t at_hand = atomic_load(&p->os.shared->loading_kernel);
 	struct rk_kernel *k;
 	char why[RK_ERROR_MAX];
 	bool blamed;
 
-	if (!loading || other)
+	if (!at_hand || !died_of_load(p, running))
 		return false;
-	k = rk_registry_any_slot(w->registry, loading - 1);
-	blamed = k && atomic_exchange(&k->wanted, false);
+	k = rk_registry_any_slot(w->registry, at_hand - 1);
+	/* one that is being unloaded is often not wanted any more */
+	blamed =
+		k && (atomic_exchange(&k->wanted, false) || p->loads[k->slot] == RK_LOAD_UNLOADING);
 	if (blamed) {
-		snprintf(
-			why, sizeof(why),
-			"%s: disabled, the worker %.100s while its library was loaded: write 1 to its "
-			"enable to try again",
-			k->manifest.id, how);
+		describe_blame(w, p, k, how, why);
 		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
 		rk_dispatch_kernel_error(w->dispatch, k, why);
 		w->observer.kernel(w->observer.ctx, k, why);
@@ -226,7 +289,7 @@ bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *ho
 	return blamed;
 }
 
-static void unload(struct rk_proc *p, struct rk_kernel *k)
+static void unload(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
@@ -237,7 +300,7 @@ static void unload(struct rk_proc *p, struct rk_kernel *k)
 	if (rk_process_send(&p->os, &packet, -1))
 		return;
 	p->loads[k->slot] = RK_LOAD_UNLOADING;
-	p->outstanding++;
+	sent(w, p);
 }
 
 /* No worker has it, and nobody can call it any more, or it must not be loaded again. */
@@ -280,7 +343,7 @@ static void reconcile_retired(struct rk_worker *w, struct rk_proc *p, struct rk_
 		if (pinned)
 			break;
 		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "removed");
-		unload(p, k);
+		unload(w, p, k);
 		break;
 	case RK_LOAD_ASKED:
 	case RK_LOAD_UNLOADING:
@@ -315,7 +378,7 @@ static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_k
 		if (wanted && atomic_load(&k->state) != RK_KERNEL_ACTIVE)
 			activate(w, p, k);
 		else if (ending && idle)
-			unload(p, k);
+			unload(w, p, k);
 		break;
 	case RK_LOAD_ASKED:
 	case RK_LOAD_UNLOADING:

@@ -165,6 +165,18 @@ uint64_t rk_worker_in_driver_ns(struct rk_worker *w)
 	return now > since ? now - since : 1;
 }
 
+bool rk_worker_is_loading(struct rk_worker *w)
+{
+	struct rk_proc *p;
+	bool loading;
+
+	pthread_mutex_lock(&w->lock);
+	p = serving_locked(w);
+	loading = p && atomic_load(&p->load_by);
+	pthread_mutex_unlock(&w->lock);
+	return loading;
+}
+
 void rk_worker_give_up(struct rk_worker *w, const char *why)
 {
 	struct rk_proc *p;

@@ -219,3 +219,62 @@ crashes() {
 		assert json.loads(call("user/spin", {"spin": 0})) == {"ended": 1}
 	EOF
 }
+
+@test "contain: a library whose constructor hangs at reload: its kernel is blamed at the deadline, the rest goes on" {
+	rk_up_kernels primary_backend=cpu,worker_threads=2,kernel_load_timeout=1s,health_check_interval=100ms,health_check_timeout=300ms
+	kernels hang_load
+	py <<-'EOF'
+		old = worker()
+		assert reload() == "ok" and get("kernels/user/hang-load/enable") == "1"
+		waiting = submit("user/hang-load", {"x": 1})
+		beside = submit("core/delay", {"ms": 60000})
+		assert json.loads(call("core/echo", {"data": [1]})) == {"data": [1]}   # calls run meanwhile
+		while not events("WorkerDied"):                         # to load is no fault of health
+		    assert get("health/ready") == "1" and get("health/status") in ("healthy", "degraded"), get("health/reason")
+		why = "disabled, loading its library took longer than kernel_load_timeout (1 s)"
+		assert [outcome(answer_of, fd) for fd in (waiting, beside)] == ["EIO", "EIO"]
+		assert why in last_error("user/hang-load") and "write 1 to its enable" in last_error("user/hang-load")
+		assert "was replaced: loading user/hang-load" in last_error("core/delay")
+		[failed] = events("KernelFailed")
+		assert failed["id"] == "user/hang-load" and why in failed["why"], failed
+		assert get("kernels/user/hang-load/enable") == "0"
+		assert outcome(call, "user/hang-load", {"x": 1}) == "ENODEV"
+		assert json.loads(call("core/echo", {"data": [2]})) == {"data": [2]}
+		until(lambda: get("health/status"), "healthy")
+		assert len(events("WorkerDied")) == 1 and worker() != old
+		put("kernels/user/hang-load/enable", "1")               # it hangs again, and is disabled again
+		until(lambda: len(events("KernelFailed")), 2)
+		assert get("kernels/user/hang-load/enable") == "0" and get("state") == "Running"
+	EOF
+}
+
+@test "contain: a library whose constructor hangs at the start: Running without it" {
+	kernels hang_load version_1
+	cp "$KERNELS_SRC/version.ini" "$KERNELS/"
+	rk_up_kernels kernel_load_timeout=500ms,restart_limit=0
+	assert_value state Running
+	assert_value kernels/user/hang-load/enable 0
+	run value kernels/user/hang-load/last_error
+	assert_output --partial "disabled, loading its library took longer than kernel_load_timeout (0.5 s)"
+	run call user/version '{"ms": 0}'
+	assert_output --partial '"first"'
+}
+
+@test "contain: a library whose destructor hangs: the worker is replaced at the deadline, and the kernel named" {
+	kernels hang_load
+	"${CC-cc}" -O2 -shared -fPIC -DHANG_UNLOAD -o "$KERNELS/hang_load.so" "$KERNELS_SRC/hang_load.c"
+	rk_up_kernels kernel_load_timeout=500ms
+	py <<-'EOF'
+		assert json.loads(call("user/hang-load", {"x": 5})) == {"y": 5}
+		old = worker()
+		put("kernels/user/hang-load/enable", "0")
+		until(lambda: len(events("WorkerDied")), 1)
+		assert "unloading user/hang-load took longer" in events("WorkerDied")[0]["how"]
+		until(lambda: len(events("WorkerStarted")), 2)
+		assert worker() != old and "unloading its library" in last_error("user/hang-load")
+		assert get("kernels/user/hang-load/enable") == "0"
+		assert json.loads(call("core/echo", {"data": [2]})) == {"data": [2]}
+		put("kernels/user/hang-load/enable", "1")
+		until(lambda: outcome(call, "user/hang-load", {"x": 6}), b'{"y":6}\n')
+	EOF
+}

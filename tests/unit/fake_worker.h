@@ -222,6 +222,21 @@ static inline void fake_show_load(const struct rk_wire_load *load)
 			1ULL << load->kernel);
 }
 
+/* Slot 2 hangs while it is loaded, or unloaded; or the worker does, and with no kernel at hand. */
+static inline void fake_hang(const struct rk_wire_control *packet)
+{
+	bool load = packet->type == RK_WIRE_LOAD;
+	uint32_t slot = load ? packet->load.kernel : packet->kernel;
+
+	if (slot != 2 || !(load ? fake_is("load-hangs") || fake_is("stuck-load-hangs") ||
+					   fake_is("load-unanswered")
+				: fake_is("unload-hangs")))
+		return;
+	if (!fake_is("load-unanswered"))
+		atomic_store(&fake_shared()->loading_kernel, slot + 1);
+	fake_sleep();
+}
+
 static struct rk_wire_load fake_echo; /* core/echo, which health checks come to */
 
 /* Answer load and unload packets until the messages' socket has something, or all is over. */
@@ -236,6 +251,8 @@ static inline void fake_control(void)
 			fake_sleep();
 		_exit(0);
 	}
+	if (packet.type == RK_WIRE_LOAD || packet.type == RK_WIRE_UNLOAD)
+		fake_hang(&packet);
 	if (packet.type == RK_WIRE_CHECK)
 		fake_check(packet.check.number);
 	if (packet.type == RK_WIRE_SETTINGS && fake_is("settings"))
@@ -347,7 +364,7 @@ static inline void fake_message(void)
 		_exit(FAKE_EXIT);
 	if (fake_is("sticky") || fake_is("lost") || fake_is("fault-stays"))
 		fake_fault(run.id);
-	if (fake_is("stuck"))
+	if (fake_is("stuck") || fake_is("stuck-load-hangs"))
 		return;
 	if (fake_is("dies-loading") || strstr(fake_worker_mode(), "-beside-load"))
 		fake_load_meanwhile(run.id);

@@ -188,6 +188,7 @@ static inline int setup(void **state)
 		.threads = 4,
 		.primary = "cpu",
 		.restart_limit = 5,
+		.load_timeout_ms = 60000,
 		.max_instances = 10,
 		.fuse_max = 1,
 		.sample_ms = 1234,

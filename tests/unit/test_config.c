@@ -129,6 +129,7 @@ static const struct {
 	{"max_buffered_bytes", {"1G", "1G", "1G", "1G"}},
 	{"restart_limit", {"5", "5", "5", "5"}},
 	{"message_timeout", {"0", "0", "0", "0"}},
+	{"kernel_load_timeout", {"10s", "30s", "30s", "5s"}},
 	{"log_file", {"", "", "", ""}},
 };
 
@@ -414,6 +415,7 @@ static void values(void **state)
 		{"ring_idle", "0", "0"},
 		{"health_check_timeout", "9ms", NULL},
 		{"health_stall_timeout", "99ms", NULL},
+		{"kernel_load_timeout", "0", NULL},
 		{"health_failure_threshold", "0", NULL},
 		{"kernels_dir", "", ""},
 		{"kernels_dir", "/a b", "/a b"},
@@ -476,8 +478,8 @@ static void equal_and_copy(void **state)
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
 		  "cuda_unified_memory=yes", "max_message_bytes=1M", "max_json_bytes=1M",
 		  "max_buffered_bytes=1M", "restart_limit=1", "message_timeout=1s",
-		  "health_failure_threshold=4", "health_success_threshold=2",
-		  "health_stall_timeout=1s", "metrics_textfile=/z"));
+		  "kernel_load_timeout=1s", "health_failure_threshold=4",
+		  "health_success_threshold=2", "health_stall_timeout=1s", "metrics_textfile=/z"));
 	for (size_t i = 0; i < count; i++) {
 		char text[RK_CONFIG_VALUE_MAX];
 

@@ -152,7 +152,7 @@ static void test_crash_at_start(void **state)
 	event = rig_wait_event(&r, "KernelFailed", 0);
 	assert_string_equal(json_string_value(json_object_get(event, "id")), "user/crash-load");
 	json_decref(event);
-	expect_disabled(&r, "crash-load", "while its library was loaded");
+	expect_disabled(&r, "crash-load", "while loading its library");
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS + 1);
 	call_user(&r, &c, "version", 0);
 	expect_version(&c, 1);
@@ -211,11 +211,11 @@ static void test_crash_at_reload(void **state)
 			describe("a.ini", CRASH_LOAD);
 			reload(&r);
 		}
-		expect_cannot(&r, "crash-load", "while its library was loaded");
+		expect_cannot(&r, "crash-load", "while loading its library");
 		expect_error(&running, EIO, "worker");
 		expect_version(&queued, 1);
 		json_decref(rig_wait_event(&r, "KernelFailed", seq));
-		expect_disabled(&r, "crash-load", "while its library was loaded");
+		expect_disabled(&r, "crash-load", "while loading its library");
 		(void)rig_worker_pid(&r, seq);
 	}
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS + 1);

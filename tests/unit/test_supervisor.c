@@ -83,6 +83,94 @@ static void test_load_fails(void **state)
 	rk_message_unref(submit(r, ON_BOTH));
 }
 
+/* A load that takes too long, at the start: another worker serves without the kernel. */
+static void test_load_hangs(void **state)
+{
+	static const char why[] = "test/both: the kernel is not enabled: disabled, loading its "
+				  "library took longer than kernel_load_timeout (0.2 s): write 1 "
+				  "to its enable to try again";
+	struct rig *r = *state;
+
+	r->params.load_timeout_ms = 200;
+	r->params.restart_limit = 0;
+	start(r, "load-hangs");
+	assert_int_equal(r->failed, 0);
+	assert_int_equal(r->died, 1);
+	assert_false(r->k[ON_BOTH]->wanted);
+	assert_int_equal(r->k[ON_CPU]->state, RK_KERNEL_ACTIVE);
+	expect_refused(r, ON_BOTH, ENODEV, why);
+}
+
+/* ... while messages run: one beside it is told who it was. */
+static void test_load_hangs_later(void **state)
+{
+	struct rig *r = *state;
+	struct rk_message *m;
+
+	r->params.load_timeout_ms = 200;
+	atomic_store(&r->k[ON_BOTH]->wanted, false);
+	start(r, "stuck-load-hangs");
+	m = submit(r, ON_CPU);
+	assert_false(rk_worker_is_loading(r->w));
+	atomic_store(&r->k[ON_BOTH]->wanted, true);
+	rk_worker_kernels_changed(r->w);
+	expect_failed(r, m, "was replaced: loading test/both took longer than kernel_load_timeout");
+	await(r, &r->ready, 2);
+	assert_false(r->k[ON_BOTH]->wanted);
+	assert_false(rk_worker_is_loading(r->w));
+}
+
+/* That it loads shows meanwhile. */
+static void test_loading(void **state)
+{
+	struct rig *r = *state;
+
+	atomic_store(&r->k[ON_BOTH]->wanted, false);
+	start(r, "load-hangs");
+	assert_false(rk_worker_is_loading(r->w));
+	atomic_store(&r->k[ON_BOTH]->wanted, true);
+	rk_worker_kernels_changed(r->w);
+	while (!rk_worker_is_loading(r->w))
+		sched_yield();
+	stop(r);
+	while (rk_worker_is_loading(r->w))
+		sched_yield();
+}
+
+static void test_unload_hangs(void **state)
+{
+	struct rig *r = *state;
+	char last[RK_ERROR_MAX];
+
+	r->params.load_timeout_ms = 200;
+	start(r, "unload-hangs");
+	atomic_store(&r->k[ON_BOTH]->wanted, false);
+	rk_dispatch_kernel_state(&r->d, r->k[ON_BOTH], RK_KERNEL_ENDING, "disabled");
+	rk_worker_kernels_changed(r->w);
+	await(r, &r->ready, 2);
+	assert_int_equal(r->k[ON_BOTH]->state, RK_KERNEL_OFF);
+	rk_dispatch_kernel_last_error(&r->d, r->k[ON_BOTH], last);
+	assert_non_null(strstr(last, "disabled, unloading its library took longer than"));
+	assert_int_equal(r->k[ON_CPU]->state, RK_KERNEL_ACTIVE);
+}
+
+/* Nobody knows which kernel it was: none is disabled, and the budget counts. */
+static void test_load_unanswered(void **state)
+{
+	struct rig *r = *state;
+
+	r->params.load_timeout_ms = 200;
+	r->params.restart_limit = 0;
+	atomic_store(&r->k[ON_BOTH]->wanted, false);
+	start(r, "load-unanswered");
+	atomic_store(&r->k[ON_BOTH]->wanted, true);
+	rk_worker_kernels_changed(r->w);
+	await_locked(r, &r->failed, 1);
+	assert_non_null(strstr(r->how, "did not answer within kernel_load_timeout (0.2 s)"));
+	pthread_mutex_unlock(&r->lock);
+	assert_true(r->k[ON_BOTH]->wanted);
+}
+
 /* No backend, no worker; and none of that while it is not there. */
 static void test_no_worker(void **state)
 {
@@ -338,6 +426,11 @@ int main(void)
 		TEST(test_settings),
 		TEST(test_backends),
 		TEST(test_load_fails),
+		TEST(test_load_hangs),
+		TEST(test_load_hangs_later),
+		TEST(test_loading),
+		TEST(test_unload_hangs),
+		TEST(test_load_unanswered),
 		TEST(test_no_worker),
 		TEST(test_check),
 		TEST(test_malformed),
