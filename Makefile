@@ -70,7 +70,7 @@ UNITDIR    = $(PREFIX)/lib/systemd/system
 INCDIR     = $(PREFIX)/include/rkfs
 
 # all cores, unless whoever calls make says how many
-JOBS       = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+ALL_CORES  = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 SHELL      = /bin/sh
 PKG_CONFIG = pkg-config
@@ -89,17 +89,21 @@ PKG_WORKER  = $(call once,PKG_WORKER,$(shell $(PKG_CONFIG) --libs $(LIBS_WORKER)
 PKG_RKTOP   = $(call once,PKG_RKTOP,$(shell $(PKG_CONFIG) --libs ncursesw))
 PKG_CMOCKA  = $(call once,PKG_CMOCKA,$(shell $(PKG_CONFIG) --libs cmocka))
 
-SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# a sanitizer's build is to be compiled soon and to name lines, no more: half the time of -O2 -g; that
+# warns of what only it can tell
+OPT_FLAGS   = $(if $(SANITIZE),-O1 -g1,-O2 -g)
+SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	$(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized))
 # nvcc, the CUDA kernels, and whether there is a CUDA backend at all
 include gpu/cuda.mk
 
-ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 -O2 -g -pthread \
+ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 $(OPT_FLAGS) -pthread \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
 	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
 TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
-	-DRK_KERNELS_DIR='"$(abspath $(BUILD)/kernels)"'
+	-DRK_KERNELS_DIR='"$(abspath $(KERNELS_DIR))"'
 # as a user builds a library, whatever this build is; results do not depend on fused instructions
 LIB_CFLAGS  = -std=gnu17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -shared -fPIC -pthread \
 	-ffp-contract=off
@@ -142,10 +146,12 @@ FUZZ_BIN   = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ))
 BENCH_OBJ  = $(call obj,$(BENCH))
 BENCH_BIN  = $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH))
 CUDA_SRC   = $(wildcard tests/kernels_src/*.cu)
-KERNELS    = $(patsubst tests/kernels_src/%.c,$(BUILD)/kernels/%.so,$(wildcard tests/kernels_src/*.c)) \
-	$(patsubst tests/kernels_src/%,$(BUILD)/kernels/%,$(filter-out \
+# compiled as a user does it, whatever the build: one directory for the builds with sanitizers too
+KERNELS_DIR = $(if $(filter build build/%,$(BUILD)),build,$(BUILD))/kernels
+KERNELS    = $(patsubst tests/kernels_src/%.c,$(KERNELS_DIR)/%.so,$(wildcard tests/kernels_src/*.c)) \
+	$(patsubst tests/kernels_src/%,$(KERNELS_DIR)/%,$(filter-out \
 	$(if $(HAVE_CUDA),,$(patsubst %.cu,%.ini,$(CUDA_SRC))),$(wildcard tests/kernels_src/*.ini))) \
-	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(BUILD)/kernels/%.fatbin,$(CUDA_SRC)))
+	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(KERNELS_DIR)/%.fatbin,$(CUDA_SRC)))
 ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ))
 BATS       = $(wildcard tests/bats/*.bats)
 C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
@@ -207,19 +213,19 @@ $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
 
 kernels: $(KERNELS)
 
-$(BUILD)/kernels/nodelete_%.so: LIB_LDFLAGS = -Wl,-z,nodelete
+$(KERNELS_DIR)/nodelete_%.so: LIB_LDFLAGS = -Wl,-z,nodelete
 
-# under another name first: a worker may have the old one open
-$(BUILD)/kernels/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(BUILD)/flags
-	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(LIB_CFLAGS) $(LIB_LDFLAGS) -o $@.tmp $< -lm && mv $@.tmp $@
+# under another name first: a worker may have the old one open, and two builds may be at it
+$(KERNELS_DIR)/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(KERNELS_DIR)/flags
+	$(call say,CC,$@)$(CC) $(LIB_CFLAGS) $(LIB_LDFLAGS) -o $@.$$$$ $< -lm && mv $@.$$$$ $@
 
 # as a user would, with the header where `make install` puts it
-$(BUILD)/kernels/%.fatbin: tests/kernels_src/%.cu gpu/ring.h gpu/kernels/ring.cuh $(BUILD)/flags
+$(KERNELS_DIR)/%.fatbin: tests/kernels_src/%.cu gpu/ring.h gpu/kernels/ring.cuh $(KERNELS_DIR)/flags
 	$(call say,NVCC,$@)mkdir -p $(@D)/include/rkfs && cp gpu/ring.h gpu/kernels/ring.cuh $(@D)/include/rkfs/ && \
-		$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.tmp $< && mv $@.tmp $@
+		$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.$$$$ $< && mv $@.$$$$ $@
 
-$(BUILD)/kernels/%.ini: tests/kernels_src/%.ini
-	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
+$(KERNELS_DIR)/%.ini: tests/kernels_src/%.ini $(KERNELS_DIR)/flags
+	$(call say,CP,$@)cp $< $@
 
 # written anew only where it differs, so that a removed description is noticed too
 $(GEN): FORCE
@@ -227,11 +233,12 @@ $(GEN): FORCE
 	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
 
 # other flags or another compiler: everything is compiled again; in another place: the tests
-$(BUILD)/flags: now = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIB_CFLAGS)
+$(BUILD)/flags: now = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
 $(BUILD)/test_flags: now = $(TEST_CFLAGS)
-$(BUILD)/flags $(BUILD)/test_flags: FORCE
-	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(now))' >$@.tmp && \
-	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
+$(KERNELS_DIR)/flags: now = $(CC) $(LIB_CFLAGS) $(NVCC)
+$(BUILD)/flags $(BUILD)/test_flags $(KERNELS_DIR)/flags: FORCE
+	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(now))' >$@.$$$$ && \
+	if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 FORCE:
 
@@ -259,7 +266,7 @@ find_mnt = parent=$$(CDPATH= cd -- "$$(dirname -- "$$MNT")" 2>/dev/null && pwd -
 # what deps installs must be there before make looks for libraries: hence a second make
 up:
 	@.ci/deps.sh build
-	@+$(MAKE) --no-print-directory $(JOBS) all
+	@+$(MAKE) --no-print-directory $(ALL_CORES) all
 	@$(find_mnt); \
 	if mounted && state=$$(timeout -k 1 5 cat "$$dir/state" 2>/dev/null); then \
 		printf '%s\n' "rkfs is mounted at $$MNT already; its state is $$state"; \
@@ -286,7 +293,7 @@ down:
 
 check:
 	@.ci/deps.sh build test
-	@+MAKE='$(MAKE)' tests/run check '$(BUILD)/results'
+	@+MAKE='$(MAKE) $(ALL_CORES)' tests/run check '$(BUILD)/results'
 
 wanted = $(if $(TESTS),$(foreach t,$(TESTS),$(filter %/$(t) %/test_$(t) %/$(t).bats,$(1))),$(1))
 

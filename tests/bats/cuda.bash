@@ -67,7 +67,9 @@ compile() {
 	local nvcc
 
 	nvcc=$(command -v nvcc) || nvcc=${CUDA_HOME-/usr/local/cuda}/bin/nvcc
-	"$nvcc" "${@:3}" -I "$BIN/kernels/include" -o "$2.new" "$KERNELS_SRC/$1.cu"
+	mkdir -p "$BATS_TEST_TMPDIR/include/rkfs"
+	cp "$HERE/../../gpu/ring.h" "$HERE/../../gpu/kernels/ring.cuh" "$BATS_TEST_TMPDIR/include/rkfs/"
+	"$nvcc" "${@:3}" -I "$BATS_TEST_TMPDIR/include" -o "$2.new" "$KERNELS_SRC/$1.cu"
 	mv "$2.new" "$2"
 }
 

@@ -4,7 +4,7 @@
 
 EMU_OBJ      = $(patsubst %,$(BUILD)/obj/tests/cuda_emu/%.o,cuda_emu kernels small)
 # built into a C program, hence without the C++ library; no sanitizer of the fibers' own switches
-EMU_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -I. -O2 -g -pthread -Wall -Wextra -Wno-unknown-pragmas \
+EMU_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -I. $(OPT_FLAGS) -pthread -Wall -Wextra -Wno-unknown-pragmas \
 	-Wno-unused-parameter $(if $(WERROR),-Werror) -fno-exceptions -fno-rtti -fno-threadsafe-statics \
 	-fno-strict-aliasing -ffp-contract=off $(SAN_FLAGS)
 
