@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "fs/attach.h"
 #include "fs/call.h"
 #include "fs/mountinfo.h"
 #include "fs/notify.h"
@@ -22,7 +23,8 @@
 #include "runtime/log.h"
 #include "runtime/memory_limit.h"
 
-#define EOF_GRACE_NS RK_NS_PER_SEC /* for those who wait to read on until EOF */
+#define UMOUNT_GRACE_MS 1000
+#define EOF_GRACE_NS	RK_NS_PER_SEC /* for those who wait to read on until EOF */
 
 /* Where the mount is in its life. */
 enum stage {
@@ -44,6 +46,8 @@ struct daemon {
 	dev_t dev;
 	atomic_bool answered; /* the kernel has talked to us */
 	atomic_bool gone;     /* no mount of ours is left, though files may be open */
+	atomic_bool over;     /* told the loop to return */
+	atomic_bool lost;     /* it has returned by itself, and the mount is there still */
 	atomic_bool unserved; /* the loop has returned */
 	atomic_bool changed;  /* the state has */
 	atomic_bool reading;  /* STAGE_READING: who has read all is news */
@@ -143,10 +147,16 @@ static void end_at_once(struct daemon *d)
 		rk_log(RK_LOG_ERROR, "%s", err.msg);
 }
 
-static void fail_start(struct daemon *d, const char *why)
+/* The exit status says that it did not go as it should. */
+static void fail(struct daemon *d, const char *why)
 {
 	d->status.exit_code = RKFS_EXIT_MOUNT;
 	snprintf(d->status.msg, sizeof(d->status.msg), "%s", why);
+}
+
+static void fail_start(struct daemon *d, const char *why)
+{
+	fail(d, why);
 	begin_end(d, "the runtime did not start");
 }
 
@@ -187,6 +197,21 @@ static void check_start(struct daemon *d)
 		/* Created with nostart; or already driven on by somebody quick. */
 		report_ready(d);
 	}
+}
+
+/* Nobody can be answered any more, and the mount has to be made anew. */
+static void lose(struct daemon *d)
+{
+	static const char why[] =
+		"the kernel has ended the connection (umount -f, its abort file, or a request "
+		"timeout, fs.fuse.*_request_timeout): mount again";
+
+	if (d->status.exit_code)
+		return;
+	rk_log(RK_LOG_ERROR, "%s", why);
+	fail(d, why);
+	begin_end(d, "the connection was lost");
+	end_at_once(d);
 }
 
 /* --- the control thread --- */
@@ -262,7 +287,9 @@ static void advance(struct daemon *d)
 	}
 	if (d->stage == STAGE_STARTING)
 		check_start(d);
-	if (atomic_load(&d->unserved) || atomic_load(&d->gone))
+	if (atomic_load(&d->lost) && d->stage < STAGE_READING)
+		lose(d);
+	else if (atomic_load(&d->unserved) || atomic_load(&d->gone))
 		begin_end(d, "unmounted");
 	if (d->stage == STAGE_DRAINING && rk_runtime_state(d->fs.rt) == RK_STOPPED) {
 		d->stage = STAGE_READING;
@@ -312,6 +339,7 @@ static void *control(void *arg)
 		if (fds[2].revents && d->stage == STAGE_STARTING)
 			begin_end(d, "whoever mounted it went away");
 	}
+	atomic_store(&d->over, true);
 	rkfs_session_exit(d->session);
 	return NULL;
 }
@@ -324,7 +352,7 @@ static void *watch_mount(void *arg)
 	int rc;
 
 	pthread_setname_np(pthread_self(), "rk-mountwatch");
-	rc = rkfs_mounts_wait_gone(d->dev, d->watch_stop, RKFS_MOUNTINFO, &err);
+	rc = rkfs_mounts_wait_gone(d->dev, d->watch_stop, -1, RKFS_MOUNTINFO, &err);
 	if (rc < 0)
 		rk_log(RK_LOG_WARN, "umount -l will not be noticed: %s", err.msg);
 	if (rc)
@@ -365,6 +393,34 @@ static void check_memory(const struct rk_config *config)
 		       config->max_buffered_bytes, limit);
 }
 
+/* Mount, and take the connection over. What is mounted is known by d->dev. */
+static int mount(struct daemon *d, struct rk_error *err)
+{
+	const struct rkfs_options *o = d->params->options;
+	struct rkfs_mountpoint *point = d->params->point;
+	const struct rkfs_attach_params params = {
+		.path = point->path,
+		.dir = point->fd,
+		.source = o->source,
+		.options = o->fuse_options,
+		.labels = (const char *const *)o->labels,
+	};
+	struct rkfs_attachment a;
+	int rc = rkfs_attach(&params, &a, err);
+
+	close(point->fd);
+	point->fd = -1;
+	if (rc)
+		return rc;
+	d->dev = a.dev;
+	rc = rkfs_session_create(&d->fs, a.fuse, o->only_root, &d->session, err);
+	if (rc)
+		close(a.fuse);
+	else
+		rkfs_session_on_ready(d->session, on_answered, d);
+	return rc;
+}
+
 static int create(struct daemon *d, struct rk_error *err)
 {
 	const struct rk_runtime_observer observer = {on_state, on_event, on_room, on_health, d};
@@ -386,15 +442,19 @@ static int create(struct daemon *d, struct rk_error *err)
 	d->fs.on_no_waiter = on_all_read;
 	d->fs.on_no_waiter_ctx = d;
 	d->tree = rkfs_observer(&d->fs);
-	rc = rk_runtime_create(&d->fs.rt, p->sources, p->path, p->worker_fd, &observer, err);
+	rc = rk_runtime_create(&d->fs.rt, p->sources, p->point->path, p->worker_fd, &observer, err);
 	if (rc)
 		return rc;
-	rc = rkfs_session_mount(&d->fs, p->path, p->options->source, p->options->fuse_options,
-				&d->session, err);
-	if (rc)
-		return rc;
-	rkfs_session_on_ready(d->session, on_answered, d);
-	return rkfs_mounts_rkfs_at(p->path, RKFS_MOUNTINFO, &d->dev, err);
+	return mount(d, err);
+}
+
+/*
+ * Whether the loop has returned because of umount(2), which takes the mount away first; umount -f
+ * does that just afterwards.
+ */
+static bool is_unmounted(struct daemon *d)
+{
+	return rkfs_mounts_wait_gone(d->dev, -1, UMOUNT_GRACE_MS, RKFS_MOUNTINFO, NULL) == 0;
 }
 
 static int serve(struct daemon *d, struct rk_error *err)
@@ -414,6 +474,8 @@ static int serve(struct daemon *d, struct rk_error *err)
 		rk_log(RK_LOG_WARN, "cannot watch the mount: %s", strerror(rc));
 	if (rkfs_session_loop(d->session))
 		rk_log(RK_LOG_ERROR, "the FUSE session ended with an error");
+	if (!atomic_load(&d->over))
+		atomic_store(&d->lost, !is_unmounted(d));
 	atomic_store(&d->unserved, true);
 	poke(d);
 	pthread_join(controller, NULL);
@@ -439,19 +501,23 @@ static void finish_calls(struct daemon *d)
 	}
 }
 
-/* After umount -l another one may have been mounted there, which is not ours to unmount. */
-static bool is_ours(struct daemon *d)
+/* Whatever is left of the mount, wherever it is by now, would be a dead one. */
+static void detach(struct daemon *d)
 {
-	dev_t now;
-	int rc = rkfs_mounts_rkfs_at(d->params->path, RKFS_MOUNTINFO, &now, NULL);
+	struct rk_error err = {0};
 
-	return rc ? rc != -ENOENT : !d->dev || now == d->dev;
+	if (!d->dev || !rkfs_detach(d->dev, NULL, RKFS_MOUNTINFO, &err))
+		return;
+	rk_log(RK_LOG_ERROR, "%s", err.msg);
+	if (!d->status.exit_code)
+		fail(d, err.msg);
 }
 
 static void destroy(struct daemon *d)
 {
 	if (d->session)
-		rkfs_session_destroy(d->session, is_ours(d));
+		rkfs_session_destroy(d->session);
+	detach(d);
 	if (d->fs.calls)
 		finish_calls(d);
 	rk_runtime_destroy(d->fs.rt);
@@ -485,12 +551,10 @@ int rkfs_daemon_run(const struct rkfs_daemon_params *params)
 		d->params = params;
 		d->status_fd = params->status_fd;
 		d->log = *params->config;
-		if (create(d, &err) || serve(d, &err)) {
-			d->status.exit_code = RKFS_EXIT_MOUNT;
-			memcpy(d->status.msg, err.msg, sizeof(d->status.msg));
-		}
-		status = d->status;
+		if (create(d, &err) || serve(d, &err))
+			fail(d, err.msg);
 		destroy(d);
+		status = d->status;
 	} else {
 		memcpy(status.msg, err.msg, sizeof(status.msg));
 	}

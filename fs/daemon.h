@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "fs/mountpoint.h"
 #include "fs/options.h"
 #include "runtime/config.h"
 #include "runtime/error.h"
@@ -22,7 +23,7 @@ struct rkfs_daemon_params {
 	const struct rkfs_options *options;
 	const struct rk_config_sources *sources;
 	const struct rk_config *config; /* as loaded from sources */
-	const char *path;		/* of the mount point, absolute */
+	struct rkfs_mountpoint *point;	/* its descriptor is closed once it is mounted */
 	int worker_fd;			/* the rk-worker executable */
 	int status_fd; /* a struct rkfs_status is written there and stdio is let go; -1: foreground
 			*/

@@ -139,12 +139,12 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 		.status_fd = -1,
 	};
 	struct rk_error err = {0};
-	char *path = NULL;
+	struct rkfs_mountpoint point;
 	int rc;
 
-	if (rkfs_mountpoint_prepare(o->dir, RKFS_MOUNTINFO, o->fake, &path, &err))
+	if (rkfs_mountpoint_prepare(o->dir, RKFS_MOUNTINFO, o->fake, &point, &err))
 		return complain(RKFS_EXIT_MOUNT, &err);
-	p.path = path;
+	p.point = &point;
 	p.worker_fd = open_worker(&err);
 	if (p.worker_fd < 0) {
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
@@ -163,10 +163,10 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 		rc = rkfs_daemon_run(&p);
 	}
 	if (!rc && o->verbose && !o->fake && !o->foreground && p.status_fd < 0)
-		printf("mount.rkfs: %s mounted on %s\n", o->source, path);
+		printf("mount.rkfs: %s mounted on %s\n", o->source, point.path);
 	if (p.worker_fd >= 0)
 		close(p.worker_fd);
-	free(path);
+	rkfs_mountpoint_free(&point);
 	return rc;
 }
 

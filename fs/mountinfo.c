@@ -10,6 +10,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "runtime/clock.h"
+
 /* Replace \040 and its like by the byte they stand for, in place. */
 static void unescape(char *text)
 {
@@ -183,26 +185,17 @@ const struct rkfs_mount *rkfs_mounts_find(const struct rkfs_mounts *mounts, cons
 	}
 }
 
+const struct rkfs_mount *rkfs_mounts_by_id(const struct rkfs_mounts *mounts, int id)
+{
+	for (size_t i = 0; i < mounts->count; i++)
+		if (mounts->rows[i].id == id)
+			return &mounts->rows[i];
+	return NULL;
+}
+
 bool rkfs_mount_is_rkfs(const struct rkfs_mount *mount)
 {
 	return mount && strcmp(mount->type, RKFS_FSTYPE) == 0;
-}
-
-int rkfs_mounts_rkfs_at(const char *path, const char *file, dev_t *dev, struct rk_error *err)
-{
-	struct rkfs_mounts mounts;
-	const struct rkfs_mount *m;
-	int rc = rkfs_mounts_read(&mounts, file, err);
-
-	if (rc < 0)
-		return rc == -ENOENT ? -EIO : rc; /* no table is not no mount */
-	m = rkfs_mounts_find(&mounts, path);
-	if (rkfs_mount_is_rkfs(m))
-		*dev = m->dev;
-	else
-		rc = rk_error_set(err, ENOENT, "%s: there is no rkfs mounted, says %s", path, file);
-	rkfs_mounts_free(&mounts);
-	return rc;
 }
 
 /* 1: a mount of @dev is there, 0: none, or a negative errno. */
@@ -220,8 +213,20 @@ static int is_mounted(dev_t dev, const char *file, struct rk_error *err)
 	return found;
 }
 
-int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, const char *file, struct rk_error *err)
+/* Of the milliseconds until @end (0: for ever) those that are left, as poll takes them. */
+static int left_ms(uint64_t end)
 {
+	uint64_t now = rk_now_ns();
+
+	if (!end)
+		return -1;
+	return now < end ? (int)((end - now) / RK_NS_PER_MS) + 1 : 0;
+}
+
+int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, int timeout_ms, const char *file,
+			  struct rk_error *err)
+{
+	uint64_t end = timeout_ms < 0 ? 0 : rk_now_ns() + (uint64_t)timeout_ms * RK_NS_PER_MS;
 	struct pollfd fds[] = {{.events = POLLPRI}, {.fd = stop_fd, .events = POLLIN}};
 	int rc;
 
@@ -232,13 +237,13 @@ int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, const char *file, struct rk_er
 	while ((rc = is_mounted(dev, file, err)) == 1) {
 		int n;
 
-		while ((n = poll(fds, 2, -1)) < 0 && errno == EINTR)
+		while ((n = poll(fds, 2, left_ms(end))) < 0 && errno == EINTR)
 			;
 		if (n < 0) {
 			rc = rk_error_set(err, errno, "%s: poll: %s", file, strerror(errno));
 			break;
 		}
-		if (fds[1].revents) {
+		if (n == 0 || fds[1].revents) {
 			rc = 1;
 			break;
 		}

@@ -44,19 +44,20 @@ void rkfs_mounts_free(struct rkfs_mounts *mounts);
  */
 const struct rkfs_mount *rkfs_mounts_find(const struct rkfs_mounts *mounts, const char *path);
 
+/* The mount with that id, or NULL. Borrowed from @mounts. */
+const struct rkfs_mount *rkfs_mounts_by_id(const struct rkfs_mounts *mounts, int id);
+
 /* Whether @mount (NULL is allowed) is an rkfs. */
 bool rkfs_mount_is_rkfs(const struct rkfs_mount *mount);
-
-/* The device of the rkfs that one reaches at @path, as rkfs_mounts_find. -ENOENT: there is none;
- * the errors of rkfs_mounts_read. */
-int rkfs_mounts_rkfs_at(const char *path, const char *file, dev_t *dev, struct rk_error *err);
 
 /*
  * Wait until no mount of @dev is left in this mount namespace, also where umount -l took it away
  * while files are open (FUSE tells the daemon nothing then), or until @stop_fd is readable or
- * hung up (-1: never). @file is RKFS_MOUNTINFO, whose descriptor polls as changed when it
- * changes. Blocks. Returns 0 when the mount is gone, 1 when stopped, or a negative errno.
+ * hung up (-1: never), or @timeout_ms have passed (negative: never). @file is RKFS_MOUNTINFO, whose
+ * descriptor polls as changed when it changes. Blocks. Returns 0 when the mount is gone, 1 when
+ * stopped, or a negative errno.
  */
-int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, const char *file, struct rk_error *err);
+int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, int timeout_ms, const char *file,
+			  struct rk_error *err);
 
 #endif

@@ -8,24 +8,21 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/attach.h"
 #include "fs/mountinfo.h"
 
 /* a path in a sentence, which shall not be cut before it says what is wrong */
 #define PATH	  "%.200s"
 #define MAX_LINKS 40 /* as the kernel */
 #define MAX_DEAD  64 /* dead mounts on each other at one place */
-
-extern char **environ;
 
 /* A path on its way to be resolved. */
 struct walk {
@@ -246,44 +243,6 @@ static int probe(const char *path, int *code, struct rk_error *err)
 	return 0;
 }
 
-/* Run fusermount3 -u -z @path quietly. Returns its exit status, or -1. */
-static int run_fusermount(const char *path)
-{
-	char *argv[] = {(char *)"fusermount3", (char *)"-u", (char *)"-z",
-			(char *)"--",	       (char *)path, NULL};
-	posix_spawn_file_actions_t actions;
-	int rc, status;
-	pid_t pid;
-
-	if (posix_spawn_file_actions_init(&actions) != 0)
-		return -1;
-	rc = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-	if (rc == 0)
-		rc = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (rc != 0)
-		return -1;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static int detach(const char *path, struct rk_error *err)
-{
-	int rc;
-
-	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-		return 0;
-	rc = errno;
-	if (rc == EPERM && run_fusermount(path) == 0)
-		return 0;
-	return rk_error_set(err, ENOTCONN,
-			    PATH " is a dead rkfs mount and could not be detached (%s); as root, "
-				 "detach it with umount -l",
-			    path, strerror(rc));
-}
-
 /*
  * What is to be done about the mount at @path. Returns 0 where one may mount over it, 1
  * where it is a dead rkfs, or a negative errno.
@@ -325,8 +284,9 @@ static int judge(const struct rkfs_mount *mount, const char *path, struct rk_err
 	}
 }
 
-/* Look at the mount at @path, if any. 0: none or a sound one, 1: a dead rkfs, or an error. */
-static int examine(const char *path, const char *mountinfo, struct rk_error *err)
+/* Look at the mount at @path, if any. 0: none or a sound one, 1: a dead rkfs, *@dev, or an error.
+ */
+static int examine(const char *path, const char *mountinfo, dev_t *dev, struct rk_error *err)
 {
 	struct rkfs_mounts mounts;
 	const struct rkfs_mount *mount;
@@ -336,66 +296,118 @@ static int examine(const char *path, const char *mountinfo, struct rk_error *err
 		return rc;
 	mount = rkfs_mounts_find(&mounts, path);
 	rc = mount ? judge(mount, path, err) : 0;
+	if (rc == 1)
+		*dev = mount->dev;
 	rkfs_mounts_free(&mounts);
 	return rc;
 }
 
-static int check_empty(const char *path, struct rk_error *err)
+/*
+ * What scripts leave on the disk that write to the mount while nothing is mounted: the file then
+ * has the name of one of ours.
+ */
+static const char *hint_of(const char *name)
+{
+	static const char *const ours[] = {"control", "health", "kernels", "inflight", "config"};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (!strcmp(name, ours[i]))
+			return ", which a script may have written while nothing was mounted; "
+			       "remove it, and guard the script with mountpoint -q";
+	return "; empty it, or choose another directory";
+}
+
+/* The first name in @dir that is there, in *@name; NULL: it is empty. 0 or a negative errno. */
+static int first_entry(DIR *dir, const char **name)
 {
 	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = readdir(dir);
+	} while (entry && (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")));
+	*name = entry ? entry->d_name : NULL;
+	return -errno;
+}
+
+/* The directory @path, which must be empty: a descriptor of it, or a negative errno. */
+static int open_empty(const char *path, struct rk_error *err)
+{
+	const char *name = NULL;
 	DIR *dir = opendir(path);
-	int rc = 0;
+	int rc, fd = -1;
 
 	if (!dir && errno == ENOTDIR)
 		return rk_error_set(err, ENOTDIR, PATH " is not a directory", path);
 	if (!dir)
 		return rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
-	for (;;) {
-		errno = 0;
-		entry = readdir(dir);
-		if (!entry) {
-			if (errno)
-				rc = rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
-			break;
-		}
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-			rc = rk_error_set(
-				err, ENOTEMPTY,
-				PATH " is not empty: a mount there would hide what is in it", path);
-			break;
-		}
+	rc = first_entry(dir, &name);
+	if (!rc && !name) {
+		fd = fcntl(dirfd(dir), F_DUPFD_CLOEXEC, 3);
+		rc = fd < 0 ? -errno : 0;
 	}
-	if (closedir(dir) < 0 && rc == 0)
-		rc = rk_error_set(err, errno, PATH ": %s", path, strerror(errno));
-	return rc;
+	if (rc)
+		rk_error_set(err, -rc, PATH ": %s", path, strerror(-rc));
+	else if (name)
+		rc = rk_error_set(err, ENOTEMPTY,
+				  PATH " is not empty: a mount there would hide %.100s%s", path,
+				  name, hint_of(name));
+	(void)closedir(dir); /* was only read */
+	return rc ? rc : fd;
 }
 
-int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake, char **path,
-			    struct rk_error *err)
+static int clear_dead(const char *path, const char *mountinfo, bool fake, struct rk_error *err)
 {
-	char *at;
-	int rc = rkfs_mountpoint_resolve(dir, mountinfo, &at, err);
+	dev_t dev = 0;
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	/* under a dead mount may lie another one */
-	for (int i = 0; (rc = examine(at, mountinfo, err)) == 1 && !fake; i++) {
+	for (int i = 0; (rc = examine(path, mountinfo, &dev, err)) == 1 && !fake; i++) {
 		rc = i < MAX_DEAD
-			     ? detach(at, err)
+			     ? rkfs_detach(dev, path, mountinfo, err)
 			     : rk_error_set(err, ENOTCONN,
 					    PATH ": dead rkfs mounts lie there that do not go away",
-					    at);
+					    path);
 		if (rc < 0)
 			break;
 	}
-	if (rc == 0)
-		rc = check_empty(at, err);
+	return rc;
+}
+
+int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake,
+			    struct rkfs_mountpoint *point, struct rk_error *err)
+{
+	struct rkfs_mountpoint got = {.fd = -1};
+	int again = 0;
+	dev_t dev;
+	int rc = rkfs_mountpoint_resolve(dir, mountinfo, &got.path, err);
+
+	if (rc < 0)
+		return rc;
+	rc = clear_dead(got.path, mountinfo, fake, err);
+	/* a dead mount that is left cannot be looked into */
+	if (rc == 0) {
+		got.fd = open_empty(got.path, err);
+		rc = got.fd < 0 ? got.fd : 0;
+		/* what it has found may be an rkfs that was mounted just now */
+		if (rc == -ENOTEMPTY)
+			again = examine(got.path, mountinfo, &dev, err);
+		rc = again < 0 ? again : rc;
+	}
 	if (rc < 0) {
-		free(at);
+		free(got.path);
 		return rc;
 	}
-	*path = at;
+	*point = got;
 	return 0;
+}
+
+void rkfs_mountpoint_free(struct rkfs_mountpoint *point)
+{
+	free(point->path);
+	if (point->fd >= 0)
+		close(point->fd);
+	*point = (struct rkfs_mountpoint){.fd = -1};
 }
 
 int rkfs_mountpoint_enter_ns(const char *ns, struct rk_error *err)

@@ -23,18 +23,25 @@
 int rkfs_mountpoint_resolve(const char *dir, const char *mountinfo, char **path,
 			    struct rk_error *err);
 
+/* Where to mount. */
+struct rkfs_mountpoint {
+	char *path; /* absolute */
+	int fd; /* of the directory that was checked, close-on-exec; -1: a dead mount is there */
+};
+
 /*
  * Resolve @dir and see that rkfs can be mounted there: an existing, empty directory. A dead
  * rkfs mount ("Transport endpoint is not connected") is detached first, through fusermount3
  * where that is not permitted; with @fake it is left and counts as free. Nothing else is
- * unmounted. *@path as above.
+ * unmounted. *@point is owned by the caller: rkfs_mountpoint_free.
  * Fails as rkfs_mountpoint_resolve, and with -EBUSY (an rkfs is mounted there and answers),
  * -ETIMEDOUT (a mount there does not answer within RKFS_PROBE_MS), -ENOTCONN (a dead mount of
- * another type, or one that could not be detached), -ENOTEMPTY, -ENOMEM, those of fork, pipe and
- * opendir.
+ * another type), -ENOTEMPTY (the sentence names what is there), -ENOMEM, those of rkfs_detach,
+ * fork, pipe and opendir.
  */
-int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake, char **path,
-			    struct rk_error *err);
+int rkfs_mountpoint_prepare(const char *dir, const char *mountinfo, bool fake,
+			    struct rkfs_mountpoint *point, struct rk_error *err);
+void rkfs_mountpoint_free(struct rkfs_mountpoint *point);
 
 /*
  * Enter the mount namespace @ns: the path of a namespace file, or a process id (mount -N).

@@ -56,6 +56,9 @@ void rkfs_options_free(struct rkfs_options *opts)
 	for (size_t i = 0; i < opts->nconfig_options; i++)
 		free(opts->config_options[i]);
 	free(opts->config_options);
+	for (size_t i = 0; i < opts->nlabels; i++)
+		free(opts->labels[i]);
+	free(opts->labels);
 	free(opts->fuse_options);
 	rkfs_options_init(opts);
 }
@@ -93,30 +96,38 @@ static int add_fuse_option(struct parse *p, const char *name)
 	return 0;
 }
 
-/* Takes @item, "key=value". The last value of a key counts, as everywhere in mount(8). */
-static int add_config_option(struct parse *p, char *item, size_t key_len)
+/*
+ * Takes @item, "key=value", into a NULL-terminated list. The last value of a key counts, as
+ * everywhere in mount(8).
+ */
+static int add_keyed(char ***list, size_t *count, char *item, size_t key_len, struct rk_error *err)
 {
-	struct rkfs_options *opts = p->opts;
-	size_t n = opts->nconfig_options;
+	size_t n = *count;
 	char **grown;
 
 	for (size_t i = 0; i < n; i++) {
-		if (strncmp(opts->config_options[i], item, key_len + 1) == 0) {
-			free(opts->config_options[i]);
-			opts->config_options[i] = item;
+		if (strncmp((*list)[i], item, key_len + 1) == 0) {
+			free((*list)[i]);
+			(*list)[i] = item;
 			return 0;
 		}
 	}
-	grown = reallocarray(opts->config_options, n + 2, sizeof(*grown));
+	grown = reallocarray(*list, n + 2, sizeof(*grown));
 	if (!grown) {
 		free(item);
-		return no_memory(p->err);
+		return no_memory(err);
 	}
 	grown[n] = item;
 	grown[n + 1] = NULL;
-	opts->config_options = grown;
-	opts->nconfig_options = n + 1;
+	*list = grown;
+	*count = n + 1;
 	return 0;
+}
+
+static int needs_value(const char *item, struct rk_error *err)
+{
+	return rk_error_set(err, EINVAL, "-o %.60s: needs a value, as in -o %.60s=VALUE", item,
+			    item);
 }
 
 static int apply_word(struct parse *p, const struct rkfs_word *word)
@@ -124,6 +135,9 @@ static int apply_word(struct parse *p, const struct rkfs_word *word)
 	switch (word->action) {
 	case RKFS_WORD_IGNORE:
 		return 0;
+	case RKFS_WORD_ONLY_ROOT:
+		p->opts->only_root = true;
+		return add_fuse_option(p, word->name);
 	case RKFS_WORD_FUSE:
 		return add_fuse_option(p, word->name);
 	case RKFS_WORD_NOSTART:
@@ -134,6 +148,7 @@ static int apply_word(struct parse *p, const struct rkfs_word *word)
 		p->read_only = word->action == RKFS_WORD_RO;
 		return 0;
 	case RKFS_WORD_REMOUNT:
+	case RKFS_WORD_LABEL: /* apply_item's */
 		break;
 	}
 	return rk_error_set(p->err, EINVAL,
@@ -165,6 +180,12 @@ static int apply_item(struct parse *p, char *item)
 	const struct rk_config_field *field;
 	int rc = 0;
 
+	if (word && word->action == RKFS_WORD_LABEL && valued)
+		return add_keyed(&p->opts->labels, &p->opts->nlabels, item, len, p->err);
+	if (word && word->action == RKFS_WORD_LABEL) {
+		rc = needs_value(item, p->err);
+		goto out;
+	}
 	if (word) {
 		rc = apply_word(p, word);
 		goto out;
@@ -178,10 +199,10 @@ static int apply_item(struct parse *p, char *item)
 	if (valued)
 		item[len] = '=';
 	if (field && valued)
-		return add_config_option(p, item, len);
+		return add_keyed(&p->opts->config_options, &p->opts->nconfig_options, item, len,
+				 p->err);
 	if (field)
-		rc = rk_error_set(p->err, EINVAL, "-o %.60s: needs a value, as in -o %.60s=VALUE",
-				  item, item);
+		rc = needs_value(item, p->err);
 	else if (!p->opts->sloppy)
 		rc = no_option(item, len, p->err);
 out:
@@ -189,32 +210,72 @@ out:
 	return rc;
 }
 
-/* Split at commas; a comma or backslash after a backslash is part of the value. */
-static int apply_optstring(struct parse *p, const char *text)
+/*
+ * The option that *@text begins with, which goes on behind it. Options end at commas; one after a
+ * backslash or in a quoted value, key="value", is part of the option. Quotes and backslashes are
+ * taken off. Owned by the caller; NULL: no memory.
+ */
+static char *next_item(const char **text)
 {
-	while (*text) {
-		char *item = malloc(strlen(text) + 1);
-		size_t n = 0;
-		int rc;
+	const char *at = *text;
+	char *item = malloc(strlen(at) + 1);
+	bool quoted = false;
+	size_t n = 0;
+
+	if (!item)
+		return NULL;
+	for (; *at && (*at != ',' || quoted); at++) {
+		if (*at == '"' && (quoted || (n > 0 && item[n - 1] == '='))) {
+			quoted = !quoted;
+			continue;
+		}
+		if (*at == '\\' && (at[1] == ',' || at[1] == '\\'))
+			at++;
+		item[n++] = *at;
+	}
+	item[n] = '\0';
+	*text = at + (*at == ',');
+	return item;
+}
+
+/* Call @fn, which takes the option, for each option of @text until it fails. */
+static int for_each_item(struct parse *p, const char *text, int (*fn)(struct parse *p, char *item))
+{
+	int rc = 0;
+
+	while (*text && !rc) {
+		char *item = next_item(&text);
 
 		if (!item)
 			return no_memory(p->err);
-		for (; *text && *text != ','; text++) {
-			if (*text == '\\' && (text[1] == ',' || text[1] == '\\'))
-				text++;
-			item[n++] = *text;
-		}
-		item[n] = '\0';
-		text += *text == ',';
-		if (n == 0) { /* "a,,b" and a final comma are harmless */
+		if (*item)
+			rc = fn(p, item);
+		else /* "a,,b" and a final comma are harmless */
 			free(item);
-			continue;
-		}
-		rc = apply_item(p, item);
-		if (rc < 0)
-			return rc;
 	}
-	return 0;
+	return rc;
+}
+
+/* A remount comes with what the mount has, which may be nothing that could be asked for. */
+static int refuse_remount(struct parse *p, char *item)
+{
+	const struct rkfs_word *word = rkfs_word_find(item, strlen(item), false);
+	int rc = word && word->action == RKFS_WORD_REMOUNT ? apply_word(p, word) : 0;
+
+	free(item);
+	return rc;
+}
+
+static int apply_optstrings(struct parse *p)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < p->noptstrings; i++)
+		rc = for_each_item(p, p->optstrings[i], refuse_remount);
+	/* only now, because -s may come behind -o */
+	for (size_t i = 0; !rc && i < p->noptstrings; i++)
+		rc = for_each_item(p, p->optstrings[i], apply_item);
+	return rc;
 }
 
 static int set_ready_fd(struct parse *p, const char *text)
@@ -387,9 +448,7 @@ int rkfs_options_parse(struct rkfs_options *opts, int argc, char *const argv[],
 	if (rc == 0)
 		rc = read_command_line(&p, argc, argv);
 	if (rc == 0 && !opts->help && !opts->version) {
-		/* only now, because -s may come behind -o */
-		for (size_t i = 0; rc == 0 && i < p.noptstrings; i++)
-			rc = apply_optstring(&p, p.optstrings[i]);
+		rc = apply_optstrings(&p);
 		if (rc == 0)
 			rc = apply_args(&p);
 		if (rc == 0)

@@ -31,16 +31,19 @@ struct rkfs_options {
 	char **config_options; /* "key=value" of configuration fields, NULL-terminated, each key
 				  once */
 	size_t nconfig_options;
-	char *fuse_options;	   /* for the FUSE mount, comma-separated, "" = none */
+	char *fuse_options; /* for rkfs_attach, comma-separated, "" = none */
+	char **labels;	    /* "context=LABEL" and its family, NULL-terminated, each key once */
+	size_t nlabels;
 	struct rkfs_access access; /* complete */
 	int ready_fd; /* write a newline there and close it once ready; at least 3, -1 = none */
 	bool fake;    /* -f: check everything, do not mount */
 	bool verbose; /* -v */
 	bool sloppy;  /* -s: unknown -o options are ignored */
 	bool foreground;
-	bool nostart; /* the runtime stays in Created */
-	bool help;    /* print help (rkfs_options_help) and exit 0; nothing else is set */
-	bool version; /* likewise */
+	bool only_root; /* allow_root: nobody but root and the owner */
+	bool nostart;	/* the runtime stays in Created */
+	bool help;	/* print help (rkfs_options_help) and exit 0; nothing else is set */
+	bool version;	/* likewise */
 	const char *default_config; /* read with DIR alone, where it exists; borrowed */
 };
 

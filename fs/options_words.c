@@ -7,11 +7,16 @@ static const struct rkfs_word words[] = {
 	{"nostart", RKFS_WORD_NOSTART, false, "mount, but leave the runtime in Created"},
 	{"allow_other", RKFS_WORD_FUSE, false,
 	 "other users may use the mount (always so for root)"},
-	{"allow_root", RKFS_WORD_FUSE, false, "root may use the mount"},
+	{"allow_root", RKFS_WORD_ONLY_ROOT, false, "root may use the mount"},
+	{"context", RKFS_WORD_LABEL, true, NULL},
+	{"fscontext", RKFS_WORD_LABEL, true, NULL},
+	{"defcontext", RKFS_WORD_LABEL, true, NULL},
+	{"rootcontext", RKFS_WORD_LABEL, true, NULL},
 	{"default_permissions", RKFS_WORD_FUSE, false, "the kernel checks permissions (always so)"},
 	{"noexec", RKFS_WORD_FUSE, false, NULL},
 	{"nosuid", RKFS_WORD_FUSE, false, NULL},
 	{"nodev", RKFS_WORD_FUSE, false, NULL},
+	{"nosymfollow", RKFS_WORD_FUSE, false, NULL},
 	{"rw", RKFS_WORD_RW, false, NULL},
 	{"ro", RKFS_WORD_RO, false, NULL},
 	{"remount", RKFS_WORD_REMOUNT, false, NULL},
@@ -46,6 +51,18 @@ static const struct rkfs_word words[] = {
 	{"nolazytime", RKFS_WORD_IGNORE, false, NULL},
 	{"silent", RKFS_WORD_IGNORE, false, NULL},
 	{"loud", RKFS_WORD_IGNORE, false, NULL},
+	{"symfollow", RKFS_WORD_IGNORE, false, NULL},
+	{"mand", RKFS_WORD_IGNORE, false, NULL},
+	{"nomand", RKFS_WORD_IGNORE, false, NULL},
+	{"iversion", RKFS_WORD_IGNORE, false, NULL},
+	{"noiversion", RKFS_WORD_IGNORE, false, NULL},
+	{"seclabel", RKFS_WORD_IGNORE, false, NULL},
+	/* of a mount that is there: mount(8) repeats them */
+	{"user_id", RKFS_WORD_IGNORE, true, NULL},
+	{"group_id", RKFS_WORD_IGNORE, true, NULL},
+	{"max_read", RKFS_WORD_IGNORE, true, NULL},
+	{"uhelper", RKFS_WORD_IGNORE, true, NULL},
+	{"helper", RKFS_WORD_IGNORE, true, NULL},
 	{"comment", RKFS_WORD_IGNORE, true, NULL},
 	{"x-*", RKFS_WORD_IGNORE, true, NULL},
 	{"X-*", RKFS_WORD_IGNORE, true, NULL},
@@ -87,7 +104,7 @@ void rkfs_words_accepted(FILE *out)
 {
 	fputs("Accepted as in fstab:\n ", out);
 	for (size_t i = 0; i < NWORDS; i++)
-		if (!words[i].help && words[i].action <= RKFS_WORD_FUSE)
+		if (!words[i].help && words[i].action <= RKFS_WORD_LABEL)
 			fprintf(out, " %s", words[i].name);
 	fputs(" rw\n", out);
 }

@@ -12,6 +12,8 @@
 enum rkfs_word_action {
 	RKFS_WORD_IGNORE, /* says nothing that rkfs would do differently */
 	RKFS_WORD_FUSE,	  /* passed on to the FUSE mount */
+	RKFS_WORD_ONLY_ROOT,
+	RKFS_WORD_LABEL, /* NAME=VALUE, for SELinux */
 	RKFS_WORD_NOSTART,
 	RKFS_WORD_RO,
 	RKFS_WORD_RW,

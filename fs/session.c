@@ -321,62 +321,47 @@ static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 	rk_log(level <= FUSE_LOG_WARNING ? RK_LOG_WARN : RK_LOG_DEBUG, "fuse: %s", text);
 }
 
-/* Fill @args for fuse_session_new. 0 or -1 where memory is out. */
-static int mount_args(struct fuse_args *args, const char *fsname, const char *options)
+static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 {
-	char *source, *opts = NULL;
-	int rc = -1;
-
-	if (asprintf(&source, "fsname=%s", fsname) < 0)
-		return -1;
-	/* a comma in the name must not end it */
-	if (fuse_opt_add_opt_escaped(&opts, source) ||
-	    fuse_opt_add_opt(&opts, "subtype=rkfs,default_permissions") ||
-	    (geteuid() == 0 && fuse_opt_add_opt(&opts, "allow_other")) ||
-	    (*options && fuse_opt_add_opt(&opts, options)))
-		goto out;
-	rc = fuse_opt_add_arg(args, "rkfs") || fuse_opt_add_arg(args, "-o") ||
-	     fuse_opt_add_arg(args, opts);
-out:
-	free(opts);
-	free(source);
-	return rc ? -1 : 0;
+	(void)userdata;
+	return read(fd, buf, len);
 }
 
-static int session_connect(struct rkfs_session *s, const char *mountpoint, const char *fsname,
-			   const char *options, struct rk_error *err)
+static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	int code;
+	(void)userdata;
+	return writev(fd, iov, count);
+}
+
+static int session_connect(struct rkfs_session *s, int fuse, bool only_root, struct rk_error *err)
+{
+	static const struct fuse_custom_io io = {.read = read_request, .writev = write_reply};
+	char *argv[] = {(char *)"rkfs", (char *)"-oallow_root"};
+	struct fuse_args args = FUSE_ARGS_INIT(only_root ? 2 : 1, argv);
+	int rc;
 
 	fuse_set_log_func(log_line);
 	last_words[0] = '\0';
-	if (mount_args(&args, fsname, options)) {
-		fuse_opt_free_args(&args);
-		return rk_error_set(err, ENOMEM, "no memory to mount at %s", mountpoint);
-	}
 	s->fuse = fuse_session_new(&args, &ops, sizeof(ops), s);
 	fuse_opt_free_args(&args);
 	if (!s->fuse)
-		return rk_error_set(err, EINVAL, "cannot mount at %s: %s", mountpoint,
-				    *last_words ? last_words : "bad FUSE options");
-	errno = 0;
-	if (!fuse_session_mount(s->fuse, mountpoint))
+		return rk_error_set(err, EINVAL, "cannot create a FUSE session: %s",
+				    *last_words ? last_words : "no memory");
+	rc = fuse_session_custom_io(s->fuse, &io, fuse);
+	if (!rc)
 		return 0;
-	code = errno ? errno : EIO;
 	fuse_session_destroy(s->fuse);
-	return rk_error_set(err, code, "cannot mount at %s: %s", mountpoint,
-			    *last_words ? last_words : strerror(code));
+	return rk_error_set(err, -rc, "cannot create a FUSE session: %s", strerror(-rc));
 }
 
-int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsname,
-		       const char *options, struct rkfs_session **session, struct rk_error *err)
+int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_session **session,
+			struct rk_error *err)
 {
 	struct rkfs_session *s = calloc(1, sizeof(*s));
 	int rc;
 
 	if (!s)
-		return rk_error_set(err, ENOMEM, "no memory to mount at %s", mountpoint);
+		return rk_error_set(err, ENOMEM, "no memory for a FUSE session");
 	s->fs = fs;
 	rc = -pthread_mutex_init(&s->lock, NULL);
 	if (rc)
@@ -384,7 +369,7 @@ int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsna
 	rc = rkfs_parking_create(fs);
 	if (rc)
 		goto free_lock;
-	rc = session_connect(s, mountpoint, fsname, options, err);
+	rc = session_connect(s, fuse, only_root, err);
 	if (!rc) {
 		*session = s;
 		return 0;
@@ -397,7 +382,7 @@ free_lock:
 	pthread_mutex_destroy(&s->lock);
 free_session:
 	free(s);
-	return rk_error_set(err, -rc, "cannot mount at %s: %s", mountpoint, strerror(-rc));
+	return rk_error_set(err, -rc, "cannot create a FUSE session: %s", strerror(-rc));
 }
 
 void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx)
@@ -488,28 +473,9 @@ void rkfs_session_exit(struct rkfs_session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
-/*
- * libfuse unmounts whatever is at the mount point, unless the connection polls as broken: it gets
- * a descriptor that does in place of its own, which is closed by that. False where it has kept it.
- */
-static bool drop_connection(struct fuse_session *fuse)
-{
-	int fds[2];
-	bool done = false;
-
-	if (!pipe2(fds, O_CLOEXEC)) {
-		close(fds[0]);
-		done = dup3(fds[1], fuse_session_fd(fuse), O_CLOEXEC) >= 0;
-		close(fds[1]);
-	}
-	return done;
-}
-
-void rkfs_session_destroy(struct rkfs_session *session, bool unmount)
+void rkfs_session_destroy(struct rkfs_session *session)
 {
 	rkfs_parking_destroy(session->fs);
-	if (unmount || drop_connection(session->fuse))
-		fuse_session_unmount(session->fuse);
 	rkfs_close_files(session->fs);
 	fuse_session_destroy(session->fuse);
 	pthread_mutex_destroy(&session->lock);

@@ -9,13 +9,12 @@
 struct rkfs_session;
 
 /*
- * Mount @fs at @mountpoint, an absolute path. @fsname is what mountinfo shows as the source;
- * @options are further FUSE mount options, comma-separated, "" = none. default_permissions is
- * always added, allow_other for root. Requests queue up in the kernel from now on. Starts no
+ * Serve @fs through @fuse, the connection of a mount (fs/attach.h), which is the session's on
+ * success. @only_root: requests of users other than root and the owner are refused. Starts no
  * thread: the process may fork before the loop. Fails with an errno and a sentence.
  */
-int rkfs_session_mount(struct rkfs *fs, const char *mountpoint, const char *fsname,
-		       const char *options, struct rkfs_session **session, struct rk_error *err);
+int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_session **session,
+			struct rk_error *err);
 
 /* Call @fn once the kernel has talked to us (INIT), from a FUSE thread. Set before the loop. */
 void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx);
@@ -31,10 +30,10 @@ int rkfs_session_loop(struct rkfs_session *session);
 void rkfs_session_exit(struct rkfs_session *session);
 
 /*
- * Answer or drop parked requests, unmount (lazily where files are open), close the files that are
- * still open, and free. @unmount false: what is at the mount point is not ours any more, and is
- * left alone. After the loop, or instead of it; before rk_runtime_destroy.
+ * Answer or drop parked requests, close the connection, so that the mount is dead if it is there
+ * still, close the files that are still open, and free. After the loop, or instead of it; before
+ * rk_runtime_destroy.
  */
-void rkfs_session_destroy(struct rkfs_session *session, bool unmount);
+void rkfs_session_destroy(struct rkfs_session *session);
 
 #endif

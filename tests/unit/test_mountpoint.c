@@ -100,16 +100,16 @@ static void resolves(const struct place *p, const char *name, const char *want)
 static void refused(const struct place *p, const char *name, int code, const char *words)
 {
 	char given[PATH_MAX];
+	struct rkfs_mountpoint point = {0};
 	struct rk_error err = {0};
-	char *path = NULL;
 	int rc;
 
 	at(given, p, name);
-	rc = rkfs_mountpoint_prepare(given, p->table, false, &path, &err);
+	rc = rkfs_mountpoint_prepare(given, p->table, false, &point, &err);
 	if (rc != -code || err.code != code || !strstr(err.msg, words))
 		fail_msg("%s gave %d '%s' instead of %d '...%s...'", name, rc, err.msg, -code,
 			 words);
-	assert_null(path);
+	assert_null(point.path);
 }
 
 static void path_is_canonical(void **state)
@@ -219,7 +219,7 @@ static void unusable_directories_are_refused(void **state)
 	struct place *p = *state;
 	char long_name[300], path[PATH_MAX];
 	struct rk_error err = {0};
-	char *out = NULL;
+	struct rkfs_mountpoint point = {0};
 	char *huge;
 
 	make_dir(p, "full");
@@ -228,7 +228,10 @@ static void unusable_directories_are_refused(void **state)
 	refused(p, "missing/sub", ENOENT, "missing does not exist");
 	refused(p, "mountinfo", ENOTDIR, "is not a directory");
 	refused(p, "mountinfo/sub", ENOTDIR, "Not a directory");
-	refused(p, "full", ENOTEMPTY, "is not empty");
+	refused(p, "full", ENOTEMPTY, "would hide sub; empty it");
+	make_dir(p, "stray");
+	make_dir(p, "stray/control");
+	refused(p, "stray", ENOTEMPTY, "would hide control, which a script may have written");
 	memset(long_name, 'x', sizeof(long_name) - 1);
 	long_name[sizeof(long_name) - 1] = '\0';
 	refused(p, long_name, ENAMETOOLONG, "too long");
@@ -237,32 +240,33 @@ static void unusable_directories_are_refused(void **state)
 	for (size_t i = 0; i < 3 * PATH_MAX - 1; i++)
 		huge[i] = "/a"[i % 2];
 	huge[3 * PATH_MAX - 1] = '\0';
-	assert_int_equal(rkfs_mountpoint_prepare(huge, p->table, false, &out, &err), -ENAMETOOLONG);
+	assert_int_equal(rkfs_mountpoint_prepare(huge, p->table, false, &point, &err),
+			 -ENAMETOOLONG);
 	free(huge);
-	assert_int_equal(rkfs_mountpoint_prepare("", p->table, false, &out, &err), -EINVAL);
+	assert_int_equal(rkfs_mountpoint_prepare("", p->table, false, &point, &err), -EINVAL);
 	at(path, p, "no-table");
-	assert_int_equal(rkfs_mountpoint_prepare(p->dir, path, false, &out, &err), -ENOENT);
+	assert_int_equal(rkfs_mountpoint_prepare(p->dir, path, false, &point, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "no-table"));
-	assert_null(out);
+	assert_null(point.path);
 }
 
 static void an_empty_directory_will_do(void **state)
 {
 	struct place *p = *state;
 	char given[PATH_MAX];
-	char *path = NULL;
+	struct rkfs_mountpoint point;
 
 	make_dir(p, "empty");
 	at(given, p, "./empty/");
-	assert_int_equal(rkfs_mountpoint_prepare(given, p->table, false, &path, NULL), 0);
+	assert_int_equal(rkfs_mountpoint_prepare(given, p->table, false, &point, NULL), 0);
 	at(given, p, "empty");
-	assert_string_equal(path, given);
-	free(path);
-	path = NULL;
+	assert_string_equal(point.path, given);
+	assert_true(fcntl(point.fd, F_GETFD) & FD_CLOEXEC);
+	rkfs_mountpoint_free(&point);
 	/* so will one on which another file system is mounted */
 	write_table(p, "21 20 0:40 / @/empty rw - tmpfs tmpfs rw\n");
-	assert_int_equal(rkfs_mountpoint_prepare(given, p->table, false, &path, NULL), 0);
-	free(path);
+	assert_int_equal(rkfs_mountpoint_prepare(given, p->table, false, &point, NULL), 0);
+	rkfs_mountpoint_free(&point);
 }
 
 static void a_second_rkfs_is_refused(void **state)
@@ -397,7 +401,7 @@ static void *wait_gone(void *arg)
 {
 	struct waiter *w = arg;
 
-	w->rc = rkfs_mounts_wait_gone(w->dev, w->stop, RKFS_MOUNTINFO, NULL);
+	w->rc = rkfs_mounts_wait_gone(w->dev, w->stop, -1, RKFS_MOUNTINFO, NULL);
 	return NULL;
 }
 
@@ -410,7 +414,7 @@ static void waiting_for_a_mount_to_go(void **state)
 
 	(void)state;
 	/* not there: gone */
-	assert_int_equal(rkfs_mounts_wait_gone(makedev(4095, 1), -1, RKFS_MOUNTINFO, NULL), 0);
+	assert_int_equal(rkfs_mounts_wait_gone(makedev(4095, 1), -1, -1, RKFS_MOUNTINFO, NULL), 0);
 	/* there: waits until it is told to stop */
 	assert_int_equal(pipe(pipe_fds), 0);
 	assert_int_equal(rkfs_mounts_read(&mounts, RKFS_MOUNTINFO, NULL), 0);
@@ -422,6 +426,8 @@ static void waiting_for_a_mount_to_go(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(w.rc, 1);
 	close(pipe_fds[0]);
+	/* or for some time */
+	assert_int_equal(rkfs_mounts_wait_gone(w.dev, -1, 1, RKFS_MOUNTINFO, NULL), 1);
 }
 
 static void namespace_must_be_one(void **state)

@@ -173,6 +173,25 @@ static void fuse_options_are_passed_on_once(void **state)
 	accept(&c, "/d -o allow_other,noexec,nosuid,nodev -o default_permissions,nodev,allow_root");
 	assert_string_equal(c.opts.fuse_options, "allow_other,noexec,nosuid,nodev,"
 						 "default_permissions,allow_root");
+	assert_true(c.opts.only_root);
+	rkfs_options_free(&c.opts);
+}
+
+static void labels_are_kept_whole(void **state)
+{
+	struct command c;
+
+	(void)state;
+	accept(&c, "/d -o context=\"u:r:t:s0:c1,c2\",nostart,rootcontext=a -o context=b\\,c");
+	assert_int_equal(c.opts.nlabels, 2);
+	assert_string_equal(c.opts.labels[0], "context=b,c");
+	assert_string_equal(c.opts.labels[1], "rootcontext=a");
+	assert_null(c.opts.labels[2]);
+	assert_true(c.opts.nostart);
+	rkfs_options_free(&c.opts);
+	accept(&c, "/d -o context=\"u:r:t:s0:c1,c2\",nostart");
+	assert_string_equal(c.opts.labels[0], "context=u:r:t:s0:c1,c2");
+	assert_true(c.opts.nostart);
 	rkfs_options_free(&c.opts);
 }
 
@@ -482,6 +501,7 @@ int main(void)
 		cmocka_unit_test(options_stand_anywhere),
 		cmocka_unit_test(fstab_words_are_accepted),
 		cmocka_unit_test(fuse_options_are_passed_on_once),
+		cmocka_unit_test(labels_are_kept_whole),
 		cmocka_unit_test(last_value_of_a_field_counts),
 		cmocka_unit_test(commas_can_be_escaped),
 		cmocka_unit_test(many_fields),
