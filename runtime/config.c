@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/config_value.h"
+#include "runtime/files.h"
 #include "runtime/ini_file.h"
 
 #define ENV_PREFIX     "RKFS_"
@@ -248,13 +249,27 @@ static int load_options(struct config_loader *loader, const char *const *options
 	return 0;
 }
 
+static int load_file(struct config_loader *loader, const struct rk_config_sources *sources,
+		     struct rk_error *err)
+{
+	size_t len;
+	char *text;
+	int rc = rk_files_read(sources->files, sources->file, &text, &len, err);
+
+	if (rc)
+		return rc;
+	rc = rk_ini_parse(text, len, sources->file, load_pair, loader, err);
+	free(text);
+	return rc;
+}
+
 static int load_sources(struct config_loader *loader, const struct rk_config_sources *sources,
 			struct rk_error *err)
 {
 	int rc = 0;
 
 	if (sources->file)
-		rc = rk_ini_parse_file(sources->file, load_pair, loader, err);
+		rc = load_file(loader, sources, err);
 	if (!rc && sources->environ)
 		rc = load_environ(loader, sources->environ, err);
 	if (!rc && sources->options)

@@ -20,6 +20,8 @@
 #define RK_CONFIG_TEXT_MAX  1024	       /* of a text field, with its NUL */
 #define RK_CONFIG_VALUE_MAX RK_CONFIG_TEXT_MAX /* any field as text, with its NUL */
 
+struct rk_files;
+
 enum rk_config_type {
 	RK_CONFIG_BOOL,	    /* bool: yes / no (also true, false, on, off, 1, 0) */
 	RK_CONFIG_COUNT,    /* uint64_t: 0, 17 */
@@ -74,6 +76,7 @@ struct rk_config_sources {
 	const char *const *options; /* NULL-terminated "key=value" strings, NULL = none */
 	const char *const *environ; /* NULL-terminated "NAME=value" strings, NULL = none */
 	uint64_t payload_bytes;	    /* what the machine has for payloads, 0 = enough */
+	struct rk_files *files;	    /* who reads the file; NULL = the caller's thread */
 };
 
 /* The whole table; *@count is its length; static storage. */

@@ -50,6 +50,9 @@ enum rk_health_status rk_health_status_locked(const struct rk_health *h, char re
 		return because(RK_HEALTH_DEGRADED, h->lost, reason);
 	if (h->fallback[0])
 		return because(RK_HEALTH_DEGRADED, h->fallback, reason);
+	for (int i = 0; i < RK_TROUBLE_COUNT; i++)
+		if (h->trouble[i][0])
+			return because(RK_HEALTH_DEGRADED, h->trouble[i], reason);
 	return because(RK_HEALTH_HEALTHY, "ok", reason);
 }
 
@@ -214,6 +217,14 @@ void rk_health_worker_ready(struct rk_health *h, const char *fallback_why)
 	rk_health_tell_change(h);
 }
 
+void rk_health_trouble(struct rk_health *h, enum rk_trouble which, const char *sentence)
+{
+	pthread_mutex_lock(&h->lock);
+	snprintf(h->trouble[which], sizeof(h->trouble[which]), "%s", sentence);
+	pthread_mutex_unlock(&h->lock);
+	rk_health_tell_change(h);
+}
+
 /* --- life and death --- */
 
 static int start_thread(struct rk_health *h, struct rk_error *err)
@@ -229,20 +240,6 @@ static int start_thread(struct rk_health *h, struct rk_error *err)
 	return rc ? rk_error_set(err, rc, "cannot start the health thread: %s", strerror(rc)) : 0;
 }
 
-static int init_cond(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-	int rc = pthread_condattr_init(&attr);
-
-	if (rc)
-		return rc;
-	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (!rc)
-		rc = pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-	return rc;
-}
-
 int rk_health_create(struct rk_health **out, struct rk_runtime *rt, struct rk_error *err)
 {
 	struct rk_health *h = calloc(1, sizeof(*h));
@@ -255,7 +252,7 @@ int rk_health_create(struct rk_health **out, struct rk_runtime *rt, struct rk_er
 	rc = pthread_mutex_init(&h->lock, NULL);
 	if (rc)
 		goto free_it;
-	rc = init_cond(&h->changed);
+	rc = rk_cond_init(&h->changed);
 	if (rc)
 		goto destroy_lock;
 	rc = start_thread(h, err);

@@ -40,7 +40,8 @@ enum rk_health_status {
 	RK_HEALTH_UNKNOWN,   /* not probed yet, or no worker is wanted */
 	RK_HEALTH_HEALTHY,   /* the last probes passed, on the backend that was asked for */
 	RK_HEALTH_DEGRADED,  /* usable, but: on the fallback backend, a failed probe below the
-				threshold, a device lost, or the worker is being restarted */
+				threshold, a device lost, the worker is being restarted,
+				or the log or the text file cannot be written */
 	RK_HEALTH_UNHEALTHY, /* failed probes, or the runtime is Failed */
 };
 
@@ -50,6 +51,13 @@ struct rk_health_report {
 	bool checked;			  /* a probe has ended since the start */
 	uint64_t last_check_age_secs;	  /* since the last one ended; where checked */
 	uint64_t passed, failed, overdue; /* probes since the last reset */
+};
+
+/* What is wrong around the runtime, which runs on all the same. */
+enum rk_trouble {
+	RK_TROUBLE_LOG,
+	RK_TROUBLE_TEXTFILE,
+	RK_TROUBLE_COUNT,
 };
 
 /* Start the thread. @rt is borrowed. 0 or a negative errno. */
@@ -94,6 +102,9 @@ void rk_health_config_changed(struct rk_health *health);
 void rk_health_checked(struct rk_health *health, uint64_t number, int status, const char *why);
 void rk_health_worker_died(struct rk_health *health, const char *how);
 void rk_health_worker_ready(struct rk_health *health, const char *fallback_why);
+
+/* @sentence says what is wrong, "" that it is no more. With no lock held. */
+void rk_health_trouble(struct rk_health *health, enum rk_trouble which, const char *sentence);
 
 void rk_health_report(struct rk_health *health, struct rk_health_report *report);
 

@@ -73,6 +73,7 @@ struct rk_health {
 	char death[RK_ERROR_MAX];
 	char fallback[RK_ERROR_MAX]; /* why the primary backend does not run, "" if it does */
 	char lost[RK_ERROR_MAX];     /* which device is, "" = none */
+	char trouble[RK_TROUBLE_COUNT][RK_ERROR_MAX]; /* "" = none */
 
 	/* The thread's own: losses that were told, by UUID, or by number where there is none. */
 	unsigned int ntold;

@@ -231,16 +231,3 @@ int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error
 	*len = (size_t)n;
 	return 0;
 }
-
-int rk_ini_parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err)
-{
-	size_t len;
-	char *text;
-	int rc = rk_ini_read_file(path, &text, &len, err);
-
-	if (rc < 0)
-		return rc;
-	rc = rk_ini_parse(text, len, path, handler, ctx, err);
-	free(text);
-	return rc;
-}

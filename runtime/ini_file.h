@@ -36,7 +36,4 @@ int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler 
  */
 int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err);
 
-/* Both: parse a file. Fails as either does. */
-int rk_ini_parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err);
-
 #endif

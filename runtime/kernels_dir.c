@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/kernels_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/files.h"
 #include "runtime/manifest.h"
 #include "runtime/module.h"
 
 /* One scan. */
 struct scan {
 	struct rk_registry *reg;
+	struct rk_files *files;
 	const struct rk_kernels_observer *observer;
 	unsigned int number; /* kernels that it finds get this mark */
 	int refused;
+	bool given_up;		     /* told to read no more */
 	struct rk_error *err;	     /* the first refusal */
 	struct rk_manifest manifest; /* large: here instead of on the stack */
 };
@@ -52,7 +54,10 @@ static void refuse(struct scan *s, const char *file, const struct rk_error *why)
 {
 	if (!s->refused++)
 		*s->err = *why;
-	s->observer->refused(s->observer->ctx, file, why->msg);
+	if (why->code == ECANCELED)
+		s->given_up = true;
+	else
+		s->observer->refused(s->observer->ctx, file, why->msg);
 }
 
 /* The kernel that @path described when it was read last; a reference or NULL. */
@@ -96,11 +101,11 @@ static int find_module(struct scan *s, enum rk_wire_backend backend, const struc
 	if (!code->given || !strcmp(code->library, "builtin"))
 		return 0;
 	if (had && !strcmp(old->manifest.code[backend].library, code->library) &&
-	    rk_module_current(had, code->library)) {
+	    rk_files_current(s->files, code->library, had)) {
 		*module = rk_module_ref(had);
 		return 0;
 	}
-	return rk_module_open(code->library, module, err);
+	return rk_files_module(s->files, code->library, module, err);
 }
 
 /* All of them, or none. */
@@ -173,7 +178,7 @@ static void scan_file(struct scan *s, const char *path)
 	struct rk_kernel *old;
 	int rc;
 
-	rc = rk_manifest_parse_file(&s->manifest, path, &err);
+	rc = rk_manifest_parse_file(&s->manifest, s->files, path, &err);
 	if (!rc) {
 		old = rk_registry_find(s->reg, s->manifest.domain, s->manifest.name);
 		rc = take(s, path, old, &err);
@@ -181,13 +186,6 @@ static void scan_file(struct scan *s, const char *path)
 	}
 	if (rc)
 		refuse_file(s, path, &err);
-}
-
-static int is_description(const struct dirent *entry)
-{
-	size_t len = strlen(entry->d_name);
-
-	return entry->d_name[0] != '.' && len > 4 && !strcmp(entry->d_name + len - 4, ".ini");
 }
 
 /* What the files of @dir described before goes on. */
@@ -206,26 +204,25 @@ static void keep_dir(struct scan *s, const char *dir)
 
 static void scan_dir(struct scan *s, const char *dir)
 {
-	struct dirent **entries;
-	struct rk_error err;
-	int n = scandir(dir, &entries, is_description, alphasort);
+	struct rk_error err, why;
+	size_t len;
+	char *names;
 
-	if (n < 0) {
-		rk_error_set(&err, errno, "kernels_dir %s: %m", dir);
+	if (rk_files_list(s->files, dir, ".ini", &names, &len, &why)) {
+		rk_error_set(&err, why.code, "kernels_dir %s", why.msg);
 		if (err.code != ENOENT) /* out of descriptors, for example: nothing was removed */
 			keep_dir(s, dir);
 		refuse(s, dir, &err);
 		return;
 	}
-	for (int i = 0; i < n; i++) {
+	for (const char *name = names; name < names + len && !s->given_up;
+	     name += strlen(name) + 1) {
 		char path[PATH_MAX];
 
-		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name) <
-		    sizeof(path))
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) < sizeof(path))
 			scan_file(s, path);
-		free(entries[i]);
 	}
-	free(entries);
+	free(names);
 }
 
 /* Kernels whose description was not found. */
@@ -241,7 +238,7 @@ static void retire_rest(struct scan *s)
 	}
 }
 
-int rk_kernels_scan(struct rk_registry *reg, const char *dirs,
+int rk_kernels_scan(struct rk_registry *reg, struct rk_files *files, const char *dirs,
 		    const struct rk_kernels_observer *observer, struct rk_error *err)
 {
 	static unsigned int scans; /* the caller serialises */
@@ -257,14 +254,17 @@ int rk_kernels_scan(struct rk_registry *reg, const char *dirs,
 		return 1;
 	}
 	s->reg = reg;
+	s->files = files;
 	s->observer = observer;
 	s->number = ++scans;
 	s->refused = 0;
+	s->given_up = false;
 	s->err = &first;
 	while ((dir = strsep(&rest, ":")))
-		if (*dir)
+		if (*dir && !s->given_up)
 			scan_dir(s, dir);
-	retire_rest(s);
+	if (!s->given_up)
+		retire_rest(s);
 	refused = s->refused;
 	if (refused && err)
 		*err = first;

@@ -12,6 +12,8 @@
 #include "runtime/error.h"
 #include "runtime/registry.h"
 
+struct rk_files;
+
 /* What a scan found; called with no lock held. */
 struct rk_kernels_observer {
 	void (*added)(void *ctx, struct rk_kernel *k);
@@ -28,10 +30,11 @@ int rk_kernels_builtin(struct rk_registry *reg, const struct rk_kernels_observer
 
 /*
  * Scan the directories @dirs (':'-separated, "" = none), one scan at a time. Returns the number of
- * descriptions and directories refused; the first one's sentence is in @err. Blocks for reading
- * files and libraries; the caller serialises.
+ * descriptions and directories refused; the first one's sentence is in @err. @files reads (NULL =
+ * the caller's thread); where it is told to give up, what is left to be read is refused with
+ * ECANCELED and keeps its kernels. Blocks for reading files and libraries; the caller serialises.
  */
-int rk_kernels_scan(struct rk_registry *reg, const char *dirs,
+int rk_kernels_scan(struct rk_registry *reg, struct rk_files *files, const char *dirs,
 		    const struct rk_kernels_observer *observer, struct rk_error *err);
 
 #endif

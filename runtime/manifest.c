@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/config_value.h"
+#include "runtime/files.h"
 #include "runtime/manifest_internal.h"
 #include "runtime/nearest.h"
 
@@ -397,14 +398,15 @@ int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const
 	return parse(m, text, len, name, NULL, 0, err);
 }
 
-int rk_manifest_parse_file(struct rk_manifest *m, const char *path, struct rk_error *err)
+int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const char *path,
+			   struct rk_error *err)
 {
 	const char *dir = path[0] == '/' ? path : NULL;
 	size_t dir_len = dir ? (size_t)(strrchr(path, '/') + 1 - path) : 0, len;
 	char *text;
 	int rc;
 
-	rc = rk_ini_read_file(path, &text, &len, err);
+	rc = rk_files_read(files, path, &text, &len, err);
 	if (rc < 0)
 		return rc;
 	rc = parse(m, text, len, path, dir, dir_len, err);

@@ -72,6 +72,8 @@ struct rk_launch {
 	bool cooperative;		   /* all blocks on the device at once */
 };
 
+struct rk_files;
+
 struct rk_manifest {
 	char id[RK_KERNEL_ID_MAX]; /* DOMAIN/NAME */
 	char domain[RK_NAME_MAX];
@@ -111,9 +113,10 @@ int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const
 /*
  * The same for the file @path, read once. A relative library counts from the file's
  * directory, as @path spells it, and is refused where @path itself is relative. Also fails as
- * rk_ini_read_file does. Blocks as reading does.
+ * rk_files_read does, which @files is for (NULL = this process reads).
  */
-int rk_manifest_parse_file(struct rk_manifest *m, const char *path, struct rk_error *err);
+int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const char *path,
+			   struct rk_error *err);
 
 /* Whether both say the same, a comment or the order of sections apart. */
 bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b);

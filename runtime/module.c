@@ -145,16 +145,32 @@ int rk_module_open(const char *path, struct rk_module **module, struct rk_error 
 	return rc;
 }
 
-bool rk_module_current(const struct rk_module *module, const char *path)
+int rk_module_adopt(int fd, const struct stat *st, struct rk_module **module, struct rk_error *err)
 {
-	struct stat st;
+	struct rk_module *m = calloc(1, sizeof(*m));
 
-	return !stat(path, &st) && st.st_dev == module->st.st_dev &&
-	       st.st_ino == module->st.st_ino && st.st_size == module->st.st_size &&
-	       st.st_mtim.tv_sec == module->st.st_mtim.tv_sec &&
-	       st.st_mtim.tv_nsec == module->st.st_mtim.tv_nsec &&
-	       st.st_ctim.tv_sec == module->st.st_ctim.tv_sec &&
-	       st.st_ctim.tv_nsec == module->st.st_ctim.tv_nsec;
+	if (!m)
+		return rk_error_set(err, ENOMEM, "no memory for a library");
+	atomic_init(&m->refs, 1);
+	m->fd = fd;
+	m->st = *st;
+	*module = m;
+	return 0;
+}
+
+bool rk_module_matches(const struct rk_module *module, const struct stat *st)
+{
+	return st->st_dev == module->st.st_dev && st->st_ino == module->st.st_ino &&
+	       st->st_size == module->st.st_size &&
+	       st->st_mtim.tv_sec == module->st.st_mtim.tv_sec &&
+	       st->st_mtim.tv_nsec == module->st.st_mtim.tv_nsec &&
+	       st->st_ctim.tv_sec == module->st.st_ctim.tv_sec &&
+	       st->st_ctim.tv_nsec == module->st.st_ctim.tv_nsec;
+}
+
+const struct stat *rk_module_stat(const struct rk_module *module)
+{
+	return &module->st;
 }
 
 int rk_module_fd(const struct rk_module *module)

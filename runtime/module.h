@@ -22,8 +22,15 @@ struct rk_module;
  */
 int rk_module_open(const char *path, struct rk_module **module, struct rk_error *err);
 
-/* Whether @path still is the very file that @module was copied from. Looks at it with stat(2). */
-bool rk_module_current(const struct rk_module *module, const char *path);
+/* A module that another process has opened: @fd, which it owns from now on, and rk_module_stat's.
+ */
+int rk_module_adopt(int fd, const struct stat *st, struct rk_module **module, struct rk_error *err);
+
+/* Whether the file that @st is of is the very one that @module was copied from. */
+bool rk_module_matches(const struct rk_module *module, const struct stat *st);
+
+/* Of the file, when it was copied; owned by the module. */
+const struct stat *rk_module_stat(const struct rk_module *module);
 
 /* The sealed memfd; owned by the module. */
 int rk_module_fd(const struct rk_module *module);

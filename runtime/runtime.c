@@ -235,25 +235,42 @@ void rk_runtime_log_command(const char *what, const struct rk_caller *caller, in
 		rk_log(RK_LOG_INFO, "%s from %s", what, who);
 }
 
+/* What a reset puts into effect; the caller's. */
+static int prepare_reset(struct rk_runtime *rt, struct rk_config **config,
+			 struct rk_payload **payload, struct rk_error *err)
+{
+	struct rk_config *c = malloc(sizeof(*c));
+	int rc;
+
+	if (!c)
+		rc = rk_error_set(err, ENOMEM, "no memory");
+	else
+		rc = rk_runtime_load_config(rt, RK_JOB_RESET, c, err);
+	if (!rc)
+		rc = rk_payload_create(c->max_buffered_bytes, payload, err);
+	if (rc) {
+		free(c);
+		return rk_error_prefix(err, "reset");
+	}
+	*config = c;
+	return 0;
+}
+
 int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
 		       const struct rk_caller *caller, struct rk_error *err)
 {
 	struct rk_payload *payload = NULL;
 	struct rk_config *config = NULL;
 	struct rk_error why = {0};
+	bool job = false;
 	int rc = 0;
 
 	/* Files are read before any lock is taken: they may take their time. */
 	if (trigger == RK_RESET && rk_lifecycle_allows(&rt->lifecycle, RK_RESET)) {
-		config = malloc(sizeof(*config));
-		if (!config)
-			rc = rk_error_set(&why, ENOMEM, "no memory");
-		else
-			rc = rk_config_load(config, &rt->sources, &why);
-		if (!rc)
-			rc = rk_payload_create(config->max_buffered_bytes, &payload, &why);
-		if (rc)
-			rk_error_prefix(&why, "reset");
+		rc = rk_runtime_job_begin(rt, RK_JOB_RESET, &why);
+		job = !rc;
+		if (job)
+			rc = prepare_reset(rt, &config, &payload, &why);
 	}
 	pthread_mutex_lock(&rt->command_lock);
 	if (!rc) {
@@ -267,9 +284,10 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 	/* Under the lock: a start that fails at once has the last word. */
 	rk_runtime_set_status(rt, rc ? why.msg : "ok");
 	pthread_mutex_unlock(&rt->command_lock);
-	if (!rc && config)
-		rk_runtime_scan_kernels(
-			rt, NULL); /* kernels_dir may be another now; refusals are events */
+	if (!rc && config) /* kernels_dir may be another now; refusals are events */
+		rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RESET], NULL);
+	if (job)
+		rk_runtime_job_end(rt, RK_JOB_RESET);
 	rk_payload_unref(payload);
 	free(config);
 	rk_runtime_log_command(rk_trigger_name(trigger), caller, rc, &why);
@@ -324,9 +342,11 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
 	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
 	    pthread_mutex_init(&rt->config_lock, NULL) ||
-	    pthread_mutex_init(&rt->text_lock, NULL) || pthread_mutex_init(&rt->scan_lock, NULL) ||
-	    pthread_mutex_init(&rt->memory_lock, NULL))
+	    pthread_mutex_init(&rt->text_lock, NULL) || pthread_mutex_init(&rt->memory_lock, NULL))
 		return rk_error_set(err, ENOMEM, "no memory for the runtime");
+	rc = rk_runtime_jobs_init(rt, err);
+	if (rc)
+		return rc;
 	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
 	if (rc)
 		return rc;
@@ -407,7 +427,7 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	pthread_mutex_destroy(&rt->command_lock);
 	pthread_mutex_destroy(&rt->config_lock);
 	pthread_mutex_destroy(&rt->text_lock);
-	pthread_mutex_destroy(&rt->scan_lock);
+	rk_runtime_jobs_destroy(rt);
 	pthread_mutex_destroy(&rt->memory_lock);
 	free(rt);
 }

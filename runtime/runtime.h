@@ -67,7 +67,8 @@ const char *rk_runtime_mount(const struct rk_runtime *rt);
  * Drive the state machine. @trigger is START, DRAIN, RESUME, STOP or RESET; @drain_ms is
  * the deadline of a DRAIN in milliseconds (-1: drain_timeout; while Draining -1 changes nothing).
  * Succeeds without effect where the postcondition holds already. -EBUSY: wrong state, the sentence
- * names verb, state and what to do. RESET: also the errors of rk_config_load. START is
+ * names verb, state and what to do. RESET: also the errors of rk_config_load; blocks
+ * for reading as a reload does. START is
  * asynchronous: Running comes with the first health check that passed; its failure is a state
  * (Failed) and sets the command status. Logged with @caller
  * (NULL: the daemon itself).
@@ -77,10 +78,18 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 
 /*
  * Read the configuration file again and apply the safe fields, all or nothing; other differences
- * become config/pending. -EPERM where hot_reload_enabled is off; the errors of rk_config_load. May
- * block as long as reading the file does.
+ * become config/pending; then scan kernels_dir. -EPERM where hot_reload_enabled is off; the errors
+ * of rk_config_load. Blocks as long as reading does, which a dead file system makes for ever, or
+ * until rk_runtime_give_up (-ECANCELED); -EBUSY where another reload does so, the sentence names
+ * the path.
  */
 int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err);
+
+/*
+ * Let whoever reads files give up (ECANCELED), now and from now on. Returns at once; before
+ * rk_runtime_destroy, so that commands which block can be waited for.
+ */
+void rk_runtime_give_up(struct rk_runtime *rt);
 
 /*
  * Add the event of a request that failed with @err: MessageFailed, or MessageRejected where it was
@@ -158,6 +167,9 @@ void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report);
 /* Probe now. -EBUSY where the state has no worker, with a sentence. Logged with @caller. */
 int rk_runtime_check_now(struct rk_runtime *rt, const struct rk_caller *caller,
 			 struct rk_error *err);
+
+/* Something around it does not work, or does again (@sentence ""): degraded, or not any more. */
+void rk_runtime_trouble(struct rk_runtime *rt, enum rk_trouble which, const char *sentence);
 
 /* Whether it is alive: not Failed. */
 bool rk_runtime_live(const struct rk_runtime *rt);

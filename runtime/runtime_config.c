@@ -188,7 +188,7 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 	config = malloc(sizeof(*config));
 	if (!config)
 		return rk_error_set(err, ENOMEM, "reload: no memory");
-	rc = rk_config_load(config, &rt->sources, err);
+	rc = rk_runtime_load_config(rt, RK_JOB_RELOAD, config, err);
 	if (rc) {
 		rk_error_prefix(err, "reload");
 		free(config);
@@ -200,7 +200,7 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 	apply_hot(rt);
 	rk_runtime_event(rt, "ConfigReloaded",
 			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
-	refused = rk_runtime_scan_kernels(rt, &why);
+	refused = rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RELOAD], &why);
 	if (refused)
 		return rk_error_set(err, why.code, "reload: %d refused, all else is applied: %s",
 				    refused, why.msg);
@@ -217,8 +217,12 @@ static void conclude(struct rk_runtime *rt, const char *what, const struct rk_ca
 int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)
 {
 	struct rk_error why = {0};
-	int rc = reload(rt, &why);
+	int rc = rk_runtime_job_begin(rt, RK_JOB_RELOAD, &why);
 
+	if (!rc) {
+		rc = reload(rt, &why);
+		rk_runtime_job_end(rt, RK_JOB_RELOAD);
+	}
 	conclude(rt, "reload", caller, rc, &why);
 	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
 }
@@ -423,6 +427,11 @@ void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
 void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report)
 {
 	rk_health_report(rt->health, report);
+}
+
+void rk_runtime_trouble(struct rk_runtime *rt, enum rk_trouble which, const char *sentence)
+{
+	rk_health_trouble(rt->health, which, sentence);
 }
 
 bool rk_runtime_live(const struct rk_runtime *rt)

@@ -14,6 +14,15 @@
 #include "runtime/runtime.h"
 #include "runtime/worker.h"
 
+/* Jobs of which one runs at a time. */
+enum rk_job_kind {
+	RK_JOB_RELOAD,
+	RK_JOB_RESET,
+	RK_JOB_COUNT,
+};
+
+struct rk_files;
+
 struct rk_runtime {
 	struct rk_runtime_observer observer;
 	struct rk_lifecycle lifecycle;
@@ -39,7 +48,17 @@ struct rk_runtime {
 	pthread_mutex_t memory_lock; /* outside of the worker's */
 	uint64_t memory_peak;	     /* over all workers since the last reset, as far as seen */
 
-	pthread_mutex_t scan_lock; /* one scan of kernels_dir at a time; files are read under it */
+	/*
+	 * Jobs: what reads files of the user's, which may be on a dead file system. Nobody waits
+	 * for one but who has ordered it, and all give up once `give_up` is readable.
+	 */
+	pthread_mutex_t job_lock;		/* innermost */
+	pthread_cond_t job_over;		/* CLOCK_MONOTONIC */
+	int give_up;				/* an eventfd */
+	struct rk_files *reading[RK_JOB_COUNT]; /* the session of each job */
+	bool running[RK_JOB_COUNT];		/* it is under way */
+	bool scanning, scan_again; /* kernels_dir is being read; it has to be once more */
+
 	pthread_mutex_t config_lock; /* innermost */
 	struct rk_config config;     /* effective */
 	struct rk_config loaded;     /* as the sources said at the last load */
@@ -95,10 +114,26 @@ void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *conf
 int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
 
 /*
- * Scan kernels_dir again. Returns the number of descriptions refused; the first one's sentence is
- * in @err. Blocks for reading.
+ * Scan kernels_dir again; @files reads. Returns the number of descriptions refused; the first one's
+ * sentence is in @err. Blocks for reading. Where another scan is under way that one is told to
+ * begin again when it is through, and this returns 0 at once.
  */
-int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_error *err);
+int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err);
+
+/* What jobs need. 0 or a negative errno. The second undoes it, also where the first has failed. */
+int rk_runtime_jobs_init(struct rk_runtime *rt, struct rk_error *err);
+void rk_runtime_jobs_destroy(struct rk_runtime *rt);
+
+/*
+ * Begin the job @kind: 0, or -EBUSY with a sentence that names the path where another one is
+ * reading still after a second. rk_runtime_job_end must follow where it is 0.
+ */
+int rk_runtime_job_begin(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err);
+void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind);
+
+/* rk_config_load, of the runtime's sources, within the job @kind. */
+int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_config *config,
+			   struct rk_error *err);
 
 /* The one line of the log about command @what, with @err where @rc is not 0. @caller NULL: the
  * daemon itself. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "runtime/files.h"
 #include "runtime/kernels_dir.h"
 #include "runtime/log.h"
 #include "runtime/runtime_internal.h"
@@ -68,7 +69,33 @@ static struct rk_kernels_observer observer_of(struct rk_runtime *rt)
 	};
 }
 
-int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_error *err)
+/* Whether it is this thread's turn; else whoever scans will do so again. */
+static bool begin_scan(struct rk_runtime *rt)
+{
+	bool mine;
+
+	pthread_mutex_lock(&rt->job_lock);
+	mine = !rt->scanning;
+	rt->scanning = true;
+	rt->scan_again = !mine;
+	pthread_mutex_unlock(&rt->job_lock);
+	return mine;
+}
+
+/* False where somebody has asked for another scan meanwhile. */
+static bool end_scan(struct rk_runtime *rt)
+{
+	bool over;
+
+	pthread_mutex_lock(&rt->job_lock);
+	over = !rt->scan_again;
+	rt->scan_again = false;
+	rt->scanning = !over;
+	pthread_mutex_unlock(&rt->job_lock);
+	return over;
+}
+
+int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err)
 {
 	const struct rk_kernels_observer observer = observer_of(rt);
 	struct rk_config *config = malloc(sizeof(*config));
@@ -78,10 +105,14 @@ int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_error *err)
 		rk_error_set(err, ENOMEM, "kernels_dir: no memory");
 		return 1;
 	}
-	rk_runtime_config(rt, config);
-	pthread_mutex_lock(&rt->scan_lock);
-	refused = rk_kernels_scan(rt->registry, config->kernels_dir, &observer, err);
-	pthread_mutex_unlock(&rt->scan_lock);
+	if (!begin_scan(rt)) {
+		free(config);
+		return 0;
+	}
+	do {
+		rk_runtime_config(rt, config);
+		refused = rk_kernels_scan(rt->registry, files, config->kernels_dir, &observer, err);
+	} while (!end_scan(rt));
 	free(config);
 	rk_worker_kernels_changed(rt->worker);
 	return refused;
@@ -95,6 +126,7 @@ int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err)
 	rk_registry_on_unused(rt->registry, on_unused, rt);
 	rc = rk_kernels_builtin(rt->registry, &observer, err);
 	if (!rc)
-		rk_runtime_scan_kernels(rt, NULL);
+		rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RESET], NULL);
+	rk_files_rest(rt->reading[RK_JOB_RESET]);
 	return rc;
 }

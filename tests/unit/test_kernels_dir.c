@@ -125,7 +125,7 @@ static void scan_dirs(struct fixture *f, const char *dirs, const char *seen)
 	f->seen[0] = f->why[0] = '\0';
 	for (const char *p = seen; (p = strstr(p, "refused ")); p++)
 		expect++;
-	assert_int_equal(rk_kernels_scan(f->reg, dirs, &f->observer, &err), expect);
+	assert_int_equal(rk_kernels_scan(f->reg, NULL, dirs, &f->observer, &err), expect);
 	assert_string_equal(f->seen, seen);
 	if (expect) /* the first one's sentence */
 		assert_memory_equal(f->why, err.msg, strlen(err.msg));

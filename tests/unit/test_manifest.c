@@ -305,7 +305,7 @@ static void test_file(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/k.ini", dir);
 	write_file(path, relative);
-	if (rk_manifest_parse_file(&m, path, &err) != 0)
+	if (rk_manifest_parse_file(&m, NULL, path, &err) != 0)
 		fail_msg("%s", err.msg);
 	snprintf(want, sizeof(want), "%s/lib/x.so", dir);
 	assert_string_equal(m.code[RK_WIRE_CPU].library, want);
@@ -314,27 +314,27 @@ static void test_file(void **state)
 
 	/* what is the same and what is not */
 	memset(&again, 0x55, sizeof(again));
-	assert_int_equal(rk_manifest_parse_file(&again, path, NULL), 0);
+	assert_int_equal(rk_manifest_parse_file(&again, NULL, path, NULL), 0);
 	assert_true(rk_manifest_equal(&m, &again));
 	write_file(path,
 		   "# a comment\n[cuda]\nargs = a, c\ngrid = n\nblock = 256\nentry = f\n"
 		   "module = x.fatbin\n[cpu]\nlibrary = lib/x.so\nargs = a, c\nentry = f\n" OUT IN
 			   KERNEL);
-	assert_int_equal(rk_manifest_parse_file(&again, path, NULL), 0);
+	assert_int_equal(rk_manifest_parse_file(&again, NULL, path, NULL), 0);
 	assert_true(rk_manifest_equal(&m, &again));
 	write_file(path, KERNEL IN OUT "[cpu]\nlibrary = lib/x.so\nentry = f\nargs = a, c, n\n");
-	assert_int_equal(rk_manifest_parse_file(&again, path, NULL), 0);
+	assert_int_equal(rk_manifest_parse_file(&again, NULL, path, NULL), 0);
 	assert_false(rk_manifest_equal(&m, &again));
 
 	write_file(path, KERNEL IN OUT "[cpu]\nentry = f\nargs = a, d\n");
 	m = again;
-	assert_int_equal(rk_manifest_parse_file(&m, path, &err), -EINVAL);
+	assert_int_equal(rk_manifest_parse_file(&m, NULL, path, &err), -EINVAL);
 	snprintf(want, sizeof(want), "%s:9: args: 'd' is no input", path);
 	assert_non_null(strstr(err.msg, want));
 	assert_true(rk_manifest_equal(&m, &again));
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(rk_manifest_parse_file(&m, path, &err), -ENOENT);
-	assert_int_equal(rk_manifest_parse_file(&m, dir, &err), -EISDIR);
+	assert_int_equal(rk_manifest_parse_file(&m, NULL, path, &err), -ENOENT);
+	assert_int_equal(rk_manifest_parse_file(&m, NULL, dir, &err), -EISDIR);
 	assert_int_equal(rmdir(dir), 0);
 }
 

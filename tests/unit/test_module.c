@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "runtime/files.h"
 #include "runtime/module.h"
 #include "tests/unit/message_fixture.h"
 
@@ -194,7 +195,7 @@ static struct rk_module *reopen(struct rk_module *old)
 	rk_module_unref(old);
 	if (rk_module_open(lib, &module, &err))
 		fail_msg("%s", err.msg);
-	assert_true(rk_module_current(module, lib));
+	assert_true(rk_files_current(NULL, lib, module));
 	return module;
 }
 
@@ -209,30 +210,30 @@ static void test_current(void **state)
 	set_mtime(lib, 1000);
 	module = reopen(NULL);
 	set_mtime(lib, 1001); /* touched */
-	assert_false(rk_module_current(module, lib));
+	assert_false(rk_files_current(NULL, lib, module));
 
 	module = reopen(module);
 	write_file(other, CONTENT);
 	set_mtime(other, 1001);
 	assert_int_equal(rename(other, lib), 0); /* another one of the same size and time */
-	assert_false(rk_module_current(module, lib));
+	assert_false(rk_files_current(NULL, lib, module));
 
 	module = reopen(module);
 	write_file(lib, "longer than it was before\n");
 	set_mtime(lib, 1001);
-	assert_false(rk_module_current(module, lib));
+	assert_false(rk_files_current(NULL, lib, module));
 
 	/* by another name, or through a link, it is the same file */
 	module = reopen(module);
 	assert_int_equal(symlink("lib.so", link), 0);
-	assert_true(rk_module_current(module, link));
+	assert_true(rk_files_current(NULL, link, module));
 	write_file(other, CONTENT);
 	assert_int_equal(unlink(link), 0);
 	assert_int_equal(symlink("other.so", link), 0);
-	assert_false(rk_module_current(module, link));
+	assert_false(rk_files_current(NULL, link, module));
 
 	assert_int_equal(unlink(lib), 0);
-	assert_false(rk_module_current(module, lib));
+	assert_false(rk_files_current(NULL, lib, module));
 	rk_module_unref(module);
 }
 
