@@ -118,7 +118,7 @@ GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cu
 	$(wildcard gpu/*.c gpu/kernels/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ may use of runtime/ (an arrow too many fails to link)
-SHARED    = $(wildcard $(addprefix runtime/,error.c log.c fault.c tensor.c))
+SHARED    = $(wildcard $(addprefix runtime/,error.c helper.c log.c log_file.c tensor.c))
 MAINS     = fs/mount_rkfs.c fs/rkcall.c fs/rktop.c gpu/worker_main.c
 RKCALL    = $(wildcard fs/rkcall*.c)
 RKTOP     = $(wildcard fs/rktop*.c)
@@ -152,7 +152,7 @@ KERNELS    = $(patsubst tests/kernels_src/%.c,$(KERNELS_DIR)/%.so,$(wildcard tes
 	$(patsubst tests/kernels_src/%,$(KERNELS_DIR)/%,$(filter-out \
 	$(if $(HAVE_CUDA),,$(patsubst %.cu,%.ini,$(CUDA_SRC))),$(wildcard tests/kernels_src/*.ini))) \
 	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(KERNELS_DIR)/%.fatbin,$(CUDA_SRC)))
-ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ) $(call obj,tests/hangfs/hangfs.c))
 BATS       = $(wildcard tests/bats/*.bats)
 C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
 
@@ -210,6 +210,10 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags $(BUILD)/test_flags
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# a file system that stops answering, for tests
+$(BUILD)/hangfs: $(BUILD)/obj/tests/hangfs/hangfs.o
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $< $(PKG_DAEMON)
 
 kernels: $(KERNELS)
 
@@ -300,7 +304,7 @@ wanted = $(if $(TESTS),$(foreach t,$(TESTS),$(filter %/$(t) %/test_$(t) %/$(t).b
 unit: $(UNIT_BIN) $(REPLAY_BIN) $(BUILD)/rk-worker $(KERNELS)
 	@BIN='$(abspath $(BUILD))' $(if $(RESULTS),RESULTS='$(RESULTS)') tests/run unit $(call wanted,$(UNIT_BIN) $(REPLAY_BIN))
 
-bats: $(if $(filter $(BUILD),$(BIN)),all kernels) $(BENCH_BIN)
+bats: $(if $(filter $(BUILD),$(BIN)),all kernels) $(BUILD)/hangfs $(BENCH_BIN)
 	@$(RUN) bats $(call wanted,$(BATS))
 
 asan:

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,16 +12,23 @@
 #include <stdlib.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/clock.h"
+#include "runtime/log_file.h"
+
 #define LOG_TEXT_MAX 1024 /* of a message, with its NUL; longer ones end in "..." */
 #define LOG_TIME_MAX 40
-#define LOG_QUEUED   1024 /* lines that may wait for the writer thread */
-#define LOG_END_SECS 1	  /* how long the end of it may take */
+#define LOG_QUEUED   1024	   /* lines that may wait for the writer thread */
+#define LOG_END_NS   RK_NS_PER_SEC /* how long the end of it may take */
+#define LOG_STUCK_NS                                                                               \
+	(3 * RK_NS_PER_SEC) /* a file that has not taken its line by then is trouble               \
+			     */
 
 static const struct {
 	const char *name;
@@ -35,8 +43,39 @@ static const struct {
 
 static _Atomic int log_level = RK_LOG_INFO;
 
-/* Guards log_out and makes lines whole and in order. Held while the destination is written to. */
+/* What can be wrong with a file, the worse first. */
+enum {
+	LOG_WRITE_TROUBLE,
+	LOG_OPEN_TROUBLE,
+	LOG_TROUBLES,
+};
+
+/* Where lines go. A file is opened and written to by a helper process, which may hang for us. */
+struct log_target {
+	enum rk_log_dest dest;
+	bool structured;
+	bool journal; /* stderr is systemd's journal, which reads "<PRIORITY>" before a line */
+	struct rk_log_file file; /* for RK_LOG_TO_FILE alone */
+};
+
+/*
+ * Guards log_out and makes lines whole and in order. Held while the destination is written to; the
+ * writer thread lets nobody else wait for it.
+ */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct {
+	struct log_target now;
+	struct log_target next; /* being opened: its helper has been asked and has not answered */
+	void (*sink)(void *ctx, enum rk_log_level level, const char *line);
+	void *sink_ctx;
+	unsigned long lost; /* lines that could not be written, not reported yet */
+	int lost_errno;
+	char trouble[LOG_TROUBLES][RK_ERROR_MAX]; /* "" = none */
+} log_out = {
+	.now = {.dest = RK_LOG_TO_STDERR, .file.helper = {.sock = -1}},
+	.next = {.file.helper = {.sock = -1}},
+};
 
 /* A line on its way to the writer thread. */
 struct log_line {
@@ -46,32 +85,34 @@ struct log_line {
 	char text[];
 };
 
-/* Between rk_log and the writer thread; its lock is never held while anything is written. */
+/* Between others and the writer thread; its lock is never held while anything is written. */
 static struct {
 	pthread_mutex_t lock;
-	pthread_cond_t work;
+	int wake; /* an eventfd: there is something to do; -1 before there was a thread */
 	STAILQ_HEAD(, log_line) lines;
 	size_t count;
 	unsigned long dropped; /* not reported yet */
-	bool running, quit;
-	bool stuck; /* the thread hangs in the destination and holds log_lock */
+	bool running;
+	uint64_t quit_ns; /* the thread is to end, at the latest then; 0 = not */
+	bool stuck;	  /* the thread hangs in the destination and holds log_lock */
 	pthread_t thread;
+	/* Orders to open another destination: number, and the one that was carried out last. */
+	uint64_t ordered, opened;
+	pthread_cond_t open; /* CLOCK_MONOTONIC */
+	bool has_order;
+	struct log_target order;
 } log_queue = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.work = PTHREAD_COND_INITIALIZER,
+	.wake = -1,
 	.lines = STAILQ_HEAD_INITIALIZER(log_queue.lines),
 };
 
+/* Who is told of trouble; the lock is held while he is. Inside of log_lock. */
 static struct {
-	enum rk_log_dest dest;
-	int fd; /* open for RK_LOG_TO_FILE alone */
-	bool structured;
-	bool journal; /* stderr is systemd's journal, which reads "<PRIORITY>" before a line */
-	void (*sink)(void *ctx, enum rk_log_level level, const char *line);
-	void *sink_ctx;
-	unsigned long lost; /* lines that could not be written, not reported yet */
-	int lost_errno;
-} log_out = {.dest = RK_LOG_TO_STDERR, .fd = -1};
+	pthread_mutex_t lock;
+	void (*fn)(void *ctx, const char *sentence);
+	void *ctx;
+} log_observer = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* A default mutex that is used correctly cannot fail; if it does, memory is corrupt. */
 static void log_acquire(void)
@@ -155,43 +196,297 @@ static char *log_json(const char *stamp, enum rk_log_level level, const char *te
 	return out;
 }
 
+static bool is_writer(void)
+{
+	bool is;
+
+	pthread_mutex_lock(&log_queue.lock);
+	is = log_queue.running && pthread_equal(log_queue.thread, pthread_self());
+	pthread_mutex_unlock(&log_queue.lock);
+	return is;
+}
+
+/* --- trouble: what an operator should know and cannot read in the log --- */
+
+/* @sentence "" = it is over. With log_lock held. */
+static void log_trouble(int which, const char *sentence)
+{
+	char(*all)[RK_ERROR_MAX] = log_out.trouble;
+
+	if (!strcmp(all[which], sentence))
+		return;
+	snprintf(all[which], sizeof(all[which]), "%s", sentence);
+	if (!is_writer())
+		return;
+	pthread_mutex_lock(&log_observer.lock);
+	if (log_observer.fn)
+		log_observer.fn(
+			log_observer.ctx,
+			all[all[LOG_WRITE_TROUBLE][0] ? LOG_WRITE_TROUBLE : LOG_OPEN_TROUBLE]);
+	pthread_mutex_unlock(&log_observer.lock);
+}
+
+/* Lines do not get through. */
+static void __attribute__((format(printf, 1, 2))) log_blocked(const char *fmt, ...)
+{
+	char sentence[RK_ERROR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	log_trouble(LOG_WRITE_TROUBLE, sentence);
+}
+
 /* A line was lost. */
 static void log_lose(int code)
 {
 	log_out.lost++;
 	log_out.lost_errno = code;
+	if (log_out.now.dest == RK_LOG_TO_FILE)
+		log_blocked("log_file %.180s: lines are lost: %s", log_out.now.file.path,
+			    strerror(code));
 }
 
-static void log_write(int fd, const char *line, size_t len)
+/* --- destinations --- */
+
+/* Close the file of @t, if it is one and does not hang. */
+static void target_close(struct log_target *t)
+{
+	int rc = rk_log_file_close(&t->file);
+
+	if (rc)
+		rk_log(RK_LOG_WARN, "closing the log file %s: %s; lines may be missing there",
+		       t->file.path, strerror(-rc));
+}
+
+/* Whether stderr is the stream to the journal that systemd opened: JOURNAL_STREAM says its inode.
+ */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* Make *@t, which is taken over, the destination; returns the former one, to be closed. */
+static struct log_target target_switch_locked(struct log_target *t)
+{
+	struct log_target old = log_out.now;
+
+	t->journal = t->dest == RK_LOG_TO_STDERR && stderr_is_journal();
+	if (old.dest == RK_LOG_TO_SYSLOG && t->dest != RK_LOG_TO_SYSLOG)
+		closelog();
+	if (t->dest == RK_LOG_TO_SYSLOG)
+		openlog("rkfs", LOG_PID, LOG_DAEMON);
+	log_out.now = *t;
+	t->file.helper = RK_HELPER_NONE;
+	return old;
+}
+
+/* --- the writer thread, while it waits --- */
+
+/* Whoever waits for an order may go on: it was carried out, or has failed. */
+static void order_done(void)
+{
+	pthread_mutex_lock(&log_queue.lock);
+	log_queue.opened = log_queue.ordered;
+	pthread_cond_broadcast(&log_queue.open);
+	pthread_mutex_unlock(&log_queue.lock);
+}
+
+static void order_failed(const struct rk_error *err)
+{
+	order_done();
+	log_trouble(LOG_OPEN_TROUBLE, err->msg);
+	rk_log(RK_LOG_ERROR, "%s; lines go where they went before", err->msg);
+}
+
+static void adopt_next(void)
+{
+	struct log_target old = target_switch_locked(&log_out.next);
+
+	order_done();
+	log_trouble(LOG_WRITE_TROUBLE, "");
+	log_trouble(LOG_OPEN_TROUBLE, "");
+	target_close(&old);
+}
+
+/*
+ * Whether @t is being opened, or is a descriptor of ours and open: it cannot have been renamed, and
+ * may be another by now.
+ */
+static bool is_under_way(const struct log_target *t)
+{
+	const struct log_target *is =
+		rk_log_file_is_descriptor(t->file.path) ? &log_out.now : &log_out.next;
+
+	return is->file.helper.sock >= 0 && t->dest == is->dest &&
+	       t->structured == is->structured && !strcmp(t->file.path, is->file.path);
+}
+
+/* Begin to carry out the newest order, if there is one. True where the destination is another now.
+ */
+static bool take_order(void)
+{
+	struct rk_error err = {0};
+	uint64_t count;
+	bool ordered;
+
+	(void)!read(log_queue.wake, &count, sizeof(count));
+	pthread_mutex_lock(&log_queue.lock);
+	ordered = log_queue.has_order && !is_under_way(&log_queue.order);
+	log_queue.has_order = false;
+	if (ordered) {
+		rk_helper_end(&log_out.next.file.helper); /* an older one that hangs */
+		log_out.next = log_queue.order;
+		log_out.next.file.helper = RK_HELPER_NONE;
+	}
+	pthread_mutex_unlock(&log_queue.lock);
+	if (!ordered)
+		return false;
+	if (log_out.next.dest != RK_LOG_TO_FILE) {
+		adopt_next();
+		return true;
+	}
+	if (rk_log_file_open(&log_out.next.file, &err))
+		order_failed(&err);
+	return false;
+}
+
+/* The next destination's helper has answered. True where the destination is another now. */
+static bool finish_order(void)
+{
+	struct rk_error err = {0};
+
+	if (rk_log_file_opened(&log_out.next.file, &err)) {
+		order_failed(&err);
+		return false;
+	}
+	adopt_next();
+	return true;
+}
+
+/* Milliseconds until the thread must end or, while a line waits since @since_ns, until it is stuck.
+ */
+static int writer_timeout(uint64_t since_ns)
+{
+	uint64_t now = rk_now_ns(), until = since_ns ? since_ns + LOG_STUCK_NS : 0;
+
+	if (since_ns && now >= until)
+		until = 0; /* it has been told */
+	pthread_mutex_lock(&log_queue.lock);
+	if (log_queue.quit_ns && (!until || log_queue.quit_ns < until))
+		until = log_queue.quit_ns;
+	pthread_mutex_unlock(&log_queue.lock);
+	if (!until)
+		return -1;
+	return until > now ? (int)((until - now) / RK_NS_PER_MS) + 1 : 0;
+}
+
+static bool writer_is_late(void)
+{
+	bool late;
+
+	pthread_mutex_lock(&log_queue.lock);
+	late = log_queue.quit_ns && rk_now_ns() >= log_queue.quit_ns;
+	pthread_mutex_unlock(&log_queue.lock);
+	return late;
+}
+
+/*
+ * Wait for something to do; with @since_ns, when a line was sent, for its answer. 0: there is one,
+ * or no line is waited for. -EAGAIN: the destination is another now. -ETIMEDOUT: the thread must
+ * end.
+ */
+static int writer_wait(uint64_t since_ns)
+{
+	for (;;) {
+		struct pollfd fds[] = {
+			{.fd = since_ns ? log_out.now.file.helper.sock : -1, .events = POLLIN},
+			{.fd = log_queue.wake, .events = POLLIN},
+			{.fd = log_out.next.file.helper.sock, .events = POLLIN},
+		};
+
+		if (poll(fds, 3, writer_timeout(since_ns)) < 0 && errno != EINTR)
+			return -ETIMEDOUT;
+		if (fds[0].revents)
+			return 0;
+		if ((fds[1].revents && take_order()) || (fds[2].revents && finish_order()))
+			return -EAGAIN;
+		if (writer_is_late())
+			return -ETIMEDOUT;
+		if (!since_ns)
+			return 0;
+		if (rk_now_ns() >= since_ns + LOG_STUCK_NS)
+			log_blocked("log_file %.180s takes no lines: its file system does not "
+				    "answer",
+				    log_out.now.file.path);
+	}
+}
+
+/* --- lines --- */
+
+/* -EAGAIN where the line is to be written again, to another destination. */
+static int log_write_file(const char *line, size_t len)
+{
+	struct rk_helper *h = &log_out.now.file.helper;
+	struct rk_helper_reply reply;
+	int rc = h->sock < 0 ? -EIO : rk_log_file_send(&log_out.now.file, line, len);
+
+	if (!rc)
+		rc = is_writer() ? writer_wait(rk_now_ns()) : rk_helper_wait(h, -1, -1);
+	if (rc == -EAGAIN)
+		return rc;
+	if (!rc)
+		rc = rk_helper_receive(h, &reply);
+	if (!rc)
+		rc = reply.rc;
+	else
+		rk_helper_end(h); /* it hangs, and nobody can wait any longer; or it has died */
+	if (rc)
+		log_lose(-rc);
+	else
+		log_trouble(LOG_WRITE_TROUBLE, "");
+	return 0;
+}
+
+static int log_write_stderr(const char *line, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = write(fd, line, len);
+		ssize_t n = write(STDERR_FILENO, line, len);
 
 		if (n >= 0) {
 			line += n;
 			len -= (size_t)n;
 		} else if (errno != EINTR) {
 			log_lose(errno);
-			return;
+			break;
 		}
 	}
+	return 0;
 }
 
-static void log_emit_locked(enum rk_log_level level, const char *stamp, const char *text)
+/* -EAGAIN where the line is to be written again, to another destination. */
+static int log_emit_once(enum rk_log_level level, const char *stamp, const char *text)
 {
+	const struct log_target *to = &log_out.now;
 	char plain[LOG_TIME_MAX + LOG_TEXT_MAX + 32];
 	char *json = NULL, *for_journal = NULL;
 	const char *line = plain;
-	int len;
+	int len, rc = 0;
 
-	if (log_out.structured)
+	if (to->structured)
 		json = log_json(stamp, level, text);
-	if (log_out.dest == RK_LOG_TO_SYSLOG) {
+	if (to->dest == RK_LOG_TO_SYSLOG) {
 		syslog(log_levels[level].priority, "%s", json ? json : text);
 		free(json);
-		return;
+		return 0;
 	}
-	if (log_out.dest == RK_LOG_TO_STDERR && log_out.journal) {
+	if (to->dest == RK_LOG_TO_STDERR && to->journal) {
 		len = asprintf(&for_journal, "<%d>%s\n", log_levels[level].priority,
 			       json ? json : text);
 		line = for_journal;
@@ -200,18 +495,26 @@ static void log_emit_locked(enum rk_log_level level, const char *stamp, const ch
 		json[len++] = '\n'; /* over the NUL: one write(2), so that lines stay whole */
 		line = json;
 	} else {
-		bool timed = log_out.dest == RK_LOG_TO_FILE;
+		bool timed = to->dest == RK_LOG_TO_FILE;
 
 		len = snprintf(plain, sizeof(plain), "%s%srkfs: %s: %s\n", timed ? stamp : "",
 			       timed ? " " : "", rk_log_level_name(level), text);
 	}
-	if (len >= 0)
-		log_write(log_out.dest == RK_LOG_TO_FILE ? log_out.fd : STDERR_FILENO, line,
-			  (size_t)len);
-	else
+	if (len < 0)
 		log_lose(ENOMEM);
+	else if (to->dest == RK_LOG_TO_FILE)
+		rc = log_write_file(line, (size_t)len);
+	else
+		rc = log_write_stderr(line, (size_t)len);
 	free(json);
 	free(for_journal);
+	return rc;
+}
+
+static void log_emit_locked(enum rk_log_level level, const char *stamp, const char *text)
+{
+	while (log_emit_once(level, stamp, text) == -EAGAIN)
+		;
 }
 
 /* Lines were lost: say so as soon as a line gets through again. */
@@ -253,6 +556,8 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 	pthread_mutex_lock(&log_queue.lock);
 	running = log_queue.running || log_queue.stuck;
 	if (running) {
+		const uint64_t one = 1;
+
 		struct log_line *line = NULL;
 
 		if (log_queue.count < LOG_QUEUED)
@@ -263,7 +568,7 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 			memcpy(line->text, text, len);
 			STAILQ_INSERT_TAIL(&log_queue.lines, line, link);
 			log_queue.count++;
-			pthread_cond_signal(&log_queue.work);
+			(void)!write(log_queue.wake, &one, sizeof(one)); /* full: awake anyway */
 		} else {
 			log_queue.dropped++;
 		}
@@ -285,41 +590,73 @@ static void log_write_queued(struct log_line *line, unsigned long dropped)
 	free(line);
 }
 
-static void *log_writer(void *unused)
+/* The next line, off the queue, or NULL; *@dropped is how many are missing before it. */
+static struct log_line *next_line(unsigned long *dropped, bool *quit)
 {
-	(void)unused;
-	pthread_setname_np(pthread_self(), "rk-log");
-	pthread_mutex_lock(&log_queue.lock);
-	for (;;) {
-		struct log_line *line = STAILQ_FIRST(&log_queue.lines);
-		unsigned long dropped = log_queue.dropped;
+	struct log_line *line;
 
-		if (line) {
-			STAILQ_REMOVE_HEAD(&log_queue.lines, link);
-			log_queue.count--;
-			log_queue.dropped = 0;
-			pthread_mutex_unlock(&log_queue.lock);
-			log_write_queued(line, dropped);
-			pthread_mutex_lock(&log_queue.lock);
-		} else if (log_queue.quit) {
-			break;
-		} else {
-			pthread_cond_wait(&log_queue.work, &log_queue.lock);
-		}
+	pthread_mutex_lock(&log_queue.lock);
+	line = STAILQ_FIRST(&log_queue.lines);
+	*quit = log_queue.quit_ns;
+	if (line) {
+		STAILQ_REMOVE_HEAD(&log_queue.lines, link);
+		log_queue.count--;
+		*dropped = log_queue.dropped;
+		log_queue.dropped = 0;
 	}
 	pthread_mutex_unlock(&log_queue.lock);
+	return line;
+}
+
+static void *log_writer(void *unused)
+{
+	unsigned long dropped;
+	int rc = 0;
+
+	(void)unused;
+	pthread_setname_np(pthread_self(), "rk-log");
+	while (rc != -ETIMEDOUT) {
+		bool quit;
+		struct log_line *line = next_line(&dropped, &quit);
+
+		if (line) {
+			log_write_queued(line, dropped);
+			rc = writer_is_late() ? -ETIMEDOUT : 0;
+		} else if (quit) {
+			break;
+		} else {
+			log_acquire();
+			rc = writer_wait(0);
+			log_release();
+		}
+	}
 	return NULL;
+}
+
+static int log_queue_init(struct rk_error *err)
+{
+	int rc;
+
+	if (log_queue.wake >= 0)
+		return 0;
+	rc = rk_cond_init(&log_queue.open);
+	if (rc)
+		return rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc));
+	log_queue.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return log_queue.wake < 0 ? rk_error_set(err, errno, "cannot start the log thread: %m") : 0;
 }
 
 int rk_log_start_thread(struct rk_error *err)
 {
 	sigset_t all, old;
-	int rc;
+	int rc = log_queue_init(err);
 
+	if (rc)
+		return rc;
 	sigfillset(&all); /* signals are the main program's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_mutex_lock(&log_queue.lock);
-	log_queue.quit = false;
+	log_queue.quit_ns = 0;
 	rc = pthread_create(&log_queue.thread, NULL, log_writer, NULL);
 	log_queue.running = !rc;
 	pthread_mutex_unlock(&log_queue.lock);
@@ -329,26 +666,29 @@ int rk_log_start_thread(struct rk_error *err)
 
 void rk_log_stop_thread(void)
 {
+	const uint64_t one = 1;
 	struct timespec until;
 	bool was;
 
 	pthread_mutex_lock(&log_queue.lock);
-	was = log_queue.running;
-	log_queue.running = false; /* later lines are written by whoever logs them */
-	log_queue.quit = true;
-	pthread_cond_signal(&log_queue.work);
+	was = log_queue.running && !log_queue.quit_ns;
+	log_queue.quit_ns = rk_now_ns() + LOG_END_NS;
+	/* a little more: a file that hangs is given up by the thread itself */
+	until = rk_timespec(log_queue.quit_ns + LOG_END_NS / 4);
 	pthread_mutex_unlock(&log_queue.lock);
 	if (!was)
 		return;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += LOG_END_SECS;
+	(void)!write(log_queue.wake, &one, sizeof(one));
 	/* A destination that hangs must not keep the process: it takes the thread with it. */
-	if (pthread_timedjoin_np(log_queue.thread, NULL, &until)) {
+	if (pthread_clockjoin_np(log_queue.thread, NULL, CLOCK_MONOTONIC, &until)) {
 		pthread_mutex_lock(&log_queue.lock);
 		log_queue.stuck = true;
 		pthread_mutex_unlock(&log_queue.lock);
 		pthread_detach(log_queue.thread);
 	}
+	pthread_mutex_lock(&log_queue.lock);
+	log_queue.running = false; /* later lines are written by whoever logs them */
+	pthread_mutex_unlock(&log_queue.lock);
 }
 
 void rk_log(enum rk_log_level level, const char *fmt, ...)
@@ -385,63 +725,62 @@ void rk_log_set_sink(void (*sink)(void *ctx, enum rk_log_level level, const char
 	log_release();
 }
 
-/* Whether stderr is the stream to the journal that systemd opened: JOURNAL_STREAM says its inode.
- */
-static bool stderr_is_journal(void)
-{
-	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long dev, ino;
-	struct stat st;
-
-	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
-}
-
-/* Takes over @fd; whatever was open before is closed. */
-static void log_switch(enum rk_log_dest dest, int fd, bool structured)
-{
-	bool journal = dest == RK_LOG_TO_STDERR && stderr_is_journal();
-	enum rk_log_dest old_dest;
-	int old_fd, rc = 0;
-
-	log_acquire();
-	old_dest = log_out.dest;
-	old_fd = log_out.fd;
-	if (old_dest == RK_LOG_TO_SYSLOG && dest != RK_LOG_TO_SYSLOG)
-		closelog();
-	if (dest == RK_LOG_TO_SYSLOG)
-		openlog("rkfs", LOG_PID, LOG_DAEMON);
-	log_out.dest = dest;
-	log_out.fd = fd;
-	log_out.structured = structured;
-	log_out.journal = journal;
-	if (old_fd >= 0 && close(old_fd) < 0)
-		rc = errno;
-	log_release();
-	if (rc)
-		rk_log(RK_LOG_WARN, "closing the former log file: %s; lines may be missing there",
-		       strerror(rc));
-}
-
 int rk_log_open(enum rk_log_dest dest, const char *path, bool structured, struct rk_error *err)
 {
-	int fd = -1;
+	struct log_target to = {
+		.dest = dest, .structured = structured, .file.helper = {.sock = -1}};
+	struct log_target old;
+	int rc;
 
 	if (dest == RK_LOG_TO_FILE) {
 		if (!path || !*path)
 			return rk_error_set(err, EINVAL, "log file: the path is empty");
-		/* O_NONBLOCK: a FIFO that nobody reads must not hang the runtime. */
-		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-			  0640);
-		if (fd < 0)
-			return rk_error_set(err, errno, "log file %s: cannot open: %s", path,
-					    strerror(errno));
+		snprintf(to.file.path, sizeof(to.file.path), "%s", path);
+		rc = rk_log_file_open(&to.file, err);
+		if (rc)
+			return rc;
+		(void)rk_helper_wait(&to.file.helper, -1, -1); /* what fails is told by the next */
+		rc = rk_log_file_opened(&to.file, err);
+		if (rc)
+			return rc;
 	}
-	log_switch(dest, fd, structured);
+	log_acquire();
+	old = target_switch_locked(&to);
+	log_release();
+	target_close(&old);
 	return 0;
+}
+
+void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
+		   unsigned int patience_ms)
+{
+	const struct timespec until = rk_timespec(rk_now_ns() + patience_ms * RK_NS_PER_MS);
+	const uint64_t one = 1;
+	uint64_t number;
+	int rc = 0;
+
+	pthread_mutex_lock(&log_queue.lock);
+	if (log_queue.running) {
+		log_queue.order = (struct log_target){.dest = dest, .structured = structured};
+		log_queue.has_order = true;
+		snprintf(log_queue.order.file.path, sizeof(log_queue.order.file.path), "%s", path);
+		number = ++log_queue.ordered;
+		(void)!write(log_queue.wake, &one, sizeof(one));
+		while (log_queue.opened < number && log_queue.running && rc != ETIMEDOUT)
+			rc = pthread_cond_timedwait(&log_queue.open, &log_queue.lock, &until);
+	}
+	pthread_mutex_unlock(&log_queue.lock);
+}
+
+void rk_log_on_trouble(void (*fn)(void *ctx, const char *sentence), void *ctx)
+{
+	pthread_mutex_lock(&log_observer.lock);
+	log_observer.fn = fn;
+	log_observer.ctx = ctx;
+	pthread_mutex_unlock(&log_observer.lock);
 }
 
 void rk_log_close(void)
 {
-	log_switch(RK_LOG_TO_STDERR, -1, false);
+	(void)rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL); /* only a file can fail */
 }

@@ -32,11 +32,29 @@ const char *rk_log_level_name(enum rk_log_level level);
 /*
  * Choose the destination. @path names the file for RK_LOG_TO_FILE (appended
  * to, created 0640) and is ignored otherwise. @structured: one JSON object per
- * line instead of text. A stderr that is systemd's journal gets the bare line with its priority
- * in front ("<6>"), as sd-daemon(3) says. Returns 0, or the errno of the open, leaving the
+ * line instead of text. A file is opened and written to by a helper process (runtime/helper.h),
+ * which ends with the thread that opens it here. Blocks as opening does. Not while the writer
+ * thread runs: rk_log_reopen. A stderr that is systemd's journal gets the bare line with its
+ * priority in front ("<6>"), as sd-daemon(3) says. Returns 0, or the errno of the open, leaving the
  * destination as it was.
  */
 int rk_log_open(enum rk_log_dest dest, const char *path, bool structured, struct rk_error *err);
+
+/*
+ * Let the writer thread change to that destination; a file that is the destination already is
+ * opened again, for whoever has renamed it. Waits for at most @patience_ms until it is done or has
+ * failed, which is logged and makes trouble (rk_log_on_trouble): lines go where they went before.
+ * Without the thread nothing happens.
+ */
+void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
+		   unsigned int patience_ms);
+
+/*
+ * Call @fn (NULL = nobody) from the writer thread with one sentence where the destination is a file
+ * that takes no lines, or a file that was to be opened and cannot be; with "" when that is over. It
+ * may log, and do nothing else of this header. On return the former one runs no more.
+ */
+void rk_log_on_trouble(void (*fn)(void *ctx, const char *sentence), void *ctx);
 
 /*
  * Write lines through @sink instead; NULL restores the destination. @line is the sanitized
