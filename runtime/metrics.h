@@ -7,6 +7,7 @@
 #ifndef RK_RUNTIME_METRICS_H
 #define RK_RUNTIME_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/runtime.h"
@@ -20,14 +21,18 @@ int rk_metrics_print(struct rk_runtime *rt, char **text, size_t *len);
 /*
  * The thread that writes metrics_textfile, for the textfile collector of node_exporter: every
  * metrics_interval, to a file beside it that is then renamed, mode 0644; the last time, with the
- * last numbers, when it ends. A failure is logged once, until it works again.
+ * last numbers, when it ends. A failure, and a file system that does not answer, is logged once and
+ * makes the health degraded, until it works again.
  */
 struct rk_metrics;
 
 /* Start it; @rt is borrowed. 0 or a negative errno. */
 int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, struct rk_error *err);
 
-/* End it; may wait for the disk. NULL is fine. */
+/* Whether node_exporter reads a file called so: *.prom. "" is no name, and fine. */
+bool rk_metrics_textfile_name(const char *path);
+
+/* End it; waits for the last write, for at most two seconds. NULL is fine. */
 void rk_metrics_destroy(struct rk_metrics *metrics);
 
 /* metrics_interval or metrics_textfile may have changed. Thread-safe, returns at once. */
