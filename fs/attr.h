@@ -56,6 +56,11 @@ enum rkfs_attr_flags {
 	/* POLLPRI when the state has changed since the last render (or the open) */
 	RKFS_POLL_STATE = 4,
 	RKFS_WAITS = 8, /* its readers wait for the runtime, and get EOF when the mount ends */
+	/*
+	 * Every LOOKUP gives it another node id, with the same st_ino: a write that waits holds the
+	 * lock of its inode in the kernel, and the next one's must be another.
+	 */
+	RKFS_FRESH = 16,
 };
 
 struct rkfs_attr {
@@ -76,6 +81,12 @@ struct rkfs_attr {
 	 */
 	int (*store)(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     const struct rk_caller *caller, const char *text, size_t len);
+	/*
+	 * Instead of store, where a command may take its time: as store, with the file's lock held,
+	 * but -EAGAIN says to wait on file->waitq and to call again with the same text. RKFS_FRESH.
+	 */
+	int (*command)(struct rkfs_file *file, const struct rk_caller *caller, const char *text,
+		       size_t len);
 	const struct rkfs_stream_ops *stream; /* instead of show and store */
 	/* Whether @kernel has this file; NULL = all have it. Never changes for one kernel. */
 	bool (*present)(const struct rkfs_attr *attr, const struct rk_kernel *kernel);

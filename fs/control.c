@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/command.h"
 #include "fs/node.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
@@ -227,20 +228,19 @@ int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 	return 0;
 }
 
-int rkfs_control_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       const struct rk_caller *caller, const char *text, size_t len)
+int rkfs_control_command(struct rkfs_file *file, const struct rk_caller *caller, const char *text,
+			 size_t len)
 {
-	struct rk_runtime *rt = subject->fs->rt;
+	struct rkfs *fs = file->subject.fs;
 	struct rkfs_command command;
 	struct rk_error err;
 	int rc;
 
-	(void)attr;
 	rc = rkfs_control_parse(text, len, &command, &err);
 	if (rc)
-		return rkfs_control_refuse(subject->fs, caller, &err);
-	/* these note their outcome themselves */
-	if (command.reload)
-		return rk_runtime_reload(rt, caller, &err);
-	return rk_runtime_command(rt, command.trigger, command.drain_ms, caller, &err);
+		return rkfs_control_refuse(fs, caller, &err);
+	if (rkfs_command_reads(&command))
+		return rkfs_command_run(file, &command, caller);
+	/* it notes its outcome itself */
+	return rk_runtime_command(fs->rt, command.trigger, command.drain_ms, caller, &err);
 }

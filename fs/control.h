@@ -46,10 +46,10 @@ int rkfs_control_note(struct rkfs *fs, int rc, const struct rk_error *err);
 int rkfs_control_refuse(struct rkfs *fs, const struct rk_caller *caller,
 			const struct rk_error *err);
 
-/* The file: show = the verbs allowed now, store = a command. */
+/* The file: show = the verbs allowed now, command = a command. */
 int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		      struct rkfs_textbuf *out);
-int rkfs_control_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       const struct rk_caller *caller, const char *text, size_t len);
+int rkfs_control_command(struct rkfs_file *file, const struct rk_caller *caller, const char *text,
+			 size_t len);
 
 #endif

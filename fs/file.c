@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/command.h"
+
 static bool attr_writable(const struct rkfs_attr *attr)
 {
-	return attr->stream ? attr->stream->write != NULL : attr->store != NULL;
+	return attr->stream ? attr->stream->write != NULL : attr->store || attr->command;
 }
 
 static bool attr_readable(const struct rkfs_attr *attr)
@@ -65,12 +67,15 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	file->attr = attr;
 	file->subject = *subject;
 	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
+	if (attr->command)
+		file->waitq = &fs->command_wait;
 	rkfs_textbuf_init(&file->text);
 	file->rendered = false;
 	file->sent = 0;
 	file->seen = atomic_load(&fs->changes);
 	file->stream = NULL;
 	file->poll = NULL;
+	file->job = NULL;
 	file->waits = attr->flags & RKFS_WAITS;
 	if (file->waits)
 		atomic_fetch_add(&fs->waiters, 1);
@@ -138,6 +143,7 @@ void rkfs_file_unref(struct rkfs_file *file)
 	pthread_mutex_unlock(&fs->files_lock);
 	if (file->attr->stream && file->attr->stream->release)
 		file->attr->stream->release(file);
+	rkfs_command_leave(file);
 	stop_waiting(file);
 	file_free(file);
 }
@@ -236,7 +242,10 @@ static int store_text(struct rkfs_file *file, const struct rk_caller *caller, co
 		return -ENOMEM;
 	memcpy(text, buf, size);
 	text[size] = '\0';
-	rc = file->attr->store(file->attr, &file->subject, caller, text, size);
+	if (file->attr->command)
+		rc = file->attr->command(file, caller, text, size);
+	else
+		rc = file->attr->store(file->attr, &file->subject, caller, text, size);
 	if (text != small)
 		free(text);
 	file->rendered = false;
@@ -275,7 +284,7 @@ unsigned int rkfs_poll(struct rkfs_file *file)
 		}
 		return events;
 	}
-	if (attr->store)
+	if (attr_writable(attr))
 		events |= POLLOUT;
 	file_lock(file);
 	if ((attr->flags & RKFS_POLL_STATE) &&

@@ -337,6 +337,14 @@ int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct rkfs_
 	return 0;
 }
 
+bool rkfs_fresh(struct rkfs *fs, uint64_t node)
+{
+	struct place at;
+
+	return !place_parse(fs, node, &at) && at.row &&
+	       fs->attrs[at.class].rows[at.row - 1].flags & RKFS_FRESH;
+}
+
 int rkfs_getattr(struct rkfs *fs, uint64_t node, struct rkfs_entry *entry)
 {
 	struct rk_kernel *k = NULL;

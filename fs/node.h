@@ -39,6 +39,8 @@ enum rkfs_class {
 	RKFS_CLASS_COUNT,
 };
 
+struct rkfs_commands;
+struct rkfs_job;
 struct rkfs_parking;
 struct rkfs_looks;
 TAILQ_HEAD(rkfs_files, rkfs_file);
@@ -52,14 +54,20 @@ struct rkfs {
 	struct rkfs_attrs attrs[RKFS_CLASS_COUNT];
 	struct rkfs_waitq state_wait;
 	struct rkfs_waitq event_wait;
-	atomic_bool ending;	      /* waiters and followers read EOF from now on */
-	atomic_ulong changes;	      /* of the state, for POLLPRI */
-	struct rkfs_calls *calls;     /* open call files; fs/call.c; set before the first open */
-	struct rkfs_parking *parking; /* requests that wait; fs/park.c; NULL without a session */
+	struct rkfs_waitq command_wait;
+	struct rkfs_commands *commands; /* that read files; fs/command.c */
+	atomic_bool ending;		/* waiters and followers read EOF from now on */
+	atomic_ulong changes;		/* of the state, for POLLPRI */
+	struct rkfs_calls *calls;	/* open call files; fs/call.c; set before the first open */
+	struct rkfs_parking *parking;	/* requests that wait; fs/park.c; NULL without a session */
 	atomic_size_t waiters; /* open files that wait (RKFS_WAITS) and were not given EOF yet */
 	void (*on_no_waiter)(
 		void *ctx); /* called when waiters falls to 0: only signals; may be NULL */
 	void *on_no_waiter_ctx;
+	/* before a reload (@again) and after a reset: the log's file is to be followed; may be NULL
+	 */
+	void (*follow_log)(void *ctx, bool again);
+	void *follow_log_ctx;
 	pthread_mutex_t files_lock; /* innermost */
 	struct rkfs_files files;    /* all that are open */
 };
@@ -73,13 +81,14 @@ struct rkfs_file {
 	struct rkfs_waitq
 		*waitq; /* what a read that would wait, or a poll, waits on; NULL = never waits */
 	struct rkfs_textbuf
-		text;	    /* content as of the last render; a stream may use it as it likes */
-	bool rendered;	    /* text is valid */
-	size_t sent;	    /* of text, by a stream */
-	unsigned long seen; /* fs->changes at the open and at the last render */
-	void *stream;	    /* the stream's own state */
-	bool waits;	    /* counts in fs->waiters */
-	void *poll;	    /* the newest poll; fs/park.c */
+		text;	      /* content as of the last render; a stream may use it as it likes */
+	bool rendered;	      /* text is valid */
+	size_t sent;	      /* of text, by a stream */
+	unsigned long seen;   /* fs->changes at the open and at the last render */
+	void *stream;	      /* the stream's own state */
+	bool waits;	      /* counts in fs->waiters */
+	void *poll;	      /* the newest poll; fs/park.c */
+	struct rkfs_job *job; /* the command that its writer waits for; fs/command.c */
 	TAILQ_ENTRY(rkfs_file) open;
 };
 
@@ -122,6 +131,8 @@ struct rkfs_entry {
  * -ENOENT, -ENOTDIR, -ENAMETOOLONG, and -ESTALE where @parent is a kernel that is gone.
  */
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct rkfs_entry *entry);
+/* Whether every LOOKUP of @node, below 2^32, is to give another node id (RKFS_FRESH). */
+bool rkfs_fresh(struct rkfs *fs, uint64_t node);
 /*
  * Fills *@entry but for entry_timeout. -ENOENT where its subject is gone, -ESTALE where that is a
  * kernel: walk again.
@@ -179,7 +190,7 @@ void rkfs_file_unref(struct rkfs_file *file);
  */
 int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,
 	      int flags, rkfs_emit emit, void *ctx);
-/* Bytes taken or a negative errno. */
+/* Bytes taken or a negative errno; -EAGAIN only where it must wait on file->waitq. */
 ssize_t rkfs_write(struct rkfs_file *file, const struct rk_caller *caller, const char *buf,
 		   size_t size);
 /* Poll events that hold now. */

@@ -6,14 +6,16 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* A read or a poll that waits. Owned by whoever takes it off its file's queue. */
+/* A read, a write or a poll that waits. Owned by whoever takes it off its file's queue. */
 struct parked {
 	struct rkfs_waiter waiter;
 	TAILQ_ENTRY(parked) link;   /* of parking.all: until libfuse is not needed any more */
 	struct rkfs_file *file;	    /* a reference */
 	struct fuse_pollhandle *ph; /* a poll's, owned */
-	fuse_req_t req;		    /* a read's, and what it asks for */
+	fuse_req_t req;		    /* a read's or a write's, and what it asks for */
+	char *text;		    /* a write's, owned, of size bytes; else NULL */
 	struct rk_caller caller;
 	uint64_t offset;
 	size_t size;
@@ -71,10 +73,11 @@ static void parked_end(struct parked *p)
 	if (TAILQ_EMPTY(&parking->all))
 		pthread_cond_signal(&parking->empty);
 	pthread_mutex_unlock(&parking->lock);
+	free(p->text);
 	free(p);
 }
 
-/* --- reads --- */
+/* --- reads and writes --- */
 
 static void reply_bytes(void *ctx, const void *data, size_t len)
 {
@@ -118,7 +121,24 @@ static void on_interrupt(fuse_req_t req, void *ctx)
 	parked_end(p);
 }
 
-/* Try the read of @p, which this thread owns, until it is answered or queued. */
+/* Answer the read or the write of @p, if it can be by now: 0, or a negative errno that is not told.
+ */
+static int attempt(struct parked *p)
+{
+	ssize_t n;
+
+	if (!p->text)
+		return rkfs_read(p->file, &p->caller, p->offset, p->size, p->flags,
+				 reply_parked_bytes, p);
+	n = rkfs_write(p->file, &p->caller, p->text, p->size);
+	if (n < 0)
+		return (int)n;
+	disarm(p);
+	(void)fuse_reply_write(p->req, (size_t)n);
+	return 0;
+}
+
+/* Try the request of @p, which this thread owns, until it is answered or queued. */
 static void retry(struct parked *p)
 {
 	struct rkfs_waitq *q = p->file->waitq;
@@ -127,8 +147,7 @@ static void retry(struct parked *p)
 
 	do {
 		seq = rkfs_waitq_seq(q);
-		rc = rkfs_read(p->file, &p->caller, p->offset, p->size, p->flags,
-			       reply_parked_bytes, p);
+		rc = attempt(p);
 		if (!rc) {
 			parked_end(p);
 			return;
@@ -143,27 +162,38 @@ static void retry(struct parked *p)
 		reply_parked_error(p, EINTR);
 }
 
-static void wake_read(struct rkfs_waiter *w)
+static void wake_request(struct rkfs_waiter *w)
 {
 	retry(parked_of(w));
 }
 
-static struct parked *parked_new(struct rkfs_file *file, void (*wake)(struct rkfs_waiter *w))
+/* Keep @req, which asks for @what, until it can be answered. */
+static void park(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
+		 struct parked what)
 {
-	struct parked *p = calloc(1, sizeof(*p));
+	struct rkfs_parking *parking = file->subject.fs->parking;
+	struct parked *p = malloc(sizeof(*p));
 
-	if (p) {
-		p->waiter.wake = wake;
-		p->file = rkfs_file_ref(file);
+	if (!p) {
+		free(what.text);
+		(void)fuse_reply_err(req, ENOMEM);
+		return;
 	}
-	return p;
+	*p = what;
+	p->waiter.wake = wake_request;
+	p->file = rkfs_file_ref(file);
+	p->req = req;
+	p->caller = *caller;
+	pthread_mutex_lock(&parking->lock);
+	TAILQ_INSERT_TAIL(&parking->all, p, link);
+	pthread_mutex_unlock(&parking->lock);
+	fuse_req_interrupt_func(req, on_interrupt, p);
+	retry(p);
 }
 
 void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
 		    uint64_t offset, size_t size, int flags)
 {
-	struct rkfs_parking *parking = file->subject.fs->parking;
-	struct parked *p;
 	int rc;
 
 	rc = rkfs_read(file, caller, offset, size, flags, reply_bytes, req);
@@ -173,21 +203,30 @@ void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_call
 		(void)fuse_reply_err(req, -rc);
 		return;
 	}
-	p = parked_new(file, wake_read);
-	if (!p) {
+	park(req, file, caller, (struct parked){.offset = offset, .size = size, .flags = flags});
+}
+
+void rkfs_park_write(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
+		     const char *buf, size_t size)
+{
+	ssize_t n = rkfs_write(file, caller, buf, size);
+	char *text;
+
+	if (n >= 0) {
+		(void)fuse_reply_write(req, (size_t)n);
+		return;
+	}
+	if (n != -EAGAIN || !file->waitq || file->attr->stream) {
+		(void)fuse_reply_err(req, (int)-n);
+		return;
+	}
+	text = malloc(size + 1);
+	if (!text) {
 		(void)fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	p->req = req;
-	p->caller = *caller;
-	p->offset = offset;
-	p->size = size;
-	p->flags = flags;
-	pthread_mutex_lock(&parking->lock);
-	TAILQ_INSERT_TAIL(&parking->all, p, link);
-	pthread_mutex_unlock(&parking->lock);
-	fuse_req_interrupt_func(req, on_interrupt, p);
-	retry(p);
+	memcpy(text, buf, size);
+	park(req, file, caller, (struct parked){.text = text, .size = size});
 }
 
 /* --- polls --- */
@@ -244,12 +283,14 @@ void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhand
 	if (ph && !file->waitq) {
 		fuse_pollhandle_destroy(ph);
 	} else if (ph) {
-		p = parked_new(file, wake_poll);
+		p = calloc(1, sizeof(*p));
 		if (!p) {
 			fuse_pollhandle_destroy(ph);
 			(void)fuse_reply_err(req, ENOMEM);
 			return;
 		}
+		p->waiter.wake = wake_poll;
+		p->file = rkfs_file_ref(file);
 		p->ph = ph;
 		old = replace_poll(file, p);
 		if (old)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests that wait. A read that must wait keeps its fuse_req_t here and is answered by whoever
- * wakes the file's wait queue; it costs no thread. INTERRUPT (a signal at the reader) answers
- * EINTR. A poll keeps the file's newest poll handle until the queue is woken.
+ * Requests that wait. A read or write that must wait keeps its fuse_req_t here and is answered by
+ * whoever wakes the file's wait queue; it costs no thread. INTERRUPT (a signal at the reader)
+ * answers EINTR. A poll keeps the file's newest poll handle until the queue is woken.
  *
  * Locks, outermost first: a request's own (libfuse holds it in the interrupt callback) ->
  * parking.lock -> a wait queue's. libfuse is never called with either of the last two held.
@@ -28,6 +28,10 @@ void rkfs_parking_destroy(struct rkfs *fs);
  */
 void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
 		    uint64_t offset, size_t size, int flags);
+
+/* The same for a write of @size bytes at @buf, which waits under O_NONBLOCK too. */
+void rkfs_park_write(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
+		     const char *buf, size_t size);
 
 /* Answer @req with the events that hold; with @ph (owned), tell the kernel when to ask again. */
 void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhandle *ph);

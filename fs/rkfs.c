@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fs/call.h"
+#include "fs/command.h"
 #include "fs/looks.h"
 
 int rkfs_init(struct rkfs *fs)
@@ -39,8 +40,18 @@ int rkfs_init(struct rkfs *fs)
 	if (rc)
 		goto free_lock;
 	rc = rkfs_waitq_init(&fs->event_wait);
+	if (rc)
+		goto free_state;
+	rc = rkfs_waitq_init(&fs->command_wait);
+	if (rc)
+		goto free_event;
+	rc = rkfs_commands_create(fs);
 	if (!rc)
 		return 0;
+	rkfs_waitq_destroy(&fs->command_wait);
+free_event:
+	rkfs_waitq_destroy(&fs->event_wait);
+free_state:
 	rkfs_waitq_destroy(&fs->state_wait);
 free_lock:
 	pthread_mutex_destroy(&fs->files_lock);
@@ -53,6 +64,8 @@ free_attrs:
 
 void rkfs_destroy(struct rkfs *fs)
 {
+	rkfs_commands_destroy(fs);
+	rkfs_waitq_destroy(&fs->command_wait);
 	rkfs_waitq_destroy(&fs->event_wait);
 	rkfs_waitq_destroy(&fs->state_wait);
 	pthread_mutex_destroy(&fs->files_lock);

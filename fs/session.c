@@ -22,6 +22,8 @@
 
 #define WAKE_SIGNAL SIGUSR2
 #define WAKE_NS	    1000000
+#define FRESH_NODE  (1ULL << 63)
+#define MIN_THREADS 4 /* one that waits for the CPU must not keep the others from being served */
 #define MAX_WRITE   (1U << 20) /* bytes of one request, reads too */
 
 struct rkfs_session {
@@ -29,7 +31,8 @@ struct rkfs_session {
 	struct fuse_session *fuse;
 	void (*ready)(void *ctx);
 	void *ready_ctx;
-	pthread_mutex_t lock; /* the rest */
+	_Atomic uint64_t serial; /* of node ids */
+	pthread_mutex_t lock;	 /* the rest */
 	bool exiting;
 	bool looping;
 	timer_t waker; /* while looping: once armed, interrupts its sem_wait again and again */
@@ -50,6 +53,22 @@ static struct rk_caller caller_of(fuse_req_t req)
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
 	return (struct rk_caller){.uid = ctx->uid, .gid = ctx->gid, .pid = ctx->pid};
+}
+
+/*
+ * The kernel's node ids are the tree's nodes, but of files that get another one with every LOOKUP
+ * (RKFS_FRESH): these have a mark, a serial number and, in the low half, the node.
+ */
+static fuse_ino_t fresh_node(struct rkfs_session *s, uint64_t node)
+{
+	uint64_t serial = atomic_fetch_add_explicit(&s->serial, 1, memory_order_relaxed);
+
+	return FRESH_NODE | (serial << 32 & ~FRESH_NODE) | node;
+}
+
+static uint64_t node_of(fuse_ino_t ino)
+{
+	return ino & FRESH_NODE ? (uint32_t)ino : ino;
 }
 
 /*
@@ -85,13 +104,17 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	e.attr = found.st;
 	e.attr_timeout = found.attr_timeout;
 	e.entry_timeout = found.entry_timeout;
+	if (rkfs_fresh(fs_of(req), found.node)) {
+		e.ino = fresh_node(fuse_req_userdata(req), found.node);
+		e.entry_timeout = 0;
+	}
 	(void)fuse_reply_entry(req, &e);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct rkfs_entry found;
-	int rc = rkfs_getattr(fs_of(req), ino, &found);
+	int rc = rkfs_getattr(fs_of(req), node_of(ino), &found);
 
 	(void)fi;
 	(void)(rc ? fuse_reply_err(req, -rc) : fuse_reply_attr(req, &found.st, found.attr_timeout));
@@ -106,7 +129,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	(void)attr;
 	if ((to_set & FUSE_SET_ATTR_SIZE) &&
 	    !(to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)))
-		rc = rkfs_writable(fs_of(req), ino);
+		rc = rkfs_writable(fs_of(req), node_of(ino));
 	if (rc)
 		(void)fuse_reply_err(req, -rc);
 	else
@@ -118,7 +141,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	const struct rk_caller caller = caller_of(req);
 	struct fuse_open_out out = {.open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH};
 	struct rkfs_file *file;
-	int rc = rkfs_open(fs_of(req), ino, &caller, fi->flags, &file);
+	int rc = rkfs_open(fs_of(req), node_of(ino), &caller, fi->flags, &file);
 
 	if (rc) {
 		(void)fuse_reply_err(req, -rc);
@@ -157,11 +180,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		     struct fuse_file_info *fi)
 {
 	const struct rk_caller caller = caller_of(req);
-	ssize_t n = rkfs_write(file_of(fi), &caller, buf, size);
+	struct rkfs_file *file = rkfs_file_ref(file_of(fi));
 
 	(void)ino;
 	(void)off;
-	(void)(n < 0 ? fuse_reply_err(req, (int)-n) : fuse_reply_write(req, (size_t)n));
+	rkfs_park_write(req, file, &caller, buf, size);
+	rkfs_file_unref(file);
 }
 
 static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
@@ -397,7 +421,7 @@ static unsigned int loop_threads(void)
 	long n = sched_getaffinity(0, sizeof(set), &set) ? sysconf(_SC_NPROCESSORS_ONLN)
 							 : CPU_COUNT(&set);
 
-	return n > 1 ? (unsigned int)n : 1;
+	return n > MIN_THREADS ? (unsigned int)n : MIN_THREADS;
 }
 
 static void on_wake_signal(int sig)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <semaphore.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,8 +155,11 @@ static int cat_error(const char *path)
 static ssize_t echo(const char *text, const char *path)
 {
 	struct rkfs_file *file = open_file(path, O_WRONLY);
-	ssize_t rc = rkfs_write(file, &nobody, text, strlen(text));
+	ssize_t rc;
 
+	/* a command that reads files is waited for */
+	while ((rc = rkfs_write(file, &nobody, text, strlen(text))) == -EAGAIN)
+		sched_yield();
 	rkfs_file_unref(file);
 	return rc;
 }

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands that read files: a thread for each, and who waits for it. */
+#include "fs/command.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "runtime/log.h"
+
+struct rkfs_job {
+	LIST_ENTRY(rkfs_job) link;
+	struct rkfs_commands *of;
+	pthread_t thread;
+	struct rkfs_command command;
+	struct rk_caller caller;
+	bool ours; /* the daemon's own */
+	void (*over)(void *ctx);
+	void *ctx;
+	struct rkfs_file *file; /* that waits for it; NULL = none */
+	bool done;
+	int rc; /* where done */
+};
+
+struct rkfs_commands {
+	struct rkfs *fs;
+	pthread_mutex_t lock; /* of all jobs; inside of a file's */
+	LIST_HEAD(, rkfs_job) jobs;
+};
+
+int rkfs_commands_create(struct rkfs *fs)
+{
+	struct rkfs_commands *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	if (pthread_mutex_init(&c->lock, NULL)) {
+		free(c);
+		return -ENOMEM;
+	}
+	LIST_INIT(&c->jobs);
+	c->fs = fs;
+	fs->commands = c;
+	return 0;
+}
+
+/* One that is over, or with @all any, and that nobody waits for; off the list. NULL where none is.
+ */
+static struct rkfs_job *take_job(struct rkfs_commands *c, bool all)
+{
+	struct rkfs_job *job;
+
+	pthread_mutex_lock(&c->lock);
+	LIST_FOREACH(job, &c->jobs, link)
+	if (all || (job->done && !job->file))
+		break;
+	if (job)
+		LIST_REMOVE(job, link);
+	pthread_mutex_unlock(&c->lock);
+	return job;
+}
+
+/* A thread that has said that it is done is about to end. */
+static void collect(struct rkfs_commands *c, bool all)
+{
+	struct rkfs_job *job;
+
+	while ((job = take_job(c, all))) {
+		pthread_join(job->thread, NULL);
+		free(job);
+	}
+}
+
+void rkfs_commands_destroy(struct rkfs *fs)
+{
+	if (!fs->commands)
+		return;
+	collect(fs->commands, true);
+	pthread_mutex_destroy(&fs->commands->lock);
+	free(fs->commands);
+	fs->commands = NULL;
+}
+
+bool rkfs_command_reads(const struct rkfs_command *command)
+{
+	return command->reload || command->trigger == RK_RESET;
+}
+
+static void follow_log(struct rkfs *fs, bool again)
+{
+	if (fs->follow_log)
+		fs->follow_log(fs->follow_log_ctx, again);
+}
+
+static void *run_job(void *arg)
+{
+	struct rkfs_job *job = arg;
+	struct rkfs_commands *c = job->of;
+	struct rkfs *fs = c->fs;
+	const struct rk_caller *caller = job->ours ? NULL : &job->caller;
+	struct rk_error err;
+	int rc;
+
+	pthread_setname_np(pthread_self(), "rk-command");
+	/* these note their outcome themselves */
+	if (job->command.reload) {
+		follow_log(fs, true); /* first: the configuration may be what hangs */
+		rc = rk_runtime_reload(fs->rt, caller, &err);
+	} else {
+		rc = rk_runtime_command(fs->rt, job->command.trigger, job->command.drain_ms, caller,
+					&err);
+		follow_log(fs, false);
+	}
+	if (job->over)
+		job->over(job->ctx);
+	pthread_mutex_lock(&c->lock);
+	job->rc = rc;
+	job->done = true;
+	pthread_mutex_unlock(&c->lock);
+	/* by now it may be answered, and joined only after this */
+	rkfs_waitq_wake(&fs->command_wait);
+	return NULL;
+}
+
+static int start_job(struct rkfs_commands *c, struct rkfs_job *job)
+{
+	sigset_t all, old;
+	int rc;
+
+	job->of = c;
+	sigfillset(&all); /* signals are the main program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_mutex_lock(&c->lock); /* it is not done before it is on the list */
+	rc = pthread_create(&job->thread, NULL, run_job, job);
+	if (!rc)
+		LIST_INSERT_HEAD(&c->jobs, job, link);
+	pthread_mutex_unlock(&c->lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -rc;
+}
+
+/* What the job of @file came to, if it is over; -EAGAIN if not. 1 where there is none like it. */
+static int outcome(struct rkfs_commands *c, struct rkfs_file *file,
+		   const struct rkfs_command *command)
+{
+	struct rkfs_job *job = file->job;
+	int rc = 1;
+
+	if (!job)
+		return 1;
+	pthread_mutex_lock(&c->lock);
+	if (job->command.reload != command->reload) {
+		rc = 1; /* one whose writer was interrupted */
+	} else if (!job->done) {
+		pthread_mutex_unlock(&c->lock);
+		return -EAGAIN;
+	} else {
+		rc = job->rc;
+	}
+	job->file = NULL;
+	pthread_mutex_unlock(&c->lock);
+	file->job = NULL;
+	return rc;
+}
+
+int rkfs_command_run(struct rkfs_file *file, const struct rkfs_command *command,
+		     const struct rk_caller *caller)
+{
+	struct rkfs_commands *c = file->subject.fs->commands;
+	struct rkfs_job *job;
+	int rc = outcome(c, file, command);
+
+	if (rc <= 0)
+		return rc;
+	collect(c, false);
+	job = calloc(1, sizeof(*job));
+	if (!job)
+		return -ENOMEM;
+	job->command = *command;
+	job->caller = *caller;
+	job->file = file;
+	rc = start_job(c, job);
+	if (rc) {
+		free(job);
+		return rc;
+	}
+	file->job = job;
+	return -EAGAIN;
+}
+
+int rkfs_command_spawn(struct rkfs *fs, const struct rkfs_command *command, void (*over)(void *ctx),
+		       void *ctx)
+{
+	struct rkfs_job *job = calloc(1, sizeof(*job));
+	int rc = job ? 0 : -ENOMEM;
+
+	collect(fs->commands, false);
+	if (job) {
+		job->command = *command;
+		job->ours = true;
+		job->over = over;
+		job->ctx = ctx;
+		rc = start_job(fs->commands, job);
+	}
+	if (rc)
+		free(job);
+	return rc;
+}
+
+void rkfs_command_leave(struct rkfs_file *file)
+{
+	struct rkfs_commands *c = file->subject.fs->commands;
+
+	if (!file->job)
+		return;
+	pthread_mutex_lock(&c->lock);
+	file->job->file = NULL;
+	pthread_mutex_unlock(&c->lock);
+	file->job = NULL;
+}
