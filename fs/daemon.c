@@ -16,6 +16,7 @@
 
 #include "fs/attach.h"
 #include "fs/call.h"
+#include "fs/command.h"
 #include "fs/mountinfo.h"
 #include "fs/notify.h"
 #include "fs/session.h"
@@ -25,6 +26,9 @@
 
 #define UMOUNT_GRACE_MS 1000
 #define EOF_GRACE_NS	RK_NS_PER_SEC /* for those who wait to read on until EOF */
+#define FORCE_MS	2000 /* how long an end that was asked for twice may be an orderly one */
+#define DETACH_MS	500  /* how long that waits for the mount to be detached */
+#define REOPEN_MS	1000 /* how long a reload waits for the log's file */
 
 /* Where the mount is in its life. */
 enum stage {
@@ -42,7 +46,18 @@ struct daemon {
 	struct rkfs_session *session;
 	int event; /* something below has changed */
 	int signals;
-	int watch_stop; /* readable: the watch thread ends */
+	int ended;	       /* an eventfd: the end is reached */
+	atomic_bool asked;     /* a signal has told us to end */
+	atomic_bool force;     /* and another one, or we were ending already */
+	atomic_bool ending;    /* for whatever reason */
+	atomic_int last_asked; /* the last one's number */
+	atomic_bool hup, reloaded;
+	pthread_t heeder;   /* the signal thread */
+	bool heeded;	    /* it was started */
+	bool forced;	    /* the control thread's: it has heeded the second signal */
+	atomic_bool ready;  /* who waits for it was told */
+	atomic_bool served; /* it is being mounted: the end has to be an orderly one */
+	int watch_stop;	    /* readable: the watch thread ends */
 	dev_t dev;
 	atomic_bool answered; /* the kernel has talked to us */
 	atomic_bool gone;     /* no mount of ours is left, though files may be open */
@@ -54,8 +69,9 @@ struct daemon {
 	/* The control thread's own. */
 	enum stage stage;
 	uint64_t read_until, eof_until;
-	struct rk_config log, scratch; /* the configuration that the log follows */
-	int status_fd;
+	int status_fd;		  /* the signal thread's until served */
+	pthread_mutex_t log_lock; /* the configuration that the log follows */
+	struct rk_config log, scratch;
 	struct rkfs_status status;
 };
 
@@ -126,8 +142,14 @@ static void begin_end(struct daemon *d, const char *why)
 
 	if (d->stage >= STAGE_DRAINING)
 		return;
+	atomic_store(&d->ending, true);
 	rk_log(RK_LOG_INFO, "ending: %s", why);
 	rkfs_notify_stopping();
+	if (d->stage == STAGE_STARTING && d->status_fd >= 0 && !d->status.exit_code) {
+		d->status.exit_code = RKFS_EXIT_MOUNT;
+		snprintf(d->status.msg, sizeof(d->status.msg),
+			 "ended before the runtime was Running: %s", why);
+	}
 	d->stage = STAGE_DRAINING;
 	d->read_until = rk_now_ns() + d->params->config->drain_timeout * RK_NS_PER_MS;
 	/* What cannot drain is stopped; a drain under way keeps its deadline. */
@@ -169,6 +191,7 @@ static void report_ready(struct daemon *d)
 	int null;
 
 	d->stage = STAGE_SERVING;
+	atomic_store(&d->ready, true);
 	rkfs_notify_ready();
 	if (o->ready_fd >= 0 && (write(o->ready_fd, "\n", 1) != 1 || close(o->ready_fd)))
 		rk_log(RK_LOG_WARN, "cannot write to --ready-fd: %m");
@@ -216,47 +239,99 @@ static void lose(struct daemon *d)
 
 /* --- the control thread --- */
 
-int rkfs_daemon_log(const struct rk_config *config, bool foreground, struct rk_error *err)
+/* Where the log goes: log_file, else stderr in the foreground, else syslog. */
+static enum rk_log_dest log_dest(const struct rk_config *config, bool foreground, bool *structured)
 {
-	enum rk_log_dest dest = foreground ? RK_LOG_TO_STDERR : RK_LOG_TO_SYSLOG;
-	bool structured = config->structured_logging;
-
+	*structured = config->structured_logging;
 	if (config->log_file[0])
-		dest = RK_LOG_TO_FILE;
-	else if (foreground && isatty(STDERR_FILENO))
-		structured = false; /* a person at a terminal reads text */
-	return rk_log_open(dest, config->log_file, structured, err);
+		return RK_LOG_TO_FILE;
+	if (!foreground)
+		return RK_LOG_TO_SYSLOG;
+	if (isatty(STDERR_FILENO))
+		*structured = false; /* a person at a terminal reads text */
+	return RK_LOG_TO_STDERR;
 }
 
-/* A reset has put pending fields into effect: the log's are ours to follow. */
-static void follow_log(struct daemon *d)
+static int open_log(struct daemon *d, struct rk_error *err)
 {
-	struct rk_error err = {0};
+	bool structured;
+	enum rk_log_dest dest = log_dest(&d->log, d->params->options->foreground, &structured);
+	int rc = rk_log_open(dest, d->log.log_file, structured, err);
 
+	if (!rc)
+		rc = rk_log_start_thread(err);
+	return rc;
+}
+
+/*
+ * A reset has put pending fields into effect: the log's are ours to follow. @again: somebody has
+ * renamed its file, perhaps. Waits for that a little, but not in the control thread.
+ */
+static void follow_log(struct daemon *d, bool again, unsigned int patience_ms)
+{
+	const bool foreground = d->params->options->foreground;
+	char path[RK_CONFIG_TEXT_MAX];
+	enum rk_log_dest dest;
+	bool structured;
+
+	pthread_mutex_lock(&d->log_lock);
 	rk_runtime_config(d->fs.rt, &d->scratch);
-	if (!strcmp(d->scratch.log_file, d->log.log_file) &&
-	    d->scratch.structured_logging == d->log.structured_logging)
-		return;
+	again = again || strcmp(d->scratch.log_file, d->log.log_file) != 0 ||
+		d->scratch.structured_logging != d->log.structured_logging;
 	d->log = d->scratch;
-	if (rkfs_daemon_log(&d->log, d->params->options->foreground, &err))
-		rk_log(RK_LOG_ERROR, "%s", err.msg);
+	dest = log_dest(&d->log, foreground, &structured);
+	snprintf(path, sizeof(path), "%s", d->log.log_file);
+	pthread_mutex_unlock(&d->log_lock);
+	if (again)
+		rk_log_reopen(dest, path, structured, patience_ms);
 }
 
-static void on_signal(struct daemon *d)
+static void on_follow_log(void *ctx, bool again)
 {
-	struct signalfd_siginfo info;
-	struct rk_error err = {0};
+	follow_log(ctx, again, REOPEN_MS);
+}
 
-	if (read(d->signals, &info, sizeof(info)) != sizeof(info))
+static void on_log_trouble(void *ctx, const char *sentence)
+{
+	struct daemon *d = ctx;
+
+	rk_runtime_trouble(d->fs.rt, RK_TROUBLE_LOG, sentence);
+}
+
+static void on_reloaded(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	atomic_store(&d->reloaded, true);
+	poke(d);
+}
+
+static void begin_reload(struct daemon *d)
+{
+	const struct rkfs_command reload = {.reload = true};
+	int rc;
+
+	rkfs_notify_reloading();
+	rc = rkfs_command_spawn(&d->fs, &reload, on_reloaded, d);
+	if (!rc)
 		return;
-	if (info.ssi_signo == SIGHUP) {
-		rkfs_notify_reloading();
-		(void)rk_runtime_reload(d->fs.rt, NULL, &err); /* logs and sets the status itself */
+	rk_log(RK_LOG_ERROR, "cannot reload: %s", strerror(-rc));
+	rkfs_notify_ready();
+}
+
+/* What the signal thread has to tell. */
+static void heed_signals(struct daemon *d)
+{
+	if (atomic_exchange(&d->hup, false))
+		begin_reload(d);
+	if (atomic_exchange(&d->reloaded, false))
 		rkfs_notify_ready();
-	} else if (d->stage < STAGE_DRAINING)
-		begin_end(d, strsignal((int)info.ssi_signo));
-	else
+	if (atomic_load(&d->asked))
+		begin_end(d, strsignal(atomic_load(&d->last_asked)));
+	if (atomic_load(&d->force) && !d->forced) {
+		d->forced = true;
 		end_at_once(d);
+	}
 }
 
 /* Nobody has anything left to read, or had time enough. */
@@ -281,8 +356,9 @@ static void tell_state(struct daemon *d)
 /* Move on as far as what has happened allows. */
 static void advance(struct daemon *d)
 {
+	heed_signals(d);
 	if (atomic_exchange(&d->changed, false)) {
-		follow_log(d);
+		follow_log(d, false, 0);
 		tell_state(d);
 	}
 	if (d->stage == STAGE_STARTING)
@@ -298,6 +374,7 @@ static void advance(struct daemon *d)
 			d->eof_until = d->read_until;
 		atomic_store(&d->reading, true);
 		rkfs_end_waiters(&d->fs);
+		rk_runtime_give_up(d->fs.rt); /* whoever has written a reload is answered too */
 	}
 	if (d->stage == STAGE_READING && (atomic_load(&d->unserved) || all_read(d)))
 		d->stage = STAGE_OVER;
@@ -322,21 +399,18 @@ static void *control(void *arg)
 	for (advance(d); d->stage != STAGE_OVER; advance(d)) {
 		struct pollfd fds[] = {
 			{.fd = d->event, .events = POLLIN},
-			{.fd = d->signals, .events = POLLIN},
 			{.fd = d->status_fd}, /* POLLERR: nobody waits for the mount any more */
 		};
 		uint64_t count;
 
-		if (poll(fds, 3, wait_ms(d)) < 0 && errno != EINTR) {
+		if (poll(fds, 2, wait_ms(d)) < 0 && errno != EINTR) {
 			rk_log(RK_LOG_ERROR, "poll: %m");
 			end_at_once(d);
 			break;
 		}
 		if (fds[0].revents)
 			(void)!read(d->event, &count, sizeof(count));
-		if (fds[1].revents)
-			on_signal(d);
-		if (fds[2].revents && d->stage == STAGE_STARTING)
+		if (fds[1].revents && d->stage == STAGE_STARTING)
 			begin_end(d, "whoever mounted it went away");
 	}
 	atomic_store(&d->over, true);
@@ -362,6 +436,114 @@ static void *watch_mount(void *arg)
 	return NULL;
 }
 
+/* --- signals: a thread that does nothing else, so that nothing can keep it from doing so --- */
+
+/* Where the mount may be detached from, whatever becomes of the rest of the daemon. */
+struct detaching {
+	dev_t dev;
+	int done; /* an eventfd, not closed: this may hang */
+};
+
+static void *detach_there(void *arg)
+{
+	struct detaching *at = arg;
+
+	/* what fails is tried again, and told, by the orderly end */
+	(void)rkfs_detach(at->dev, NULL, RKFS_MOUNTINFO, NULL);
+	poke_fd(at->done);
+	return NULL;
+}
+
+/* Detach the mount, unless even that hangs: the directory above it may be on a dead file system. */
+static void detach_mount(struct daemon *d)
+{
+	struct detaching *at = malloc(sizeof(*at));
+	struct pollfd done = {.events = POLLIN};
+	pthread_t thread;
+
+	if (!at)
+		return;
+	at->dev = d->dev;
+	at->done = done.fd = eventfd(0, EFD_CLOEXEC);
+	if (pthread_create(&thread, NULL, detach_there, at)) {
+		free(at);
+		return;
+	}
+	pthread_detach(thread);
+	(void)poll(&done, 1, DETACH_MS);
+}
+
+/* Without another word to anybody: threads may hang, the mount goes with the process. */
+static void __attribute__((noreturn)) leave(struct daemon *d, const char *why)
+{
+	struct rkfs_status status = {.exit_code = RKFS_EXIT_MOUNT};
+
+	if (atomic_load(&d->ready))
+		_exit(RKFS_EXIT_OK);
+	snprintf(status.msg, sizeof(status.msg), "ended before it was ready: %s", why);
+	if (d->params->status_fd < 0)
+		dprintf(STDERR_FILENO, "mount.rkfs: %s\n", status.msg);
+	else
+		(void)!write(d->params->status_fd, &status, sizeof(status));
+	_exit(RKFS_EXIT_MOUNT);
+}
+
+/* The second one: the mount goes at once, and what is left of the daemon has a moment. */
+static void force_end(struct daemon *d)
+{
+	struct pollfd over = {.fd = d->ended, .events = POLLIN};
+
+	detach_mount(d);
+	if (poll(&over, 1, FORCE_MS) <= 0)
+		leave(d, strsignal(atomic_load(&d->last_asked)));
+}
+
+static void on_signal(struct daemon *d)
+{
+	struct signalfd_siginfo info;
+
+	if (read(d->signals, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		atomic_store(&d->hup, true);
+		poke(d);
+		return;
+	}
+	atomic_store(&d->last_asked, (int)info.ssi_signo);
+	if (!atomic_load(&d->served))
+		leave(d, strsignal((int)info.ssi_signo));
+	if (atomic_exchange(&d->asked, true) || atomic_load(&d->ending)) {
+		atomic_store(&d->force, true);
+		poke(d);
+		force_end(d);
+	}
+	poke(d);
+}
+
+static void *heed(void *arg)
+{
+	struct daemon *d = arg;
+
+	pthread_setname_np(pthread_self(), "rk-signals");
+	for (;;) {
+		bool served = atomic_load(&d->served);
+		struct pollfd fds[] = {
+			{.fd = d->ended, .events = POLLIN},
+			{.fd = d->signals, .events = POLLIN},
+			{.fd = served ? -1 : d->params->status_fd}, /* POLLERR, as in control */
+		};
+
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			return NULL;
+		if (fds[0].revents)
+			return NULL;
+		if (fds[1].revents)
+			on_signal(d);
+		if (fds[2].revents && !atomic_load(&d->served))
+			leave(d, "whoever mounted it went away");
+	}
+}
+
 /* --- putting it together --- */
 
 static int open_events(struct daemon *d, struct rk_error *err)
@@ -374,8 +556,9 @@ static int open_events(struct daemon *d, struct rk_error *err)
 	sigaddset(&set, SIGHUP);
 	d->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->watch_stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (d->event < 0 || d->watch_stop < 0 || d->signals < 0)
+	if (d->event < 0 || d->watch_stop < 0 || d->ended < 0 || d->signals < 0)
 		return rk_error_set(err, errno, "cannot create descriptors: %m");
 	return 0;
 }
@@ -421,16 +604,34 @@ static int mount(struct daemon *d, struct rk_error *err)
 	return rc;
 }
 
+static int start_signals(struct daemon *d, struct rk_error *err)
+{
+	int rc = open_events(d, err);
+
+	if (rc)
+		return rc;
+	rc = pthread_create(&d->heeder, NULL, heed, d);
+	d->heeded = !rc;
+	return rc ? rk_error_set(err, rc, "cannot start the signal thread: %s", strerror(rc)) : 0;
+}
+
+static void stop_signals(struct daemon *d)
+{
+	poke_fd(d->ended);
+	if (d->heeded)
+		pthread_join(d->heeder, NULL);
+	close(d->event);
+	close(d->watch_stop);
+	close(d->signals);
+	close(d->ended);
+}
+
 static int create(struct daemon *d, struct rk_error *err)
 {
 	const struct rk_runtime_observer observer = {on_state, on_event, on_room, on_health, d};
 	const struct rkfs_daemon_params *p = d->params;
-	int rc = open_events(d, err);
+	int rc;
 
-	if (!rc)
-		rc = rk_log_start_thread(err);
-	if (rc)
-		return rc;
 	check_memory(p->config);
 	rc = rkfs_init(&d->fs);
 	if (!rc)
@@ -441,10 +642,14 @@ static int create(struct daemon *d, struct rk_error *err)
 	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
 	d->fs.on_no_waiter = on_all_read;
 	d->fs.on_no_waiter_ctx = d;
+	d->fs.follow_log = on_follow_log;
+	d->fs.follow_log_ctx = d;
 	d->tree = rkfs_observer(&d->fs);
 	rc = rk_runtime_create(&d->fs.rt, p->sources, p->point->path, p->worker_fd, &observer, err);
 	if (rc)
 		return rc;
+	rk_log_on_trouble(on_log_trouble, d);
+	atomic_store(&d->served, true); /* from now on there is something to undo */
 	return mount(d, err);
 }
 
@@ -520,12 +725,13 @@ static void destroy(struct daemon *d)
 	detach(d);
 	if (d->fs.calls)
 		finish_calls(d);
+	rk_log_on_trouble(NULL, NULL);
+	if (d->fs.rt)
+		rk_runtime_give_up(d->fs.rt);
+	rkfs_commands_destroy(&d->fs);
 	rk_runtime_destroy(d->fs.rt);
 	rkfs_calls_destroy(d->fs.calls);
 	rkfs_destroy(&d->fs);
-	close(d->event);
-	close(d->watch_stop);
-	close(d->signals);
 }
 
 int rkfs_daemon_signals(struct rk_error *err)
@@ -551,7 +757,9 @@ int rkfs_daemon_run(const struct rkfs_daemon_params *params)
 		d->params = params;
 		d->status_fd = params->status_fd;
 		d->log = *params->config;
-		if (create(d, &err) || serve(d, &err))
+		pthread_mutex_init(&d->log_lock, NULL);
+		if (start_signals(d, &err) || open_log(d, &err) || create(d, &err) ||
+		    serve(d, &err))
 			fail(d, err.msg);
 		destroy(d);
 		status = d->status;
@@ -559,6 +767,8 @@ int rkfs_daemon_run(const struct rkfs_daemon_params *params)
 		memcpy(status.msg, err.msg, sizeof(status.msg));
 	}
 	rk_log_stop_thread();
+	if (d)
+		stop_signals(d);
 	/* Unmounted again by now: whoever reads this finds nothing left. */
 	if (status.exit_code && params->status_fd >= 0 && d && d->status_fd >= 0)
 		(void)!write(d->status_fd, &status, sizeof(status));

@@ -35,9 +35,6 @@ struct rkfs_daemon_params {
  */
 int rkfs_daemon_signals(struct rk_error *err);
 
-/* Where the log goes: log_file, else stderr in the foreground, else syslog. 0 or rk_log_open's. */
-int rkfs_daemon_log(const struct rk_config *config, bool foreground, struct rk_error *err);
-
 /*
  * Mount, serve, and return the exit code when it is over. Runs in the main thread; blocks for the
  * life of the mount. In the foreground errors go to stderr.

@@ -69,17 +69,8 @@ static int open_worker(struct rk_error *err)
 /* The daemon, in its own session. */
 static int be_daemon(struct rkfs_daemon_params *p)
 {
-	struct rk_error err;
-
 	if (setsid() < 0)
 		return RKFS_EXIT_SYSTEM;
-	if (rkfs_daemon_log(p->config, false, &err)) {
-		struct rkfs_status status = {.exit_code = RKFS_EXIT_MOUNT};
-
-		memcpy(status.msg, err.msg, sizeof(status.msg));
-		(void)!write(p->status_fd, &status, sizeof(status));
-		return RKFS_EXIT_MOUNT;
-	}
 	return rkfs_daemon_run(p);
 }
 
@@ -157,8 +148,6 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
 	} else if (!o->foreground) {
 		rc = daemonize(&p);
-	} else if (rkfs_daemon_log(config, true, &err)) {
-		rc = complain(RKFS_EXIT_MOUNT, &err);
 	} else {
 		rc = rkfs_daemon_run(&p);
 	}
