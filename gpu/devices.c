@@ -237,14 +237,30 @@ static void look_at_all(struct rk_devices_watch *watch)
 	}
 }
 
+/* Say in the shared page whether NVML is being opened, which may end the process. */
+static void note_opening(struct rk_devices_watch *watch, bool opening)
+{
+	const uint32_t bit = 1U << RK_WIRE_LIBNVML;
+
+	pthread_mutex_lock(&watch->lock);
+	if (watch->shared && opening)
+		atomic_fetch_or(&watch->shared->opening, bit);
+	else if (watch->shared)
+		atomic_fetch_and(&watch->shared->opening, ~bit);
+	pthread_mutex_unlock(&watch->lock);
+}
+
 /* Open NVML and count the devices. 0 or a negative errno. */
 static int begin(struct rk_devices_watch *watch, struct rk_error *err)
 {
 	unsigned int count = 0;
-	int rc = rk_nvml_open(err);
+	int rc;
 
+	note_opening(watch, true);
+	rc = rk_nvml_open(err);
 	if (rc == 0)
 		rc = rk_nvml_error(rk_nvml.nvmlInit_v2(), err, "nvmlInit");
+	note_opening(watch, false);
 	if (rc)
 		return rc;
 	rc = rk_nvml_error(rk_nvml.nvmlDeviceGetCount_v2(&count), err, "nvmlDeviceGetCount");

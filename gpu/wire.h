@@ -121,9 +121,18 @@ struct rk_wire_settings {
 	uint64_t sample_ms; /* devices[] of the shared page is refreshed this often */
 };
 
+/* The driver's libraries, which run code of their own when they are opened. */
+enum rk_wire_library {
+	RK_WIRE_LIBCUDA,
+	RK_WIRE_LIBNVML,
+	RK_WIRE_LIBRARY_COUNT,
+};
+
 struct rk_wire_hello {
 	uint32_t threads; /* messages that run at once: 1 .. RK_WIRE_THREADS_MAX */
-	uint32_t reserved;
+	uint32_t skip;	  /* 1 << enum rk_wire_library: not to be opened, it ended a worker */
+	/* how that worker ended */
+	char skip_why[RK_WIRE_LIBRARY_COUNT][RK_WIRE_TEXT_MAX];
 	uint64_t payload_bytes;		 /* size of the payload memfd */
 	char primary[RK_WIRE_NAME_MAX];	 /* backend to try first */
 	char fallback[RK_WIRE_NAME_MAX]; /* backend to use where that fails, "" = none */
@@ -270,6 +279,11 @@ struct rk_wire_shared {
 	 * crashed_message, probably died of it.
 	 */
 	_Atomic uint32_t loading_kernel;
+	/*
+	 * 1 << enum rk_wire_library: which are being opened right now. A worker that dies meanwhile
+	 * probably died of it, and the next one is told to skip it.
+	 */
+	_Atomic uint32_t opening;
 	/* enum rk_wire_fault_kind, written once, after fault_text and before the exit */
 	_Atomic uint32_t fault;
 	char fault_text[RK_WIRE_TEXT_MAX];

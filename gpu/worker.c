@@ -32,6 +32,7 @@ struct worker {
 	bool greeted;
 	struct rk_backend_env env;
 	struct rk_wire_device_settings device; /* what env points to */
+	const struct rk_wire_hello *hello;     /* while it is handled */
 	struct rk_executor_backend backends[RK_WIRE_BACKEND_COUNT];
 	enum rk_wire_backend primary; /* the one that runs, where the executor is there */
 	struct rk_executor *executor; /* NULL unless READY said 0, as is check */
@@ -145,6 +146,31 @@ static void tear_down(struct worker *w)
 	}
 }
 
+/* Refuse to open a library of the driver that ended an earlier worker. 0 or -ENODEV. */
+static int may_open(const struct worker *w, enum rk_wire_library library, const char *file,
+		    struct rk_error *err)
+{
+	if (!(w->hello->skip & 1U << library))
+		return 0;
+	return rk_error_set(err, ENODEV,
+			    "%s is not opened again before a reset: while it was, a worker %.150s",
+			    file, w->hello->skip_why[library]);
+}
+
+/* @ops, whose driver may end the process when it is opened. */
+static int open_driver(struct worker *w, const struct rk_backend_ops *ops, void **backend,
+		       struct rk_error *err)
+{
+	int rc = may_open(w, RK_WIRE_LIBCUDA, "libcuda.so.1", err);
+
+	if (rc)
+		return rc;
+	atomic_fetch_or(&w->env.shared->opening, 1U << RK_WIRE_LIBCUDA);
+	rc = ops->open(&w->env, backend, err);
+	atomic_fetch_and(&w->env.shared->opening, ~(1U << RK_WIRE_LIBCUDA));
+	return rc;
+}
+
 static int open_one(struct worker *w, const char *name, struct rk_error *err)
 {
 	const struct rk_backend_ops *ops;
@@ -155,7 +181,10 @@ static int open_one(struct worker *w, const char *name, struct rk_error *err)
 		return rk_error_prefix(err, "backend %s", name);
 	while (strcmp(backend_names[which], ops->name) != 0)
 		which++;
-	rc = ops->open(&w->env, &w->backends[which].backend, err);
+	if (which == RK_WIRE_CPU)
+		rc = ops->open(&w->env, &w->backends[which].backend, err);
+	else
+		rc = open_driver(w, ops, &w->backends[which].backend, err);
 	if (rc)
 		return rk_error_prefix(err, "backend %s", name);
 	w->backends[which].ops = ops;
@@ -221,8 +250,10 @@ static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *
 		rc = rk_executor_start(&w->executor, &w->env, w->messages, w->backends, err);
 	if (rc)
 		return rc;
-	if (w->device.watched && rk_devices_start(&w->watch, w->env.shared, sample_ms, &unwatched))
-		rk_log(RK_LOG_WARN, "rk-worker: %s", unwatched.msg);
+	if (w->device.watched &&
+	    (may_open(w, RK_WIRE_LIBNVML, "libnvidia-ml.so.1", &unwatched) ||
+	     rk_devices_start(&w->watch, w->env.shared, sample_ms, &unwatched)))
+		rk_log(RK_LOG_WARN, "rk-worker: no devices are watched: %s", unwatched.msg);
 	return 0;
 }
 
@@ -273,11 +304,15 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 	check_text(hello->primary, sizeof(hello->primary), "the primary backend's name");
 	check_text(hello->fallback, sizeof(hello->fallback), "the fallback backend's name");
 	check_text(hello->device.device, sizeof(hello->device.device), "the device's name");
+	for (unsigned int i = 0; i < RK_WIRE_LIBRARY_COUNT; i++)
+		check_text(hello->skip_why[i], sizeof(hello->skip_why[i]), "a worker's end");
 	if (hello->threads < 1 || hello->threads > RK_WIRE_THREADS_MAX)
 		rk_packet_violation("%" PRIu32 " threads", hello->threads);
 	check_settings(&hello->settings);
 	rk_log_set_level(hello->settings.log_level);
+	w->hello = hello;
 	rc = set_up(w, hello, out.ready.fallback_why, &err);
+	w->hello = NULL;
 	if (rc) {
 		out.ready.fallback_why[0] = '\0';
 		tear_down(w);

@@ -23,6 +23,7 @@ int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
 		.hello =
 			{
 				.threads = w->params.threads,
+				.skip = w->skip,
 				.payload_bytes = rk_payload_size(w->params.payload),
 				.settings = settings_of(w),
 				.device = w->params.device,
@@ -31,6 +32,7 @@ int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
 
 	memcpy(packet.hello.primary, w->params.primary, RK_WIRE_NAME_MAX);
 	memcpy(packet.hello.fallback, w->params.fallback, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.skip_why, w->skip_why, sizeof(w->skip_why));
 	return rk_process_send(&p->os, &packet, -1);
 }
 
@@ -108,6 +110,32 @@ static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire
 	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
 	pthread_mutex_unlock(&w->lock);
 	return 0;
+}
+
+bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how)
+{
+	static const char *const files[RK_WIRE_LIBRARY_COUNT] = {
+		[RK_WIRE_LIBCUDA] = "libcuda.so.1",
+		[RK_WIRE_LIBNVML] = "libnvidia-ml.so.1",
+	};
+	uint32_t opening = atomic_load(&p->os.shared->opening) & ~w->skip;
+	bool blamed = false;
+
+	/* a message did it, or it was killed for something else */
+	if (atomic_load(&p->os.shared->crashed_message) ||
+	    (p->phase == RK_PHASE_READY && p->abandon_at && !p->load_overdue))
+		return false;
+	for (unsigned int i = 0; i < RK_WIRE_LIBRARY_COUNT; i++) {
+		if (!(opening & 1U << i))
+			continue;
+		snprintf(w->skip_why[i], sizeof(w->skip_why[i]), "%.300s", how);
+		w->skip |= 1U << i;
+		blamed = true;
+		rk_log(RK_LOG_ERROR,
+		       "worker %d %s while it opened %s, which is not opened again before a reset",
+		       p->os.pid, how, files[i]);
+	}
+	return blamed;
 }
 
 static int on_checked(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)

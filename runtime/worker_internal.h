@@ -95,6 +95,8 @@ struct rk_worker {
 	bool ever_ready; /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
+	uint32_t skip; /* 1 << enum rk_wire_library: ended a worker since the last start request */
+	char skip_why[RK_WIRE_LIBRARY_COUNT][RK_WIRE_TEXT_MAX];
 	struct rk_error scratch;
 };
 
@@ -137,6 +139,12 @@ int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
  */
 bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how,
 			  uint32_t running);
+
+/*
+ * @p died (@how): if it did so while it opened a library of the driver, have the next one skip
+ * that, and return true. Each library once between two starts.
+ */
+bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how);
 
 /* How @p ends, whose load_by has passed. */
 void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,

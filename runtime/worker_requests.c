@@ -47,6 +47,7 @@ static void take_requests(struct rk_worker *w, struct requests *r)
 		w->params = w->asked;
 		w->asked.payload = NULL;
 		w->ever_ready = false;
+		w->skip = 0;
 		w->ndeaths = 0;
 		w->spawn_at = w->want ? rk_now_ns() : 0;
 	}
