@@ -46,6 +46,7 @@ test  jq              command jq
 test  prometheus      command prometheus promtool
 test  prometheus-node-exporter  command prometheus-node-exporter
 test  curl            command curl
+deb   build-essential file /usr/share/build-essential/list
 deb   debhelper       command dh
 deb   dpkg-dev        command dpkg-buildpackage
 deb   fakeroot        command fakeroot
@@ -121,8 +122,58 @@ if [ "$(id -u)" -ne 0 ]; then
 	} >&2
 	exit 1
 fi
+
+# Daemons come with some of these packages, and Debian starts a daemon where it is installed, on all
+# interfaces. The tests start their own: nothing is started now, nor at the next boot.
+
+policy=/usr/sbin/policy-rc.d
+ours='# of .ci/deps.sh, for the time of an installation'
+
+# forbid_starts: what policy-rc.d there is stands beside it until allow_starts.
+forbid_starts() {
+	if [ -e "$policy" ] || [ -L "$policy" ]; then
+		# one of a run that was killed is not kept
+		grep -qsxF "$ours" "$policy" || mv -f "$policy" "$policy.saved"
+	fi
+	printf '%s\n' '#!/bin/sh' "$ours" 'exit 101' >"$policy.new"
+	chmod 755 "$policy.new"
+	mv -f "$policy.new" "$policy"
+}
+
+allow_starts() {
+	if [ -e "$policy.saved" ] || [ -L "$policy.saved" ]; then
+		mv -f "$policy.saved" "$policy"
+	else
+		rm -f "$policy"
+	fi
+}
+
+# disable_services: those of the packages that were missing. The tests need systemd's own as they are.
+disable_services() {
+	for package in $missing; do
+		case $package in systemd*) continue ;; esac
+		for file in $(dpkg -L "$package" 2>/dev/null); do
+			case $file in
+			*/systemd/system/*@.*) ;;
+			*/systemd/system/*.service | */systemd/system/*.socket | */systemd/system/*.timer)
+				if command -v systemctl >/dev/null; then
+					systemctl --quiet disable "${file##*/}" || :
+				else
+					deb-systemd-helper disable "${file##*/}" || :
+				fi ;;
+			/etc/init.d/*) update-rc.d "${file##*/}" disable || : ;;
+			esac
+		done
+	done
+}
+
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
+exec 9<"${policy%/*}"
+flock 9 # another run would take our policy for the machine's
+trap 'allow_starts; disable_services' EXIT
+trap 'exit 1' HUP INT TERM
+forbid_starts
 apt-get update -q
 # $missing is a list of words
 # shellcheck disable=SC2086
