@@ -37,8 +37,8 @@ setup_file() {
 newer() {
 	local dir=$BATS_FILE_TMPDIR/newer
 
-	dpkg-deb --raw-extract "$DEB" "$dir"
-	sed -i 's/^Version: .*/&+1/' "$dir/DEBIAN/control"
+	[[ -d $dir ]] || dpkg-deb --raw-extract "$DEB" "$dir"
+	sed -i 's/^Version: [0-9.]*$/&+1/' "$dir/DEBIAN/control"
 	dpkg-deb --build --root-owner-group "$dir" "$1" >/dev/null
 }
 
@@ -55,11 +55,49 @@ in_tree() {
 }
 
 teardown() {
+	[[ ! -e $BATS_FILE_TMPDIR/container/nspawn ]] || container_down
 	in_tree "umount $MNT 2>/dev/null || umount -l $MNT 2>/dev/null || true"
 }
 
 apt_install() {
 	in_tree "apt-get install -q -y --no-install-recommends $1"
+}
+
+# deps_of PACKAGE: .ci/deps.sh in the tree, with nothing but PACKAGE in its table.
+deps_of() {
+	sed "/^system  *[a-z]/{/ $1 /!d}" "$SOURCE/.ci/deps.sh" >"$TREE/tmp/deps.sh"
+	chmod +x "$TREE/tmp/deps.sh"
+	in_tree '/tmp/deps.sh system'
+}
+
+# A daemon that Debian starts where it is installed; its package is in the tests' table.
+assert_munge_is_quiet() {
+	in_tree 'command -v munged'
+	run in_tree 'ls /run/munge'
+	refute_output --partial munged.pid
+	run in_tree 'find /etc/systemd/system /etc/rc?.d -name "munge.service" -o -name "S*munge"'
+	assert_output ''
+}
+
+@test "deps.sh starts no daemon, enables none, and leaves the policy as it was" {
+	mv "$TREE/usr/sbin/policy-rc.d" "$BATS_TEST_TMPDIR/policy"
+	in_tree 'apt-get update -q'
+	deps_of munge
+	assert_munge_is_quiet
+	run in_tree 'ls /usr/sbin/policy-rc.d*'
+	assert_failure
+	in_tree 'apt-get purge -q -y munge'
+
+	# one that allows, and what a run leaves that was killed while it installed
+	in_tree 'echo "exit 0 # the machine" >/usr/sbin/policy-rc.d.saved'
+	in_tree "grep '# of .ci' /tmp/deps.sh | cut -d \"'\" -f 2 >/usr/sbin/policy-rc.d"
+	deps_of munge
+	assert_munge_is_quiet
+	run in_tree 'cat /usr/sbin/policy-rc.d; ls /usr/sbin/policy-rc.d*'
+	assert_output 'exit 0 # the machine
+/usr/sbin/policy-rc.d'
+	in_tree 'apt-get purge -q -y munge'
+	mv "$BATS_TEST_TMPDIR/policy" "$TREE/usr/sbin/policy-rc.d"
 }
 
 @test "lintian finds no errors" {
@@ -84,7 +122,7 @@ apt_install() {
 		/lib/systemd/system/rkfs@.service /usr/share/man/man8/mount.rkfs.8.gz \
 		/usr/share/man/man5/rkfs.5.gz /usr/share/man/man5/rkfs.conf.5.gz \
 		/usr/share/man/man5/rkfs-kernel.5.gz /usr/share/man/man1/rkcall.1.gz \
-		/usr/share/bash-completion/completions/rkcall /usr/include/rkfs/ring.cuh; do
+		/usr/share/bash-completion/completions/rkcall /usr/share/rkfs/rkfs.rules.yml /usr/include/rkfs/ring.cuh; do
 		assert_line "$file"
 	done
 	in_tree "mkdir -p $MNT; mount -t rkfs none $MNT"
@@ -120,5 +158,28 @@ apt_install() {
 	in_tree 'dpkg -r rkfs; grep -q mine /etc/rkfs/rkfs.conf; ! test -e /sbin/mount.rkfs'
 	in_tree 'dpkg -P rkfs; ! test -e /etc/rkfs'
 	run in_tree 'find / -xdev -name "*rkfs*" -not -path "/tmp/*" -not -path "/var/log/*" -not -path "/proc/*"'
+	assert_output ''
+}
+
+@test "remove stops the instances that systemd runs, and purge takes their links along" {
+	load container
+	container_up
+	cp "$DEB" "$ROOT/root/rkfs.deb"
+	newer "$ROOT/root/rkfs-newer.deb"
+	sh_container "
+		dpkg -i /root/rkfs.deb
+		systemctl enable --now rkfs@mnt-rk rkfs@srv-gpu
+		dpkg -i /root/rkfs-newer.deb"
+	# an upgrade leaves both alone
+	run sh_container 'findmnt --noheadings --list --output TARGET --types fuse.rkfs | sort'
+	assert_output $'/mnt/rk\n/srv/gpu'
+	sh_container 'dpkg -r rkfs'
+	run sh_container 'findmnt --types fuse.rkfs; pgrep -x mount.rkfs || pgrep -x rk-worker || true'
+	assert_output ''
+	# as it is before a purge, so that an installation brings them back
+	run sh_container 'ls /etc/systemd/system/multi-user.target.wants'
+	assert_line rkfs@mnt-rk.service
+	sh_container 'dpkg -P rkfs'
+	run sh_container "find /etc/systemd /var/lib/systemd -name 'rkfs*'"
 	assert_output ''
 }
