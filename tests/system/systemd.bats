@@ -106,6 +106,46 @@ property() {
 	assert_equal "$(property NRestarts)" 1
 }
 
+@test "a dead mount that another daemon left does not keep the unit from starting" {
+	in_container systemctl stop "$UNIT"
+	sh_container "
+		mount.rkfs none $MNT
+		kill -KILL \$(pgrep -x mount.rkfs)
+		until ! cat $MNT/state 2>/dev/null; do :; done
+		systemctl start $UNIT"
+	assert_equal "$(in_container cat $MNT/state)" Running
+	assert_equal "$(in_container findmnt --noheadings --output TARGET --list --type fuse.rkfs | wc -l)" 1
+}
+
+@test "a runtime that somebody else mounted there is left alone by a start that fails" {
+	in_container systemctl stop "$UNIT"
+	in_container mount.rkfs none $MNT
+	run in_container systemctl start "$UNIT"
+	assert_failure
+	in_container systemctl stop "$UNIT"
+	assert_equal "$(in_container cat $MNT/state)" Running
+	in_container umount $MNT
+	run in_container ls -A $MNT
+	assert_output ''
+}
+
+@test "two instances beside each other, each with its own configuration, whatever their paths" {
+	local other='/srv/gpu-1 $HOME' unit
+
+	unit=rkfs@$(in_container systemd-escape --path "$other").service
+	sh_container 'name=${1#rkfs@}
+		printf "[runtime]\npreset = testing\nmax_queue_depth = 33\n" >"/etc/rkfs/${name%.service}.conf"
+		systemctl start "$1"' "$unit"
+	assert_equal "$(in_container cat "$other/config/max_queue_depth")" 33
+	assert_equal "$(in_container cat $MNT/config/preset)" development
+	in_container systemctl reload "$UNIT"
+	in_container systemctl stop "$UNIT"
+	assert_equal "$(in_container cat "$other/state")" Running
+	in_container systemctl stop "$unit"
+	run in_container findmnt --types fuse.rkfs
+	assert_output ''
+}
+
 @test "journal lines have priorities" {
 	run sh_container "
 		echo reset >$MNT/control 2>/dev/null || true
