@@ -13,6 +13,8 @@
 #   bats       the tests of a mounted rkfs, tests/bats/*.bats; needs root and /dev/fuse
 #   check-system  the tests that boot a container, build a package or run other daemons,
 #              tests/system/*.bats; needs root
+#   check-trixie  unit and bats, built and run in a bare root of Debian trixie, which debootstrap makes
+#              and /var/cache/rkfs keeps; without CUDA; needs root
 #   asan       a build in build/asan with AddressSanitizer and UBSan; runs its unit programs
 #   tsan       the same in build/tsan with ThreadSanitizer
 #   lint       arrows between folders, format, shellcheck, cppcheck, man pages
@@ -34,6 +36,7 @@
 #   WERROR=1           warnings are errors (as in CI)
 #   BIN=build          which binaries bats and bench use, for example BIN=build/asan
 #   FUZZ_S=60          seconds for each fuzz target
+#   BENCH_ARGS=        --once: bench runs everything once and prints nothing
 #   TESTS=             names of unit programs or bats files to run alone: TESTS="config plan"
 #   NVCC=, CUDA_HOME=, CUDA_ARCHS="75 90"   CUDA toolkit (NVCC=no: none), and what to compile for
 #   SYSTEMD=no         without libsystemd
@@ -160,7 +163,7 @@ RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests
 
 # --- build ------------------------------------------------------------------
 
-.PHONY: all kernels deps up down check check-system unit bats asan tsan lint fmt bench deb install uninstall clean help \
+.PHONY: all kernels deps up down check check-system check-trixie unit bats asan tsan lint fmt bench deb install uninstall clean help \
 	FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -337,13 +340,18 @@ fmt:
 	clang-format -i $(C_FILES)
 
 bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
-	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run
+	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run $(BENCH_ARGS)
 
 # what boots a container or builds a package
 check-system: all
 	@.ci/deps.sh build test system deb
 	@echo '== check-system'
 	@+$(RUN) bats $(call wanted,$(wildcard tests/system/*.bats))
+
+check-trixie:
+	@.ci/deps.sh system
+	@echo '== check-trixie'
+	@.ci/trixie.sh $(if $(WERROR),WERROR=1) $(if $(TESTS),TESTS='$(TESTS)')
 
 # --- install ----------------------------------------------------------------
 

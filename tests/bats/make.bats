@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# make up and make down, in a copy of this tree that belongs to somebody else.
+# make up and make down, in a copy of this tree that belongs to somebody else; and what else no other test runs.
 
 load common
 
@@ -98,4 +98,38 @@ as_owner() {
 	assert_line "rkfs is mounted at $MNT. Try:"
 	rk_find_daemon
 	assert_value state Running
+}
+
+@test "make deps does nothing where nothing is missing" {
+	run make_there -C "$TOP" deps
+	assert_success
+	assert_output ""
+}
+
+@test "make uninstall takes away what make install put there, but for the configuration; make clean what is built" {
+	local there=$BATS_TEST_TMPDIR/there
+
+	copy_tree
+	run make_there install "DESTDIR=$there"
+	assert_success
+	assert_file_executable "$there/sbin/mount.rkfs"
+	run make_there uninstall "DESTDIR=$there"
+	assert_success
+	assert_equal "$(find "$there" ! -type d)" "$there/etc/rkfs/rkfs.conf"
+	run make_there clean
+	assert_success
+	assert_not_exist build
+}
+
+@test "every target of make help is run by CI" {
+	local target runs
+
+	# check's own, and what these depend on; the steps of CI; what tests run
+	runs="all kernels $(sed -n 's/.*TARGETS-\(.*\)}; do/\1/p' "$TOP/tests/run")
+		$(sed -nE 's/^(.* )?(step|suite) ([a-z-]+).*/\3/p' "$TOP/.ci/run")
+		$(sed -nE 's/.*(make_there|make)( --?[a-z-]+)*( -C "[^"]*")? ([a-z]+).*/\4/p' \
+			"$TOP"/tests/bats/{make,claims}.bats "$TOP"/tests/system/*.bats)"
+	for target in $(make --no-print-directory -C "$TOP" help | sed -n '/^Targets/,/^$/ s/^  \([a-z-]*\) .*/\1/p'); do
+		grep -qw -e "$target" <<<"$runs" || fail "nobody runs make $target"
+	done
 }
