@@ -173,3 +173,26 @@ until_state() {
 		until [ \"\$(cat $MNT/stats/messages_accepted)\" -gt 0 ]; do :; done
 		until [ \"\$(cat $MNT/stats/messages_cancelled)\" -gt 0 ]; do :; done"
 }
+
+@test "a controller that hangs or is gone: nothing is cancelled, nothing is drained" {
+	sh_container "
+		# as slurmd starts them, without a PATH
+		epilog() { env -i SLURM_JOB_UID=\$(id -u worker) SLURM_JOB_ID=99999 $SCRIPTS/epilog; }
+		cd /tmp
+		su worker -c 'setsid rkcall -m $MNT core/delay {\\\"ms\\\":600000} >/tmp/call 2>&1' & call=\$!
+		until ls $MNT/inflight | grep -q .; do :; done
+		kill -STOP \$(systemctl show -P MainPID slurmctld)
+		epilog 2>&1 | grep 'squeue does not answer'
+		env -i $SCRIPTS/healthcheck 2>&1 | grep 'scontrol does not tell'
+		kill -CONT \$(systemctl show -P MainPID slurmctld)
+		systemctl stop slurmctld
+		epilog 2>&1 | grep 'squeue does not answer'
+		[ \"\$(cat $MNT/state) \$(cat $MNT/stats/messages_in_flight)\" = 'Running 1' ]
+		kill -0 \$call
+		systemctl start slurmctld
+		until squeue --noheader; do :; done
+		epilog
+		! wait \$call
+		grep cancelled /tmp/call"
+	until_node idle
+}
