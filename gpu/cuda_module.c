@@ -14,9 +14,11 @@
 #include "gpu/cuda_internal.h"
 #include "gpu/cuda_module.h"
 #include "runtime/log.h"
+#include "runtime/tensor.h"
 
-#define JIT_LOG	   4096
-#define PATH_SHOWN 100 /* bytes of a module's path in a sentence */
+#define JIT_LOG	    4096
+#define RING_PARAMS 3	/* of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */
+#define PATH_SHOWN  100 /* bytes of a module's path in a sentence */
 
 struct rk_cuda_module {
 	SLIST_ENTRY(rk_cuda_module) link;
@@ -219,17 +221,81 @@ void rk_cuda_modules_destroy(struct rk_cuda_modules *m)
 	free(m);
 }
 
+/* Bytes of a parameter as it is launched. */
+static size_t param_bytes(const struct rk_wire_param *param)
+{
+	if (param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM)
+		return rk_dtype_info(param->dtype)->size;
+	return sizeof(CUdeviceptr);
+}
+
+/* The bytes of each parameter of @function, and how many there are: more than fit are counted. */
+static int ask_params(struct rk_cuda_device *device, CUfunction function,
+		      size_t bytes[RK_WIRE_ARGS_MAX], unsigned int *count, struct rk_error *err)
+{
+	size_t offset, size;
+	CUresult result;
+
+	*count = 0;
+	while ((result = rk_cu.cuFuncGetParamInfo(function, *count, &offset, &size)) ==
+	       CUDA_SUCCESS) {
+		if (*count < RK_WIRE_ARGS_MAX)
+			bytes[*count] = size;
+		++*count;
+	}
+	/* which is what it says of a parameter that the function has not */
+	if (result == CUDA_ERROR_INVALID_VALUE)
+		return 0;
+	return rk_cuda_fail(device, result, err, "cuFuncGetParamInfo");
+}
+
+/*
+ * The function must take what it will be launched with: otherwise it would read garbage, and write
+ * to where that points. A driver from before CUDA 12.4 cannot tell; there args is believed.
+ */
+static int check_params(struct rk_cuda_device *device, const struct rk_wire_load *load,
+			CUfunction function, struct rk_error *err)
+{
+	const bool ring = load->mode == RK_WIRE_RING;
+	const unsigned int wanted = ring ? RING_PARAMS : load->nparams;
+	size_t bytes[RK_WIRE_ARGS_MAX];
+	unsigned int count;
+	int rc;
+
+	if (!rk_cu.cuFuncGetParamInfo)
+		return 0;
+	rc = ask_params(device, function, bytes, &count, err);
+	if (rc)
+		return rc;
+	if (count != wanted)
+		return rk_error_set(err, EINVAL, "'%s' takes %u parameters, %s %u", load->entry,
+				    count, ring ? "an RK_RING_KERNEL takes" : "args has", wanted);
+	for (unsigned int i = 0; i < count; i++) {
+		size_t want = ring ? sizeof(uint64_t) : param_bytes(&load->params[i]);
+
+		if (bytes[i] != want)
+			return rk_error_set(err, EINVAL,
+					    "parameter %u of '%s' has %zu bytes, that of %s %zu",
+					    i + 1, load->entry, bytes[i],
+					    ring ? "an RK_RING_KERNEL" : "args", want);
+	}
+	return 0;
+}
+
 int rk_cuda_modules_builtin(struct rk_cuda_modules *m, const struct rk_wire_load *load,
 			    CUfunction *function, struct rk_error *err)
 {
 	for (size_t i = 0; i < m->nbuiltins; i++) {
 		CUresult result = rk_cu.cuModuleGetFunction(function, m->builtins[i], load->entry);
 
-		if (result == CUDA_SUCCESS)
-			return 0;
-		if (result != CUDA_ERROR_NOT_FOUND)
+		if (result == CUDA_ERROR_NOT_FOUND)
+			continue;
+		if (result != CUDA_SUCCESS)
 			return rk_cuda_fail(m->device, result, err,
 					    "kernel %s: cuModuleGetFunction", load->id);
+		if (check_params(m->device, load, *function, err))
+			return rk_error_prefix(err, "kernel %s", load->id);
+		return 0;
 	}
 	return rk_error_set(err, ENOENT, "kernel %s: no built-in CUDA kernel is called '%s'",
 			    load->id, load->entry);
@@ -319,11 +385,15 @@ int rk_cuda_modules_get(struct rk_cuda_modules *m, const struct rk_wire_load *lo
 		return rk_error_prefix(err, "kernel %s", load->id);
 	module->users++;
 	result = rk_cu.cuModuleGetFunction(function, module->handle, load->entry);
-	if (result == CUDA_SUCCESS) {
+	if (result == CUDA_SUCCESS)
+		rc = check_params(m->device, load, *function, err);
+	if (result == CUDA_SUCCESS && rc == 0) {
 		*found = module;
 		return 0;
 	}
 	rk_cuda_modules_put(m, module);
+	if (rc)
+		return rk_error_prefix(err, "kernel %s: %s", load->id, path);
 	if (result != CUDA_ERROR_NOT_FOUND)
 		return rk_cuda_fail(m->device, result, err, "kernel %s: %s: cuModuleGetFunction",
 				    load->id, path);

@@ -23,7 +23,7 @@ int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_devi
 /* Every user module is put; NULL is fine. */
 void rk_cuda_modules_destroy(struct rk_cuda_modules *modules);
 
-/* The compiled-in kernel load->entry. 0 or -ENOENT. */
+/* The compiled-in kernel load->entry. 0, -ENOENT, or -EINVAL: its parameters are not load's. */
 int rk_cuda_modules_builtin(struct rk_cuda_modules *modules, const struct rk_wire_load *load,
 			    CUfunction *function, struct rk_error *err);
 
@@ -31,7 +31,7 @@ int rk_cuda_modules_builtin(struct rk_cuda_modules *modules, const struct rk_wir
  * The entry of the module in the memfd @fd, which this takes: fatbin, cubin or PTX. The same
  * memfd is loaded once for all its kernels. *@module is the caller's until rk_cuda_module_put.
  * Returns 0; -ENOEXEC with what the driver's compiler says of it; -ENOENT: it has no such kernel;
- * -ENOMEM, -EIO.
+ * -EINVAL: that takes other parameters than load has, as far as the driver can tell; -ENOMEM, -EIO.
  */
 int rk_cuda_modules_get(struct rk_cuda_modules *modules, const struct rk_wire_load *load, int fd,
 			struct rk_cuda_module **module, CUfunction *function, struct rk_error *err);

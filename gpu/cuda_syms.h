@@ -13,6 +13,11 @@
 
 #include <cuda.h>
 
+#if CUDA_VERSION < 12040
+CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t index, size_t *offset,
+				    size_t *size);
+#endif
+
 /* clang-format off */
 #define RK_CUDA_SYMBOLS(X)                                    \
 	X(REQUIRED, cuInit, 2000)                              \
@@ -57,6 +62,7 @@
 	X(REQUIRED, cuOccupancyMaxActiveBlocksPerMultiprocessor, 6050) \
 	X(REQUIRED, cuLaunchKernel, 4000)                      \
 	X(REQUIRED, cuLaunchCooperativeKernel, 9000)           \
+	X(OPTIONAL, cuFuncGetParamInfo, 12040)                 \
 	X(OPTIONAL, cuMemAllocAsync, 11020)                    \
 	X(OPTIONAL, cuMemFreeAsync, 11020)                     \
 	X(OPTIONAL, cuMemPoolCreate, 11020)                    \

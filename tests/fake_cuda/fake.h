@@ -248,6 +248,8 @@ const struct fake_dims *fake_kernel_dims(void);
 /* Whether the pointers among @args lead to memory of the driver; complains where not. */
 bool fake_kernel_args_ok_locked(const struct fake_kernel *kernel, const uint64_t *args);
 bool fake_kernel_is_pointer(const struct rk_wire_param *param);
+/* Of parameter @i of the CUDA kernel; 0 where it has no such. */
+size_t fake_kernel_param_bytes(const struct fake_kernel *kernel, bool resident, size_t i);
 
 /* Whether what runs on the device is over. Takes the lock. */
 bool fake_spoiled(void);

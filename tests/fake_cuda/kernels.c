@@ -45,6 +45,15 @@ bool fake_kernel_is_pointer(const struct rk_wire_param *param)
 	return param->kind != RK_WIRE_ARG_SCALAR && param->kind != RK_WIRE_ARG_DIM;
 }
 
+size_t fake_kernel_param_bytes(const struct fake_kernel *kernel, bool resident, size_t i)
+{
+	if (i >= (resident ? FAKE_RING_PARAMS : kernel->nparams + kernel->scratch))
+		return 0;
+	if (resident || i >= kernel->nparams || fake_kernel_is_pointer(&kernel->params[i]))
+		return sizeof(uint64_t);
+	return rk_dtype_info(kernel->params[i].dtype)->size;
+}
+
 /* The C type of a dtype passed by value. */
 static ffi_type *value_type(uint8_t dtype)
 {

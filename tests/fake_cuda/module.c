@@ -297,6 +297,28 @@ CUresult fake_cuFuncGetAttribute(int *value, CUfunction_attribute which, CUfunct
 	return fake_leave(CUDA_SUCCESS);
 }
 
+CUresult fake_cuFuncGetParamInfo(CUfunction function, size_t index, size_t *offset, size_t *size)
+{
+	CUresult result = fake_enter("cuFuncGetParamInfo", FAKE_CONTEXT);
+	size_t at = 0, bytes = 0;
+
+	if (result)
+		return result;
+	if (!fake_function_ok_locked(function))
+		return fake_leave(CUDA_ERROR_INVALID_HANDLE);
+	for (size_t i = 0; i <= index; i++) {
+		at += bytes;
+		bytes = fake_kernel_param_bytes(function->kernel, function->resident, i);
+		if (bytes == 0)
+			return fake_leave(CUDA_ERROR_INVALID_VALUE);
+		at = (at + bytes - 1) / bytes * bytes;
+	}
+	*offset = at;
+	if (size)
+		*size = bytes;
+	return fake_leave(CUDA_SUCCESS);
+}
+
 CUresult fake_cuFuncSetAttribute(CUfunction function, CUfunction_attribute which, int value)
 {
 	CUresult result = fake_enter("cuFuncSetAttribute", FAKE_CONTEXT);

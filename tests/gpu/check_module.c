@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/cuda_dl.h"
 #include "tests/gpu/gpu_test.h"
 
 #define SAXPY_N 100003
@@ -162,6 +163,59 @@ static void run_no_entry(const void *arg)
 	gpu_close(&r);
 }
 
+static bool driver_tells_parameters(void)
+{
+	struct rk_error err = {0};
+
+	if (rk_cuda_open(&err))
+		gpu_fail("%s", err.msg);
+	return rk_cu.cuFuncGetParamInfo != NULL;
+}
+
+/* args that the function does not have, and a ring that is none. */
+static void run_signature(const void *arg)
+{
+	static const struct {
+		const char *name, *mode, *entry, *inputs, *args, *grid, *words;
+	} rows[] = {
+		{"fewer", "batch", "square", "", "x, y", "grid = n\n",
+		 "'square' takes 3 parameters, args has 2"},
+		{"more", "batch", "square", "k = u32\n", "x, y, n, k", "grid = n\n",
+		 "'square' takes 3 parameters, args has 4"},
+		{"narrow", "batch", "square", "k = u32\n", "x, y, k", "grid = n\n",
+		 "parameter 3 of 'square' has 8 bytes, that of args 4"},
+		{"noring", "ring", "saxpy", "", "x, y, n", "",
+		 "'saxpy' takes 5 parameters, an RK_RING_KERNEL takes 3"},
+	};
+	char why[RK_ERROR_MAX], file[32];
+	struct gpu_rig r = {0};
+
+	(void)arg;
+	gpu_make_dir(&r);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		snprintf(file, sizeof(file), "%s.ini", rows[i].name);
+		gpu_describe(
+			&r, file,
+			"[kernel]\nid = user/%s\ndescription = test\nmode = %s\n"
+			"[inputs]\nx = f32[n]\n%s[outputs]\ny = f32[n]\n"
+			"[cuda]\nmodule = %s/gpu.fatbin\nentry = %s\nargs = %s\n%sblock = 64\n",
+			rows[i].name, rows[i].mode, rows[i].inputs, gpu_options.modules,
+			rows[i].entry, rows[i].args, rows[i].grid);
+	}
+	gpu_open(&r);
+	gpu_start(&r, "cuda");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		why_not(&r, rows[i].name, why);
+		if (!why[0] && !driver_tells_parameters())
+			gpu_unavailable("the driver is from before CUDA 12.4");
+		GPU_EXPECT(strstr(why, rows[i].words), "%s: last_error is: %s", rows[i].name,
+			   why[0] ? why : "none; it was loaded");
+		gpu_note("%s", strstr(why, rows[i].words));
+	}
+	gpu_vector_add(&r, 1000);
+	gpu_close(&r);
+}
+
 /* What a kernel that misbehaves ends with, and that the next message is answered. */
 struct misdeed {
 	const char *entry;
@@ -292,6 +346,8 @@ static const struct gpu_test tests[] = {
 	{"modules", "ptx", "a user's module, PTX", "loaded, right answers", run_module, "gpu.ptx"},
 	{"modules", "broken", "PTX that does not compile",
 	 "CUDA_ERROR_INVALID_PTX and the compiler's words; others run", run_broken, NULL},
+	{"modules", "signature", "args that the function does not take",
+	 "a sentence with both; others run", run_signature, NULL},
 	{"modules", "no-entry", "a module without the entry",
 	 "a sentence that names it; others run", run_no_entry, NULL},
 	MISDEED("illegal", "a kernel that reads where nothing is",

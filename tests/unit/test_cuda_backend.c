@@ -210,6 +210,9 @@ static void test_open_without_device(void **state)
 	}
 }
 
+static const struct rk_wire_param add_params[] = {P(INPUT, RK_F32), P(INPUT, RK_F32),
+						  P(OUTPUT, RK_F32), P(DIM, RK_U64)};
+
 /* A driver that is older than the toolkit refuses the fatbin, and compiles the PTX. */
 static void test_open_with_old_driver(void **state)
 {
@@ -217,7 +220,8 @@ static void test_open_with_old_driver(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
-		struct rk_wire_load load = make_load("vector_add", NULL, 0);
+		struct rk_wire_load load =
+			make_load("vector_add", add_params, ARRAY_SIZE(add_params));
 		char trigger[64];
 
 		snprintf(trigger, sizeof(trigger), "driver_version %s\n", drivers[i]);
@@ -312,6 +316,9 @@ static void test_builtin(void **state)
 	assert_int_equal(rig.count("modules"), 1);
 	snprintf(load.library, sizeof(load.library), "builtin");
 	snprintf(load.entry, sizeof(load.entry), "vector_add");
+	assert_int_equal(try_load(&load, -1, &err), -EINVAL);
+	check_message(&err, "kernel user/square: 'vector_add' takes 4 parameters, args has 3");
+	snprintf(load.entry, sizeof(load.entry), "echo");
 	assert_int_equal(try_load(&load, -1, &err), 0);
 	snprintf(load.entry, sizeof(load.entry), "no_such");
 	assert_int_equal(try_load(&load, -1, &err), -ENOENT);
@@ -427,6 +434,96 @@ static void test_refused_modules(void **state)
 		check_message(&err, rows[i].text);
 		close_cuda();
 	}
+}
+
+/* What the function takes is not what args has. */
+static void test_other_parameters(void **state)
+{
+	static const struct {
+		const char *entry;
+		uint8_t mode;
+		uint32_t nparams;
+		struct rk_wire_param params[4];
+		const char *text; /* NULL: it is right */
+	} rows[] = {
+		{"square",
+		 RK_WIRE_BATCH,
+		 3,
+		 {P(INPUT, RK_F32), P(OUTPUT, RK_F32), P(DIM, RK_U64)},
+		 NULL},
+		{"square",
+		 RK_WIRE_BATCH,
+		 2,
+		 {P(INPUT, RK_F32), P(OUTPUT, RK_F32)},
+		 "'square' takes 3 parameters, args has 2"},
+		{"square",
+		 RK_WIRE_BATCH,
+		 4,
+		 {P(INPUT, RK_F32), P(OUTPUT, RK_F32), P(DIM, RK_U64), P(SCRATCH, RK_U8)},
+		 "'square' takes 3 parameters, args has 4"},
+		{"square",
+		 RK_WIRE_BATCH,
+		 3,
+		 {P(INPUT, RK_F32), P(OUTPUT, RK_F32), P(SCALAR, RK_U32)},
+		 "parameter 3 of 'square' has 8 bytes, that of args 4"},
+		{"saxpy_in_place",
+		 RK_WIRE_BATCH,
+		 4,
+		 {P(SCALAR, RK_F64), P(INPUT, RK_F32), P(OUTPUT, RK_F32), P(DIM, RK_U64)},
+		 "parameter 1 of 'saxpy_in_place' has 4 bytes, that of args 8"},
+		{"grid",
+		 RK_WIRE_RING,
+		 1,
+		 {P(OUTPUT, RK_U32)},
+		 "'grid' takes 1 parameters, an RK_RING_KERNEL takes 3"},
+		{"saxpy_in_place",
+		 RK_WIRE_RING,
+		 1,
+		 {P(OUTPUT, RK_U32)},
+		 "'saxpy_in_place' takes 4 parameters, an RK_RING_KERNEL takes 3"},
+	};
+
+	(void)state;
+	open_cuda();
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rk_wire_load load =
+			make_load(rows[i].entry, rows[i].params, rows[i].nparams);
+		struct rk_error err = {0};
+		int rc;
+
+		load.mode = rows[i].mode;
+		rc = try_load(&load, make_module(PTX, strlen(PTX)), &err);
+		if (rc != (rows[i].text ? -EINVAL : 0))
+			fail_msg("row %zu: %d, %s", i, rc, err.msg);
+		if (rows[i].text) {
+			check_message(&err, ": /somewhere/module: ");
+			check_message(&err, rows[i].text);
+		}
+		assert_int_equal(rig.count("modules"), 1);
+	}
+}
+
+/* A driver that does not know, and one that does not say. */
+static void test_unknown_parameters(void **state)
+{
+	__typeof__(rk_cu.cuFuncGetParamInfo) there;
+	struct rk_wire_load load = square_load();
+	struct rk_error err = {0};
+	int rc;
+
+	(void)state;
+	open_cuda();
+	triggers("fail cuFuncGetParamInfo CUDA_ERROR_INVALID_HANDLE\n");
+	assert_int_equal(try_load(&load, make_module(PTX, strlen(PTX)), &err), -EIO);
+	check_message(&err, "kernel user/square: /somewhere/module: cuFuncGetParamInfo: CUDA_ERROR_"
+			    "INVALID_HANDLE");
+	triggers(NULL);
+	load.nparams = 2;
+	there = rk_cu.cuFuncGetParamInfo;
+	rk_cu.cuFuncGetParamInfo = NULL;
+	rc = try_load(&load, make_module(PTX, strlen(PTX)), &err);
+	rk_cu.cuFuncGetParamInfo = there;
+	assert_int_equal(rc, 0);
 }
 
 static void test_cubins(void **state)
@@ -550,6 +647,8 @@ int main(void)
 		RIG_TEST(test_bad_modules),
 		RIG_TEST(test_refused_modules),
 		RIG_TEST(test_cubins),
+		RIG_TEST(test_other_parameters),
+		RIG_TEST(test_unknown_parameters),
 		RIG_TEST(test_no_entry),
 		RIG_TEST(test_launch_limits),
 	};
