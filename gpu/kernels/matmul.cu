@@ -11,9 +11,8 @@
  *
  * The grid is one of a fixed number of blocks that go through the tiles in strides: threads cannot
  * be counted in tiles by a description, and as many blocks as c has threads would mostly
- * do nothing, which costs a large H100 product some 5 %. 1056 is 4 times what an H100 runs at once,
- * small enough to cost little where there are fewer tiles, and large enough that devices of other
- * sizes are evenly loaded.
+ * do nothing. 1056 is 4 times what an H100 runs at once: few enough to start where there are fewer
+ * tiles, and enough that devices of other sizes are evenly loaded.
  */
 #include <math.h>
 #include <stdint.h>
@@ -24,7 +23,7 @@
 #define DEPTH 16
 #define LARGE 128
 #define SMALL 64
-/* tiles of LARGE that keep the device busy; below it small ones are faster */
+/* tiles of LARGE that keep the device busy; below it small ones make more blocks */
 #ifndef MATMUL_ENOUGH
 #define MATMUL_ENOUGH 200
 #endif

@@ -27,7 +27,7 @@
 #define VAR_THREADS   256
 #define VAR_BATCH     1024 /* as there */
 #define VAR_MAX_PATHS (1ULL << 53)
-#define VAR_SOLO      128 /* assets up to which one block is faster than all of them */
+#define VAR_SOLO      128 /* assets up to which one block works on the matrix, with no barrier of all */
 #define VAR_BINS_LOG2 10
 #define VAR_BINS      (1 << VAR_BINS_LOG2)
 
