@@ -370,6 +370,8 @@ install: all
 	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/rkfs' etc/prometheus/rkfs.rules.yml
 	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/ring.h gpu/kernels/ring.cuh
+	[ -e '$(DESTDIR)/etc/logrotate.d/rkfs' ] || \
+		install -D -m 644 etc/logrotate/rkfs '$(DESTDIR)/etc/logrotate.d/rkfs'
 	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \
 		install -D -m 644 etc/rkfs.conf '$(DESTDIR)/etc/rkfs/rkfs.conf'
 	$(if $(MAN1),install -D -m 644 -t '$(DESTDIR)$(MANDIR)/man1' $(MAN1))

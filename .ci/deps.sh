@@ -43,6 +43,7 @@ lint  shellcheck      command shellcheck
 lint  cppcheck        command cppcheck
 lint  mandoc          command mandoc
 test  jq              command jq
+test  logrotate       command logrotate
 test  prometheus      command prometheus promtool
 test  prometheus-node-exporter  command prometheus-node-exporter
 test  curl            command curl

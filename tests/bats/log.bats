@@ -200,3 +200,47 @@ assert_lines() {
 		assert "state Running (ready)" in [json.loads(line)["msg"] for line in open(sys.argv[2])]
 	EOF
 }
+
+# rotated: the first file is left alone, and what is logged from now on is in a new one.
+assert_rotated() {
+	assert_exist "$FILE.1"
+	grep -q 'state Running' "$FILE.1"
+	timeout 60 bash -c 'until grep -qs "$1" "$2"; do :; done' - 'drain from' "$FILE" ||
+		fail "nothing is in the new file"
+	run grep -c 'drain from' "$FILE.1"
+	assert_output 0
+}
+
+@test "log: the shipped file of logrotate renames it, and the daemon opens it again" {
+	up
+	# this daemon alone, and not every one of the machine
+	sed "s|^/var.*{|$FILE {|; s|pkill|& -P $BASHPID|; s|compress||" "$HERE/../../etc/logrotate/rkfs" \
+		>"$BATS_TEST_TMPDIR/rotate.conf"
+	sed -i '/^[[:space:]]*delay/d' "$BATS_TEST_TMPDIR/rotate.conf"
+	[[ $(ps -o ppid= -p "$DAEMON" | tr -d ' ') == "$BASHPID" ]]
+	chmod 755 "$BATS_TEST_TMPDIR"
+	logrotate -f -s "$BATS_TEST_TMPDIR/rotate.state" "$BATS_TEST_TMPDIR/rotate.conf"
+	follow ConfigReloaded
+	control drain
+	assert_rotated
+	down
+}
+
+@test "log: a reload opens the file again; refused, and with another level, too" {
+	up
+	mv "$FILE" "$FILE.1"
+	control reload
+	assert_exist "$FILE"
+	control drain
+	assert_rotated
+	down
+	rm "$FILE"*
+	rk_up "log_file=$FILE,primary_backend=cpu"
+	mv "$FILE" "$FILE.1"
+	run control reload
+	assert_failure
+	control drain
+	assert_rotated
+	umount "$MNT"
+	assert_daemon_exits
+}
