@@ -18,6 +18,7 @@
 #include "fs/options.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
+#include "runtime/metrics.h"
 #include "runtime/memory_limit.h"
 
 #define MMAP_THRESHOLD (128 * 1024) /* bytes: what glibc starts with */
@@ -185,6 +186,11 @@ static int run(struct rkfs_options *o, int argc, char **argv)
 		return RKFS_EXIT_SYSTEM;
 	}
 	rc = rk_config_load(config, &sources, &err);
+	if (!rc && !o->foreground && !rk_metrics_textfile_name(config->metrics_textfile))
+		fprintf(stderr,
+			"mount.rkfs: warning: metrics_textfile: %s does not end in .prom: "
+			"node_exporter does not read it\n",
+			config->metrics_textfile);
 	rc = rc ? complain(RKFS_EXIT_MOUNT, &err) : mount_at(o, &sources, config);
 	free(config);
 	return rc;

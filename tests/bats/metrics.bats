@@ -120,6 +120,17 @@ scrape() {
 	assert_equal "$(grep -c 'cannot write' "$LOG")" 1
 }
 
+@test "a text file that node_exporter would not read: a warning, at the mount and in the log" {
+	run "$BIN/mount.rkfs" -o "metrics_textfile=$BATS_TEST_TMPDIR/rkfs.txt,log_file=$LOG" none "$MNT"
+	assert_success
+	assert_output "mount.rkfs: warning: metrics_textfile: $BATS_TEST_TMPDIR/rkfs.txt does not end in .prom: node_exporter does not read it"
+	rk_find_daemon
+	umount "$MNT"
+	await_exit "$DAEMON"
+	DAEMON=
+	grep -q 'rkfs.txt does not end in .prom' "$LOG"
+}
+
 @test "Prometheus scrapes node_exporter, and sees messages in flight rise and fall" {
 	local dir=$BATS_TEST_TMPDIR/prometheus node prom pids ports
 

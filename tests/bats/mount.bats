@@ -819,3 +819,23 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 		assert_equal "$(rk_processes 'mount.rkfs|rk-worker')" ""
 	done
 }
+
+@test "mount: SIGTERM while it starts is said to be one, and nothing is left" {
+	local dir=$BATS_TEST_TMPDIR/bin pid daemon status=0
+
+	mkdir "$dir"
+	cp "$BIN/mount.rkfs" "$dir/"
+	cp "$(command -v yes)" "$dir/rk-worker" # never says hello
+	"$dir/mount.rkfs" none "$MNT" 3>&- 2>"$BATS_TEST_TMPDIR/err" &
+	pid=$!
+	timeout 60 bash -c 'until awk -v d="$1" "\$5 == d { f = 1 } END { exit !f }" /proc/self/mountinfo &&
+		grep -qs Starting "$1/state"; do :; done' - "$MNT"
+	daemon=$(pgrep -P "$pid" -x mount.rkfs)
+	kill -TERM "$daemon"
+	wait "$pid" || status=$?
+	assert_equal "$status" 32
+	assert_equal "$(cat "$BATS_TEST_TMPDIR/err")" \
+		"mount.rkfs: ended before the runtime was Running: Terminated"
+	await_exit "$daemon"
+	refute is_mounted
+}
