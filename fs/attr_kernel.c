@@ -142,6 +142,12 @@ static int latency_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 	return 0;
 }
 
+static bool example_present(const struct rkfs_attr *attr, const struct rk_kernel *kernel)
+{
+	(void)attr;
+	return kernel->manifest.example[0] != '\0';
+}
+
 static bool call_present(const struct rkfs_attr *attr, const struct rk_kernel *kernel)
 {
 	return ((const struct rk_codec *)attr->arg)->applies(&kernel->manifest);
@@ -168,6 +174,11 @@ static const struct rkfs_attr rows[] = {
 	{.name = "queue_depth", .mode = 0444, .show = queue_depth_show},
 	{.name = "inputs", .mode = 0444, .show = ports_show, .arg = true},
 	{.name = "outputs", .mode = 0444, .show = ports_show, .arg = false},
+	{.name = "example",
+	 .mode = 0444,
+	 .show = text_show,
+	 .present = example_present,
+	 .arg = offsetof(struct rk_manifest, example)},
 #define X(counter, file) {.name = file, .mode = 0444, .show = count_show, .arg = counter},
 	RK_COUNTERS(X)
 #undef X

@@ -77,14 +77,15 @@ void rk_dispatch_flush(struct rk_dispatch *d)
 }
 
 /* OFF, but not for the reasons that have an errno of their own; or about to be. */
-static int refuse_disabled(const struct rk_kernel *k, struct rk_error *err)
+static int refuse_off(const struct rk_kernel *k, struct rk_error *err)
 {
 	const char *id = k->manifest.id, *why = k->why_off;
 	size_t len = strlen(id);
 
 	if (!strncmp(why, id, len) && !strncmp(why + len, ": ", 2)) /* said already */
 		why += len + 2;
-	return rk_error_set(err, ENODEV, "%s: the kernel is not enabled%s%s", id,
+	return rk_error_set(err, ENODEV, "%s: the kernel is not %s%s%s", id,
+			    why[0] && atomic_load(&k->wanted) ? "loaded" : "enabled",
 			    why[0] ? ": " : "", why);
 }
 
@@ -101,9 +102,11 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 		return rk_error_set(err, ENODEV, "%s: the kernel was removed", id);
 	state = atomic_load(&k->state);
 	if (state == RK_KERNEL_OFF && k->over_limit)
-		return rk_error_set(err, ENOSPC, "%s: not loaded: max_kernel_instances are", id);
+		return rk_error_set(
+			err, ENOSPC,
+			"%s: not loaded: max_kernel_instances kernels are loaded already", id);
 	if (state != RK_KERNEL_ACTIVE && state != RK_KERNEL_LOADING)
-		return refuse_disabled(k, err);
+		return refuse_off(k, err);
 	if (rk_dispatch_full_locked(d, k)) {
 		k->room_wanted = true;
 		if (!may_wait)
@@ -143,7 +146,7 @@ int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct
 
 	pthread_mutex_lock(&d->lock);
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
-		rc = refuse_disabled(k, err);
+		rc = refuse_off(k, err);
 	} else {
 		m->state = RK_MESSAGE_QUEUED;
 		m->id = RK_WIRE_PROBE | ++d->next_probe;

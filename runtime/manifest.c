@@ -10,6 +10,7 @@
 
 #include "runtime/config_value.h"
 #include "runtime/files.h"
+#include "runtime/json_text.h"
 #include "runtime/manifest_internal.h"
 #include "runtime/nearest.h"
 
@@ -107,6 +108,22 @@ static int read_description(struct rk_builder *b, struct rk_code *code, const ch
 		return rk_error_set(err, EINVAL, "longer than %zu bytes",
 				    sizeof(m->description) - 1);
 	rk_copy_text(m->description, value, len);
+	return 0;
+}
+
+/* Of its shape, store and the kernel are the judges; a slip in the syntax is found at once. */
+static int read_example(struct rk_builder *b, struct rk_code *code, const char *value,
+			struct rk_error *err)
+{
+	struct rk_manifest *m = &b->m;
+	size_t len = strlen(value);
+
+	(void)code;
+	if (len >= sizeof(m->example))
+		return rk_error_set(err, EINVAL, "longer than %zu bytes", sizeof(m->example) - 1);
+	if (rk_json_check(value, len, err) < 0)
+		return rk_error_prefix(err, "not a request in JSON");
+	rk_copy_text(m->example, value, len);
 	return 0;
 }
 
@@ -212,6 +229,7 @@ static const struct key {
 	{"kernel", "mode", RK_STAGE_INPUTS, OPTIONAL, read_mode, NULL},
 	{"kernel", "description", RK_STAGE_INPUTS, OPTIONAL, read_description, NULL},
 	{"kernel", "version", RK_STAGE_INPUTS, OPTIONAL, read_version, NULL},
+	{"kernel", "example", RK_STAGE_INPUTS, OPTIONAL, read_example, NULL},
 	{"kernel", "timeout", RK_STAGE_INPUTS, OPTIONAL, read_timeout, NULL},
 	{"kernel", "max_queue_depth", RK_STAGE_INPUTS, OPTIONAL, read_max_queue_depth, NULL},
 	{"kernel", "batchable", RK_STAGE_ARGS, OPTIONAL, rk_manifest_read_batchable,

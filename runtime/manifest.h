@@ -80,9 +80,10 @@ struct rk_manifest {
 	char name[RK_NAME_MAX];
 	enum rk_wire_mode mode;
 	char description[RK_INI_LINE_MAX + 1];
-	char version[RK_NAME_MAX]; /* default "1.0" */
-	uint64_t timeout_ms;	   /* of one message; 0 = as message_timeout says */
-	uint64_t max_queue_depth;  /* 0 = as the runtime's says */
+	char example[RK_INI_LINE_MAX + 1]; /* a request in JSON, "" = none */
+	char version[RK_NAME_MAX];	   /* default "1.0" */
+	uint64_t timeout_ms;		   /* of one message; 0 = as message_timeout says */
+	uint64_t max_queue_depth;	   /* 0 = as the runtime's says */
 	unsigned int ninputs, noutputs, nscratch, ndims;
 	struct rk_port inputs[RK_MAX_PORTS];
 	struct rk_port outputs[RK_MAX_PORTS];

@@ -169,9 +169,9 @@ untensor() {
 	assert_call 2 "rkcall: '-f' wants a value" -f
 	assert_call 2 "rkcall: 'xml' is no encoding; there are json, safetensors and raw" \
 		-e xml core/echo '{}'
-	assert_call 2 "rkcall: 'b' is too much: the request is one argument, so put '' around it" \
+	assert_call 2 "rkcall: 'b' is an extra argument: the request is one argument, so put '' around it" \
 		core/echo a b
-	assert_call 2 "rkcall: '{}' is too much: -f gives the request" -f in.json core/echo '{}'
+	assert_call 2 "rkcall: '{}' is an extra argument: -f gives the request" -f in.json core/echo '{}'
 	assert_call 2 "rkcall: --list takes no KERNEL" --list core/echo
 	for secs in 0 -1 x 1x nan inf ''; do
 		assert_call 2 "rkcall: --timeout '$secs': it is a number of seconds above 0, such as 10 or 0.5" \
@@ -182,6 +182,45 @@ untensor() {
 	cd "$BATS_TEST_TMPDIR"
 	assert_call 1 'rkcall: core/echo: d.json: Is a directory' -f d.json core/echo
 	assert_value stats/messages_rejected 0
+}
+
+@test "a kernel that is enabled and not loaded: --list, --describe and a call say why" {
+	local dir=$BATS_TEST_TMPDIR/gpu
+
+	mkdir "$dir"
+	printf '%s\n' '[kernel]' 'id = my/gpu' 'description = Needs a GPU' '[inputs]' 'x = f32[n]' '[outputs]' \
+		'y = f32[n]' '[cuda]' 'module = gpu.ptx' 'entry = f' 'args = x, y, n' 'grid = n' >"$dir/gpu.ini"
+	printf '.version 7.0\n.target sm_50\n.address_size 64\n' >"$dir/gpu.ptx"
+	rk_up primary_backend=cpu,kernels_dir="$dir"
+	run rkcall -l
+	assert_success
+	assert_line --regexp '^my/gpu +not loaded +Needs a GPU \(it has only \[cuda\], and the backend is cpu\)$'
+	assert_call 1 'rkcall: my/gpu: the kernel is not loaded: it has only [cuda], and the backend is cpu' my/gpu '{"x":[1]}'
+	run rkcall -d my/gpu
+	assert_success
+	assert_line 'enabled     yes'
+	assert_line 'loaded      no: it has only [cuda], and the backend is cpu'
+	control stop
+	run rkcall -l
+	assert_line --regexp '^my/gpu +enabled +Needs a GPU$'
+	run rkcall -d core/echo
+	refute_output --partial 'loaded'
+}
+
+@test "--describe: the example of every kernel that ships answers numbers" {
+	local kernel seen=0
+
+	rk_up
+	export PATH="$BIN:$PATH"
+	for kernel in $(rkcall -l | cut -d ' ' -f 1); do
+		run bash -c "$("$BIN/rkcall" -m "$MNT" -d "$kernel" | tail -n 1)"
+		assert_success
+		assert_output --regexp '^\{"[a-z_]+":[[0-9]'
+		refute_output --regexp 'NaN|Infinity'
+		seen=$((seen + 1))
+	done
+	[[ $seen -ge 9 ]]
+	assert_value kernels/core/vector-add/example '{"a":[1,2,3],"b":[10,20,30]}'
 }
 
 @test "there is no such kernel: the nearest are named" {
@@ -404,8 +443,8 @@ untensor() {
 	echo 0 >"$MNT/kernels/core/echo/enable"
 	run rkcall --list
 	assert_success
-	assert_line --regexp '^core/echo +disabled  Copies its input to its output$'
-	assert_line --regexp '^core/delay +enabled   Waits a number of milliseconds'
+	assert_line --regexp '^core/echo +disabled +Copies its input to its output$'
+	assert_line --regexp '^core/delay +enabled +Waits a number of milliseconds'
 	assert_equal "${#lines[@]}" "$(value stats/kernels_registered)"
 	assert_equal "$(cut -d ' ' -f 1 <<<"$output")" "$(cd "$MNT/kernels" && printf '%s\n' */* | LC_ALL=C sort)"
 	# aligned

@@ -289,7 +289,7 @@ static void test_listing(void **state)
 		assert_non_null(strstr(ls("kernels/core", step), " vector-add "));
 		assert_string_equal(
 			ls("kernels/core/echo", step),
-			" . .. mode description version backend enable queue_depth inputs outputs "
+			" . .. mode description version backend enable queue_depth inputs outputs example "
 			"messages_accepted messages_processed messages_failed messages_cancelled "
 			"messages_timed_out messages_rejected messages_in_flight last_error "
 			"latency_p50_usecs latency_p99_usecs call.json call.safetensors call.raw ");

@@ -56,7 +56,7 @@ static void test_backends(void **state)
 	assert_int_equal(r->k[ON_CUDA]->state, RK_KERNEL_OFF);
 	expect_refused(
 		r, ON_CUDA, ENODEV,
-		"test/cuda: the kernel is not enabled: it has only [cuda], and the backend is "
+		"test/cuda: the kernel is not loaded: it has only [cuda], and the backend is "
 		"cpu");
 	stop(r); /* and a worker that can: the reason is gone */
 	start(r, "cuda");
@@ -76,7 +76,7 @@ static void test_load_fails(void **state)
 
 	start(r, "load-fails");
 	expect_refused(r, ON_BOTH, ENODEV,
-		       "test/both: the kernel is not enabled: there is no such entry");
+		       "test/both: the kernel is not loaded: there is no such entry");
 	expect_backends(r, 1 + RK_WIRE_CPU, 0, 0);
 	stop(r);
 	start(r, "cuda");
