@@ -42,6 +42,7 @@ lint  clang-format    command clang-format
 lint  shellcheck      command shellcheck
 lint  cppcheck        command cppcheck
 lint  mandoc          command mandoc
+lint  man-db          command man
 test  jq              command jq
 test  logrotate       command logrotate
 test  prometheus      command prometheus promtool

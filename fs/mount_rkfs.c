@@ -38,7 +38,7 @@ static int open_executable(const char *path, struct rk_error *err)
 		return rk_error_set(err, errno, "%s: %m", path);
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !(st.st_mode & 0111)) {
 		close(fd);
-		return rk_error_set(err, EACCES, "%s is no executable file", path);
+		return rk_error_set(err, EACCES, "%s is not an executable file", path);
 	}
 	return fd;
 }

@@ -365,9 +365,11 @@ static int clear_dead(const char *path, const char *mountinfo, bool fake, struct
 	for (int i = 0; (rc = examine(path, mountinfo, &dev, err)) == 1 && !fake; i++) {
 		rc = i < MAX_DEAD
 			     ? rkfs_detach(dev, path, mountinfo, err)
-			     : rk_error_set(err, ENOTCONN,
-					    PATH ": dead rkfs mounts lie there that do not go away",
-					    path);
+			     : rk_error_set(
+				       err, ENOTCONN,
+				       PATH
+				       ": the dead rkfs mounts there could not all be detached",
+				       path);
 		if (rc < 0)
 			break;
 	}

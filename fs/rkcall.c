@@ -182,14 +182,15 @@ static int read_arguments(struct options *o, int argc, char **argv, struct rk_er
 				    "rkcall --help says more");
 	o->kernel = argv[optind];
 	if (count > 1 && (o->describe || o->input))
-		return rk_error_set(err, EINVAL, "'%.100s' is too much: %s", argv[optind + 1],
-				    o->input ? "-f gives the request"
-					     : "--describe takes a KERNEL");
+		return rk_error_set(
+			err, EINVAL, "'%.100s' is an extra argument: %s", argv[optind + 1],
+			o->input ? "-f gives the request" : "--describe takes a KERNEL");
 	if (count > 2)
-		return rk_error_set(err, EINVAL,
-				    "'%.100s' is too much: the request is one argument, so put '' "
-				    "around it",
-				    argv[optind + 2]);
+		return rk_error_set(
+			err, EINVAL,
+			"'%.100s' is an extra argument: the request is one argument, so put '' "
+			"around it",
+			argv[optind + 2]);
 	if (count == 2 && strcmp(argv[optind + 1], "-") != 0)
 		o->request = argv[optind + 1];
 	return 0;

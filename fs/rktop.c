@@ -117,7 +117,8 @@ static int show_once(struct rktop_view *v, const struct arguments *a)
 static bool begin_terminal(void)
 {
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
-		fprintf(stderr, "rktop: this is no terminal; rktop --once prints one look\n");
+		fprintf(stderr,
+			"rktop: standard output is not a terminal; rktop --once prints once and exits\n");
 		return false;
 	}
 	if (!initscr()) /* it has said why, and ends the program itself */

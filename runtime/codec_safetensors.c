@@ -296,7 +296,7 @@ static int begin_header(struct rk_request *r, struct rk_error *err)
 	if (st->header_len < strlen("{}") || st->header_len > HEADER_BYTES_MAX)
 		return rk_error_set(
 			err, EINVAL,
-			"no safetensors: the first 8 bytes announce a header of %" PRIu64
+			"not safetensors: the first 8 bytes announce a header of %" PRIu64
 			" bytes, which has 2 to %d",
 			st->header_len, HEADER_BYTES_MAX);
 	if (st->header_len > r->max_json_bytes)
@@ -414,7 +414,7 @@ static int st_finish(struct rk_request *r, struct rk_error *err)
 
 	if (!st || !st->ready)
 		return rk_error_set(err, EINVAL,
-				    "the request ends inside its header: no safetensors");
+				    "not safetensors: the request ends inside its header");
 	if (st->data_have < st->data_len)
 		return rk_error_set(err, EINVAL,
 				    "the request ends after %" PRIu64 " of %" PRIu64

@@ -93,7 +93,7 @@ numpy_check() {
 		    (add, struct.pack("<Q", 2**64 - 1), "EINVAL", "a header of 18446744073709551615 bytes"),
 		    (add, struct.pack("<Q", 2**63), "EINVAL", "a header of 9223372036854775808 bytes"),
 		    (add, struct.pack("<Q", 65537) + b"{", "EMSGSIZE", r"header has 65537 bytes, more than max_json_bytes \(65536\)"),
-		    (add, b'{"a":[1,2],"b":[3,4]}', "EINVAL", "no safetensors: the first 8 bytes announce"),
+		    (add, b'{"a":[1,2],"b":[3,4]}', "EINVAL", "not safetensors: the first 8 bytes announce"),
 		    (add, st_frame(" {}"), "EINVAL", r"does not begin with '\{'"),
 		    (add, st_frame("[]"), "EINVAL", r"does not begin with '\{'"),
 		    (add, st_frame('{"a":'), "EINVAL", "malformed JSON at line 1, column"),

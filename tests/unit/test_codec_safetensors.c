@@ -175,7 +175,7 @@ static void test_refused(void **state)
 		    "a header of 100000001 bytes, which has 2 to 100000000");
 	peer_refuse(&p, &rk_codec_safetensors, large_header, 8, EMSGSIZE,
 		    "the header has 100000000 bytes, more than max_json_bytes");
-	peer_refuse(&p, &rk_codec_safetensors, "{\"a\":[1]}", 9, EINVAL, "no safetensors:");
+	peer_refuse(&p, &rk_codec_safetensors, "{\"a\":[1]}", 9, EINVAL, "not safetensors:");
 	peer_destroy(&p);
 }
 
