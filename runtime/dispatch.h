@@ -121,6 +121,9 @@ bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m);
  */
 bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns);
 
+/* The id of a message that runs, where all that run are of one kernel; else 0. Probes aside. */
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d);
+
 /* Count a request that failed before submission (malformed, too large, no memory). */
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
 

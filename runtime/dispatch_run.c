@@ -293,6 +293,26 @@ static const char *culprit_locked(struct rk_dispatch *d, const struct rk_death *
 	return NULL;
 }
 
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d)
+{
+	const struct rk_message *only = NULL;
+
+	pthread_mutex_lock(&d->lock);
+	for (uint32_t i = 0; i < d->nslots; i++) {
+		if (!d->slots[i])
+			continue;
+		if (only && only->kernel != d->slots[i]->kernel) {
+			only = NULL;
+			break;
+		}
+		only = d->slots[i];
+	}
+	uint64_t id = only ? only->id : 0;
+
+	pthread_mutex_unlock(&d->lock);
+	return id;
+}
+
 uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
 					struct rk_message_list *held)
 {

@@ -110,6 +110,21 @@ uint64_t rk_memory_limit(const char *root)
 	return limit;
 }
 
+uint64_t rk_memory_kills(void)
+{
+	char line[128];
+	uint64_t kills = 0;
+	FILE *f = fopen("/proc/vmstat", "re");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "oom_kill %" SCNu64, &kills) == 1)
+			break;
+	fclose(f);
+	return kills;
+}
+
 uint64_t rk_memory_for_payloads(void)
 {
 	uint64_t bound = rk_memory_limit("") / 2, size = MIB;

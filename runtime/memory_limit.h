@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How much memory this process may use before the kernel kills somebody for it. No locks. */
+/* How much memory this process may use before the kernel kills somebody for it, and whether it did.
+ */
 #ifndef RK_RUNTIME_MEMORY_LIMIT_H
 #define RK_RUNTIME_MEMORY_LIMIT_H
 
@@ -11,6 +12,12 @@
  * be read does not count. @root is put in front of /proc and /sys: "", or a directory for tests.
  */
 uint64_t rk_memory_limit(const char *root);
+
+/*
+ * How many processes of this machine its out-of-memory killer has ended, for whatever limit, since
+ * the boot; 0 where that cannot be read.
+ */
+uint64_t rk_memory_kills(void);
 
 /*
  * The bound on max_buffered_bytes where nobody has set it, in bytes: half of the memory limit,

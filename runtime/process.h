@@ -35,6 +35,8 @@ int rk_process_send(const struct rk_process *p, const struct rk_wire_control *pa
 /* SIGKILL; a dead process is fine. */
 void rk_process_kill(const struct rk_process *p);
 
+#define RK_PROCESS_SIGKILL "was killed by SIGKILL"
+
 /*
  * Reap without waiting. True where it is dead: @how says it in words ("was killed by SIGSEGV",
  * "exited with status 3"), and *@clean whether it exited with 0.

@@ -15,6 +15,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/memory_limit.h"
 #include "runtime/worker_internal.h"
 
 #define BATCH	      16
@@ -99,6 +100,15 @@ static void try_again(struct rk_worker *w, const char *why)
 	w->observer.failed(w->observer.ctx, w->scratch.msg);
 }
 
+/* The message whose kernel ended @p, 0 = nobody knows. */
+static uint64_t culprit(struct rk_worker *w, const struct rk_proc *p)
+{
+	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
+
+	/* what grew is the worker, and nobody can tell for which of several kernels */
+	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(w->dispatch);
+}
+
 /* The current worker is lost without having been told to end. */
 static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 {
@@ -111,8 +121,7 @@ static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 	if (w->observer.leaving)
 		w->observer.leaving(w->observer.ctx);
 	retire(w, p);
-	running = rk_dispatch_detach(w->dispatch, why, atomic_load(&p->os.shared->crashed_message),
-				     &p->held);
+	running = rk_dispatch_detach(w->dispatch, why, culprit(w, p), &p->held);
 	rk_worker_no_backends(w);
 	w->observer.died(w->observer.ctx, p->os.pid, how, running);
 	if (rk_worker_blame_driver(w, p, how) || rk_worker_blame_load(w, p, how, running))
@@ -156,6 +165,13 @@ static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
 		return;
 	if (!clean)
 		(void)rk_process_fault(&p->os, how, sizeof(how));
+	/* by nobody here */
+	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL) &&
+	    rk_memory_kills() > w->memory_kills) {
+		p->out_of_memory = true;
+		snprintf(how, sizeof(how),
+			 "was killed by the out-of-memory killer of the kernel (SIGKILL)");
+	}
 	if (w->cur == p)
 		lost(w, p, how); /* logs it */
 	else
@@ -393,6 +409,19 @@ static bool finished(struct rk_worker *w)
 	return quit && TAILQ_EMPTY(&w->procs);
 }
 
+/* Once a second, so that what the out-of-memory killer does next can be told from what it did. */
+static void count_memory_kills(struct rk_worker *w)
+{
+	uint64_t now = rk_now_ns();
+
+	/* one that has hung up is dead, or about to be, perhaps of that */
+	if (!w->cur || (w->cur->phase == RK_PHASE_READY && w->cur->kill_at) ||
+	    (w->memory_seen_ns && now - w->memory_seen_ns < RK_NS_PER_SEC))
+		return;
+	w->memory_seen_ns = now;
+	w->memory_kills = rk_memory_kills();
+}
+
 static void *supervise(void *arg)
 {
 	struct rk_worker *w = arg;
@@ -410,6 +439,7 @@ static void *supervise(void *arg)
 		}
 		run_timers(w);
 		free_dead(w);
+		count_memory_kills(w);
 	}
 	return NULL;
 }

@@ -50,6 +50,7 @@ struct rk_proc {
 	uint64_t kill_at, abandon_at;
 	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
 	bool load_overdue;	  /* it was not, and that is why it is killed */
+	bool out_of_memory;	  /* it was killed for that */
 	char backend[RK_WIRE_NAME_MAX];
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
@@ -95,6 +96,8 @@ struct rk_worker {
 	bool ever_ready; /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
+	uint64_t memory_kills; /* as they were when nothing was known of a death */
+	uint64_t memory_seen_ns;
 	uint32_t skip; /* 1 << enum rk_wire_library: ended a worker since the last start request */
 	char skip_why[RK_WIRE_LIBRARY_COUNT][RK_WIRE_TEXT_MAX];
 	struct rk_error scratch;

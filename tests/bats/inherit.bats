@@ -263,13 +263,23 @@ leave_cgroup() {
 	EOF
 	cc -shared -fPIC -o "$KERNELS/hog.so" "$BATS_TEST_TMPDIR/hog.c"
 	printf '[kernel]\nid = my/hog\n[outputs]\ny = f32\n[cpu]\nlibrary = hog.so\nentry = hog\nargs = y\n' >"$KERNELS/hog.ini"
-	in_cgroup 200M "$BIN/mount.rkfs" -o "kernels_dir=$KERNELS" none "$MNT" 3>&-
+	in_cgroup 200M "$BIN/mount.rkfs" -o "kernels_dir=$KERNELS,worker_threads=2" none "$MNT" 3>&-
 	rk_find_daemon
 	assert_equal "$(<"/proc/$(rk_worker)/oom_score_adj")" $(($(<"/proc/$DAEMON/oom_score_adj") + 500))
 	run timeout 60 "$BIN/rkcall" -m "$MNT" my/hog '{}'
 	assert_failure 1
-	assert_output --partial SIGKILL
+	assert_output --partial "was killed by the out-of-memory killer of the kernel (SIGKILL) in this kernel"
 	works
+	# beside others nobody can tell, and nobody is blamed; a third one in a row disables it
+	py <<-'EOF'
+		beside = submit("core/delay", {"ms": 60000})
+		assert outcome(call, "my/hog", {}) == "EIO" and outcome(answer_of, beside) == "EIO"
+		for kernel in "my/hog", "core/delay":
+		    assert last_error(kernel).endswith("was killed by the out-of-memory killer of the kernel (SIGKILL)"), last_error(kernel)
+		assert get("kernels/my/hog/enable") == "1"
+		assert [outcome(call, "my/hog", {}) for _ in range(2)] == ["EIO"] * 2
+		until(lambda: [e["id"] for e in events("KernelDisabled")], ["my/hog"])
+	EOF
 	assert_equal "$(rk_processes mount.rkfs)" "$DAEMON"
 	umount "$MNT"
 	leave_cgroup

@@ -243,6 +243,28 @@ static void test_probe_turns(void **state)
 	answer_ok(r, probe[1]);
 }
 
+/* Which kernel made the worker grow can be told where it is the only one that runs. */
+static void test_only_kernel(void **state)
+{
+	struct rig *r = *state;
+	struct rk_message *m[2], *other;
+
+	rig_attach(r, 4);
+	submit_probe(r, RING);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d), 0);
+	m[0] = submit(r, PLAIN);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d), m[0]->id);
+	m[1] = submit(r, PLAIN);
+	assert_int_not_equal(rk_dispatch_only_kernel(&r->d), 0);
+	other = submit(r, FUSED);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d), 0);
+	answer_ok(r, m[0]);
+	answer_ok(r, m[1]);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d), other->id);
+	rk_dispatch_end_all(&r->d, EIO, "the end", &r->held);
+	rig_release_held(r);
+}
+
 /* Busy is who runs messages, and quiet since an answer came last, or they were handed out. */
 static void test_busy(void **state)
 {
@@ -446,21 +468,14 @@ static void test_probe_unload(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RUN_TEST(test_ring),
-		RUN_TEST(test_ring_turns),
-		RUN_TEST(test_ring_death),
-		RUN_TEST(test_ring_loading),
-		RUN_TEST(test_probe),
-		RUN_TEST(test_probe_lane),
-		RUN_TEST(test_probe_turns),
-		RUN_TEST(test_busy),
-		RUN_TEST(test_probe_refused),
-		RUN_TEST(test_probe_alone),
-		RUN_TEST(test_probe_cancel),
-		RUN_TEST(test_probe_death),
-		RUN_TEST(test_probe_forgives_nothing),
-		RUN_TEST(test_probe_ends),
-		RUN_TEST(test_probe_unload),
+		RUN_TEST(test_ring),	    RUN_TEST(test_ring_turns),
+		RUN_TEST(test_ring_death),  RUN_TEST(test_ring_loading),
+		RUN_TEST(test_probe),	    RUN_TEST(test_probe_lane),
+		RUN_TEST(test_probe_turns), RUN_TEST(test_busy),
+		RUN_TEST(test_only_kernel), RUN_TEST(test_probe_refused),
+		RUN_TEST(test_probe_alone), RUN_TEST(test_probe_cancel),
+		RUN_TEST(test_probe_death), RUN_TEST(test_probe_forgives_nothing),
+		RUN_TEST(test_probe_ends),  RUN_TEST(test_probe_unload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
