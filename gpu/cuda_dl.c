@@ -15,6 +15,7 @@
 #define CALL_REQUIRES_NEWER_DRIVER 36
 #define CONTAINED		   226
 #define TENSOR_MEMORY_LEAK	   721
+#define MPS_CLIENT_TERMINATED	   810
 
 struct rk_cuda_functions rk_cu;
 
@@ -230,7 +231,7 @@ enum rk_wire_fault_kind rk_cuda_fault(CUresult result)
 	case CUDA_ERROR_INVALID_PC:
 	case CUDA_ERROR_LAUNCH_FAILED:
 	case TENSOR_MEMORY_LEAK:
-	case CUDA_ERROR_MPS_CLIENT_TERMINATED:
+	case MPS_CLIENT_TERMINATED:
 	case CUDA_ERROR_EXTERNAL_DEVICE:
 	/* memory or a link of the device has lost data: no result of this context can be trusted */
 	case CUDA_ERROR_ECC_UNCORRECTABLE:

@@ -13,6 +13,14 @@
 
 #include <cuda.h>
 
+/* What the cuda.h of older toolkits has not; tests/lint/cuda_11_8 is the oldest. */
+#if CUDA_VERSION < 12000
+typedef enum {
+	CU_GET_PROC_ADDRESS_SUCCESS = 0,
+	CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND = 1,
+	CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT = 2,
+} CUdriverProcAddressQueryResult;
+#endif
 #if CUDA_VERSION < 12040
 CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t index, size_t *offset,
 				    size_t *size);

@@ -73,7 +73,7 @@ struct fake_block {
 struct CUmemPoolHandle_st {
 	LIST_ENTRY(CUmemPoolHandle_st) link;
 	bool open;
-	uint64_t threshold, reserved, reserved_high, used, used_high, max;
+	uint64_t threshold, reserved, reserved_high, used, used_high;
 };
 
 struct CUstream_st {

@@ -50,8 +50,6 @@ static bool take_locked(CUmemoryPool pool, uint64_t bytes)
 	uint64_t wanted = round_up(pool->used + bytes), total = fake_memory_total();
 	uint64_t others = fake.counts.device_bytes - pool->reserved;
 
-	if (pool->max && pool->used + bytes > pool->max)
-		return false;
 	if (wanted > pool->reserved) {
 		if (others > total || wanted > total - others)
 			return false;
@@ -105,7 +103,6 @@ CUresult fake_cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *props)
 	if (!p)
 		return fake_leave(CUDA_ERROR_OUT_OF_MEMORY);
 	p->open = true;
-	p->max = props->maxSize;
 	LIST_INSERT_HEAD(&fake.pools, p, link);
 	fake.counts.pools++;
 	*pool = p;

@@ -31,7 +31,6 @@
 	X(CUDA_ERROR_JIT_COMPILER_NOT_FOUND, "PTX JIT compiler library not found") \
 	X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain.") \
 	X(CUDA_ERROR_JIT_COMPILATION_DISABLED, "PTX JIT compilation was disabled") \
-	X(CUDA_ERROR_CONTAINED, "Invalid access of peer GPU memory over nvlink or a hardware error") \
 	X(CUDA_ERROR_OPERATING_SYSTEM, "OS call failed or operation not supported on this OS") \
 	X(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle")            \
 	X(CUDA_ERROR_ILLEGAL_STATE, "the operation cannot be performed in the present state") \
@@ -65,6 +64,8 @@ static const struct {
 #define X(result, text) {result, #result, text},
 	RESULTS(X)
 #undef X
+	/* which the cuda.h of an older toolkit has not */
+	{(CUresult)226, "CUDA_ERROR_CONTAINED", "Invalid access of peer GPU memory over nvlink or a hardware error"},
 };
 
 static const struct {
