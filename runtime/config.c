@@ -120,13 +120,33 @@ static int no_key(const char *what, const char *key, size_t len, struct rk_error
 			    shown(len), key, rk_nearest_hint(&near, "", hint));
 }
 
+static int check_section(const char *section, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+
+	rk_nearest_init(&near, section, strlen(section));
+	for (size_t i = 0; i < CONFIG_FIELDS; i++) {
+		if (!strcmp(config_fields[i].section, section))
+			return 0;
+		rk_nearest_try(&near, config_fields[i].section);
+	}
+	return rk_error_set(err, EINVAL,
+			    "[%s]: there is no such section%s; there are [runtime], [health] and "
+			    "[backend]",
+			    section, rk_nearest_hint(&near, "", hint));
+}
+
 static int load_pair(void *ctx, const char *section, const char *key, const char *value,
 		     struct rk_error *err)
 {
 	struct config_loader *loader = ctx;
-	const struct rk_config_field *field = rk_config_find(key);
+	const struct rk_config_field *field;
 	int rc;
 
+	if (!key)
+		return check_section(section, err);
+	field = rk_config_find(key);
 	if (!field)
 		return no_key("", key, strlen(key), err);
 	if (!*section)

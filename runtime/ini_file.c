@@ -89,6 +89,19 @@ static const char *ini_check_line(const char *line, bool *want_pair)
 	return NULL;
 }
 
+/* inih tells of a section only with its first key; one that is empty may be misspelt too. */
+static void ini_begin_section(struct ini_source *src, const char *line)
+{
+	char section[INI_SECTION_MAX + 1];
+	size_t len = strcspn(line + 1, "]");
+
+	memcpy(section, line + 1, len);
+	section[len] = '\0';
+	src->rc = src->handler(src->ctx, section, NULL, NULL, src->err);
+	if (src->rc)
+		rk_error_prefix(src->err, "%s:%u", src->name, src->line);
+}
+
 /* ini_reader: hands inih one whole line, or NULL at the end and after an error. */
 static char *ini_read_line(char *buf, int size, void *stream)
 {
@@ -122,11 +135,11 @@ static char *ini_read_line(char *buf, int size, void *stream)
 	why = ini_check_bytes(buf, len);
 	if (!why)
 		why = ini_check_line(buf, &src->want_pair);
-	if (why) {
+	if (why)
 		ini_fail(src, why);
-		return NULL;
-	}
-	return buf;
+	else if (buf[0] == '[')
+		ini_begin_section(src, buf);
+	return src->rc ? NULL : buf;
 }
 
 /* ini_handler: 1 is success there. */

@@ -16,9 +16,9 @@
 #define RK_INI_LINE_MAX 199 /* inih's own buffer is 200 bytes and splits longer lines silently */
 
 /*
- * Called once per "key = value" line with blanks trimmed and inline comments
- * (" ;") removed. Returns 0, or a negative errno with a sentence in @err, which ends the
- * parse; the sentence gets "NAME:LINE: " put in front.
+ * Called once per "[section]" line, with @key and @value NULL, and once per "key = value" line with
+ * blanks trimmed and inline comments (" ;") removed. Returns 0, or a negative errno with a sentence
+ * in @err, which ends the parse; the sentence gets "NAME:LINE: " put in front.
  */
 typedef int (*rk_ini_handler)(void *ctx, const char *section, const char *key, const char *value,
 			      struct rk_error *err);

@@ -251,6 +251,29 @@ static const struct key {
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
 
+static int check_section(const char *section, struct rk_error *err)
+{
+	char hint[RK_NEAREST_HINT_MAX];
+	struct rk_nearest near;
+	size_t i;
+
+	rk_nearest_init(&near, section, strlen(section));
+	for (i = 0; i < NKEYS; i++) {
+		if (strcmp(keys[i].section, section) == 0)
+			return 0;
+		rk_nearest_try(&near, keys[i].section);
+	}
+	for (i = 0; i < RK_SECTION_COUNT; i++) {
+		if (strcmp(rk_port_sections[i].section, section) == 0)
+			return 0;
+		rk_nearest_try(&near, rk_port_sections[i].section);
+	}
+	return rk_error_set(err, EINVAL,
+			    "unknown section [%s]%s; there are [kernel], [inputs], [outputs], "
+			    "[scratch], [state], [cpu] and [cuda]",
+			    section, rk_nearest_hint(&near, "", hint));
+}
+
 static int unknown_key(const char *section, const char *key, struct rk_error *err)
 {
 	char names[128] = "", hint[RK_NEAREST_HINT_MAX];
@@ -265,21 +288,11 @@ static int unknown_key(const char *section, const char *key, struct rk_error *er
 		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
 					keys[i].name);
 	}
-	if (len)
-		return rk_error_set(err, EINVAL, "%s: unknown key%s; [%s] has %s", key,
-				    rk_nearest_hint(&near, "", hint), section, names);
-	if (section[0] == '\0')
+	if (!len)
 		return rk_error_set(err, EINVAL,
 				    "%s: this line is in no section; begin with [kernel]", key);
-	rk_nearest_init(&near, section, strlen(section));
-	for (i = 0; i < NKEYS; i++)
-		rk_nearest_try(&near, keys[i].section);
-	for (i = 0; i < RK_SECTION_COUNT; i++)
-		rk_nearest_try(&near, rk_port_sections[i].section);
-	return rk_error_set(err, EINVAL,
-			    "%s: unknown section [%s]%s; there are [kernel], [inputs], [outputs], "
-			    "[scratch], [state], [cpu] and [cuda]",
-			    key, section, rk_nearest_hint(&near, "", hint));
+	return rk_error_set(err, EINVAL, "%s: unknown key%s; [%s] has %s", key,
+			    rk_nearest_hint(&near, "", hint), section, names);
 }
 
 /* The code that a section describes; NULL where it is another section. */
@@ -335,6 +348,8 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 	struct rk_builder *b = ctx;
 	size_t i;
 
+	if (!key)
+		return check_section(section, err);
 	for (i = 0; i < RK_SECTION_COUNT; i++)
 		if (strcmp(section, rk_port_sections[i].section) == 0)
 			return on_port(b, (enum rk_port_section)i, key, value, err);

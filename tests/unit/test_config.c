@@ -251,7 +251,9 @@ static void bad_sources(void **state)
 	assert_refused("[backend]\nworker_threads = 1\n", NULL, NULL,
 		       "FILE:2: worker_threads: ", "[runtime]");
 	assert_refused("[what]\nmax_batch_size = 1\n", NULL, NULL,
-		       "FILE:2: max_batch_size: ", "[backend]");
+		       "FILE:1: [what]: there is no such section; there are ", "[backend]");
+	assert_refused("[runtime]\n[helth]\n", NULL, NULL,
+		       "FILE:2: [helth]: ", "(did you mean health?)");
 	assert_refused("[runtime]\nlog_level = info\nlog_level = warn\n", NULL, NULL,
 		       "FILE:3: log_level: ", "second time");
 	assert_refused("[runtime]\nlog_level = loud\n", NULL, NULL, "FILE:2: log_level: \"loud\"",

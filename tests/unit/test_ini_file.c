@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdbool.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@
 struct seen {
 	char text[2048];
 	const char *refuse; /* fail at this key */
+	bool sections;	    /* tell of them too */
 };
 
 static int collect(void *ctx, const char *section, const char *key, const char *value,
@@ -26,6 +28,12 @@ static int collect(void *ctx, const char *section, const char *key, const char *
 	struct seen *seen = ctx;
 	size_t len = strlen(seen->text);
 
+	if (!key && seen->sections)
+		snprintf(seen->text + len, sizeof(seen->text) - len, "[%s]\n", section);
+	if (!key)
+		return seen->refuse && !strcmp(section, seen->refuse)
+			       ? rk_error_set(err, ERANGE, "no")
+			       : 0;
 	if (seen->refuse && !strcmp(key, seen->refuse))
 		return rk_error_set(err, ERANGE, "%s: refused", key);
 	snprintf(seen->text + len, sizeof(seen->text) - len, "%s|%s|%s\n", section, key, value);
@@ -52,6 +60,22 @@ static void assert_refused(const char *text, size_t len, const char *want, const
 	if (strncmp(err.msg, want, strlen(want)))
 		fail_msg("\"%s\" does not begin with \"%s\"", err.msg, want);
 	assert_string_equal(seen.text, before);
+}
+
+/* An empty one too, and before any of its keys. */
+static void sections_are_told_of(void **state)
+{
+	static const char text[] = "[one]\n[two] ; empty\n\n[three]\nk = v\n[one]\n";
+	struct seen seen = {.text = "", .sections = true};
+	struct rk_error err = {0};
+
+	(void)state;
+	assert_int_equal(rk_ini_parse(text, strlen(text), "t.ini", collect, &seen, &err), 0);
+	assert_string_equal(seen.text, "[one]\n[two]\n[three]\nthree|k|v\n[one]\n");
+	seen = (struct seen){.text = "", .refuse = "two"};
+	assert_int_equal(rk_ini_parse(text, strlen(text), "t.ini", collect, &seen, &err), -ERANGE);
+	assert_string_equal(err.msg, "t.ini:2: no");
+	assert_string_equal(seen.text, "");
 }
 
 static void good_lines(void **state)
@@ -203,9 +227,9 @@ static void files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_lines),  cmocka_unit_test(bad_lines),
-		cmocka_unit_test(line_length), cmocka_unit_test(handler_error_wins),
-		cmocka_unit_test(files),
+		cmocka_unit_test(good_lines),	      cmocka_unit_test(sections_are_told_of),
+		cmocka_unit_test(bad_lines),	      cmocka_unit_test(line_length),
+		cmocka_unit_test(handler_error_wins), cmocka_unit_test(files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
