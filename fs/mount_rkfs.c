@@ -16,6 +16,7 @@
 #include "fs/mountinfo.h"
 #include "fs/mountpoint.h"
 #include "fs/options.h"
+#include "fs/session.h"
 #include "runtime/config.h"
 #include "runtime/log.h"
 #include "runtime/metrics.h"
@@ -148,6 +149,8 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 	} else if (rkfs_daemon_signals(&err)) {
 		rc = complain(RKFS_EXIT_SYSTEM, &err);
 	} else if (!o->foreground) {
+		if (rkfs_session_limit(err.msg, sizeof(err.msg)))
+			fprintf(stderr, "mount.rkfs: warning: %s\n", err.msg);
 		rc = daemonize(&p);
 	} else {
 		rc = rkfs_daemon_run(&p);

@@ -7,6 +7,8 @@
 #include <linux/fuse.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,11 @@
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
+
+/* Of fuse_init_out, which older headers do not show: bit 42 of the flags, and a field. */
+#define INIT_REQUEST_TIMEOUT (1U << (42 - 32))
+#define INIT_TIMEOUT_OFFSET  (offsetof(struct fuse_init_out, flags2) + 8)
+#define MIN_TIMEOUT	     15U /* seconds: the kernel looks that often */
 
 #define WAKE_SIGNAL SIGUSR2
 #define WAKE_NS	    1000000
@@ -76,6 +83,9 @@ static uint64_t node_of(fuse_ino_t ino)
  * nobody to tell, and nothing to undo but in op_open.
  */
 
+/* Between op_init and the reply of libfuse that follows it in the same thread. */
+static _Thread_local bool answering_init;
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct rkfs_session *s = userdata;
@@ -86,6 +96,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* an asynchronous read that waits would take one of few background places, which RELEASE
 	 * needs */
 	conn->want &= ~FUSE_CAP_ASYNC_DIO;
+	answering_init = true;
 	if (s->ready)
 		s->ready(s->ready_ctx);
 }
@@ -351,9 +362,64 @@ static ssize_t read_request(int fd, void *buf, size_t len, void *userdata)
 	return read(fd, buf, len);
 }
 
+/* The sysctl fs.fuse.@which_request_timeout in seconds; 0: none, or an older kernel. */
+static unsigned int request_timeout(const char *which)
+{
+	char path[64];
+	unsigned int secs = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/sys/fs/fuse/%s_request_timeout", which);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%u", &secs) != 1)
+		secs = 0;
+	fclose(f);
+	return secs;
+}
+
+bool rkfs_session_limit(char *why, size_t size)
+{
+	unsigned int most = request_timeout("max"), usual = request_timeout("default");
+
+	if (most)
+		snprintf(why, size,
+			 "fs.fuse.max_request_timeout is %u: the kernel ends the mount when a read "
+			 "waits for more than %u seconds; set it to 0 with sysctl, and mount again",
+			 most, most < MIN_TIMEOUT ? MIN_TIMEOUT : most);
+	else if (usual)
+		snprintf(
+			why, size,
+			"fs.fuse.default_request_timeout is %u: the kernel ends the mount when a "
+			"read waits for more than 18 hours, which is the most that can be asked for",
+			usual);
+	return most || usual;
+}
+
+/*
+ * A request timeout of the system's (fs.fuse.default_request_timeout, Linux 6.14) has the kernel
+ * end the whole connection because one reader waits. It cannot be turned off, but the longest one
+ * there is can be asked for, which libfuse does not know of: it is written into its answer to
+ * INIT. Where none is set none is asked for.
+ */
+static void ask_for_patience(struct iovec *iov, int count)
+{
+	struct fuse_init_out *out = count == 2 ? iov[1].iov_base : NULL;
+
+	if (!out || iov[1].iov_len < INIT_TIMEOUT_OFFSET + sizeof(uint16_t) ||
+	    !(out->flags & FUSE_INIT_EXT) || !request_timeout("default"))
+		return;
+	out->flags2 |= INIT_REQUEST_TIMEOUT;
+	memcpy((char *)out + INIT_TIMEOUT_OFFSET, &(uint16_t){UINT16_MAX}, sizeof(uint16_t));
+}
+
 static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 {
 	(void)userdata;
+	if (answering_init)
+		ask_for_patience(iov, count);
+	answering_init = false;
 	return writev(fd, iov, count);
 }
 
@@ -382,6 +448,7 @@ int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_s
 			struct rk_error *err)
 {
 	struct rkfs_session *s = calloc(1, sizeof(*s));
+	char why[RK_ERROR_MAX];
 	int rc;
 
 	if (!s)
@@ -395,6 +462,8 @@ int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_s
 		goto free_lock;
 	rc = session_connect(s, fuse, only_root, err);
 	if (!rc) {
+		if (rkfs_session_limit(why, sizeof(why)))
+			rk_log(RK_LOG_WARN, "%s", why);
 		*session = s;
 		return 0;
 	}

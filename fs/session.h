@@ -16,6 +16,12 @@ struct rkfs_session;
 int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_session **session,
 			struct rk_error *err);
 
+/*
+ * Whether the system has a limit on how long a FUSE request may take, past which the kernel ends
+ * the connection: a sentence of at most @size bytes in @why names the sysctl.
+ */
+bool rkfs_session_limit(char *why, size_t size);
+
 /* Call @fn once the kernel has talked to us (INIT), from a FUSE thread. Set before the loop. */
 void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx);
 
