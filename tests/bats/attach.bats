@@ -132,7 +132,9 @@ own_mounts() {
 		run cat "$BATS_TEST_TMPDIR"/said.*
 		assert_equal "$(grep -c "^mount.rkfs: $MNT is already an rkfs mount" <<<"$output")" 5
 		assert_equal "$(grep -c " $MNT " /proc/self/mountinfo)" 1
-		rk_find_daemon # there is one
+		# there is one, once those that have said why are gone
+		until [[ $(rk_processes mount.rkfs) =~ ^[0-9]+$ ]]; do :; done
+		rk_find_daemon
 		assert_value state Running
 		# the next round finds a dead one
 		kill -KILL "$DAEMON"
