@@ -18,6 +18,7 @@
 
 #include "fs/fusermount.h"
 #include "fs/mountinfo.h"
+#include "fs/probe.h"
 #include "runtime/clock.h"
 
 /* a path in a sentence, which shall not be cut before it says what is wrong */
@@ -247,17 +248,17 @@ static int look_again(int id, const char *path, struct rk_error *err)
 	return rc;
 }
 
-/* Which mount it is, from a descriptor of it; its device is known then. */
-static int identify(int mount, const char *path, dev_t *dev, struct rk_error *err)
+/* The device and the id of a mount, from a descriptor of it. Nobody need serve it. */
+static int look_at(int mount, dev_t *dev, int *id, struct rk_error *err)
 {
 	struct statx st;
 
-	/* from what the kernel knows: nobody serves it yet */
 	if (statx(mount, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_MNT_ID,
 		  &st))
 		return rk_error_set(err, errno, "cannot look at the mount: %m");
 	*dev = makedev(st.stx_dev_major, st.stx_dev_minor);
-	return look_again((int)st.stx_mnt_id, path, err);
+	*id = (int)st.stx_mnt_id;
+	return 0;
 }
 
 /* Returns 0 or a negative errno. */
@@ -286,12 +287,15 @@ static int attach_locked(const struct rkfs_attach_params *p, struct rkfs_attachm
 {
 	int fuse = -1, mount = -1, rc = check_free(p->path, err);
 	dev_t dev = 0;
+	int id;
 
 	if (!rc)
 		rc = mount_somehow(p, &fuse, &mount, err);
 	if (rc)
 		return rc;
-	rc = identify(mount, p->path, &dev, err);
+	rc = look_at(mount, &dev, &id, err);
+	if (!rc)
+		rc = look_again(id, p->path, err);
 	close(mount);
 	if (rc) {
 		close(fuse);
@@ -328,13 +332,45 @@ int rkfs_attach(const struct rkfs_attach_params *params, struct rkfs_attachment 
 
 /* --- detaching --- */
 
-static int unmount(const char *dir, struct rk_error *err)
+/*
+ * @top, a descriptor of the mount at @dir, holds the number of its device. 0: detached, 1: it is
+ * alive and so another's, -EAGAIN: the table has changed, or an error.
+ */
+static int unmount_top(int top, const char *dir, dev_t dev, struct rk_error *err)
 {
-	if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+	char path[40];
+	dev_t now;
+	int id, code, rc = look_at(top, &now, &id, err);
+
+	if (rc)
+		return rc;
+	if (now != dev)
+		return -EAGAIN;
+	rc = rkfs_probe(dir, &code, err);
+	if (rc)
+		return rc;
+	if (!rkfs_probe_is_dead(code))
+		return 1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", top);
+	if (umount2(path, MNT_DETACH) == 0)
 		return 0;
+	if (errno == EINVAL) /* somebody else was faster */
+		return -EAGAIN;
 	if (errno == EPERM)
 		return rkfs_fusermount_unmount(dir, err);
 	return rk_error_set(err, errno, "%m");
+}
+
+static int unmount(const char *dir, dev_t dev, struct rk_error *err)
+{
+	/* asks the filesystem nothing */
+	int rc, top = open(dir, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (top < 0)
+		return rk_error_set(err, errno, "%m");
+	rc = unmount_top(top, dir, dev, err);
+	close(top);
+	return rc;
 }
 
 /* What there is to be done. */
@@ -377,11 +413,13 @@ static int detach_one(dev_t dev, const char *at, const char *mountinfo, struct r
 	case LEFT_NONE:
 		break;
 	case LEFT_TOP:
-		rc = unmount(mount->dir, err);
-		if (rc)
+		rc = unmount(mount->dir, dev, err);
+		if (rc == 1)
+			rc = 0;
+		else if (rc == 0)
+			rc = -EAGAIN; /* there may be more */
+		else if (rc != -EAGAIN)
 			rk_error_prefix(err, "cannot detach " PATH, mount->dir);
-		else
-			rc = -EAGAIN;
 		break;
 	case LEFT_BELOW_RKFS:
 		rc = 1;

@@ -36,9 +36,10 @@ int rkfs_attach(const struct rkfs_attach_params *params, struct rkfs_attachment 
 		struct rk_error *err);
 
 /*
- * Detach every mount of the device @dev that this mount namespace has, wherever it is by now, or
- * those at the path @at alone (NULL: all); none is success. One that is covered by another rkfs
+ * Detach every dead mount of the device @dev that this mount namespace has, wherever it is by now,
+ * or those at the path @at alone (NULL: all); none is success. One that is covered by another rkfs
  * on its way out is waited for, up to two seconds. -EBUSY where another filesystem covers it.
+ * One that answers is another's, which has got the number of a device that is gone: it is left.
  * @mountinfo is RKFS_MOUNTINFO, or another for tests.
  */
 int rkfs_detach(dev_t dev, const char *at, const char *mountinfo, struct rk_error *err);

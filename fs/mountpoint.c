@@ -5,19 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statfs.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/attach.h"
 #include "fs/mountinfo.h"
+#include "fs/probe.h"
 
 /* a path in a sentence, which shall not be cut before it says what is wrong */
 #define PATH	  "%.200s"
@@ -172,77 +168,6 @@ int rkfs_mountpoint_resolve(const char *dir, const char *mountinfo, char **path,
 	return rc;
 }
 
-static void probe_child(const char *path, int fd) __attribute__((noreturn));
-static void probe_child(const char *path, int fd)
-{
-	struct statfs st;
-	int code;
-
-	/* it may outlive us in the kernel: it must hold no descriptor that somebody waits on */
-	if (fd > 0)
-		close_range(0, (unsigned int)fd - 1, 0);
-	close_range((unsigned int)fd + 1, ~0U, 0);
-	code = statfs(path, &st) < 0 ? errno : 0;
-	_exit(write(fd, &code, sizeof(code)) == (ssize_t)sizeof(code) ? 0 : 1);
-}
-
-static long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000L + ts.tv_nsec / 1000000L;
-}
-
-/* The child's answer from @fd: 0 or a positive errno; ETIMEDOUT where none comes in time. */
-static int probe_answer(int fd)
-{
-	long deadline = now_ms() + RKFS_PROBE_MS;
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-	int code, n;
-	ssize_t got;
-
-	do {
-		long left = deadline - now_ms();
-
-		n = poll(&pfd, 1, left > 0 ? (int)left : 0);
-	} while (n < 0 && errno == EINTR);
-	if (n == 0)
-		return ETIMEDOUT;
-	if (n < 0)
-		return errno;
-	got = read(fd, &code, sizeof(code));
-	return got == (ssize_t)sizeof(code) ? code : EIO;
-}
-
-/* What statfs says of the mount at @path: 0 or a positive errno in *@code, ETIMEDOUT: nothing. */
-static int probe(const char *path, int *code, struct rk_error *err)
-{
-	int fds[2], rc;
-	pid_t pid;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return rk_error_set(err, errno, PATH ": cannot make a pipe: %s", path,
-				    strerror(errno));
-	pid = fork();
-	if (pid == 0)
-		probe_child(path, fds[1]);
-	rc = errno;
-	close(fds[1]);
-	if (pid < 0) {
-		close(fds[0]);
-		return rk_error_set(err, rc, PATH ": cannot fork: %s", path, strerror(rc));
-	}
-	*code = probe_answer(fds[0]);
-	close(fds[0]);
-	/* stuck in the kernel it does not die: it is left to init then */
-	if (*code == ETIMEDOUT)
-		kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, *code == ETIMEDOUT ? WNOHANG : 0) < 0 && errno == EINTR)
-		;
-	return 0;
-}
-
 /*
  * What is to be done about the mount at @path. Returns 0 where one may mount over it, 1
  * where it is a dead rkfs, or a negative errno.
@@ -251,7 +176,7 @@ static int judge(const struct rkfs_mount *mount, const char *path, struct rk_err
 {
 	bool ours = rkfs_mount_is_rkfs(mount);
 	int code = 0;
-	int rc = probe(path, &code, err);
+	int rc = rkfs_probe(path, &code, err);
 
 	if (rc < 0)
 		return rc;

@@ -11,8 +11,6 @@
 
 #include "runtime/error.h"
 
-#define RKFS_PROBE_MS 2000 /* how long a mount at DIR may take to answer */
-
 /*
  * The absolute path of @dir without ".", ".." and symbolic links. No mount point is looked at, only
  * what mountinfo (@mountinfo: RKFS_MOUNTINFO, or another for tests) says of it, so @dir may be

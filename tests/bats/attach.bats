@@ -216,31 +216,6 @@ own_mounts() {
 	"$BIN/mount.rkfs" -o rw,nosuid,nodev,relatime,user_id=0,group_id=0,default_permissions,allow_other none "$MNT" 3>&-
 }
 
-@test "rkfs@.service: its line before the start makes the directory, and leaves a dead mount to mount.rkfs" {
-	local line
-
-	line=$(sed -n 's/^ExecStartPre=//p' "$BATS_TEST_DIRNAME/../../etc/systemd/rkfs@.service")
-	line=${line//%f/$MNT}
-	rmdir "$MNT"
-	eval "$line"
-	"$BIN/mount.rkfs" none "$MNT" 3>&-
-	rk_find_daemon
-	kill -KILL "$DAEMON"
-	await_exit "$DAEMON"
-	DAEMON=
-	run mkdir -p "$MNT"
-	assert_failure
-	eval "$line"
-	"$BIN/mount.rkfs" none "$MNT" 3>&-
-	assert_value state Running
-	umount "$MNT"
-	# a reload of what is not mounted makes no file there
-	line=$(sed -n 's/^ExecReload=//p' "$BATS_TEST_DIRNAME/../../etc/systemd/rkfs@.service")
-	run eval "${line//%f/$MNT}"
-	assert_failure
-	assert_equal "$(ls -A "$MNT")" ""
-}
-
 # The kernel looks every 15 seconds, and the least limit is 15: some 45 seconds.
 @test "fs.fuse.default_request_timeout: a reader that waits longer does not end the mount" {
 	local waiter sysctl=/proc/sys/fs/fuse/default_request_timeout was
