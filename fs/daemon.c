@@ -58,7 +58,7 @@ struct daemon {
 	atomic_bool ready;  /* who waits for it was told */
 	atomic_bool served; /* it is being mounted: the end has to be an orderly one */
 	int watch_stop;	    /* readable: the watch thread ends */
-	dev_t dev;
+	_Atomic dev_t dev;
 	atomic_bool answered; /* the kernel has talked to us */
 	atomic_bool gone;     /* no mount of ours is left, though files may be open */
 	atomic_bool over;     /* told the loop to return */

@@ -98,7 +98,8 @@ static struct {
 	pthread_t thread;
 	/* Orders to open another destination: number, and the one that was carried out last. */
 	uint64_t ordered, opened;
-	pthread_cond_t open; /* CLOCK_MONOTONIC */
+	bool ended;		/* the thread is about to */
+	pthread_cond_t changed; /* opened or ended is another; CLOCK_MONOTONIC */
 	bool has_order;
 	struct log_target order;
 } log_queue = {
@@ -294,7 +295,7 @@ static void order_done(void)
 {
 	pthread_mutex_lock(&log_queue.lock);
 	log_queue.opened = log_queue.ordered;
-	pthread_cond_broadcast(&log_queue.open);
+	pthread_cond_broadcast(&log_queue.changed);
 	pthread_mutex_unlock(&log_queue.lock);
 }
 
@@ -630,6 +631,10 @@ static void *log_writer(void *unused)
 			log_release();
 		}
 	}
+	pthread_mutex_lock(&log_queue.lock);
+	log_queue.ended = true;
+	pthread_cond_broadcast(&log_queue.changed);
+	pthread_mutex_unlock(&log_queue.lock);
 	return NULL;
 }
 
@@ -639,7 +644,7 @@ static int log_queue_init(struct rk_error *err)
 
 	if (log_queue.wake >= 0)
 		return 0;
-	rc = rk_cond_init(&log_queue.open);
+	rc = rk_cond_init(&log_queue.changed);
 	if (rc)
 		return rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc));
 	log_queue.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -657,6 +662,7 @@ int rk_log_start_thread(struct rk_error *err)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_mutex_lock(&log_queue.lock);
 	log_queue.quit_ns = 0;
+	log_queue.ended = false;
 	rc = pthread_create(&log_queue.thread, NULL, log_writer, NULL);
 	log_queue.running = !rc;
 	pthread_mutex_unlock(&log_queue.lock);
@@ -668,7 +674,8 @@ void rk_log_stop_thread(void)
 {
 	const uint64_t one = 1;
 	struct timespec until;
-	bool was;
+	bool was, stuck;
+	int rc = 0;
 
 	pthread_mutex_lock(&log_queue.lock);
 	was = log_queue.running && !log_queue.quit_ns;
@@ -679,16 +686,18 @@ void rk_log_stop_thread(void)
 	if (!was)
 		return;
 	(void)!write(log_queue.wake, &one, sizeof(one));
-	/* A destination that hangs must not keep the process: it takes the thread with it. */
-	if (pthread_clockjoin_np(log_queue.thread, NULL, CLOCK_MONOTONIC, &until)) {
-		pthread_mutex_lock(&log_queue.lock);
-		log_queue.stuck = true;
-		pthread_mutex_unlock(&log_queue.lock);
-		pthread_detach(log_queue.thread);
-	}
 	pthread_mutex_lock(&log_queue.lock);
+	while (!log_queue.ended && rc != ETIMEDOUT)
+		rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
+	/* A destination that hangs must not keep the process: it takes the thread with it. */
+	log_queue.stuck = !log_queue.ended;
 	log_queue.running = false; /* later lines are written by whoever logs them */
+	stuck = log_queue.stuck;
 	pthread_mutex_unlock(&log_queue.lock);
+	if (stuck)
+		pthread_detach(log_queue.thread);
+	else
+		pthread_join(log_queue.thread, NULL);
 }
 
 void rk_log(enum rk_log_level level, const char *fmt, ...)
@@ -767,7 +776,7 @@ void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
 		number = ++log_queue.ordered;
 		(void)!write(log_queue.wake, &one, sizeof(one));
 		while (log_queue.opened < number && log_queue.running && rc != ETIMEDOUT)
-			rc = pthread_cond_timedwait(&log_queue.open, &log_queue.lock, &until);
+			rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
 	}
 	pthread_mutex_unlock(&log_queue.lock);
 }
