@@ -83,7 +83,12 @@ assert_munge_is_quiet() {
 @test "deps.sh starts no daemon, enables none, and leaves the policy as it was" {
 	mv "$TREE/usr/sbin/policy-rc.d" "$BATS_TEST_TMPDIR/policy"
 	in_tree 'apt-get update -q'
+	# asked as invoke-rc.d does, whether or not the daemon could run in this tree
+	echo 'DPkg::Pre-Invoke {"/usr/sbin/policy-rc.d munge start; echo $? >/tmp/policy-said";};' \
+		>"$TREE/etc/apt/apt.conf.d/99-ask-policy"
 	deps_of munge
+	rm "$TREE/etc/apt/apt.conf.d/99-ask-policy"
+	assert_equal "$(cat "$TREE/tmp/policy-said")" 101
 	assert_munge_is_quiet
 	run in_tree 'ls /usr/sbin/policy-rc.d*'
 	assert_failure
