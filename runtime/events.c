@@ -12,7 +12,8 @@ int rk_events_init(struct rk_events *ev)
 	int rc;
 
 	ev->next = 1;
-	ev->ring = calloc(RK_EVENTS_RETAINED, sizeof(*ev->ring));
+	ev->first = 1;
+	ev->ring = calloc(RK_EVENTS_HELD, sizeof(*ev->ring));
 	if (!ev->ring)
 		return -ENOMEM;
 	rc = -pthread_mutex_init(&ev->lock, NULL);
@@ -25,7 +26,7 @@ int rk_events_init(struct rk_events *ev)
 
 void rk_events_destroy(struct rk_events *ev)
 {
-	for (size_t i = 0; i < RK_EVENTS_RETAINED; i++)
+	for (size_t i = 0; i < RK_EVENTS_HELD; i++)
 		free(ev->ring[i]);
 	free(ev->ring);
 	pthread_mutex_destroy(&ev->lock);
@@ -81,14 +82,36 @@ static char *format_event(uint64_t seq, const char *name, json_t *fields)
 	return len < 0 ? NULL : line;
 }
 
+/* The place of event @seq; NULL in it where memory was out. */
+static char **line_of(const struct rk_events *ev, uint64_t seq)
+{
+	return &ev->ring[seq % RK_EVENTS_HELD];
+}
+
+static size_t length_of(const struct rk_events *ev, uint64_t seq)
+{
+	const char *line = *line_of(ev, seq);
+
+	return line ? strlen(line) : 0;
+}
+
+/* Drop the oldest until @count are retained. */
+static void trim_locked(struct rk_events *ev, uint64_t count)
+{
+	for (; ev->next - ev->first > count; ev->first++) {
+		ev->bytes -= length_of(ev, ev->first);
+		free(*line_of(ev, ev->first));
+		*line_of(ev, ev->first) = NULL;
+	}
+}
+
 void rk_events_add(struct rk_events *ev, const char *name, json_t *fields)
 {
-	char **place;
-
 	pthread_mutex_lock(&ev->lock);
-	place = &ev->ring[ev->next % RK_EVENTS_RETAINED];
-	free(*place);
-	*place = format_event(ev->next, name, fields);
+	if (!ev->holders || ev->next - ev->first == RK_EVENTS_HELD)
+		trim_locked(ev, RK_EVENTS_RETAINED - 1);
+	*line_of(ev, ev->next) = format_event(ev->next, name, fields);
+	ev->bytes += length_of(ev, ev->next);
 	ev->next++;
 	pthread_mutex_unlock(&ev->lock);
 	json_decref(fields);
@@ -100,11 +123,8 @@ ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line)
 	ssize_t len = 0;
 
 	pthread_mutex_lock(&ev->lock);
-	at = *seq;
-	if (at + RK_EVENTS_RETAINED < ev->next)
-		at = ev->next - RK_EVENTS_RETAINED;
-	for (; at < ev->next; at++) {
-		const char *found = ev->ring[at % RK_EVENTS_RETAINED];
+	for (at = *seq > ev->first ? *seq : ev->first; at < ev->next; at++) {
+		const char *found = *line_of(ev, at);
 
 		if (!found)
 			continue;
@@ -120,6 +140,58 @@ ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line)
 	}
 	pthread_mutex_unlock(&ev->lock);
 	return len;
+}
+
+ssize_t rk_events_copy(struct rk_events *ev, uint64_t *seq, uint64_t *lost, char **text)
+{
+	size_t len = 0, done = 0;
+	uint64_t from;
+
+	pthread_mutex_lock(&ev->lock);
+	from = *seq > ev->first ? *seq : ev->first;
+	for (uint64_t at = from; at < ev->next; at++)
+		len += length_of(ev, at);
+	*text = len ? malloc(len) : NULL;
+	if (len && !*text) {
+		pthread_mutex_unlock(&ev->lock);
+		return -ENOMEM;
+	}
+	for (uint64_t at = from; at < ev->next; at++) {
+		size_t n = length_of(ev, at);
+
+		if (n)
+			memcpy(*text + done, *line_of(ev, at), n);
+		done += n;
+	}
+	*lost = *seq ? from - *seq : 0;
+	*seq = ev->next;
+	pthread_mutex_unlock(&ev->lock);
+	return (ssize_t)len;
+}
+
+uint64_t rk_events_bytes(struct rk_events *ev)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&ev->lock);
+	bytes = ev->bytes;
+	pthread_mutex_unlock(&ev->lock);
+	return bytes;
+}
+
+void rk_events_hold(struct rk_events *ev)
+{
+	pthread_mutex_lock(&ev->lock);
+	ev->holders++;
+	pthread_mutex_unlock(&ev->lock);
+}
+
+void rk_events_release(struct rk_events *ev)
+{
+	pthread_mutex_lock(&ev->lock);
+	if (!--ev->holders)
+		trim_locked(ev, RK_EVENTS_RETAINED);
+	pthread_mutex_unlock(&ev->lock);
 }
 
 uint64_t rk_events_end(struct rk_events *ev)

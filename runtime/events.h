@@ -14,11 +14,15 @@
 #include <sys/types.h>
 
 #define RK_EVENTS_RETAINED 1024
+#define RK_EVENTS_HELD	   16384
 
 struct rk_events {
 	pthread_mutex_t lock;
-	uint64_t next; /* sequence number of the next event */
-	char **ring;   /* RK_EVENTS_RETAINED lines, each with its newline; owned */
+	uint64_t next;	      /* sequence number of the next event */
+	uint64_t first;	      /* that of the oldest one retained */
+	uint64_t bytes;	      /* of all that are retained */
+	unsigned int holders; /* rk_events_hold */
+	char **ring;	      /* RK_EVENTS_HELD lines, each with its newline; owned */
 };
 
 /* Returns 0, -ENOMEM or the negative errno of the mutex. */
@@ -44,6 +48,25 @@ json_t *rk_events_text(const char *text);
  * 0 where there is none yet; -ENOMEM.
  */
 ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line);
+
+/*
+ * Copy all that is retained from *@seq on (0: all), in one piece. Returns its length and sets
+ * *@text (malloc'ed, not terminated, owned by the caller), *@seq to one past its last event, and
+ * *@lost to how many that were wanted are gone. 0 where there is none yet: *@text is NULL. -ENOMEM,
+ * with nothing set but *@text.
+ */
+ssize_t rk_events_copy(struct rk_events *ev, uint64_t *seq, uint64_t *lost, char **text);
+
+/* The length of all that is retained. */
+uint64_t rk_events_bytes(struct rk_events *ev);
+
+/*
+ * Somebody follows what is retained by its length, which therefore must not fall: up to
+ * RK_EVENTS_HELD events are kept until he lets go, and only then all but RK_EVENTS_RETAINED are
+ * dropped.
+ */
+void rk_events_hold(struct rk_events *ev);
+void rk_events_release(struct rk_events *ev);
 
 /* The sequence number that the next event will have. */
 uint64_t rk_events_end(struct rk_events *ev);

@@ -115,6 +115,67 @@ static void test_order(void **state)
 	free(line);
 }
 
+/* A copy goes on where the last one ended, and tells what it came too late for. */
+static void test_copy(void **state)
+{
+	uint64_t seq = 0, lost;
+	ssize_t len;
+	char *text;
+
+	assert_int_equal(rk_events_copy(*state, &seq, &lost, &text), 0);
+	assert_null(text);
+	assert_int_equal(seq, 1);
+	rk_events_add(*state, "A", NULL);
+	rk_events_add(*state, "B", NULL);
+	len = rk_events_copy(*state, &seq, &lost, &text);
+	assert_int_equal(len, rk_events_bytes(*state));
+	assert_int_equal(seq, 3);
+	assert_int_equal(lost, 0);
+	assert_memory_equal(text, "{\"seq\":1,", 9);
+	assert_memory_equal(text + len - 13, "\"event\":\"B\"}\n", 13);
+	free(text);
+	for (int i = 0; i < RK_EVENTS_RETAINED + 5; i++)
+		rk_events_add(*state, "C", NULL);
+	len = rk_events_copy(*state, &seq, &lost, &text);
+	assert_int_equal(lost, 5);
+	assert_int_equal(len, rk_events_bytes(*state));
+	assert_memory_equal(text, "{\"seq\":8,", 9);
+	free(text);
+}
+
+static int64_t oldest(struct rk_events *ev)
+{
+	uint64_t seq = 0;
+	json_t *event = next(ev, &seq);
+	int64_t n = seq_of(event);
+
+	json_decref(event);
+	return n;
+}
+
+/* Nothing is forgotten while somebody follows, up to a bound. */
+static void test_hold(void **state)
+{
+	uint64_t bytes = 0;
+
+	rk_events_hold(*state);
+	rk_events_hold(*state);
+	for (int i = 0; i < RK_EVENTS_HELD; i++) {
+		rk_events_add(*state, "A", NULL);
+		assert_true(rk_events_bytes(*state) > bytes);
+		bytes = rk_events_bytes(*state);
+	}
+	assert_int_equal(oldest(*state), 1);
+	rk_events_add(*state, "A", NULL);
+	assert_int_equal(oldest(*state), RK_EVENTS_HELD + 2 - RK_EVENTS_RETAINED);
+	rk_events_add(*state, "A", NULL);
+	assert_int_equal(oldest(*state), RK_EVENTS_HELD + 2 - RK_EVENTS_RETAINED);
+	rk_events_release(*state);
+	assert_int_equal(oldest(*state), RK_EVENTS_HELD + 2 - RK_EVENTS_RETAINED);
+	rk_events_release(*state);
+	assert_int_equal(oldest(*state), RK_EVENTS_HELD + 3 - RK_EVENTS_RETAINED);
+}
+
 static void test_escapes(void **state)
 {
 	static const char nasty[] = "a \"quoted\" \\ line\nand\tanother\r\x01\x7f caf\xc3\xa9 </x>";
@@ -244,9 +305,9 @@ static void test_follow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),   TEST(test_line),  TEST(test_order),
-		TEST(test_escapes), TEST(test_text),  TEST(test_no_fields),
-		TEST(test_overrun), TEST(test_edges), TEST(test_follow),
+		TEST(test_empty),  TEST(test_line),	 TEST(test_order),   TEST(test_escapes),
+		TEST(test_text),   TEST(test_no_fields), TEST(test_overrun), TEST(test_edges),
+		TEST(test_follow), TEST(test_copy),	 TEST(test_hold),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
