@@ -50,6 +50,23 @@ struct rkfs_stream_ops {
 	void (*release)(struct rkfs_file *file);
 };
 
+/*
+ * Text that grows at its end. A read at the end renders what has come since, so that tail -f
+ * follows, which goes by the size.
+ */
+struct rkfs_log_ops {
+	/*
+	 * Append to @out what comes from *@next on (0: from the oldest that is retained), and move
+	 * *@next, which is the log's own. 0 or a negative errno.
+	 */
+	int (*more)(const struct rkfs_subject *subject, uint64_t *next, struct rkfs_textbuf *out);
+	/* The length of all that is retained; *@version is another one whenever that is another. */
+	uint64_t (*size)(const struct rkfs_subject *subject, uint64_t *version);
+	/* While a file is open: forget nothing, as long as that can be. */
+	void (*hold)(const struct rkfs_subject *subject);
+	void (*release)(const struct rkfs_subject *subject);
+};
+
 enum rkfs_attr_flags {
 	RKFS_HIDDEN = 1, /* can be opened, is not listed by readdir */
 	RKFS_STREAM = 2, /* FOPEN_STREAM: no offset, reads may wait */
@@ -87,6 +104,7 @@ struct rkfs_attr {
 	 */
 	int (*command)(struct rkfs_file *file, const struct rk_caller *caller, const char *text,
 		       size_t len);
+	const struct rkfs_log_ops *log;	      /* instead of show */
 	const struct rkfs_stream_ops *stream; /* instead of show and store */
 	/* Whether @kernel has this file; NULL = all have it. Never changes for one kernel. */
 	bool (*present)(const struct rkfs_attr *attr, const struct rk_kernel *kernel);
@@ -116,8 +134,7 @@ extern const struct rkfs_attrs
 int rkfs_config_attrs(struct rkfs_attrs *attrs);
 
 /* attr_events.c */
-int rkfs_events_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out);
+extern const struct rkfs_log_ops rkfs_events_log;
 extern const struct rkfs_stream_ops rkfs_events_follow_ops;
 
 /* fs/call.c */

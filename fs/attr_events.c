@@ -6,25 +6,52 @@
 
 #include "fs/node.h"
 
-int rkfs_events_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+/* The line that says how many events a reader was too slow for. */
+static void append_lost(struct rkfs_textbuf *out, uint64_t count)
+{
+	rkfs_textbuf_printf(out, "{\"event\":\"Lost\",\"count\":%llu}\n",
+			    (unsigned long long)count);
+}
+
+static int events_more(const struct rkfs_subject *subject, uint64_t *next, struct rkfs_textbuf *out)
+{
+	uint64_t lost;
+	char *text;
+	ssize_t len = rk_events_copy(rk_runtime_events(subject->fs->rt), next, &lost, &text);
+
+	if (len < 0)
+		return (int)len;
+	if (lost)
+		append_lost(out, lost);
+	rkfs_textbuf_append(out, text, (size_t)len);
+	free(text);
+	return 0;
+}
+
+static uint64_t events_size(const struct rkfs_subject *subject, uint64_t *version)
 {
 	struct rk_events *ev = rk_runtime_events(subject->fs->rt);
-	uint64_t end = rk_events_end(ev), seq = 1;
-	ssize_t len = 1;
-	char *line;
 
-	(void)attr;
-	/* up to what there was at the start: an endless stream of events has no end here */
-	while (seq < end && len > 0 && !out->error) {
-		len = rk_events_next(ev, &seq, &line);
-		if (len > 0) {
-			rkfs_textbuf_append(out, line, (size_t)len);
-			free(line);
-		}
-	}
-	return len < 0 ? (int)len : 0;
+	*version = rk_events_end(ev);
+	return rk_events_bytes(ev);
 }
+
+static void events_hold(const struct rkfs_subject *subject)
+{
+	rk_events_hold(rk_runtime_events(subject->fs->rt));
+}
+
+static void events_release(const struct rkfs_subject *subject)
+{
+	rk_events_release(rk_runtime_events(subject->fs->rt));
+}
+
+const struct rkfs_log_ops rkfs_events_log = {
+	.more = events_more,
+	.size = events_size,
+	.hold = events_hold,
+	.release = events_release,
+};
 
 struct follow {
 	uint64_t seq; /* the next event to give out */
@@ -67,8 +94,7 @@ static int follow_one(struct rkfs_file *file, struct rk_events *ev, size_t size)
 	if (len <= 0)
 		return (int)len;
 	if (f->begun && seq - 1 > f->seq)
-		rkfs_textbuf_printf(text, "{\"event\":\"Lost\",\"count\":%llu}\n",
-				    (unsigned long long)(seq - 1 - f->seq));
+		append_lost(text, seq - 1 - f->seq);
 	rkfs_textbuf_append(text, line, (size_t)len);
 	free(line);
 	if (text->error || (before && text->len > size)) {

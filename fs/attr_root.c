@@ -59,7 +59,7 @@ static const struct rkfs_attr rows[] = {
 	 .command = rkfs_control_command},
 	{.name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show},
 	{.name = "metrics", .mode = 0444, .show = metrics_show},
-	{.name = "events", .mode = 0444, .show = rkfs_events_show},
+	{.name = "events", .mode = 0444, .log = &rkfs_events_log},
 	{.name = "events_follow",
 	 .mode = 0444,
 	 .flags = RKFS_HIDDEN | RKFS_STREAM | RKFS_WAITS,

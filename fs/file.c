@@ -10,6 +10,8 @@
 
 #include "fs/command.h"
 
+#define LOG_KEPT (1UL << 18) /* bytes of a log that an open file keeps once they have been read */
+
 static bool attr_writable(const struct rkfs_attr *attr)
 {
 	return attr->stream ? attr->stream->write != NULL : attr->store || attr->command;
@@ -17,7 +19,7 @@ static bool attr_writable(const struct rkfs_attr *attr)
 
 static bool attr_readable(const struct rkfs_attr *attr)
 {
-	return attr->stream ? attr->stream->read != NULL : attr->show != NULL;
+	return attr->stream ? attr->stream->read != NULL : attr->show || attr->log;
 }
 
 int rkfs_writable(struct rkfs *fs, uint64_t node)
@@ -72,6 +74,7 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	rkfs_textbuf_init(&file->text);
 	file->rendered = false;
 	file->sent = 0;
+	file->skipped = 0;
 	file->seen = atomic_load(&fs->changes);
 	file->stream = NULL;
 	file->poll = NULL;
@@ -119,6 +122,8 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 			return rc;
 		}
 	}
+	if (attr->log)
+		attr->log->hold(&subject);
 	pthread_mutex_lock(&fs->files_lock);
 	TAILQ_INSERT_TAIL(&fs->files, file, open);
 	pthread_mutex_unlock(&fs->files_lock);
@@ -141,6 +146,8 @@ void rkfs_file_unref(struct rkfs_file *file)
 	pthread_mutex_lock(&fs->files_lock);
 	TAILQ_REMOVE(&fs->files, file, open);
 	pthread_mutex_unlock(&fs->files_lock);
+	if (file->attr->log)
+		file->attr->log->release(&file->subject);
 	if (file->attr->stream && file->attr->stream->release)
 		file->attr->stream->release(file);
 	rkfs_command_leave(file);
@@ -170,6 +177,13 @@ static void file_unlock(struct rkfs_file *file)
 	rkfs_waitq_release();
 }
 
+static int render_log(struct rkfs_file *file)
+{
+	file->next = 0;
+	file->skipped = 0;
+	return file->attr->log->more(&file->subject, &file->next, &file->text);
+}
+
 static int render(struct rkfs_file *file)
 {
 	int rc;
@@ -178,7 +192,8 @@ static int render(struct rkfs_file *file)
 	file->seen = atomic_load(&file->subject.fs->changes);
 	file->rendered = false;
 	rkfs_textbuf_reset(&file->text);
-	rc = file->attr->show(file->attr, &file->subject, &file->text);
+	rc = file->attr->log ? render_log(file)
+			     : file->attr->show(file->attr, &file->subject, &file->text);
 	if (rc)
 		return rc;
 	if (file->text.error)
@@ -187,16 +202,40 @@ static int render(struct rkfs_file *file)
 	return 0;
 }
 
+/* At the end of a log: what has come since. Where that fails, the next read tries again. */
+static int render_more(struct rkfs_file *file)
+{
+	size_t len = file->text.len;
+	int rc;
+
+	if (len > LOG_KEPT) {
+		file->skipped += len;
+		rkfs_textbuf_reset(&file->text);
+		len = 0;
+	}
+	rc = file->attr->log->more(&file->subject, &file->next, &file->text);
+	if (!rc && file->text.error)
+		rc = -file->text.error;
+	if (rc) {
+		rkfs_textbuf_reset(&file->text);
+		file->text.len = len;
+	}
+	return rc;
+}
+
 static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_emit emit,
 		     void *ctx)
 {
 	size_t left;
 	int rc = 0;
 
-	if (!offset || !file->rendered)
+	if (!offset || !file->rendered || offset < file->skipped)
 		rc = render(file);
+	else if (file->attr->log && offset - file->skipped >= file->text.len)
+		rc = render_more(file);
 	if (rc)
 		return rc;
+	offset -= file->skipped;
 	if (offset > file->text.len)
 		offset = file->text.len;
 	left = file->text.len - offset;

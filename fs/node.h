@@ -84,6 +84,8 @@ struct rkfs_file {
 		text;	      /* content as of the last render; a stream may use it as it likes */
 	bool rendered;	      /* text is valid */
 	size_t sent;	      /* of text, by a stream */
+	uint64_t next;	      /* of a log: how far it is rendered */
+	uint64_t skipped;     /* of a log: bytes before text that have been read and are not kept */
 	unsigned long seen;   /* fs->changes at the open and at the last render */
 	void *stream;	      /* the stream's own state */
 	bool waits;	      /* counts in fs->waiters */
@@ -183,10 +185,10 @@ struct rkfs_file *rkfs_file_ref(struct rkfs_file *file);
 void rkfs_file_unref(struct rkfs_file *file);
 
 /*
- * Text: rendered at offset 0 and where nothing is rendered yet; the bytes from @offset on. Stream:
- * its read. Calls @emit once and returns 0, or a negative errno without emitting; -EAGAIN only
- * where it must wait on file->waitq. The caller holds a reference: the kernel may RELEASE as soon
- * as @emit has replied.
+ * Text: rendered at offset 0 and where nothing is rendered yet; the bytes from @offset on. A log
+ * also renders, at its end, what has come since. Stream: its read. Calls @emit once and returns 0,
+ * or a negative errno without emitting; -EAGAIN only where it must wait on file->waitq. The caller
+ * holds a reference: the kernel may RELEASE as soon as @emit has replied.
  */
 int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,
 	      int flags, rkfs_emit emit, void *ctx);

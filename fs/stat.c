@@ -14,15 +14,15 @@ static void set_size(struct stat *st, uint64_t size)
 	st->st_blocks = (blkcnt_t)((size + SECTOR - 1) / SECTOR);
 }
 
-/* Since when the text has been what it is. */
-static struct timespec since(const struct rkfs_subject *subject, const struct rkfs_entry *entry,
-			     const struct rkfs_textbuf *text)
+/* Since when there has been the text with @digest. */
+static void set_times(const struct rkfs_subject *subject, struct rkfs_entry *entry, uint64_t digest)
 {
 	struct rkfs *fs = subject->fs;
 	struct timespec born = subject->kernel ? subject->kernel->added : fs->born;
+	struct stat *st = &entry->st;
 
-	return rkfs_looks_since(fs->looks, entry->node, rkfs_looks_digest(text->data, text->len),
-				born);
+	st->st_atim = rkfs_looks_since(fs->looks, entry->node, digest, born);
+	st->st_mtim = st->st_ctim = st->st_atim;
 }
 
 void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -30,14 +30,20 @@ void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *
 {
 	struct stat *st = &entry->st;
 	struct rkfs_textbuf text;
+	uint64_t version;
 
 	/* also of what has no value now: who believed in a size of 0 would not meet its errno */
 	set_size(st, RKFS_UNKNOWN_SIZE);
-	if (!subject || attr->stream || !attr->show)
+	if (!subject || attr->stream)
 		return;
+	if (attr->log) {
+		set_size(st, attr->log->size(subject, &version));
+		set_times(subject, entry, version);
+		return;
+	}
 	rkfs_textbuf_init(&text);
 	if (!attr->show(attr, subject, &text) && !text.error)
 		set_size(st, text.len);
-	st->st_atim = st->st_mtim = st->st_ctim = since(subject, entry, &text);
+	set_times(subject, entry, rkfs_looks_digest(text.data, text.len));
 	rkfs_textbuf_free(&text);
 }

@@ -80,6 +80,16 @@ as_read_all() {
 	done
 }
 
+# until_line LINE FILE: wait until it is the last line of FILE.
+until_line() {
+	local end=$((SECONDS + 60))
+
+	until [[ $(tail -n1 "$2") == "$1" ]]; do
+		((SECONDS < end)) || fail "$2 does not end with $1 within a minute"
+		read -t 0.1 -r <> <(:) || true
+	done
+}
+
 @test "tools: GNU" {
 	up
 	as_read 'cat "$F"'
@@ -237,4 +247,34 @@ as_read_all() {
 	assert_equal "$(rsync -ai --modify-window=-1 "$MNT/config" "$MNT/kernels/core/echo/messages_processed" "$copy/" | cut -d' ' -f2)" \
 		messages_processed
 	assert_equal "$(cat "$copy/messages_processed")" 1
+}
+
+@test "tools: tail -f of events follows, past what is retained, and says each event once" {
+	local out=$BATS_TEST_TMPDIR/out n pids=()
+	local tails=("tail -s 0.1" "busybox tail" "$UUTILS/tail --use-polling -s 0.1")
+
+	rk_up health_check_interval=1h
+	for n in "${!tails[@]}"; do
+		# shellcheck disable=SC2086
+		${tails[n]} -n 100000 -f "$MNT/events" >"$out.$n" 2>"$out.$n.err" 3>&- &
+		pids+=($!)
+	done
+	# more than are retained where nobody looks
+	for _ in 1 2; do
+		py <<-"EOT"
+			fd = open_call("core/echo")
+			for _ in range(700):
+			    assert outcome(ask, fd, "no request") == "EINVAL"
+		EOT
+		for n in "${!tails[@]}"; do
+			until_line "$(tail -n1 "$MNT/events")" "$out.$n"
+		done
+	done
+	kill "${pids[@]}"
+	wait "${pids[@]}" || true
+	for n in "${!tails[@]}"; do
+		run cat "$out.$n.err"
+		refute_output
+		assert_equal "$(jq .seq "$out.$n")" "$(seq "$(jq .seq "$out.$n" | tail -n1)")"
+	done
 }

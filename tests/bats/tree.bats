@@ -229,12 +229,15 @@ up_and_drain() {
 		os.lseek(fd, 0, os.SEEK_SET)
 		assert os.read(fd, 1) == b"1"
 		assert os.fstat(fd).st_size == 2
-		# what was rendered stays for the reads that follow
-		fd = os.open(path("events"), os.O_RDONLY)
+		# what was rendered stays for the reads that follow; at the end of events comes what has come since
+		fd, state = os.open(path("events"), os.O_RDONLY), os.open(path("state"), os.O_RDONLY)
 		head = os.read(fd, 10)
+		assert os.read(state, 3) == b"Run"
 		put("control", "stop")
-		text = head + read_all(fd)
+		assert read_all(state) == b"ning\n" and os.pread(state, 100, 0) == b"Stopped\n"
+		text = head + os.read(fd, 1 << 20)
 		assert b'"Stopped"' not in text and text.endswith(b"\n")
+		assert b'"Stopped"' in read_all(fd)
 		assert b'"Stopped"' in os.pread(fd, 1 << 20, 0)
 		shutil.copyfile(path("version"), "/dev/null")
 		for name in os.listdir(path("stats")):

@@ -787,6 +787,56 @@ static void test_events(void **state)
 	free(all);
 }
 
+static size_t length_at(struct rkfs_file *file, off_t offset, size_t size)
+{
+	struct bytes whole = {.calls = 0};
+
+	assert_int_equal(rkfs_read(file, &nobody, (uint64_t)offset, size, 0, take_length, &whole),
+			 0);
+	return whole.len;
+}
+
+/*
+ * A log is followed by reading at its end, as tail -f does, which takes a size that falls for a
+ * truncation and reads no more than the size has grown by.
+ */
+static void test_events_tail(void **state)
+{
+	struct rkfs_file *tail = open_file("events", O_RDONLY), *cat;
+	off_t size, at = stat_of("events").st_size;
+
+	(void)state;
+	assert_int_equal(length_at(tail, 0, BIG), at);
+	assert_string_equal(read_at(tail, (uint64_t)at, BIG), "");
+	for (int i = 0; i < RK_EVENTS_HELD / RK_EVENTS_RETAINED - 1; i++) {
+		add_events(RK_EVENTS_RETAINED);
+		size = stat_of("events").st_size;
+		assert_true(size > at);
+		assert_int_equal(length_at(tail, at, 100), 100);
+		assert_int_equal(length_at(tail, at + 100, BIG), size - at - 100);
+		at = size;
+		assert_string_equal(read_at(tail, (uint64_t)at, BIG), "");
+	}
+	assert_true(tail->text.size < BIG);
+	/* another one sees the same, also where it begins at the end */
+	cat = open_file("events", O_RDONLY);
+	assert_int_equal(length_at(cat, at - 10, BIG), 10);
+	assert_int_equal(length_at(cat, 0, 2 * BIG), at);
+	/* this is the bound; and who is too slow is told */
+	add_events(RK_EVENTS_RETAINED);
+	assert_true(stat_of("events").st_size < at);
+	assert_memory_equal(read_at(cat, (uint64_t)at, BIG), "{\"seq\":", 7);
+	assert_memory_equal(read_at(tail, 0, 100), "{\"seq\":", 7);
+	assert_int_equal(length_at(tail, 0, 2 * BIG), stat_of("events").st_size);
+	rkfs_file_unref(cat);
+	rkfs_file_unref(tail);
+	/* nobody looks */
+	add_events(RK_EVENTS_RETAINED);
+	at = stat_of("events").st_size;
+	add_events(RK_EVENTS_RETAINED);
+	assert_in_range(stat_of("events").st_size, at, at + RK_EVENTS_RETAINED);
+}
+
 /* One that falls behind the ring learns how much it has missed. */
 static void test_events_lost(void **state)
 {
@@ -995,6 +1045,7 @@ int main(void)
 		TEST(test_wait),
 		TEST(test_poll_state),
 		TEST(test_events),
+		TEST(test_events_tail),
 		TEST(test_events_lost),
 		TEST(test_ending),
 		TEST(test_drain),
