@@ -14,15 +14,18 @@ static void set_size(struct stat *st, uint64_t size)
 	st->st_blocks = (blkcnt_t)((size + SECTOR - 1) / SECTOR);
 }
 
-/* Since when there has been the text with @digest. */
+/*
+ * Modified when the text with @digest was first seen. The other times stay: tar(1) takes another
+ * ctime for a change while it read, and a number may change at any time.
+ */
 static void set_times(const struct rkfs_subject *subject, struct rkfs_entry *entry, uint64_t digest)
 {
 	struct rkfs *fs = subject->fs;
 	struct timespec born = subject->kernel ? subject->kernel->added : fs->born;
 	struct stat *st = &entry->st;
 
-	st->st_atim = rkfs_looks_since(fs->looks, entry->node, digest, born);
-	st->st_mtim = st->st_ctim = st->st_atim;
+	st->st_atim = st->st_ctim = born;
+	st->st_mtim = rkfs_looks_since(fs->looks, entry->node, digest, born);
 }
 
 void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

@@ -37,7 +37,7 @@ up() {
 
 # What changes by itself taken out.
 tick() {
-	sed 's/^\(.*uptime[_a-z]* \|age_ms \).*/\1/'
+	sed -E 's/^(.*(uptime|timestamp)[^ ]*|age_ms) .*/\1/'
 }
 
 # same FILE FOUND WHAT
