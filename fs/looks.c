@@ -12,7 +12,7 @@
 #define WAYS	 4
 
 struct look {
-	uint64_t node; /* 0 = free, and so are those behind it */
+	uint64_t number; /* 0 = free, and so are those behind it */
 	uint64_t digest;
 	struct timespec since;
 };
@@ -62,28 +62,29 @@ uint64_t rkfs_looks_digest(const void *data, size_t len)
 }
 
 /* Numbers of neighbours differ in few bits, low and high. */
-static struct set *set_of(struct rkfs_looks *looks, uint64_t node)
+static struct set *set_of(struct rkfs_looks *looks, uint64_t number)
 {
-	return &looks->sets[(node ^ node >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - SET_BITS)];
+	return &looks->sets[(number ^ number >> 32) * UINT64_C(0x9e3779b97f4a7c15) >>
+			    (64 - SET_BITS)];
 }
 
-struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t node, uint64_t digest,
+struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t number, uint64_t digest,
 				 struct timespec born)
 {
-	struct look found = {.node = node, .digest = digest, .since = born};
-	struct set *set = set_of(looks, node);
+	struct look found = {.number = number, .digest = digest, .since = born};
+	struct set *set = set_of(looks, number);
 	struct timespec now;
 	size_t i = 0;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	pthread_mutex_lock(&looks->lock);
-	while (i < WAYS && set->look[i].node && set->look[i].node != node)
+	while (i < WAYS && set->look[i].number && set->look[i].number != number)
 		i++;
 	if (i == WAYS) {
 		set->forgot = true;
 		i--;
 	}
-	if (set->look[i].node != node)
+	if (set->look[i].number != number)
 		found.since = set->forgot ? now : born;
 	else
 		found.since = set->look[i].digest == digest ? set->look[i].since : now;

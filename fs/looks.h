@@ -22,11 +22,11 @@ void rkfs_looks_destroy(struct rkfs_looks *looks); /* NULL is allowed */
 uint64_t rkfs_looks_digest(const void *data, size_t len);
 
 /*
- * A look at file @node (never 0), whose content has @digest: the time of the first look that found
- * this content, or @born where no look has found another. Now, where so many other files were
+ * A look at file @number (never 0), whose content has @digest: the time of the first look that
+ * found this content, or @born where no look has found another. Now, where so many other files were
  * looked at that this one was forgotten.
  */
-struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t node, uint64_t digest,
+struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t number, uint64_t digest,
 				 struct timespec born);
 
 #endif

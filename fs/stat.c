@@ -25,7 +25,7 @@ static void set_times(const struct rkfs_subject *subject, struct rkfs_entry *ent
 	struct stat *st = &entry->st;
 
 	st->st_atim = st->st_ctim = born;
-	st->st_mtim = rkfs_looks_since(fs->looks, entry->node, digest, born);
+	st->st_mtim = rkfs_looks_since(fs->looks, st->st_ino, digest, born);
 }
 
 void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -47,6 +47,7 @@ void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *
 	rkfs_textbuf_init(&text);
 	if (!attr->show(attr, subject, &text) && !text.error)
 		set_size(st, text.len);
-	set_times(subject, entry, rkfs_looks_digest(text.data, text.len));
+	if (!subject->message) /* which comes and goes, and has its own */
+		set_times(subject, entry, rkfs_looks_digest(text.data, text.len));
 	rkfs_textbuf_free(&text);
 }
