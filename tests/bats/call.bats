@@ -200,7 +200,7 @@ call_from_shell() {
 		    until_in_flight(1)
 		    signal.pthread_kill(me, signal.SIGUSR1)
 		fd = open_call("core/delay")
-		write_all(fd, b'{"ms":500}')
+		write_all(fd, b'{"ms":3000}')
 		disturber = Task(disturb)
 		try:
 		    os.read(fd, 100)
@@ -210,7 +210,7 @@ call_from_shell() {
 		assert disturber.result() == "ok"
 		assert_stats(accepted=1, in_flight=1)           # EINTR did not cancel it
 		assert outcome(os.write, fd, b"x") == "EBUSY"
-		assert json.loads(read_all(fd))["waited_ms"] >= 500
+		assert json.loads(read_all(fd))["waited_ms"] >= 3000
 		assert_stats(accepted=1, processed=1, cancelled=0)
 	EOF
 }
@@ -227,7 +227,7 @@ call_from_shell() {
 		        signal.pthread_kill(me, signal.SIGUSR1)
 		        until(lambda: len(caught), i + 1)
 		disturber = Task(disturb)
-		assert json.loads(call("core/delay", {"ms": 500}))["waited_ms"] >= 500
+		assert json.loads(call("core/delay", {"ms": 3000}))["waited_ms"] >= 3000
 		assert disturber.result() == "ok"
 		assert_stats(accepted=1, processed=1)
 	EOF
@@ -461,7 +461,7 @@ call_from_shell() {
 @test "call: a reader that waits for room gets ESHUTDOWN when a drain begins" {
 	rk_up worker_threads=1,max_queue_depth=1
 	py <<-'EOF'
-		tasks = [delay_task(500)]
+		tasks = [delay_task(8000)]                              # time for a Python to start
 		until_in_flight(1)
 		tasks.append(delay_task(1))
 		until_in_flight(2)
@@ -472,7 +472,7 @@ call_from_shell() {
 		put("control", "drain")
 		assert child.communicate()[0] == "ESHUTDOWN\n"
 		assert_stats(accepted=2, rejected=1)
-		assert [t.result() >= ms for t, ms in zip(tasks, (500, 1))] == [True, True]
+		assert [t.result() >= ms for t, ms in zip(tasks, (8000, 1))] == [True, True]
 		assert get("wait/stopped") == "Stopped"
 		assert_stats(accepted=2, processed=2, rejected=1)
 	EOF
@@ -526,12 +526,12 @@ call_from_shell() {
 		put("control", "start")
 		get("wait/running")
 		call("core/echo", {"data": [1]})
-		task = delay_task(500)
+		task = delay_task(3000)
 		until_in_flight(1)
 		put("control", "drain")
 		assert get("state") == "Draining"
 		refused()
-		assert task.result() >= 500
+		assert task.result() >= 3000
 		get("wait/stopped")
 		refused()
 		assert_stats(accepted=2, processed=2, rejected=3)
