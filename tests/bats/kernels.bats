@@ -576,7 +576,8 @@ load common
 		assert outcome(call, "user/version", {"ms": 0}) == "ENOSPC"
 		assert "max_kernel_instances" in last_error("user/version")
 		put("kernels/core/delay/enable", "0")
-		until(lambda: get("stats/kernels_active"), "9")
+		until(lambda: [e["id"] for e in events("KernelDeactivated")], ["core/delay"])
+		assert get("stats/kernels_active") == "9"
 		put("kernels/user/version/enable", "1")                 # try again
 		assert call("user/version", {"ms": 0}) == b'{"first":1,"second":1}\n'
 		assert get("stats/kernels_active") == "10"
