@@ -26,6 +26,7 @@ in_root() {
 		mount --rbind /dev "$root/dev"
 		mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 		cp /etc/resolv.conf "$root/etc/resolv.conf"
+		[ -L "$root/etc/mtab" ] || ln -s ../proc/self/mounts "$root/etc/mtab" # as on every machine
 		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
 			${http_proxy:+http_proxy="$http_proxy"} "$@"' sh "$root" "$@"
 }
