@@ -21,13 +21,17 @@ in_root() {
 	unshare --mount --pid --fork --kill-child --propagation private sh -euc '
 		root=$1
 		shift
+		mount --rbind "$root" "$root" # a mount, so that it can become the root, for other namespaces too
 		mount -t proc proc "$root/proc"
 		mount --rbind /sys "$root/sys"
 		mount --rbind /dev "$root/dev"
 		mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 		cp /etc/resolv.conf "$root/etc/resolv.conf"
 		[ -L "$root/etc/mtab" ] || ln -s ../proc/self/mounts "$root/etc/mtab" # as on every machine
-		exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+		cd "$root"
+		pivot_root . .
+		umount -l .
+		exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
 			${http_proxy:+http_proxy="$http_proxy"} "$@"' sh "$root" "$@"
 }
 
