@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * bench [--quick] [--modules DIR]: what the CUDA backend takes, measured through the functions that
- * the worker calls, against the driver API alone in the same run. One line for each row:
+ * bench [--quick] [--modules DIR] [launch | ring | throughput]...
+ *
+ * What the CUDA backend takes, measured through the functions that the worker calls, against the
+ * driver API alone in the same run; all parts where none is named. One line for each row:
  *
  *	STATUS <tab> WHAT <tab> RESULT <tab> REFERENCE
  *
@@ -59,10 +61,47 @@ static int compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-double bench_p50(double *values, size_t n)
+/* Sorts them. */
+static double median(double *values, size_t n)
 {
 	qsort(values, n, sizeof(*values), compare);
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+void bench_stats_of(struct bench_stats *s, double *values, size_t n)
+{
+	size_t round = n / BENCH_ROUNDS;
+
+	*s = (struct bench_stats){.n = n};
+	for (size_t i = 0; round >= BENCH_ROUNDS && i < BENCH_ROUNDS; i++) {
+		double p50 = median(values + i * round, round);
+
+		if (i == 0 || p50 < s->lowest)
+			s->lowest = p50;
+		if (i == 0 || p50 > s->highest)
+			s->highest = p50;
+	}
+	s->p50 = median(values, n);
+	s->p99 = values[(n * 99 - 1) / 100];
+	if (round < BENCH_ROUNDS) {
+		s->lowest = values[0];
+		s->highest = values[n - 1];
+	}
+}
+
+const char *bench_stats_text(const struct bench_stats *s, const char *unit)
+{
+	static char text[160];
+	size_t round = s->n / BENCH_ROUNDS;
+
+	if (round < BENCH_ROUNDS)
+		snprintf(text, sizeof(text), "%.2f %s p50, %zu times (%.2f to %.2f)", s->p50, unit,
+			 s->n, s->lowest, s->highest);
+	else
+		snprintf(text, sizeof(text),
+			 "%.2f %s p50, %.2f p99, %d x %zu times (p50 of each %.2f to %.2f)", s->p50,
+			 unit, s->p99, BENCH_ROUNDS, round, s->lowest, s->highest);
+	return text;
 }
 
 double bench_now_us(void)
@@ -89,6 +128,26 @@ static void find_modules(char *to, size_t size)
 		snprintf(to, size, "%s/../modules", here);
 }
 
+static void bench_throughput(struct bench *b)
+{
+	bench_fusion(b);
+	bench_matmul(b);
+	bench_copies(b);
+}
+
+static const struct part {
+	const char *name;
+	void (*run)(struct bench *b);
+} parts[] = {{"launch", bench_launches}, {"ring", bench_rings}, {"throughput", bench_throughput}};
+
+static const struct part *find_part(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		if (strcmp(parts[i].name, name) == 0)
+			return &parts[i];
+	errx(2, "there is no part '%s' (launch, ring, throughput)", name);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option rows[] = {
@@ -103,16 +162,18 @@ int main(int argc, char **argv)
 		else if (c == 'm')
 			snprintf(b.modules, sizeof(b.modules), "%s", optarg);
 		else
-			errx(2, "usage: bench [--quick] [--modules DIR]");
+			errx(2, "usage: bench [--quick] [--modules DIR] "
+				"[launch | ring | throughput]...");
 	}
+	for (int i = optind; i < argc; i++)
+		(void)find_part(argv[i]);
 	b.copy_bytes = b.quick ? 8 * MIB : 256 * MIB;
 	bench_floors(&b);
 	bench_open(&b);
-	bench_launches(&b);
-	bench_fusion(&b);
-	bench_matmul(&b);
-	bench_copies(&b);
-	bench_rings(&b);
+	for (int i = optind; i < argc; i++)
+		find_part(argv[i])->run(&b);
+	for (size_t i = 0; optind == argc && i < ARRAY_SIZE(parts); i++)
+		parts[i].run(&b);
 	bench_close(&b);
 	return missed;
 }

@@ -18,6 +18,16 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIB	      (1ULL << 20)
 
+/*
+ * What @n values that were taken one after the other say: over all of them, and how far the medians
+ * of BENCH_ROUNDS rounds, each a stretch of them, lie apart.
+ */
+struct bench_stats {
+	size_t n;
+	double p50, p99;
+	double lowest, highest; /* median of a round; of a value where there are few */
+};
+
 struct bench {
 	bool quick; /* for machines whose numbers mean nothing */
 	char modules[1024];
@@ -28,8 +38,8 @@ struct bench {
 	struct rk_backend_env env;
 	void *backend; /* NULL: not open */
 	/* by the driver API alone, before the backend is opened */
-	double launch_us;		       /* cuLaunchKernel and cuStreamSynchronize, p50 */
-	double pinned_to_gbs, pinned_from_gbs; /* copies of copy_bytes */
+	struct bench_stats launch_us;	       /* cuLaunchKernel and cuStreamSynchronize */
+	double pinned_to_gbs, pinned_from_gbs; /* copies of copy_bytes, p50 */
 	uint64_t copy_bytes;
 };
 
@@ -55,7 +65,11 @@ void bench_row(const char *status, const char *what, const char *reference, cons
 _Noreturn void bench_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void bench_must(CUresult result, const char *call);
 
-double bench_p50(double *values, size_t n); /* sorts them */
+#define BENCH_ROUNDS 5
+
+void bench_stats_of(struct bench_stats *s, double *values, size_t n); /* sorts them */
+/* "5.73 us p50, 6.11 us p99, 5 x 10000 times (p50 5.70 to 5.81)"; the buffer is static. */
+const char *bench_stats_text(const struct bench_stats *s, const char *unit);
 double bench_now_us(void);
 
 /* The driver API alone: fills the last members of *@b. Its context is gone afterwards. */
@@ -85,6 +99,12 @@ void *bench_output(struct bench_message *m, unsigned int which, unsigned int out
 double bench_run(struct bench_message *m, double *gpu_us);
 /* The newest first, and what it took of the payload is free again. */
 void bench_forget(struct bench_message *m);
+
+/*
+ * Floating-point operations per second of cuBLAS's SGEMM on @n x @n matrices, p50 of @runs, in
+ * TFLOP/s; 0 and *@why where it cannot be had. With the backend open and no kernel resident.
+ */
+double bench_cublas_tflops(uint64_t n, int runs, const char **why);
 
 /* Each prints its rows. */
 void bench_launches(struct bench *b);

@@ -53,7 +53,7 @@ static void launches(struct bench *b, CUfunction square, CUstream stream)
 		if (i >= warm)
 			us[i - warm] = bench_now_us() - begin;
 	}
-	b->launch_us = bench_p50(us, rounds);
+	bench_stats_of(&b->launch_us, us, rounds);
 	bench_must(rk_cu.cuMemFree(x), "cuMemFree");
 	bench_must(rk_cu.cuMemFree(y), "cuMemFree");
 	free(us);
@@ -62,6 +62,7 @@ static void launches(struct bench *b, CUfunction square, CUstream stream)
 static void copies(struct bench *b, CUstream stream)
 {
 	double to[COPIES], from[COPIES], begin;
+	struct bench_stats s;
 	CUdeviceptr device;
 	void *host;
 
@@ -80,8 +81,10 @@ static void copies(struct bench *b, CUstream stream)
 		bench_must(rk_cu.cuStreamSynchronize(stream), "cuStreamSynchronize");
 		from[i] = bench_now_us() - begin;
 	}
-	b->pinned_to_gbs = (double)b->copy_bytes / 1e3 / bench_p50(to, COPIES);
-	b->pinned_from_gbs = (double)b->copy_bytes / 1e3 / bench_p50(from, COPIES);
+	bench_stats_of(&s, to, COPIES);
+	b->pinned_to_gbs = (double)b->copy_bytes / 1e3 / s.p50;
+	bench_stats_of(&s, from, COPIES);
+	b->pinned_from_gbs = (double)b->copy_bytes / 1e3 / s.p50;
 	bench_must(rk_cu.cuMemFree(device), "cuMemFree");
 	bench_must(rk_cu.cuMemFreeHost(host), "cuMemFreeHost");
 }

@@ -298,6 +298,27 @@ static int tell_device(void)
 	return 0;
 }
 
+/*
+ * Keep a context until a signal ends this: while there is one the driver does not take the device
+ * down between two programs, and their starts are alike.
+ */
+static int hold_context(void)
+{
+	struct rk_error error = {0};
+	CUcontext context;
+	CUdevice device;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM))
+		err(1, "prctl");
+	if (rk_cuda_open(&error))
+		errx(1, "%s", error.msg);
+	must(rk_cu.cuInit(0), "cuInit");
+	must(rk_cu.cuDeviceGet(&device, 0), "cuDeviceGet");
+	must(rk_cu.cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
+	for (;;)
+		pause();
+}
+
 /* --- arguments ------------------------------------------------------------------------ */
 
 static void set_path(char *to, size_t size, const char *from)
@@ -339,7 +360,8 @@ static const char usage[] =
 	"usage: check [--small] [--limit SECS] [--patience SECS] [--worker FILE] [--modules DIR]\n"
 	"             [GROUP | GROUP/NAME]...\n"
 	"       check --list\n"
-	"       check --device\n";
+	"       check --device\n"
+	"       check --hold\n";
 
 int main(int argc, char **argv)
 {
@@ -350,6 +372,7 @@ int main(int argc, char **argv)
 					     {"modules", required_argument, NULL, 'm'},
 					     {"list", no_argument, NULL, 'L'},
 					     {"device", no_argument, NULL, 'd'},
+					     {"hold", no_argument, NULL, 'h'},
 					     {0}};
 	unsigned int ran = 0, failed;
 	int c;
@@ -370,6 +393,8 @@ int main(int argc, char **argv)
 			return list_tests();
 		else if (c == 'd')
 			return tell_device();
+		else if (c == 'h')
+			return hold_context();
 		else
 			return fputs(usage, stderr), 2;
 	}

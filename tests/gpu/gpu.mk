@@ -68,7 +68,7 @@ gpu-bundle:
 	@cp -r '$(GPU_BUNDLE)/gpu/modules' '$(GPU_PACK)/'
 	@cp etc/kernels.d/*.ini '$(GPU_PACK)/kernels.d/'
 	@cp tests/gpu/run tests/gpu/README '$(GPU_PACK)/'
-	@echo '$(VERSION), $(notdir $(NVCC)) $(shell $(NVCC) --version | sed -n 's/.*release \([^,]*\),.*/\1/p'), compute capabilities $(CUDA_ARCHS)' >'$(GPU_PACK)/VERSION'
+	@echo '$(VERSION), $(or $(shell git describe --always --dirty 2>/dev/null),not from git), $(notdir $(NVCC)) $(shell $(NVCC) --version | sed -n 's/.*release \([^,]*\),.*/\1/p'), compute capabilities $(CUDA_ARCHS)' >'$(GPU_PACK)/VERSION'
 	@! ldd '$(GPU_PACK)'/bin/* | grep -v -E '^[^[:space:]]|linux-vdso|lib(c|m|dl|rt|pthread)\.so|libgcc_s|ld-linux' || \
 		{ echo 'gpu-bundle: these libraries are not on every machine' >&2; exit 1; }
 	@tar -C '$(GPU_BUNDLE)' --owner=0 --group=0 -czf '$(BUILD)/gpu-bundle.tar.gz' rkfs-gpu

@@ -11,18 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/clock.h"
 #include "runtime/log.h"
 
 #define OPTIONS_MAX 32
-
-static struct timespec patience(void)
-{
-	struct timespec at;
-
-	clock_gettime(CLOCK_REALTIME, &at);
-	at.tv_sec += gpu_options.patience_s;
-	return at;
-}
+#define LOOK_MS	    100 /* between two looks at what no observer tells of, a worker's devices for one \
+			 */
 
 /* --- the runtime -------------------------------------------------------------------- */
 
@@ -173,17 +167,34 @@ void gpu_command(struct gpu_rig *r, enum rk_trigger trigger, int64_t secs)
 		gpu_fail("%s: %s", rk_trigger_name(trigger), err.msg);
 }
 
+/* LOOK_MS from now. */
+static struct timespec next_look(void)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_nsec += LOOK_MS * (long)RK_NS_PER_MS;
+	if (at.tv_nsec >= (long)RK_NS_PER_SEC) {
+		at.tv_nsec -= (long)RK_NS_PER_SEC;
+		at.tv_sec++;
+	}
+	return at;
+}
+
 void gpu_wait(struct gpu_rig *r, bool (*holds)(struct gpu_rig *r, void *arg), void *arg,
 	      const char *what)
 {
-	struct timespec until = patience();
-	int rc = 0;
+	uint64_t until = rk_now_ns() + gpu_options.patience_s * RK_NS_PER_SEC;
+	bool held;
 
 	pthread_mutex_lock(&r->lock);
-	while (!holds(r, arg) && !rc)
-		rc = pthread_cond_timedwait(&r->changed, &r->lock, &until);
+	while (!(held = holds(r, arg)) && rk_now_ns() < until) {
+		struct timespec at = next_look();
+
+		pthread_cond_clockwait(&r->changed, &r->lock, CLOCK_MONOTONIC, &at);
+	}
 	pthread_mutex_unlock(&r->lock);
-	if (rc)
+	if (!held)
 		gpu_fail("waited %u s in vain for %s; the state is %s", gpu_options.patience_s,
 			 what, rk_state_name(rk_runtime_state(r->rt)));
 }
