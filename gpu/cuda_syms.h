@@ -42,6 +42,7 @@ CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t index, size_t *o
 	X(REQUIRED, cuDevicePrimaryCtxRetain, 7000)            \
 	X(REQUIRED, cuDevicePrimaryCtxRelease, 11000)          \
 	X(REQUIRED, cuCtxSetCurrent, 4000)                     \
+	X(REQUIRED, cuCtxGetStreamPriorityRange, 5050)         \
 	X(REQUIRED, cuMemGetInfo, 3020)                        \
 	X(REQUIRED, cuMemAlloc, 3020)                          \
 	X(REQUIRED, cuMemAllocManaged, 6000)                   \
@@ -53,6 +54,7 @@ CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t index, size_t *o
 	X(REQUIRED, cuMemcpyDtoHAsync, 3020)                   \
 	X(REQUIRED, cuMemsetD8Async, 3020)                     \
 	X(REQUIRED, cuStreamCreate, 2000)                      \
+	X(REQUIRED, cuStreamCreateWithPriority, 5050)          \
 	X(REQUIRED, cuStreamDestroy, 4000)                     \
 	X(REQUIRED, cuStreamSynchronize, 2000)                 \
 	X(REQUIRED, cuStreamQuery, 2000)                       \

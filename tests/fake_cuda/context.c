@@ -40,13 +40,17 @@ static int attribute(CUdevice_attribute which, CUdevice device)
 	case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:
 		return FAKE_SM_THREADS;
 	case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
-		return FAKE_SMS;
+		return fake_multiprocessors();
 	case CU_DEVICE_ATTRIBUTE_WARP_SIZE:
 		return 32;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
 		return (int)fake_trigger_number("compute_capability", 89) / 10;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
 		return (int)fake_trigger_number("compute_capability", 89) % 10;
+	case CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT:
+		return fake_trigger_find("exec_timeout", NULL) != NULL;
+	case CU_DEVICE_ATTRIBUTE_CLOCK_RATE:
+		return FAKE_CLOCK_KHZ;
 	case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
 		return device + 1;
 	case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
@@ -66,7 +70,6 @@ static int attribute(CUdevice_attribute which, CUdevice device)
 	case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
 	case CU_DEVICE_ATTRIBUTE_INTEGRATED:
-	case CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT:
 		return 0;
 	default:
 		return -1;

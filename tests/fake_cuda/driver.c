@@ -25,6 +25,11 @@ uint64_t fake_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+int fake_multiprocessors(void)
+{
+	return (int)fake_trigger_number("multiprocessors", FAKE_SMS);
+}
+
 void fake_nap(void)
 {
 	struct timespec nap = {.tv_nsec = NAP_NS};
@@ -170,6 +175,18 @@ bool fake_oom_locked(const char *name)
 	return true;
 }
 
+/* As it is at the first cuInit. */
+static void read_environment_locked(void)
+{
+	const char *connections = getenv("CUDA_DEVICE_MAX_CONNECTIONS");
+	const char *blocking = getenv("CUDA_LAUNCH_BLOCKING");
+
+	fake.connections = connections ? (unsigned int)atoi(connections) : 0;
+	if (fake.connections < 1 || fake.connections > 32)
+		fake.connections = FAKE_CONNECTIONS;
+	fake.blocking = blocking && strcmp(blocking, "0") != 0;
+}
+
 CUresult fake_cuInit(unsigned int flags)
 {
 	struct fake_line *line;
@@ -189,6 +206,8 @@ CUresult fake_cuInit(unsigned int flags)
 		fake_trigger_consume(line);
 		return fake_leave(CUDA_ERROR_NO_DEVICE);
 	}
+	if (!fake.initialised)
+		read_environment_locked();
 	fake.initialised = true;
 	return fake_leave(CUDA_SUCCESS);
 }

@@ -75,6 +75,9 @@ CUresult fake_cuEventRecord(CUevent event, CUstream stream)
 		return result;
 	if (!event_ok_locked(event) || !fake_stream_open_locked(stream))
 		return fake_leave(CUDA_ERROR_INVALID_HANDLE);
+	result = fake_stream_use_locked(stream, FAKE_USE_RECORD, "cuEventRecord");
+	if (result)
+		return fake_leave(result);
 	op = fake_op_new(FAKE_RECORD);
 	if (!op)
 		return fake_leave(CUDA_ERROR_OUT_OF_MEMORY);
@@ -89,6 +92,7 @@ CUresult fake_cuEventQuery(CUevent event)
 
 	if (result)
 		return result;
+	fake.counts.polls++;
 	if (!event_ok_locked(event))
 		return fake_leave(CUDA_ERROR_INVALID_HANDLE);
 	return fake_leave(event->reached < event->wanted ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
@@ -155,6 +159,10 @@ static CUresult submit_copy(const char *name, void *to, const void *from, uint64
 	if (bytes && (!side_ok_locked(name, to, bytes, !to_device) ||
 		      !side_ok_locked(name, from, bytes, to_device)))
 		return fake_leave(CUDA_ERROR_INVALID_VALUE);
+	result = fake_stream_use_locked(stream, to_device ? FAKE_USE_COPY_IN : FAKE_USE_COPY_OUT,
+					name);
+	if (result)
+		return fake_leave(result);
 	op = fake_op_new(FAKE_COPY);
 	if (!op)
 		return fake_leave(CUDA_ERROR_OUT_OF_MEMORY);
@@ -190,6 +198,9 @@ CUresult fake_cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes,
 		return fake_leave(CUDA_ERROR_INVALID_HANDLE);
 	if (bytes && !side_ok_locked("cuMemsetD8Async", (void *)to, bytes, false))
 		return fake_leave(CUDA_ERROR_INVALID_VALUE);
+	result = fake_stream_use_locked(stream, FAKE_USE_SET, "cuMemsetD8Async");
+	if (result)
+		return fake_leave(result);
 	op = fake_op_new(FAKE_SET);
 	if (!op)
 		return fake_leave(CUDA_ERROR_OUT_OF_MEMORY);

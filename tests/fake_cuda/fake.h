@@ -18,17 +18,20 @@
 #include "tests/fake_cuda/fake_cuda.h"
 #include "tests/fake_cuda/trigger.h"
 
-#define FAKE_DEVICES	    16
-#define FAKE_DRIVER_VERSION (CUDA_VERSION > 13000 ? CUDA_VERSION : 13000)
-#define FAKE_SMS	    4
-#define FAKE_THREADS	    1024 /* of a block */
-#define FAKE_SM_THREADS	    2048
-#define FAKE_SM_BLOCKS	    32
-#define FAKE_BLOCK_Z	    64
-#define FAKE_GRID_X	    0x7fffffff
-#define FAKE_GRID_YZ	    65535
-#define FAKE_SHARED	    (48 * 1024)
-#define FAKE_SHARED_OPTIN   (99 * 1024)
+#define FAKE_DEVICES	       16
+#define FAKE_DRIVER_VERSION    (CUDA_VERSION > 13000 ? CUDA_VERSION : 13000)
+#define FAKE_SMS	       4
+#define FAKE_CONNECTIONS       8 /* where the environment says nothing */
+#define FAKE_GREATEST_PRIORITY (-5)
+#define FAKE_CLOCK_KHZ	       1500000
+#define FAKE_THREADS	       1024 /* of a block */
+#define FAKE_SM_THREADS	       2048
+#define FAKE_SM_BLOCKS	       32
+#define FAKE_BLOCK_Z	       64
+#define FAKE_GRID_X	       0x7fffffff
+#define FAKE_GRID_YZ	       65535
+#define FAKE_SHARED	       (48 * 1024)
+#define FAKE_SHARED_OPTIN      (99 * 1024)
 
 /* Every function of the list, as fake_NAME; one that is missing fails to link. */
 #define X(need, name, version) __typeof__(name) fake_##name;
@@ -76,9 +79,22 @@ struct CUmemPoolHandle_st {
 	uint64_t threshold, reserved, reserved_high, used, used_high;
 };
 
+/* What the driver makes when a stream is first used for it, with the whole context waiting. */
+enum fake_use {
+	FAKE_USE_SET,
+	FAKE_USE_COPY_IN,
+	FAKE_USE_COPY_OUT,
+	FAKE_USE_RECORD,
+	FAKE_USE_LAUNCH,
+	FAKE_USE_COOPERATIVE,
+	FAKE_USE_ALLOC,
+};
+
 struct CUstream_st {
 	LIST_ENTRY(CUstream_st) link;
 	bool open;
+	unsigned int connection; /* to the device: streams of one wait for each other */
+	unsigned int used;	 /* bits, by enum fake_use */
 	bool ending;
 	pthread_t thread;
 	pthread_cond_t work;
@@ -151,6 +167,8 @@ struct fake {
 	struct CUctx_st contexts[FAKE_DEVICES];
 	LIST_HEAD(, fake_block) blocks;
 	LIST_HEAD(, CUstream_st) streams;
+	unsigned int connections, next_connection;
+	bool blocking; /* CUDA_LAUNCH_BLOCKING: a launch returns when the kernel has ended */
 	LIST_HEAD(, CUevent_st) events;
 	LIST_HEAD(, CUmod_st) modules;
 	LIST_HEAD(, CUmemPoolHandle_st) pools;
@@ -199,6 +217,8 @@ void fake_ledger_locked(const char *why);
 /* Whether this allocation is the one that is to fail. */
 bool fake_oom_locked(const char *name);
 
+int fake_multiprocessors(void);
+
 uint64_t fake_now_ns(void);
 void fake_nap(void); /* a moment, for those that poll */
 
@@ -222,6 +242,11 @@ uint64_t fake_pools_drop_locked(void);
 CUresult fake_submit_locked(CUstream stream, struct fake_op *op);
 struct fake_op *fake_op_new(enum fake_op_kind kind);
 bool fake_stream_open_locked(CUstream stream);
+/*
+ * Before something of that kind is submitted: the first time, @name waits for resident kernels, for
+ * which the driver makes what it needs.
+ */
+CUresult fake_stream_use_locked(CUstream stream, enum fake_use use, const char *name);
 uint64_t fake_streams_drop_locked(void);
 uint64_t fake_events_drop_locked(void); /* event.c */
 

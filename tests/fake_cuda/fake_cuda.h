@@ -27,6 +27,7 @@
 	X(resident) /* kernels in the loop of a ring */
 #define FAKE_CUDA_COUNTERS(X)                                                                      \
 	X(calls)                                                                                   \
+	X(polls)             /* of these, those that ask whether something is over */             \
 	X(launches)                                                                                \
 	X(cooperative)                                                                             \
 	X(ring_launches)                                                                           \

@@ -59,7 +59,8 @@ static CUresult check_cooperative(const struct fake_dims *d)
 
 	if (line)
 		return CUDA_ERROR_NOT_SUPPORTED;
-	if (blocks > (uint64_t)blocks_per_sm(threads_of(d), d->shared) * FAKE_SMS)
+	if (blocks > (uint64_t)blocks_per_sm(threads_of(d), d->shared) *
+			     (unsigned int)fake_multiprocessors())
 		return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
 	return CUDA_SUCCESS;
 }
@@ -120,6 +121,9 @@ static CUresult launch(const char *name, CUfunction function, const struct fake_
 		result = check_cooperative(dims);
 	if (!result)
 		result = grow_local_locked(name);
+	if (!result)
+		result = fake_stream_use_locked(
+			stream, dims->cooperative ? FAKE_USE_COOPERATIVE : FAKE_USE_LAUNCH, name);
 	if (result)
 		return fake_leave(result);
 	op = fake_op_new(FAKE_KERNEL);
@@ -138,7 +142,8 @@ static CUresult launch(const char *name, CUfunction function, const struct fake_
 		fake.counts.ring_launches++;
 		fake.counts.resident++; /* from now on, not only when its stream comes to it */
 	}
-	return fake_leave(fake_submit_locked(stream, op));
+	result = fake_submit_locked(stream, op);
+	return fake_leave(result || !fake.blocking ? result : fake_wait_all_locked());
 }
 
 CUresult fake_cuLaunchKernel(CUfunction function, unsigned int gx, unsigned int gy, unsigned int gz,

@@ -229,6 +229,9 @@ static CUresult alloc_locked(const char *name, CUdeviceptr *at, uint64_t bytes, 
 		return CUDA_ERROR_INVALID_VALUE;
 	if (!fake_stream_open_locked(stream))
 		return CUDA_ERROR_INVALID_HANDLE;
+	result = fake_stream_use_locked(stream, FAKE_USE_ALLOC, name);
+	if (result)
+		return result;
 	fake.counts.allocations++;
 	fake.counts.async_allocations++;
 	op = fake_op_new(FAKE_ALLOC);

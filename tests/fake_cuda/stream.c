@@ -36,6 +36,19 @@ CUresult fake_submit_locked(CUstream stream, struct fake_op *op)
 	return CUDA_SUCCESS;
 }
 
+CUresult fake_stream_use_locked(CUstream stream, enum fake_use use, const char *name)
+{
+	char what[64];
+
+	bool first = !(stream->used & 1U << use);
+
+	stream->used |= 1U << use;
+	if (!first || !fake.counts.resident)
+		return fake.spoiled;
+	snprintf(what, sizeof(what), "%s for the first time on a stream", name);
+	return fake_synchronise_locked(what);
+}
+
 static bool pending_locked(CUstream stream, uint64_t number)
 {
 	const struct fake_op *op = STAILQ_FIRST(&stream->ops);
@@ -143,6 +156,18 @@ static void kernel_locked(struct fake_op *op)
 	pthread_mutex_lock(&fake.lock);
 }
 
+/* The driver goes on and answers from its books; the device does nothing while the line stands. */
+static void stall_locked(void)
+{
+	fake_trigger_read();
+	while (!fake.spoiled && fake_trigger_find("stalled", NULL)) {
+		pthread_mutex_unlock(&fake.lock);
+		fake_nap();
+		pthread_mutex_lock(&fake.lock);
+		fake_trigger_read();
+	}
+}
+
 static void latency_locked(void)
 {
 	uint64_t usecs = fake_trigger_number("latency", 0);
@@ -158,6 +183,7 @@ static void latency_locked(void)
 
 static void run_locked(struct fake_op *op)
 {
+	stall_locked();
 	latency_locked();
 	if (fake.spoiled) {
 		fake.counts.resident -= op->kind == FAKE_KERNEL && op->function->resident;
@@ -184,6 +210,17 @@ static void run_locked(struct fake_op *op)
 	}
 }
 
+/* Whether another stream of the same connection has something to do that was submitted before. */
+static bool is_behind_locked(CUstream stream, const struct fake_op *op)
+{
+	CUstream s;
+
+	LIST_FOREACH(s, &fake.streams, link)
+	if (s != stream && s->connection == stream->connection && pending_locked(s, op->number))
+		return true;
+	return false;
+}
+
 static void *work(void *ctx)
 {
 	CUstream stream = ctx;
@@ -198,6 +235,8 @@ static void *work(void *ctx)
 			pthread_cond_wait(&stream->work, &fake.lock);
 			continue;
 		}
+		while (!fake.spoiled && is_behind_locked(stream, op))
+			pthread_cond_wait(&fake.changed, &fake.lock);
 		run_locked(op);
 		STAILQ_REMOVE_HEAD(&stream->ops, link);
 		free(op);
@@ -208,9 +247,9 @@ static void *work(void *ctx)
 }
 
 /* To create or destroy one waits for the context: the driver may do so. */
-CUresult fake_cuStreamCreate(CUstream *stream, unsigned int flags)
+static CUresult create(const char *name, CUstream *stream, unsigned int flags)
 {
-	CUresult result = fake_enter("cuStreamCreate", FAKE_CONTEXT | FAKE_SYNCS);
+	CUresult result = fake_enter(name, FAKE_CONTEXT | FAKE_SYNCS);
 	CUstream s;
 
 	if (result)
@@ -227,9 +266,32 @@ CUresult fake_cuStreamCreate(CUstream *stream, unsigned int flags)
 		free(s);
 		return fake_leave(CUDA_ERROR_OUT_OF_MEMORY);
 	}
+	s->connection = fake.next_connection++ % fake.connections;
 	LIST_INSERT_HEAD(&fake.streams, s, link);
 	fake.counts.streams++;
 	*stream = s;
+	return fake_leave(CUDA_SUCCESS);
+}
+
+CUresult fake_cuStreamCreate(CUstream *stream, unsigned int flags)
+{
+	return create("cuStreamCreate", stream, flags);
+}
+
+CUresult fake_cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority)
+{
+	(void)priority; /* clamped to the range, as a driver does; here all run at once */
+	return create("cuStreamCreateWithPriority", stream, flags);
+}
+
+CUresult fake_cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+	CUresult result = fake_enter("cuCtxGetStreamPriorityRange", FAKE_CONTEXT);
+
+	if (result)
+		return result;
+	*least = 0;
+	*greatest = FAKE_GREATEST_PRIORITY;
 	return fake_leave(CUDA_SUCCESS);
 }
 
@@ -279,6 +341,7 @@ CUresult fake_cuStreamQuery(CUstream stream)
 
 	if (result)
 		return result;
+	fake.counts.polls++;
 	if (!fake_stream_open_locked(stream))
 		return fake_leave(CUDA_ERROR_INVALID_HANDLE);
 	return fake_leave(pending_locked(stream, fake.numbers) ? CUDA_ERROR_NOT_READY
