@@ -2,12 +2,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gpu/cuda_dl.h"
+#include "runtime/log.h"
 
 #define LIBRARY "libcuda.so.1"
 
@@ -35,6 +37,25 @@ static const struct symbol symbols[] = {
 #define X(need, name, version) {#name, need, version, offsetof(struct rk_cuda_functions, name)},
 	RK_CUDA_SYMBOLS(X)
 #undef X
+};
+
+/*
+ * What the driver must find in the environment when it is loaded, whatever started the daemon. The
+ * rest, CUDA_VISIBLE_DEVICES for one, is the user's.
+ */
+static const struct {
+	const char *name;
+	const char *value; /* NULL: it must not be there */
+	bool only_if_unset;
+} environment[] = {
+	/* to load a kernel at its first launch waits for resident ones */
+	{"CUDA_MODULE_LOADING", "EAGER", false},
+	/* each launch would wait for its end, that of a resident kernel for ever */
+	{"CUDA_LAUNCH_BLOCKING", NULL, false},
+	/* as many as there can be, which gpu/cuda_stream.h counts on */
+	{"CUDA_DEVICE_MAX_CONNECTIONS", "32", false},
+	/* as nvidia-smi and devices/N count, so that cuda_device means the same */
+	{"CUDA_DEVICE_ORDER", "PCI_BUS_ID", true},
 };
 
 #define SYMBOL_COUNT (sizeof(symbols) / sizeof(symbols[0]))
@@ -122,6 +143,26 @@ static int find_all(void *lib, struct rk_cuda_functions *functions, struct rk_er
 	return 0;
 }
 
+/* Once, before other threads of the driver are there to read it. */
+static int set_environment(struct rk_error *err)
+{
+	for (size_t i = 0; i < sizeof(environment) / sizeof(environment[0]); i++) {
+		const char *name = environment[i].name, *value = environment[i].value;
+		const char *was = getenv(name);
+		int rc;
+
+		if (was && !environment[i].only_if_unset && (!value || strcmp(was, value) != 0))
+			rk_log(RK_LOG_WARN, "rk-worker: %s=%s of the environment is not used", name,
+			       was);
+		rc = value ? setenv(name, value, !environment[i].only_if_unset) : unsetenv(name);
+		if (rc < 0)
+			return rk_error_set(err, errno,
+					    "cannot set %s, for the driver, in the environment: %s",
+					    name, strerror(errno));
+	}
+	return 0;
+}
+
 int rk_cuda_open(struct rk_error *err)
 {
 	struct rk_cuda_functions functions;
@@ -131,14 +172,9 @@ int rk_cuda_open(struct rk_error *err)
 
 	if (library)
 		return 0;
-	/*
-	 * Work of streams that share a connection to the device may wait for each other, and so for
-	 * a resident kernel: 32 is the most that there can be of them.
-	 */
-	if (setenv("CUDA_MODULE_LOADING", "EAGER", 1) < 0 ||
-	    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0) < 0)
-		return rk_error_set(err, errno, "cannot set the environment of the driver: %s",
-				    strerror(errno));
+	rc = set_environment(err);
+	if (rc)
+		return rc;
 	lib = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	if (!lib) {
 		why = dlerror();

@@ -20,9 +20,8 @@ extern struct rk_cuda_functions rk_cu;
 
 /*
  * Open the library and find the functions. It stays open until the process ends; a second call
- * does nothing. Sets CUDA_MODULE_LOADING=EAGER in the environment first (a lazy load of a kernel
- * waits for the device, and so for ever beside a resident kernel), and where it is not set
- * CUDA_DEVICE_MAX_CONNECTIONS=32; call it before there are other threads that use the environment.
+ * does nothing. What the environment says to the driver is put right first, with a warning where
+ * that is not what it said; call it before there are other threads that use the environment.
  * Returns 0; -ENODEV with a sentence that names libcuda.so.1: there is none, it lacks a required
  * function (named), or the driver is older than RK_CUDA_DRIVER_MIN (both versions named). May block
  * as the loader does.
