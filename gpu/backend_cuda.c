@@ -141,6 +141,35 @@ static void free_state(void *ctx, CUdeviceptr at, uint64_t bytes)
 	rk_cuda_memory_free(k->cuda->memory, NULL, true, at, bytes);
 }
 
+/* Whether there is room for one more: with cooperative held for writing. */
+static int check_ring_room(const struct rk_cuda *cuda, const char *id, struct rk_error *err)
+{
+	const struct rk_cuda_device *device = &cuda->device;
+
+	if (device->limits_runs)
+		return rk_error_set(
+			err, ENOTSUP,
+			"kernel %s: the driver ends kernels on %s after some seconds, so "
+			"none can be resident: use mode = batch, or a device without a "
+			"display",
+			id, device->name);
+	if (cuda->nrings >= RK_CUDA_RINGS_MAX)
+		return rk_error_set(
+			err, ENOSPC,
+			"kernel %s: %u kernels are resident, and the device has no "
+			"connection left for one more: disable one of them, or use mode "
+			"= batch",
+			id, cuda->nrings);
+	if (cuda->nrings + 1 >= (unsigned int)device->multiprocessors)
+		return rk_error_set(
+			err, ENOSPC,
+			"kernel %s: %u kernels are resident, each on one of %d "
+			"multiprocessors, and the last is for all others: disable one of "
+			"them, or use mode = batch",
+			id, cuda->nrings, device->multiprocessors);
+	return 0;
+}
+
 static int open_ring(struct rk_cuda_kernel *k, const struct rk_wire_load *load,
 		     struct rk_error *err)
 {
@@ -149,9 +178,13 @@ static int open_ring(struct rk_cuda_kernel *k, const struct rk_wire_load *load,
 
 	k->ring_memory = (struct rk_ring_memory){alloc_state, free_state, k};
 	pthread_rwlock_wrlock(&cuda->cooperative);
-	rk_rings_pause(cuda->device.rings);
-	rc = rk_ring_open(cuda->device.rings, k->function, load, &k->ring_memory, &k->ring, err);
-	rk_rings_resume(cuda->device.rings);
+	rc = check_ring_room(cuda, k->id, err);
+	if (rc == 0) {
+		rk_rings_pause(cuda->device.rings);
+		rc = rk_ring_open(cuda->device.rings, k->function, load, &k->ring_memory, &k->ring,
+				  err);
+		rk_rings_resume(cuda->device.rings);
+	}
 	if (rc == 0)
 		cuda->nrings++;
 	pthread_rwlock_unlock(&cuda->cooperative);
@@ -269,9 +302,10 @@ static int cuda_check(void *backend, struct rk_error *err)
 	rc = rk_cuda_enter(&cuda->device, err);
 	if (rc)
 		return rc;
+	/* the driver answers this from its books, also for a device that does nothing any more */
 	result = rk_cu.cuMemGetInfo(&unused, &total);
 	if (result == CUDA_SUCCESS)
-		return 0;
+		return rk_cuda_touch(cuda, err);
 	rc = rk_cuda_fail(&cuda->device, result, err, "cuMemGetInfo");
 	return rc == -EIO ? rc : rk_error_set(err, EIO, "cuMemGetInfo: %s", rk_cuda_name(result));
 }

@@ -20,6 +20,7 @@
 #include "gpu/cuda_module.h"
 #include "gpu/cuda_ring.h"
 #include "gpu/cuda_staging.h"
+#include "gpu/cuda_stream.h"
 
 #define RK_CUDA_UUID_MAX 48
 
@@ -41,15 +42,19 @@ struct rk_cuda_device {
 	int max_shared_bytes; /* of a block, static and dynamic together */
 	int max_block[RK_WIRE_AXES];
 	int cooperative, managed, pools; /* whether it has them */
+	int limits_runs;		 /* whether the driver ends a kernel after some seconds */
 	unsigned int threads;
 	/* the first message of the run of each executor thread; 0 = none is under way */
 	_Atomic uint64_t messages[RK_BACKEND_THREADS_MAX];
 };
 
-/* The stream of one executor thread, and its events. */
-struct rk_cuda_stream {
+#define RK_CUDA_CHECK_BYTES 256
+
+/* A stream, and a few bytes of the device that are in no account, for health checks alone. */
+struct rk_cuda_check {
 	CUstream stream;
-	CUevent start, end; /* of the kernel, with time */
+	CUevent done;
+	CUdeviceptr at; /* 0: none */
 };
 
 struct rk_cuda {
@@ -57,7 +62,8 @@ struct rk_cuda {
 	struct rk_cuda_memory *memory;
 	struct rk_cuda_staging *staging;
 	struct rk_cuda_modules *modules;
-	struct rk_cuda_stream *streams; /* device.threads */
+	struct rk_cuda_streams *streams;
+	struct rk_cuda_check check;
 	/*
 	 * Blocks of a cooperative kernel wait for each other, so all must find room at once: beside
 	 * resident kernels, which take a multiprocessor each at most, it gets the others. Held for
@@ -106,6 +112,16 @@ void rk_cuda_release(struct rk_cuda_device *device, CUresult result, const char 
 /* struct rk_backend_ops.open and .close. */
 int rk_cuda_start(const struct rk_backend_env *env, void **backend, struct rk_error *err);
 void rk_cuda_stop(void *backend);
+
+/*
+ * Do once, on every stream and while no kernel is resident, all that runs and checks do: what the
+ * driver makes at a first use (a pool's first memory, a stream's queue, a kernel's place) it makes
+ * with the whole device waiting. 0, or as rk_cuda_fail.
+ */
+int rk_cuda_warm(struct rk_cuda *cuda, struct rk_error *err);
+
+/* The device sets a few bytes: 0, or as rk_cuda_fail. Waits for as long as that takes. */
+int rk_cuda_touch(struct rk_cuda *cuda, struct rk_error *err);
 
 /* struct rk_backend_ops.run of a kernel that is not resident, with the context current. */
 int rk_cuda_run(struct rk_cuda_kernel *k, const struct rk_backend_run *run, uint64_t *run_ns,

@@ -26,7 +26,6 @@ struct rk_cuda_job {
 	CUdeviceptr base;
 	struct rk_cuda_block *blocks[2];
 	unsigned int nblocks;
-	bool alone; /* the rings pause */
 };
 
 /* A stretch [from, to) of the device block, and where in pinned memory it is, or is to be. */

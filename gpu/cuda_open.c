@@ -194,6 +194,7 @@ static int ask(struct rk_cuda_device *device, struct rk_error *err)
 		{CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH, &device->cooperative},
 		{CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, &device->managed},
 		{CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, &device->pools},
+		{CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT, &device->limits_runs},
 	};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -229,37 +230,57 @@ static int retain(struct rk_cuda_device *device, struct rk_error *err)
 	return rc;
 }
 
-static int open_stream(struct rk_cuda_device *device, struct rk_cuda_stream *s,
-		       struct rk_error *err)
+static int open_check(struct rk_cuda *cuda, struct rk_error *err)
 {
+	struct rk_cuda_device *device = &cuda->device;
+	struct rk_cuda_check *check = &cuda->check;
 	CUresult result;
+	int rc;
 
-	result = rk_cu.cuStreamCreate(&s->stream, CU_STREAM_NON_BLOCKING);
+	rc = rk_cuda_stream_urgent(device, &check->stream, err);
+	if (rc)
+		return rc;
+	result =
+		rk_cu.cuEventCreate(&check->done, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
 	if (result != CUDA_SUCCESS) {
-		s->stream = NULL;
-		return rk_cuda_fail(device, result, err, "cuStreamCreate");
-	}
-	result = rk_cu.cuEventCreate(&s->start, CU_EVENT_DEFAULT);
-	if (result != CUDA_SUCCESS) {
-		s->start = NULL;
+		check->done = NULL;
 		return rk_cuda_fail(device, result, err, "cuEventCreate");
 	}
-	result = rk_cu.cuEventCreate(&s->end, CU_EVENT_BLOCKING_SYNC);
-	if (result != CUDA_SUCCESS) {
-		s->end = NULL;
-		return rk_cuda_fail(device, result, err, "cuEventCreate");
-	}
-	return 0;
+	result = rk_cu.cuMemAlloc(&check->at, RK_CUDA_CHECK_BYTES);
+	if (result == CUDA_SUCCESS)
+		return 0;
+	check->at = 0;
+	return rk_cuda_fail(device, result, err, "health check: cuMemAlloc");
 }
 
-static void close_stream(struct rk_cuda_device *device, struct rk_cuda_stream *s)
+static void close_check(struct rk_cuda_device *device, struct rk_cuda_check *check)
 {
-	if (s->end)
-		rk_cuda_release(device, rk_cu.cuEventDestroy(s->end), "cuEventDestroy");
-	if (s->start)
-		rk_cuda_release(device, rk_cu.cuEventDestroy(s->start), "cuEventDestroy");
-	if (s->stream)
-		rk_cuda_release(device, rk_cu.cuStreamDestroy(s->stream), "cuStreamDestroy");
+	if (check->at)
+		rk_cuda_release(device, rk_cu.cuMemFree(check->at), "cuMemFree");
+	if (check->done)
+		rk_cuda_release(device, rk_cu.cuEventDestroy(check->done), "cuEventDestroy");
+	if (check->stream)
+		rk_cuda_release(device, rk_cu.cuStreamDestroy(check->stream), "cuStreamDestroy");
+}
+
+int rk_cuda_touch(struct rk_cuda *cuda, struct rk_error *err)
+{
+	struct rk_cuda_check *check = &cuda->check;
+	const char *call = "cuMemsetD8Async";
+	CUresult result;
+
+	result = rk_cu.cuMemsetD8Async(check->at, 0, RK_CUDA_CHECK_BYTES, check->stream);
+	if (result == CUDA_SUCCESS) {
+		call = "cuEventRecord";
+		result = rk_cu.cuEventRecord(check->done, check->stream);
+	}
+	if (result == CUDA_SUCCESS) {
+		call = "the device sets a few bytes";
+		result = rk_cuda_wait(check->done);
+	}
+	if (result == CUDA_SUCCESS)
+		return 0;
+	return rk_cuda_fail(&cuda->device, result, err, "%s", call);
 }
 
 static unsigned int smaller(unsigned int a, unsigned int b)
@@ -273,10 +294,12 @@ static int furnish(struct rk_cuda *cuda, const struct rk_wire_device_settings *s
 {
 	struct rk_cuda_device *device = &cuda->device;
 	unsigned int blocks = smaller(device->threads, STAGING_MAX);
-	int rc = 0;
+	int rc;
 
-	for (unsigned int i = 0; rc == 0 && i < device->threads; i++)
-		rc = open_stream(device, &cuda->streams[i], err);
+	rc = rk_cuda_streams_create(&cuda->streams, device,
+				    smaller(device->threads, RK_CUDA_STREAMS_MAX), err);
+	if (rc == 0)
+		rc = open_check(cuda, err);
 	if (rc == 0)
 		rc = rk_rings_create(&device->rings, device, settings->ring_idle_ms, err);
 	if (rc == 0)
@@ -286,6 +309,8 @@ static int furnish(struct rk_cuda *cuda, const struct rk_wire_device_settings *s
 					    smaller(2 * device->threads, STAGING_MAX), err);
 	if (rc == 0)
 		rc = rk_cuda_modules_create(&cuda->modules, device, err);
+	if (rc == 0)
+		rc = rk_cuda_warm(cuda, err);
 	return rc ? rk_error_prefix(err, "%s", device->name) : 0;
 }
 
@@ -318,12 +343,8 @@ int rk_cuda_start(const struct rk_backend_env *env, void **backend, struct rk_er
 	pthread_rwlockattr_t attr;
 	int rc;
 
-	if (cuda)
-		cuda->streams = calloc(env->threads, sizeof(*cuda->streams));
-	if (!cuda || !cuda->streams) {
-		free(cuda);
+	if (!cuda)
 		return rk_error_set(err, ENOMEM, "no memory");
-	}
 	device = &cuda->device;
 	device->threads = env->threads;
 	device->shared = env->shared;
@@ -345,6 +366,11 @@ int rk_cuda_start(const struct rk_backend_env *env, void **backend, struct rk_er
 	       "rk-worker: CUDA device %d: %s, %s, compute capability %d.%d, driver of CUDA %d.%d",
 	       device->index, device->name, device->uuid, device->major, device->minor,
 	       device->driver / 1000, device->driver % 1000 / 10);
+	if (device->limits_runs)
+		rk_log(RK_LOG_WARN,
+		       "rk-worker: the driver ends kernels on device %d after some seconds, as for one "
+		       "with a display: no kernel can be resident (mode = ring)",
+		       device->index);
 	*backend = cuda;
 	return 0;
 }
@@ -363,14 +389,13 @@ void rk_cuda_stop(void *backend)
 		rk_cuda_memory_destroy(cuda->memory);
 		if (device->rings)
 			rk_rings_destroy(device->rings);
-		for (unsigned int i = device->threads; i-- > 0;)
-			close_stream(device, &cuda->streams[i]);
+		close_check(device, &cuda->check);
+		rk_cuda_streams_destroy(cuda->streams);
 		rk_cuda_release(device, rk_cu.cuCtxSetCurrent(NULL), "cuCtxSetCurrent");
 		entered = 0;
 		rk_cuda_release(device, rk_cu.cuDevicePrimaryCtxRelease(device->handle),
 				"cuDevicePrimaryCtxRelease");
 	}
 	pthread_rwlock_destroy(&cuda->cooperative);
-	free(cuda->streams);
 	free(cuda);
 }

@@ -95,16 +95,12 @@ static int try_out(struct rk_cuda_ring *ring, struct rk_error *err)
 
 static int furnish(struct rk_cuda_ring *ring, uint64_t state_bytes, struct rk_error *err)
 {
-	struct rk_cuda_device *device = ring->rings->device;
-	CUresult result;
 	void *at;
 	int rc;
 
-	result = rk_cu.cuStreamCreate(&ring->stream, CU_STREAM_NON_BLOCKING);
-	if (result != CUDA_SUCCESS) {
-		ring->stream = NULL;
-		return rk_cuda_fail(device, result, err, "kernel %s: cuStreamCreate", ring->id);
-	}
+	rc = rk_cuda_stream_urgent(ring->rings->device, &ring->stream, err);
+	if (rc)
+		return rk_error_prefix(err, "kernel %s", ring->id);
 	rc = rk_ring_pin(ring, sizeof(*ring->shared), &at, &ring->shared_device, err);
 	if (rc)
 		return rc;

@@ -67,9 +67,7 @@ static CUresult launch_kernel(const struct rk_cuda_job *job, void **params)
 		return rk_cu.cuLaunchKernel(k->function, grid[0], grid[1], grid[2], k->block[0],
 					    k->block[1], k->block[2], k->shared_bytes,
 					    job->stream->stream, params, NULL);
-	if (!job->alone)
-		multiprocessors -= job->cuda->nrings;
-	clamp_grid(grid, (uint64_t)k->resident * multiprocessors);
+	clamp_grid(grid, (uint64_t)k->resident * (multiprocessors - job->cuda->nrings));
 	return rk_cu.cuLaunchCooperativeKernel(k->function, grid[0], grid[1], grid[2], k->block[0],
 					       k->block[1], k->block[2], k->shared_bytes,
 					       job->stream->stream, params);
@@ -83,7 +81,7 @@ static CUresult launch_beside_rings(const struct rk_cuda_job *job, void **params
 	int bytes = job->k->local_bytes, seen = atomic_load(known);
 	CUresult result;
 
-	if (job->alone || bytes <= seen)
+	if (bytes <= seen)
 		return launch_kernel(job, params);
 	rk_rings_pause(rings);
 	result = launch_kernel(job, params);
@@ -134,17 +132,19 @@ static int launch(const struct rk_cuda_job *job, struct rk_error *err)
 
 /* --- there and back ----------------------------------------------------------------- */
 
-/* Copy pinned memory to @at of the block, and record that. */
-static int send(const struct rk_cuda_job *job, struct rk_cuda_block *block, uint64_t at,
+/* Copy pinned memory to @at of the block. */
+static int send(const struct rk_cuda_job *job, const struct rk_cuda_block *block, uint64_t at,
 		uint64_t bytes, struct rk_error *err)
 {
-	int rc = failed(
+	return failed(
 		job,
 		rk_cu.cuMemcpyHtoDAsync(job->base + at, block->host, bytes, job->stream->stream),
 		"cuMemcpyHtoDAsync", err);
+}
 
-	if (rc)
-		return rc;
+/* What is under way with @block is over when its event has happened. */
+static int mark(const struct rk_cuda_job *job, struct rk_cuda_block *block, struct rk_error *err)
+{
 	return failed(job, rk_cu.cuEventRecord(block->done, job->stream->stream), "cuEventRecord",
 		      err);
 }
@@ -157,10 +157,7 @@ static int fetch(const struct rk_cuda_job *job, struct rk_cuda_block *block, uin
 			rk_cu.cuMemcpyDtoHAsync(host, job->base + at, bytes, job->stream->stream),
 			"cuMemcpyDtoHAsync", err);
 
-	if (rc)
-		return rc;
-	return failed(job, rk_cu.cuEventRecord(block->done, job->stream->stream), "cuEventRecord",
-		      err);
+	return rc ? rc : mark(job, block, err);
 }
 
 static int wait_for(const struct rk_cuda_job *job, const struct rk_cuda_block *block,
@@ -222,6 +219,8 @@ static int send_inputs(const struct rk_cuda_job *job, struct rk_error *err)
 			break;
 		rk_job_gather(job, &s);
 		rc = send(job, block, s.from, s.to - s.from, err);
+		if (rc == 0)
+			rc = mark(job, block, err);
 	}
 	return rc;
 }
@@ -339,19 +338,14 @@ static int transfer_and_run(const struct rk_cuda_job *job, uint64_t *run_ns, str
 	return rc;
 }
 
-/* A cooperative kernel finds its place beside resident ones, or they pause. */
+/* A cooperative kernel finds its place beside the resident ones that there are. */
 static int run_cooperative(struct rk_cuda_job *job, uint64_t *run_ns, struct rk_error *err)
 {
 	struct rk_cuda *cuda = job->cuda;
 	int rc;
 
 	pthread_rwlock_rdlock(&cuda->cooperative);
-	job->alone = cuda->nrings >= (unsigned int)cuda->device.multiprocessors;
-	if (job->alone)
-		rk_rings_pause(cuda->device.rings);
 	rc = transfer_and_run(job, run_ns, err);
-	if (job->alone)
-		rk_rings_resume(cuda->device.rings);
 	pthread_rwlock_unlock(&cuda->cooperative);
 	return rc;
 }
@@ -360,17 +354,18 @@ int rk_cuda_run(struct rk_cuda_kernel *k, const struct rk_backend_run *run, uint
 		struct rk_error *err)
 {
 	struct rk_cuda *cuda = k->cuda;
-	struct rk_cuda_job job = {
-		.cuda = cuda, .k = k, .run = run, .stream = &cuda->streams[run->thread]};
-	CUstream stream = job.stream->stream;
+	struct rk_cuda_job job = {.cuda = cuda, .k = k, .run = run};
+	CUstream stream;
 	unsigned int want;
 	int rc;
 
 	rk_job_lay_out(&job);
+	job.stream = rk_cuda_streams_take(cuda->streams);
+	stream = job.stream->stream;
 	rc = rk_cuda_memory_alloc(cuda->memory, stream, false, job.layout.total, k->id, &job.base,
 				  err);
 	if (rc)
-		return rc;
+		goto out;
 	want = job.layout.total <= RK_STAGING_BYTES ? 1 : 2;
 	job.nblocks = rk_cuda_staging_take(cuda->staging, want, job.blocks);
 	if (k->resident)
@@ -379,5 +374,7 @@ int rk_cuda_run(struct rk_cuda_kernel *k, const struct rk_backend_run *run, uint
 		rc = transfer_and_run(&job, run_ns, err);
 	rk_cuda_staging_give(cuda->staging, job.blocks, job.nblocks);
 	rk_cuda_memory_free(cuda->memory, stream, false, job.base, job.layout.total);
+out:
+	rk_cuda_streams_give(cuda->streams, job.stream);
 	return rc;
 }

@@ -143,9 +143,9 @@ embedded_ptx() {
 	EOF
 }
 
-@test "cuda faults: the first health check finds a device that spoils every context: 32 with its name" {
+@test "cuda faults: the first use, or check, finds a device that does not work: 32 with its name" {
 	triggers 'sticky CUDA_ERROR_ECC_UNCORRECTABLE'
-	cuda_refused 'the first health check failed: .*CUDA_ERROR_ECC_UNCORRECTABLE'
+	cuda_refused 'Fake GPU 0: first use: cuStreamSynchronize: CUDA_ERROR_ECC_UNCORRECTABLE'
 	triggers 'fail cuMemGetInfo CUDA_ERROR_INVALID_VALUE'
 	cuda_refused 'the first health check failed: the device does not answer: cuMemGetInfo: CUDA_ERROR_INVALID_VALUE'
 }

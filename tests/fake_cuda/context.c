@@ -170,7 +170,7 @@ void fake_ledger_locked(const char *why)
 	size_t len = 0;
 	int fd;
 
-	if (!path || !*path)
+	if (!path || !*path || fake.spoiled) /* nothing can be given back to such a device */
 		return;
 #define X(field)                                                                                   \
 	if (len < sizeof(text))                                                                    \

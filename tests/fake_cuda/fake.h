@@ -20,7 +20,7 @@
 
 #define FAKE_DEVICES	       16
 #define FAKE_DRIVER_VERSION    (CUDA_VERSION > 13000 ? CUDA_VERSION : 13000)
-#define FAKE_SMS	       4
+#define FAKE_SMS	       8
 #define FAKE_CONNECTIONS       8 /* where the environment says nothing */
 #define FAKE_GREATEST_PRIORITY (-5)
 #define FAKE_CLOCK_KHZ	       1500000

@@ -125,6 +125,15 @@ static inline int set_up(void **state)
 	return 0;
 }
 
+/* The stream of the last run, where there was one; no run is under way. */
+static inline CUstream last_stream(void)
+{
+	struct rk_cuda_stream *last = rk_cuda_streams_take(rig.cuda->streams);
+
+	rk_cuda_streams_give(rig.cuda->streams, last);
+	return last->stream;
+}
+
 /* Everything that was taken from the driver is back. */
 static inline void check_nothing_left(void)
 {

@@ -72,7 +72,7 @@ static void test_error_leaves_nothing_behind(void **state)
 	run = make_run(args, 1, 1000);
 	triggers("latency 5000\nonce fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE\n");
 	assert_int_equal(run_kernel(kernel, &run, &err), -EIO);
-	assert_int_equal(rk_cu.cuStreamQuery(rig.cuda->streams[0].stream), CUDA_SUCCESS);
+	assert_int_equal(rk_cu.cuStreamQuery(last_stream()), CUDA_SUCCESS);
 	triggers(NULL);
 	unload(kernel);
 }

@@ -671,7 +671,7 @@ static void what_fails_in_open_leaves_nothing(void **state)
 		{"once oom_at 1 cuMemHostAlloc\n", -ENOMEM},
 		{"once oom_at 2 cuMemHostAlloc\n", -ENOMEM},
 		{"once oom_at 1 cuMemAlloc\n", -ENOMEM},
-		{"fail cuStreamCreate CUDA_ERROR_OUT_OF_MEMORY\n", -ENOMEM},
+		{"fail cuStreamCreateWithPriority CUDA_ERROR_OUT_OF_MEMORY\n", -ENOMEM},
 		{"fail cuMemHostGetDevicePointer CUDA_ERROR_INVALID_VALUE\n", -EIO},
 		{"fail cuMemsetD8Async CUDA_ERROR_INVALID_VALUE\n", -EIO},
 		{"fail cuOccupancyMaxActiveBlocksPerMultiprocessor CUDA_ERROR_INVALID_VALUE\n",

@@ -143,7 +143,7 @@ static void *load_ring_sum(void)
 	return load_kernel(&load, make_module(PTX, strlen(PTX)));
 }
 
-/* The fake has 4 multiprocessors, and 8 blocks of 256 threads find room on each. */
+/* 8 blocks of 256 threads find room on each of 4 multiprocessors. */
 static void test_cooperative(void **state)
 {
 	static const struct rk_wire_param params[] = {P(OUTPUT, RK_U32)};
@@ -159,6 +159,7 @@ static void test_cooperative(void **state)
 	uint32_t seen[8];
 
 	(void)state;
+	triggers("multiprocessors 4\n");
 	open_cuda();
 	load.cooperative = 1;
 	kernel = load_kernel(&load, make_module(PTX, strlen(PTX)));

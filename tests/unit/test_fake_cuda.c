@@ -222,9 +222,9 @@ static void launches_are_checked(void **state)
 	OK(cu.cuLaunchKernel(f, 1, 1, 1, 32, 1, 1, 50000, stream, params, NULL));
 	OK(cu.cuOccupancyMaxActiveBlocksPerMultiprocessor(&fit, f, 256, 0));
 	assert_int_equal(fit, 8);
-	assert_int_equal(cu.cuLaunchCooperativeKernel(f, 33, 1, 1, 256, 1, 1, 0, stream, params),
+	assert_int_equal(cu.cuLaunchCooperativeKernel(f, 65, 1, 1, 256, 1, 1, 0, stream, params),
 			 CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
-	OK(cu.cuLaunchCooperativeKernel(f, 32, 1, 1, 256, 1, 1, 0, stream, params));
+	OK(cu.cuLaunchCooperativeKernel(f, 64, 1, 1, 256, 1, 1, 0, stream, params));
 	OK(cu.cuMemFree(x));
 }
 
