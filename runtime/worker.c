@@ -334,6 +334,17 @@ static void load_overdue(struct rk_worker *w, struct rk_proc *p)
 	rk_worker_replace(w, p, how);
 }
 
+/*
+ * Why @p is killed. A process that holds a device closes its connections long before it is dead:
+ * the driver cleans up between.
+ */
+static const char *why_killed(const struct rk_proc *p)
+{
+	if (p->control.fd < 0 || p->messages.fd < 0)
+		return "closed its connections, as one that was killed does";
+	return "was replaced: it did not answer in time";
+}
+
 static void run_timers(struct rk_worker *w)
 {
 	uint64_t now = rk_now_ns();
@@ -348,7 +359,7 @@ static void run_timers(struct rk_worker *w)
 		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
 			load_overdue(w, p);
 		} else if (p->kill_at && now >= p->kill_at) {
-			rk_worker_replace(w, p, "was replaced: it did not answer in time");
+			rk_worker_replace(w, p, why_killed(p));
 		} else if (p->abandon_at && now >= p->abandon_at) {
 			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
 			       p->os.pid);

@@ -86,7 +86,7 @@ static void test_bad_starts(void **state)
 		{"exit", "exited with status 3"},
 		{"abort", "was killed by SIGKILL"},
 		{"refuse", "there is no such device"},
-		{"eof", "did not answer in time"},
+		{"eof", "closed its connections"},
 		{"bad-version", "malformed control packet"},
 		{"bad-type", "malformed control packet"},
 		{"bad-status", "malformed control packet"},
