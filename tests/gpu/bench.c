@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * bench [--quick] [--modules DIR] [launch | ring | throughput]...
+ * bench [--quick] [--modules DIR] [launch | ring | throughput | PART]...
  *
  * What the CUDA backend takes, measured through the functions that the worker calls, against the
- * driver API alone in the same run; all parts where none is named. One line for each row:
+ * driver API alone in the same run; these three where none is named. The other parts measure
+ * nothing and are for compute-sanitizer: kernels runs all that ship, and control-memcheck and
+ * control-racecheck do wrong on purpose. One line for each row:
  *
  *	STATUS <tab> WHAT <tab> RESULT <tab> REFERENCE
  *
@@ -135,17 +137,35 @@ static void bench_throughput(struct bench *b)
 	bench_copies(b);
 }
 
+/* A tool may have each launch wait for its end. */
+#define IDLE_MS	  5
+#define MEASURING 3 /* of the parts: those that run where none is named */
+
 static const struct part {
 	const char *name;
 	void (*run)(struct bench *b);
-} parts[] = {{"launch", bench_launches}, {"ring", bench_rings}, {"throughput", bench_throughput}};
+} parts[] = {{"launch", bench_launches},
+	     {"ring", bench_rings},
+	     {"throughput", bench_throughput},
+	     {"kernels", bench_all_kernels},
+	     {"control-memcheck", bench_control_memcheck},
+	     {"control-racecheck", bench_control_racecheck}};
 
 static const struct part *find_part(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		if (strcmp(parts[i].name, name) == 0)
 			return &parts[i];
-	errx(2, "there is no part '%s' (launch, ring, throughput)", name);
+	errx(2, "there is no part '%s'", name);
+}
+
+/* What is measured needs the driver's own figures beside it, and kernels that stay. */
+static bool measures(char *const *names)
+{
+	for (; *names; names++)
+		if (find_part(*names) >= parts + MEASURING)
+			return false;
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -165,14 +185,15 @@ int main(int argc, char **argv)
 			errx(2, "usage: bench [--quick] [--modules DIR] "
 				"[launch | ring | throughput]...");
 	}
-	for (int i = optind; i < argc; i++)
-		(void)find_part(argv[i]);
 	b.copy_bytes = b.quick ? 8 * MIB : 256 * MIB;
-	bench_floors(&b);
+	if (measures(argv + optind))
+		bench_floors(&b);
+	else
+		b.settings.ring_idle_ms = IDLE_MS;
 	bench_open(&b);
 	for (int i = optind; i < argc; i++)
 		find_part(argv[i])->run(&b);
-	for (size_t i = 0; optind == argc && i < ARRAY_SIZE(parts); i++)
+	for (size_t i = 0; optind == argc && i < MEASURING; i++)
 		parts[i].run(&b);
 	bench_close(&b);
 	return missed;

@@ -112,5 +112,9 @@ void bench_rings(struct bench *b);
 void bench_matmul(struct bench *b);
 void bench_copies(struct bench *b);
 void bench_fusion(struct bench *b);
+void bench_all_kernels(struct bench *b);
+/* Kernels that do wrong on purpose, for compute-sanitizer to find. */
+void bench_control_memcheck(struct bench *b);
+void bench_control_racecheck(struct bench *b);
 
 #endif

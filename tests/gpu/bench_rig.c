@@ -41,7 +41,6 @@ void bench_open(struct bench *b)
 	b->settings.async_memory = b->settings.memory_pooling = 1;
 	b->settings.pool_initial_bytes = 256 * MIB;
 	b->settings.pool_growth_factor = 2;
-	b->settings.ring_idle_ms = 0; /* a resident kernel stays */
 	b->env = (struct rk_backend_env){.threads = THREADS,
 					 .payload = b->payload,
 					 .payload_bytes = PAYLOAD_BYTES,

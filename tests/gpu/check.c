@@ -7,8 +7,7 @@
  *	STATUS <tab> WHAT <tab> RESULT <tab> REFERENCE
  *
  * where STATUS is pass, fail or unavailable. What led there goes to stderr. Exits with 1 where one
- * failed. Those of the group "control" do wrong on purpose, for compute-sanitizer, and are only run
- * where they are named.
+ * failed.
  */
 #include <err.h>
 #include <errno.h>
@@ -228,8 +227,7 @@ static unsigned int run_named(char *const *names, unsigned int *ran)
 			char text[RESULT_MAX];
 			const char *status;
 
-			if (*names ? !is_named(&tests[i], names)
-				   : strcmp(tests[i].group, "control") == 0)
+			if (*names && !is_named(&tests[i], names))
 				continue;
 			fprintf(stderr, "%s/%s: %s\n", tests[i].group, tests[i].name,
 				tests[i].what);

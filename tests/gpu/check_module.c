@@ -270,35 +270,6 @@ static void run_misdeed(const void *arg)
 	gpu_close(&r);
 }
 
-/* --- for compute-sanitizer to find ------------------------------------------------------ */
-
-/* Whatever comes out: what the tool says of it is what matters. */
-static void run_control(const void *arg)
-{
-	struct rk_kernel *k;
-	struct gpu_call c;
-	struct gpu_rig r = {0};
-
-	gpu_make_dir(&r);
-	gpu_describe(&r, "control.ini",
-		     "[kernel]\nid = user/control\ndescription = test\n"
-		     "[inputs]\nx = f32[n]\n[outputs]\ny = f32[n]\n"
-		     "[cuda]\nmodule = %s/gpu.fatbin\nentry = %s\nargs = x, y, n\n"
-		     "grid = n\nblock = 128\n",
-		     gpu_options.modules, (const char *)arg);
-	gpu_open(&r);
-	gpu_start(&r, "cuda");
-	k = gpu_kernel(&r, "user/control", RK_WIRE_CUDA);
-	gpu_call_make_n(&r, &c, k, 1000);
-	for (unsigned int i = 0; i < 1000; i++) /* a race for equal values is none */
-		((float *)gpu_input(&c, 0))[i] = (float)i;
-	gpu_submit(&c);
-	gpu_note("%s", gpu_answer(&c) ? c.m->error.msg : "it ran");
-	gpu_call_drop(&c);
-	rk_kernel_unref(k);
-	gpu_close(&r);
-}
-
 /* --- many as one ---------------------------------------------------------------------- */
 
 #define MANY 400
@@ -364,8 +335,6 @@ static const struct gpu_test tests[] = {
 	MISDEED("ring-endless", "the same resident: it does not end",
 		"ETIMEDOUT, the next call is answered", "ring_forever", "message_timeout=2s",
 		ETIMEDOUT, NULL, true),
-	{"control", "memcheck", "a kernel for memcheck to find", "-", run_control, "illegal"},
-	{"control", "racecheck", "a kernel for racecheck to find", "-", run_control, "racy"},
 	{"fusion", "many", "many small messages at once, kernel_fusion = yes", "right answers",
 	 run_fusion, NULL},
 };

@@ -266,7 +266,7 @@ static void run_quiesce(const void *arg)
 	gpu_close(&r);
 }
 
-#define TOGETHER 60
+#define TOGETHER 200
 
 /* Ring messages and others, all at once. */
 static void run_together(const void *arg)
@@ -275,8 +275,7 @@ static void run_together(const void *arg)
 	struct rk_kernel *k;
 	struct gpu_rig r = {0};
 
-	(void)arg;
-	gpu_open(&r, "ring_idle=0", "async_memory=no", "memory_pooling=no");
+	gpu_open_options(&r, true, arg);
 	gpu_start(&r, "cuda");
 	k = gpu_kernel(&r, STATS, RK_WIRE_CUDA);
 	for (unsigned int i = 0; i < TOGETHER; i++) {
@@ -356,7 +355,12 @@ static const struct gpu_test tests[] = {
 	{"ringlife", "quiesce", "ring_idle = 0: modules, memory, larger messages",
 	 "its state stays", run_quiesce, NULL},
 	{"ringlife", "together", "resident and other messages at once", "in order, right answers",
-	 run_together, NULL},
+	 run_together,
+	 (const char *const[]){"ring_idle=0", "async_memory=no", "memory_pooling=no", NULL}},
+	{"ringlife", "many-threads",
+	 "the same with worker_threads = 64: more threads than streams, and a kernel that stays",
+	 "in order, right answers", run_together,
+	 (const char *const[]){"ring_idle=0", "worker_threads=64", NULL}},
 	{"ringlife", "user", "a user's own resident kernel, with state", "right answers", run_user,
 	 NULL},
 };

@@ -57,15 +57,16 @@ extern "C" __global__ void forever(const float *x, float *y, uint64_t n)
 	y[0] = (float)n;
 }
 
-/* For racecheck to find: all write one place of shared memory, and read it with no barrier. */
+/* For racecheck to find: each reads what a thread of another warp writes, with no barrier. */
 extern "C" __global__ void racy(const float *x, float *y, uint64_t n)
 {
-	__shared__ volatile float place;
+	__shared__ float places[1024];
 	uint64_t i = my_index();
+	unsigned int other = (threadIdx.x + 32) % blockDim.x;
 
-	place = i < n ? x[i] : 0;
+	places[threadIdx.x] = i < n ? x[i] : 0;
 	if (i < n)
-		y[i] = place;
+		y[i] = places[other];
 }
 
 /* --- resident ------------------------------------------------------------------------- */

@@ -15,8 +15,9 @@
 #include "runtime/log.h"
 
 #define OPTIONS_MAX 32
-#define LOOK_MS	    100 /* between two looks at what no observer tells of, a worker's devices for one \
-			 */
+#define LOOK_MS                                                                                    \
+	100 /* between two looks at what no observer tells of, a worker's devices for one          \
+	     */
 
 /* --- the runtime -------------------------------------------------------------------- */
 
