@@ -527,7 +527,8 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 	assert_output --partial "Transport endpoint is not connected"
 	rk_mount none "$MNT"
 	assert_failure 32
-	assert_output --partial "is a dead mount of type fuse.other, which is not rkfs's to clear"
+	# mount of util-linux 2.41 loses the subtype
+	assert_output --regexp "is a dead mount of type fuse(\\.other)?, which is not rkfs's to clear"
 	assert is_mounted
 	umount "$MNT"
 }
