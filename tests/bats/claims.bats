@@ -83,8 +83,8 @@ macro() {
 	grep -qF "at most $(macro gpu/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
 	grep -qF "changes included: $(($(macro gpu/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
 		fail "kernels"
-	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED) |" <<<"$limits" ||
-		fail "events"
+	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED); while \`events\` is open, $(
+		macro runtime/events.h RK_EVENTS_HELD) |" <<<"$limits" || fail "events"
 	grep -qF "lines of $(macro runtime/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
 }
 
