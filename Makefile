@@ -381,7 +381,7 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)/sbin/mount.fuse.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
 		'$(DESTDIR)$(PREFIX)/bin/rkcall' '$(DESTDIR)$(PREFIX)/bin/rktop' '$(DESTDIR)$(COMPDIR)/rkcall' \
-		'$(DESTDIR)$(UNITDIR)/rkfs@.service' \
+		'$(DESTDIR)$(UNITDIR)/rkfs@.service' '$(DESTDIR)/etc/logrotate.d/rkfs' \
 		'$(DESTDIR)$(INCDIR)/ring.h' '$(DESTDIR)$(INCDIR)/ring.cuh' \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man1/%',$(MAN1)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \
