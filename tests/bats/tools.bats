@@ -185,10 +185,16 @@ until_line() {
 		    Path from = Paths.get(bsh.args[n], new String[0]);
 		    Path to = Paths.get(System.getenv("COPY"), new String[] {"" + n});
 		    OutputStream out = new FileOutputStream(to.toFile());
-		    long bytes = new FileInputStream(bsh.args[n]).transferTo(out);
+		    try {
+		        long bytes = new FileInputStream(bsh.args[n]).transferTo(out);
+		        if (bytes == 0 && !bsh.args[n].equals("config/pending"))
+		            throw new IOException("transferTo of " + from);
+		    } catch (IOException e) {
+		        // from Java 18 on it maps what it cannot send: an error, and never an empty copy
+		        if (Runtime.version().feature() < 18 || !e.getMessage().equals("No such device"))
+		            throw e;
+		    }
 		    out.close();
-		    if (bytes == 0 && !bsh.args[n].equals("config/pending"))
-		        throw new IOException("transferTo of " + from);
 		    Files.copy(from, to, new CopyOption[] {StandardCopyOption.REPLACE_EXISTING});
 		}
 	EOF
