@@ -85,7 +85,7 @@ rk_up_config() {
 		    (good + "max_queue_dept = 5\n", r":4: max_queue_dept: there is no such key \(did you mean max_queue_depth\?\)"),
 		    (good + "max_queue_depth = 5\n", r":4: max_queue_depth: is set a second time"),
 		    (good + "max_batch_size = 5\n", r":4: max_batch_size.*belongs to \[backend\]"),
-		    (good + "[nowhere]\nkey = 1\n", r":5: "),
+		    (good + "[nowhere]\nkey = 1\n", r":4: "),
 		    (good + "rubbish\n", r":4: "),
 		    (good + "  log_level = info\n", r":4: .*indent"),
 		    (good + "kernels_dir = relative\n", r"kernels_dir.*absolute"),
