@@ -21,6 +21,7 @@
 #include "gpu/cuda_ring.h"
 #include "gpu/cuda_staging.h"
 #include "gpu/cuda_stream.h"
+#include "gpu/devices.h"
 
 #define RK_CUDA_UUID_MAX 48
 
@@ -35,6 +36,7 @@ struct rk_cuda_device {
 	struct rk_rings *rings;
 	char name[96];
 	char uuid[RK_CUDA_UUID_MAX];
+	struct rk_pci_address address;
 	int index;
 	int driver; /* its CUDA version, 1000 * major + 10 * minor */
 	int major, minor;

@@ -8,7 +8,6 @@
 #include <strings.h>
 
 #include "gpu/cuda_internal.h"
-#include "gpu/devices.h"
 #include "gpu/fatal.h"
 #include "runtime/log.h"
 
@@ -96,10 +95,12 @@ void rk_cuda_release(struct rk_cuda_device *device, CUresult result, const char 
 
 /* --- which device ------------------------------------------------------------------- */
 
-static void print_uuid(char text[RK_CUDA_UUID_MAX], const CUuuid *uuid)
+#define PREFIX_LEN 4 /* of a UUID: GPU-, or MIG- for an instance of one */
+
+static void print_uuid(char text[RK_CUDA_UUID_MAX], const CUuuid *uuid, bool is_instance)
 {
 	static const char *const gaps[16] = {[4] = "-", [6] = "-", [8] = "-", [10] = "-"};
-	int len = snprintf(text, RK_CUDA_UUID_MAX, "GPU-");
+	int len = snprintf(text, RK_CUDA_UUID_MAX, "%s", is_instance ? "MIG-" : "GPU-");
 
 	for (unsigned int i = 0; i < 16; i++)
 		len += snprintf(text + len, (size_t)(RK_CUDA_UUID_MAX - len), "%s%02x",
@@ -127,8 +128,16 @@ static int look_at(struct rk_cuda_device *device, int index, struct rk_error *er
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_error(result, err, "device %d: %s", index, call);
 	device->name[sizeof(device->name) - 1] = '\0';
-	print_uuid(device->uuid, &uuid);
+	print_uuid(device->uuid, &uuid, strstr(device->name, " MIG "));
 	return 0;
+}
+
+/* The prefix does not tell two apart: a name need not say that it is of an instance. */
+static bool is_same_uuid(const char *uuid, const char *wanted)
+{
+	return (strncasecmp(wanted, "GPU-", PREFIX_LEN) == 0 ||
+		strncasecmp(wanted, "MIG-", PREFIX_LEN) == 0) &&
+	       strcasecmp(uuid + PREFIX_LEN, wanted + PREFIX_LEN) == 0;
 }
 
 static bool is_number(const char *text)
@@ -172,7 +181,7 @@ static int choose(struct rk_cuda_device *device, const char *wanted, struct rk_e
 		return look_at(device, (int)number, err);
 	for (int i = 0; !by_number && i < count; i++) {
 		rc = look_at(device, i, err);
-		if (rc || strcasecmp(device->uuid, wanted) == 0)
+		if (rc || is_same_uuid(device->uuid, wanted))
 			return rc;
 	}
 	return no_such_device(device, wanted, count, err);
@@ -195,6 +204,9 @@ static int ask(struct rk_cuda_device *device, struct rk_error *err)
 		{CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, &device->managed},
 		{CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, &device->pools},
 		{CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT, &device->limits_runs},
+		{CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID, &device->address.domain},
+		{CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, &device->address.bus},
+		{CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID, &device->address.device},
 	};
 
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -361,7 +373,7 @@ int rk_cuda_start(const struct rk_backend_env *env, void **backend, struct rk_er
 		return rc;
 	}
 	device->serves = true;
-	rk_devices_in_use(device->uuid);
+	rk_devices_in_use(&device->address, device->uuid);
 	rk_log(RK_LOG_INFO,
 	       "rk-worker: CUDA device %d: %s, %s, compute capability %d.%d, driver of CUDA %d.%d",
 	       device->index, device->name, device->uuid, device->major, device->minor,
@@ -382,7 +394,7 @@ void rk_cuda_stop(void *backend)
 	struct rk_cuda_device *device = &cuda->device;
 
 	device->serves = false;
-	rk_devices_in_use(NULL);
+	rk_devices_in_use(NULL, NULL);
 	if (device->context && rk_cuda_enter(device, NULL) == 0) {
 		rk_cuda_modules_destroy(cuda->modules);
 		rk_cuda_staging_destroy(cuda->staging);

@@ -19,10 +19,17 @@
 #define PERIOD_MAX_MS 86400000ULL
 #define PATIENCE_SECS 1
 
+/* Where a device is, if NVML tells. */
+struct place {
+	bool known;
+	struct rk_pci_address address;
+};
+
 struct device {
 	unsigned int index;
 	rk_nvml_device handle;	    /* NULL: not found yet */
 	struct rk_wire_device seen; /* but for its sequence */
+	struct place place;
 };
 
 struct rk_devices_watch {
@@ -33,28 +40,50 @@ struct rk_devices_watch {
 	pthread_cond_t changed;
 	struct rk_wire_shared *shared; /* guarded by lock, as is what follows; NULL: stopped */
 	uint64_t period_ms;
+	struct place places[RK_WIRE_DEVICES_MAX];
 	uint64_t told_lost; /* bits, by index: devices that others than NVML say are lost */
 	bool ended;
 	bool left_behind; /* nobody waits for its end: the thread frees it */
 };
 
 static pthread_mutex_t in_use_lock = PTHREAD_MUTEX_INITIALIZER; /* before that of a watch */
-static char in_use[sizeof((struct rk_wire_device){0}.uuid)];	/* "": none */
-static struct rk_devices_watch *current;			/* NULL: none runs */
+static struct {
+	bool any;
+	struct rk_pci_address address;
+	char uuid[sizeof((struct rk_wire_device){0}.uuid)];
+} in_use;
+static struct rk_devices_watch *current; /* NULL: none runs */
 
-void rk_devices_in_use(const char *uuid)
+void rk_devices_in_use(const struct rk_pci_address *address, const char *uuid)
 {
 	pthread_mutex_lock(&in_use_lock);
-	snprintf(in_use, sizeof(in_use), "%s", uuid ? uuid : "");
+	in_use.any = address;
+	if (address) {
+		in_use.address = *address;
+		snprintf(in_use.uuid, sizeof(in_use.uuid), "%s", uuid);
+	}
 	pthread_mutex_unlock(&in_use_lock);
 }
 
-static bool is_in_use(const struct rk_wire_device *seen)
+/* By its address: the UUID that CUDA has of an instance of MIG is not the one NVML has of the GPU.
+ */
+static bool is_in_use_locked(const struct place *place, const struct rk_wire_device *seen)
+{
+	const struct rk_pci_address *a = &in_use.address, *b = &place->address;
+
+	if (!in_use.any)
+		return false;
+	if (!place->known)
+		return in_use.uuid[0] && strcmp(in_use.uuid, seen->uuid) == 0;
+	return a->domain == b->domain && a->bus == b->bus && a->device == b->device;
+}
+
+static bool is_in_use(const struct device *device)
 {
 	bool same;
 
 	pthread_mutex_lock(&in_use_lock);
-	same = in_use[0] && strcmp(in_use, seen->uuid) == 0;
+	same = is_in_use_locked(&device->place, &device->seen);
 	pthread_mutex_unlock(&in_use_lock);
 	return same;
 }
@@ -74,7 +103,21 @@ static bool answered(struct device *device, int result, const char *call)
 	return false;
 }
 
-/* Whether the device has a handle to be asked by; and its name and UUID, where they answer. */
+static void locate(struct device *device)
+{
+	struct rk_nvml_pci pci;
+
+	if (device->place.known || !rk_nvml.nvmlDeviceGetPciInfo_v3 ||
+	    !answered(device, rk_nvml.nvmlDeviceGetPciInfo_v3(device->handle, &pci),
+		      "nvmlDeviceGetPciInfo"))
+		return;
+	device->place = (struct place){
+		.known = true,
+		.address = {(int)pci.domain, (int)pci.bus, (int)pci.device},
+	};
+}
+
+/* Whether the device has a handle to be asked by; and who and where it is, where that answers. */
 static bool identify(struct device *device)
 {
 	struct rk_wire_device *seen = &device->seen;
@@ -95,6 +138,7 @@ static bool identify(struct device *device)
 	    answered(device, rk_nvml.nvmlDeviceGetUUID(*handle, uuid, sizeof(uuid)),
 		     "nvmlDeviceGetUUID"))
 		snprintf(seen->uuid, sizeof(seen->uuid), "%.*s", (int)sizeof(seen->uuid) - 1, uuid);
+	locate(device);
 	return true;
 }
 
@@ -182,7 +226,7 @@ static void publish(struct rk_wire_shared *shared, const struct device *device)
 		atomic_store(&shared->ndevices, device->index + 1);
 }
 
-/* With the watch's lock, which whoever writes to the page has. */
+/* With in_use_lock and the watch's, which whoever writes to the page has. */
 static void lose_in_use_locked(struct rk_devices_watch *watch)
 {
 	const size_t begin = offsetof(struct rk_wire_device, known);
@@ -193,7 +237,8 @@ static void lose_in_use_locked(struct rk_devices_watch *watch)
 
 		memcpy((char *)&device.seen + begin, (char *)&watch->shared->devices[i] + begin,
 		       sizeof(device.seen) - begin);
-		if (strncmp(device.seen.uuid, in_use, sizeof(in_use)) != 0)
+		device.seen.uuid[sizeof(device.seen.uuid) - 1] = '\0';
+		if (!is_in_use_locked(&watch->places[i], &device.seen))
 			continue;
 		watch->told_lost |= 1ULL << i;
 		lose(&device);
@@ -204,7 +249,7 @@ static void lose_in_use_locked(struct rk_devices_watch *watch)
 void rk_devices_lose(void)
 {
 	pthread_mutex_lock(&in_use_lock);
-	if (current && in_use[0]) {
+	if (current && in_use.any) {
 		pthread_mutex_lock(&current->lock);
 		if (current->shared)
 			lose_in_use_locked(current);
@@ -221,9 +266,10 @@ static void look_at_all(struct rk_devices_watch *watch)
 		bool ours;
 
 		look(device);
-		ours = device->seen.lost && is_in_use(&device->seen);
+		ours = device->seen.lost && is_in_use(device);
 		pthread_mutex_lock(&watch->lock);
 		if (watch->shared) {
+			watch->places[i] = device->place;
 			if (watch->told_lost & 1ULL << i)
 				lose(device);
 			publish(watch->shared, device);

@@ -14,6 +14,13 @@
 
 struct rk_devices_watch;
 
+/* Where a device is on the PCI bus; an instance of MIG is where its GPU is. */
+struct rk_pci_address {
+	int domain;
+	int bus;
+	int device;
+};
+
 /*
  * Start the thread, which looks at once and then every @sample_ms (10 at least). Where there is no
  * NVML it logs that and sees no devices. @shared is borrowed until rk_devices_stop. The loss of a
@@ -34,10 +41,11 @@ void rk_devices_set_period(struct rk_devices_watch *watch, uint64_t sample_ms);
 bool rk_devices_stop(struct rk_devices_watch *watch);
 
 /*
- * The device called @uuid ("GPU-...") is what the worker runs on; NULL: none is. It is copied, cut
- * to what a struct rk_wire_device has room for. Any thread; does not block.
+ * The device at @address is what the worker runs on; NULL: none is. Where NVML tells no addresses
+ * it is the one called @uuid ("GPU-..."). Both are copied, @uuid is cut to what a struct
+ * rk_wire_device has room for. Any thread; does not block.
  */
-void rk_devices_in_use(const char *uuid);
+void rk_devices_in_use(const struct rk_pci_address *address, const char *uuid);
 
 /*
  * The device in use is lost, as CUDA says, and the process is about to end: have the shared page

@@ -25,6 +25,16 @@ struct rk_nvml_utilization {
 	unsigned int memory; /* the same, of its memory's bus */
 };
 
+struct rk_nvml_pci {
+	char bus_id_legacy[16];
+	unsigned int domain;
+	unsigned int bus;
+	unsigned int device;
+	unsigned int pci_device_id;
+	unsigned int pci_subsystem_id;
+	char bus_id[32];
+};
+
 /* What these functions return, as far as it matters here. */
 enum {
 	RK_NVML_SUCCESS = 0,
@@ -54,7 +64,8 @@ enum {
 	  (rk_nvml_device device, struct rk_nvml_utilization *utilization))                         \
 	X(OPTIONAL, int, nvmlDeviceGetTemperature,                                                  \
 	  (rk_nvml_device device, int sensor, unsigned int *celsius))                               \
-	X(OPTIONAL, int, nvmlDeviceGetPowerUsage, (rk_nvml_device device, unsigned int *milliwatts))
+	X(OPTIONAL, int, nvmlDeviceGetPowerUsage, (rk_nvml_device device, unsigned int *milliwatts)) \
+	X(OPTIONAL, int, nvmlDeviceGetPciInfo_v3, (rk_nvml_device device, struct rk_nvml_pci *pci))
 /* clang-format on */
 
 /* For the types; nothing links against them. */

@@ -11,7 +11,7 @@
 #define WORD_MAX     sizeof(((struct rk_config *)NULL)->log_level)
 #define DEVICE_MAX   sizeof(((struct rk_config *)NULL)->cuda_device)
 #define DIGITS	     "0123456789"
-#define UUID_PREFIX  "GPU-"
+#define PREFIX_LEN   4 /* of a UUID */
 #define FACTOR_CHARS 64
 
 /* Units in ascending order; the table ends with a NULL suffix. */
@@ -229,7 +229,8 @@ static bool is_uuid(const char *text)
 	return text[i] == '\0';
 }
 
-/* "GPU-" and a UUID, in lower case as nvidia-smi has it; or an index, without leading zeros. */
+/* "GPU-", or "MIG-" for an instance of one, and a UUID, in lower case as nvidia-smi has it; or an
+ * index, without leading zeros. */
 static bool parse_device(const struct rk_config_field *field, const char *text, union value *value)
 {
 	static const struct rk_config_field index_field = {
@@ -238,11 +239,11 @@ static bool parse_device(const struct rk_config_field *field, const char *text, 
 
 	(void)field;
 	memset(value->device, 0, sizeof(value->device));
-	if (strncmp(text, UUID_PREFIX, strlen(UUID_PREFIX)) == 0) {
-		if (!is_uuid(text + strlen(UUID_PREFIX)))
+	if (strncmp(text, "GPU-", PREFIX_LEN) == 0 || strncmp(text, "MIG-", PREFIX_LEN) == 0) {
+		if (!is_uuid(text + PREFIX_LEN))
 			return false;
-		strcpy(value->device, UUID_PREFIX);
-		for (size_t i = strlen(UUID_PREFIX); text[i]; i++)
+		memcpy(value->device, text, PREFIX_LEN);
+		for (size_t i = PREFIX_LEN; text[i]; i++)
 			value->device[i] = (char)tolower((unsigned char)text[i]);
 		return true;
 	}
@@ -285,7 +286,7 @@ static const struct value_type value_types[] = {
 			    .parse = parse_text,
 			    .print = print_string},
 	[RK_CONFIG_DEVICE] = {.what = "an index from 0 to 1023, or a UUID as nvidia-smi -L prints "
-				      "it: GPU- and 8-4-4-4-12 hexadecimal digits",
+				      "it: GPU- or MIG- and 8-4-4-4-12 hexadecimal digits",
 			      .parse = parse_device,
 			      .print = print_string},
 };

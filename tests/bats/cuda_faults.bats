@@ -436,3 +436,21 @@ embedded_ptx() {
 		assert_stats(accepted=1, processed=1)
 	EOF
 }
+
+@test "cuda faults: an instance of MIG is chosen by its UUID, and known by its GPU where that is lost" {
+	local uuid=MIG-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae01
+
+	triggers "device_count 2" mig
+	cuda_up "fallback_backend=cpu,worker_threads=2,metrics_interval=100ms,cuda_device=$uuid"
+	grep -q "CUDA device 1: Fake GPU 1 MIG 1g.10gb, $uuid" "$LOG"
+	py <<-EOF
+		$RIG
+		until(lambda: outcome(get, "devices/1/lost"), "0")
+		running = submit("core/delay", {"ms": 60000})
+		triggers("device_count 2", "mig", "nvml_fail nvmlDeviceGetMemoryInfo 15", "no_device")
+		assert outcome(answer_of, running) == "EIO"
+		workers(2)
+		assert events("WorkerDied")[0]["how"].startswith("lost its device: device 1 (Fake GPU 1, GPU-a0a1"), events("WorkerDied")
+		assert get("kernels/core/delay/backend") == "cpu" and get("devices/1/lost") == "1"
+	EOF
+}

@@ -47,12 +47,16 @@ static int attribute(CUdevice_attribute which, CUdevice device)
 		return (int)fake_trigger_number("compute_capability", 89) / 10;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
 		return (int)fake_trigger_number("compute_capability", 89) % 10;
+	case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
+		return FAKE_PCI_DOMAIN;
+	case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+		return FAKE_PCI_BUS(device);
+	case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID:
+		return FAKE_PCI_DEVICE;
 	case CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT:
 		return fake_trigger_find("exec_timeout", NULL) != NULL;
 	case CU_DEVICE_ATTRIBUTE_CLOCK_RATE:
 		return FAKE_CLOCK_KHZ;
-	case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
-		return device + 1;
 	case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
 		return !said_no("cooperative");
 	case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
@@ -66,8 +70,6 @@ static int attribute(CUdevice_attribute which, CUdevice device)
 	case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:
 	case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
 		return 1;
-	case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID:
-	case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
 	case CU_DEVICE_ATTRIBUTE_INTEGRATED:
 		return 0;

@@ -258,7 +258,8 @@ CUresult fake_cuDeviceGetName(char *name, int len, CUdevice device)
 		return result;
 	if (!device_ok(device) || len <= 0)
 		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
-	snprintf(name, (size_t)len, "Fake GPU %d", device);
+	snprintf(name, (size_t)len, "Fake GPU %d%s", device,
+		 fake_trigger_find("mig", NULL) ? " MIG 1g.10gb" : "");
 	return fake_leave(CUDA_SUCCESS);
 }
 
@@ -271,6 +272,8 @@ CUresult fake_cuDeviceGetUuid(CUuuid *uuid, CUdevice device)
 	if (!device_ok(device))
 		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
 	fake_uuid((unsigned char *)uuid->bytes, device);
+	if (fake_trigger_find("mig", NULL)) /* the instance's */
+		uuid->bytes[0] = (char)0x11;
 	return fake_leave(CUDA_SUCCESS);
 }
 

@@ -257,3 +257,17 @@ int nvmlDeviceGetPowerUsage(rk_nvml_device device, unsigned int *milliwatts)
 	*milliwatts = (unsigned int)fake_trigger_number("power", 61500);
 	return leave(RK_NVML_SUCCESS);
 }
+
+int nvmlDeviceGetPciInfo_v3(rk_nvml_device device, struct rk_nvml_pci *pci)
+{
+	int result = enter_device("nvmlDeviceGetPciInfo_v3", device);
+
+	if (result)
+		return result;
+	*pci = (struct rk_nvml_pci){
+		.domain = FAKE_PCI_DOMAIN,
+		.bus = (unsigned int)FAKE_PCI_BUS(device->index),
+		.device = FAKE_PCI_DEVICE,
+	};
+	return leave(RK_NVML_SUCCESS);
+}

@@ -38,7 +38,10 @@ void fake_trigger_consume(struct fake_line *line);
 uint64_t fake_trigger_number(const char *keyword, uint64_t otherwise);
 
 /* What both libraries must agree on: the memory of a device, and its 16 bytes of UUID. */
-#define FAKE_UUID_BYTES 16
+#define FAKE_UUID_BYTES	     16
+#define FAKE_PCI_DOMAIN	     1
+#define FAKE_PCI_BUS(device) (0x40 + (device))
+#define FAKE_PCI_DEVICE	     2
 uint64_t fake_memory_total(void);
 void fake_uuid(unsigned char uuid[FAKE_UUID_BYTES], int device);
 

@@ -268,7 +268,7 @@ static void bad_sources(void **state)
 
 	assert_refused("[backend]\ncuda_device = all\n", NULL, NULL, "FILE:2: cuda_device: \"all\"",
 		       "it must be an index from 0 to 1023, or a UUID as nvidia-smi -L prints it: "
-		       "GPU- and 8-4-4-4-12 hexadecimal digits");
+		       "GPU- or MIG- and 8-4-4-4-12 hexadecimal digits");
 
 	assert_refused(NULL, LIST("RKFS_WHAT=1"), NULL, "RKFS_WHAT: ", "no configuration key");
 	assert_refused(NULL, LIST("RKFS_DRAIN_TIMOUT=1"), NULL,
@@ -407,6 +407,9 @@ static void values(void **state)
 		{"cuda_device", "1K", NULL},
 		{"cuda_device", "18446744073709551616", NULL},
 		{"cuda_device", "cuda:0", NULL},
+		{"cuda_device", "MIG-01234567-89AB-CDEF-0123-456789ABCDEF",
+		 "MIG-01234567-89ab-cdef-0123-456789abcdef"},
+		{"cuda_device", "MIG-01234567-89ab-cdef-0123-456789abcde", NULL},
 		{"cuda_device", "GPU-", NULL},
 		{"cuda_device", "gpu-01234567-89ab-cdef-0123-456789abcdef", NULL},
 		{"cuda_device", "01234567-89ab-cdef-0123-456789abcdef", NULL},

@@ -135,6 +135,33 @@ static void test_choose(void **state)
 	check_nothing_left();
 }
 
+/* An instance of MIG, by its UUID with either prefix; its address is that of the GPU. */
+static void test_choose_instance(void **state)
+{
+	static const char *const wanted[] = {
+		"MIG-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae01",
+		"GPU-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae01",
+	};
+	struct rk_error err = {0};
+
+	(void)state;
+	triggers("device_count 2\nmig\n");
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		snprintf(rig.settings.device, sizeof(rig.settings.device), "%s", wanted[i]);
+		open_cuda();
+		assert_int_equal(rig.cuda->device.index, 1);
+		assert_string_equal(rig.cuda->device.uuid, wanted[0]);
+		assert_int_equal(rig.cuda->device.address.domain, 1);
+		assert_int_equal(rig.cuda->device.address.bus, 0x41);
+		assert_int_equal(rig.cuda->device.address.device, 2);
+		close_cuda();
+	}
+	snprintf(rig.settings.device, sizeof(rig.settings.device), "9");
+	assert_int_equal(try_open(&err), -ENODEV);
+	check_message(&err, "0 (Fake GPU 0 MIG 1g.10gb, MIG-11a1");
+	check_nothing_left();
+}
+
 /* Whatever fails, the sentence has the call and the result, and all before it is undone. */
 static void test_open_fails(void **state)
 {
@@ -635,6 +662,7 @@ int main(void)
 		RIG_TEST(test_results),
 		RIG_TEST(test_open),
 		RIG_TEST(test_choose),
+		RIG_TEST(test_choose_instance),
 		RIG_TEST(test_open_fails),
 		RIG_TEST(test_open_without_device),
 		RIG_TEST(test_open_with_old_driver),

@@ -11,13 +11,17 @@
 #include "gpu/nvml_dl.h"
 #include "tests/unit/worker_peer.h"
 
-#define FAKE_NVML  RK_KERNELS_DIR "/../fake_cuda/libnvidia-ml.so.1"
-#define FIRST_UUID "GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00"
-#define FAST_MS	   10
-#define NEVER_MS   86400000
+#define FAKE_NVML   RK_KERNELS_DIR "/../fake_cuda/libnvidia-ml.so.1"
+#define FIRST_UUID  "GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00"
+#define SECOND_UUID "GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01"
+#define FAST_MS	    10
+#define NEVER_MS    86400000
 #define KNOWS_ALL                                                                                  \
 	(RK_WIRE_KNOWS_MEMORY | RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE |            \
 	 RK_WIRE_KNOWS_POWER)
+
+/* Of the fake's first two devices. */
+static const struct rk_pci_address first = {1, 0x40, 2}, second = {1, 0x41, 2};
 
 /*
  * The page twice: as the watch has it, and as the daemon has it, at an address of its own, so that
@@ -108,7 +112,7 @@ static int clear(void **state)
 	(void)state;
 	memset((void *)page, 0, sizeof(*page));
 	last_log[0] = '\0';
-	rk_devices_in_use(NULL);
+	rk_devices_in_use(NULL, NULL);
 	return 0;
 }
 
@@ -205,7 +209,7 @@ static void test_loss(void **state)
 
 	(void)state;
 	WAIT_FOR(read_device(0).known == KNOWS_ALL);
-	rk_devices_in_use("GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01"); /* another one */
+	rk_devices_in_use(&second, FIRST_UUID); /* the address counts */
 	say("lost\n");
 	WAIT_FOR(read_device(0).lost);
 	assert_int_equal(read_device(0).known, 0);
@@ -243,7 +247,8 @@ static void expect_death(void (*run)(void))
 
 static void lose_device(void)
 {
-	rk_devices_in_use(FIRST_UUID);
+	/* of an instance of MIG, CUDA has another UUID than NVML has of its GPU */
+	rk_devices_in_use(&first, "MIG-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae00");
 	(void)start("", FAST_MS);
 	while (!read_device(0).known)
 		sched_yield();
@@ -262,6 +267,24 @@ static void test_loss_of_the_one_in_use(void **state)
 	assert_non_null(strstr(seen->fault_text, "device 0 (Fake GPU 0, " FIRST_UUID ") is lost"));
 }
 
+/* A library that tells no addresses. */
+static void test_by_uuid(void **state)
+{
+	struct rk_nvml_functions all = rk_nvml;
+	struct rk_devices_watch *watch;
+
+	(void)state;
+	rk_nvml.nvmlDeviceGetPciInfo_v3 = NULL;
+	watch = start("device_count 2\n", NEVER_MS);
+	WAIT_FOR(read_device(0).known && read_device(1).known);
+	rk_devices_in_use(&first, SECOND_UUID);
+	rk_devices_lose();
+	assert_int_equal(read_device(0).lost, 0);
+	assert_int_equal(read_device(1).lost, 1);
+	assert_true(rk_devices_stop(watch));
+	rk_nvml = all;
+}
+
 /* CUDA says so first: the page has it at once, and keeps it, whatever NVML says. */
 static void test_told_of_a_loss(void **state)
 {
@@ -272,12 +295,12 @@ static void test_told_of_a_loss(void **state)
 	WAIT_FOR(read_device(0).known && read_device(1).known);
 	rk_devices_lose(); /* none is in use */
 	assert_int_equal(read_device(0).lost, 0);
-	rk_devices_in_use("GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01");
+	rk_devices_in_use(&second, "");
 	rk_devices_lose();
 	assert_int_equal(read_device(1).lost, 1);
 	assert_int_equal(read_device(1).known, 0);
 	assert_string_equal(read_device(1).name, "Fake GPU 1");
-	rk_devices_in_use(NULL); /* or the next look would end the process */
+	rk_devices_in_use(NULL, NULL); /* or the next look would end the process */
 	before = read_device(1).sequence;
 	WAIT_FOR(read_device(1).sequence >= before + 4);
 	assert_int_equal(read_device(1).lost, 1);
@@ -467,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup(test_loss, clear),
 		cmocka_unit_test_setup(test_loss_of_the_one_in_use, clear),
 		cmocka_unit_test_setup(test_told_of_a_loss, clear),
+		cmocka_unit_test_setup(test_by_uuid, clear),
 		cmocka_unit_test_setup(test_period, clear),
 		cmocka_unit_test_setup(test_no_devices, clear),
 		cmocka_unit_test_setup(test_hang, clear),
