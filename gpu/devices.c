@@ -18,6 +18,7 @@
 #define PERIOD_MIN_MS 10ULL
 #define PERIOD_MAX_MS 86400000ULL
 #define PATIENCE_SECS 1
+#define SLICE_MS      100ULL /* of a wait in NVML: for so long a stop is not noticed */
 
 /* Where a device is, if NVML tells. */
 struct place {
@@ -30,12 +31,14 @@ struct device {
 	rk_nvml_device handle;	    /* NULL: not found yet */
 	struct rk_wire_device seen; /* but for its sequence */
 	struct place place;
+	bool registered; /* its events arrive */
 };
 
 struct rk_devices_watch {
 	pthread_t thread;
 	unsigned int count; /* for the thread alone, as are the devices */
 	struct device devices[RK_WIRE_DEVICES_MAX];
+	rk_nvml_event_set events; /* NULL: none, or none of a device; the thread's too */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct rk_wire_shared *shared; /* guarded by lock, as is what follows; NULL: stopped */
@@ -192,11 +195,41 @@ static void measure_power(struct device *device)
 	device->seen.power_milliwatts = milliwatts;
 }
 
+static void measure_ecc(struct device *device)
+{
+	unsigned long long count;
+
+	if (!rk_nvml.nvmlDeviceGetTotalEccErrors ||
+	    !answered(device,
+		      rk_nvml.nvmlDeviceGetTotalEccErrors(device->handle, RK_NVML_ECC_UNCORRECTED,
+							  RK_NVML_ECC_VOLATILE, &count),
+		      "nvmlDeviceGetTotalEccErrors"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_ECC;
+	device->seen.ecc_uncorrected = count;
+}
+
+static void measure_remap(struct device *device)
+{
+	unsigned int correctable, uncorrectable, pending, failed;
+
+	if (!rk_nvml.nvmlDeviceGetRemappedRows ||
+	    !answered(device,
+		      rk_nvml.nvmlDeviceGetRemappedRows(device->handle, &correctable,
+							&uncorrectable, &pending, &failed),
+		      "nvmlDeviceGetRemappedRows"))
+		return;
+	device->seen.known |= RK_WIRE_KNOWS_REMAP;
+	device->seen.remap_pending = pending != 0;
+	device->seen.remap_failed = failed != 0;
+}
+
 /* What does not answer is not known; a lost device is not asked again. */
 static void look(struct device *device)
 {
-	static void (*const measures[])(struct device *) = {measure_memory, measure_utilisation,
-							    measure_temperature, measure_power};
+	static void (*const measures[])(struct device *) = {
+		measure_memory, measure_utilisation, measure_temperature,
+		measure_power,	measure_ecc,	     measure_remap};
 
 	device->seen.known = 0;
 	if (device->seen.lost || !identify(device))
@@ -205,6 +238,8 @@ static void look(struct device *device)
 		measures[i](device);
 	if (device->seen.lost)
 		device->seen.known = 0;
+	else if (device->registered)
+		device->seen.known |= RK_WIRE_KNOWS_XID;
 }
 
 static void lose(struct device *device)
@@ -258,28 +293,132 @@ void rk_devices_lose(void)
 	pthread_mutex_unlock(&in_use_lock);
 }
 
-/* All devices, unless the watch is stopped meanwhile, which may be while NVML hangs. */
+/* Publish @device, unless the watch is stopped meanwhile, which may be while NVML hangs. */
+static void show(struct rk_devices_watch *watch, struct device *device)
+{
+	bool ours = device->seen.lost && is_in_use(device);
+
+	pthread_mutex_lock(&watch->lock);
+	if (watch->shared) {
+		watch->places[device->index] = device->place;
+		if (watch->told_lost & 1ULL << device->index)
+			lose(device);
+		publish(watch->shared, device);
+		if (ours)
+			rk_fatal(watch->shared, RK_WIRE_DEVICE_LOST, 0,
+				 "device %u (%s, %s) is lost: NVML says that it fell off "
+				 "the bus or is not accessible; see the kernel's log",
+				 device->index, device->seen.name, device->seen.uuid);
+	}
+	pthread_mutex_unlock(&watch->lock);
+}
+
+/* --- events ------------------------------------------------------------------------- */
+
+static void create_events(struct rk_devices_watch *watch)
+{
+	struct rk_error err;
+	int result;
+
+	if (watch->events || !rk_nvml.nvmlEventSetCreate || !rk_nvml.nvmlDeviceRegisterEvents ||
+	    !rk_nvml.nvmlEventSetWait_v2 || !rk_nvml.nvmlEventSetFree)
+		return;
+	result = rk_nvml.nvmlEventSetCreate(&watch->events);
+	if (result == RK_NVML_SUCCESS)
+		return;
+	watch->events = NULL;
+	rk_nvml_error(result, &err, "nvmlEventSetCreate");
+	rk_log(RK_LOG_DEBUG, "rk-worker: no events of devices: %s", err.msg);
+}
+
+/* Have the events of @device arrive; a kind of GPU that has none is not known to have any. */
+static void subscribe(struct rk_devices_watch *watch, struct device *device)
+{
+	const unsigned long long types = RK_NVML_EVENT_XID | RK_NVML_EVENT_DOUBLE_BIT_ECC;
+
+	if (device->registered || device->seen.lost || !device->handle || !watch->events)
+		return;
+	device->registered =
+		answered(device,
+			 rk_nvml.nvmlDeviceRegisterEvents(device->handle, types, watch->events),
+			 "nvmlDeviceRegisterEvents") ||
+		/* without ECC memory there may be Xids all the same */
+		answered(device,
+			 rk_nvml.nvmlDeviceRegisterEvents(device->handle, RK_NVML_EVENT_XID,
+							  watch->events),
+			 "nvmlDeviceRegisterEvents");
+	if (device->registered)
+		device->seen.known |= RK_WIRE_KNOWS_XID;
+}
+
+/* The next look begins anew: a lost device spoils the whole set. */
+static void drop_events(struct rk_devices_watch *watch)
+{
+	if (!watch->events)
+		return;
+	(void)rk_nvml.nvmlEventSetFree(watch->events); /* nothing is done about a failure */
+	watch->events = NULL;
+	for (unsigned int i = 0; i < watch->count; i++)
+		watch->devices[i].registered = false;
+}
+
+static bool has_events(const struct rk_devices_watch *watch)
+{
+	for (unsigned int i = 0; watch->events && i < watch->count; i++)
+		if (watch->devices[i].registered)
+			return true;
+	return false;
+}
+
+/* What happened is shown before the device is asked what became of it, which may hang. */
+static void take_event(struct rk_devices_watch *watch, struct device *device,
+		       const struct rk_nvml_event *event)
+{
+	struct rk_wire_device *seen = &device->seen;
+
+	if (event->type & RK_NVML_EVENT_XID) {
+		seen->xid_last = event->data < UINT32_MAX ? (uint32_t)event->data : UINT32_MAX;
+		seen->xid_count++;
+		rk_log(RK_LOG_ERROR, "rk-worker: device %u (%s, %s): Xid %llu", device->index,
+		       seen->name, seen->uuid, event->data);
+	}
+	if (event->type & RK_NVML_EVENT_DOUBLE_BIT_ECC)
+		rk_log(RK_LOG_ERROR,
+		       "rk-worker: device %u (%s, %s): an error of its memory was not corrected",
+		       device->index, seen->name, seen->uuid);
+	show(watch, device);
+	look(device);
+	show(watch, device);
+}
+
+static void wait_for_event(struct rk_devices_watch *watch, uint64_t ms)
+{
+	struct rk_nvml_event event = {0};
+	struct rk_error err;
+	int result = rk_nvml.nvmlEventSetWait_v2(watch->events, &event, (unsigned int)ms);
+
+	if (result == RK_NVML_TIMEOUT)
+		return;
+	if (result != RK_NVML_SUCCESS) {
+		rk_nvml_error(result, &err, "nvmlEventSetWait");
+		rk_log(RK_LOG_DEBUG, "rk-worker: events of devices: %s", err.msg);
+		drop_events(watch);
+		return;
+	}
+	for (unsigned int i = 0; i < watch->count; i++)
+		if (watch->devices[i].handle == event.device)
+			take_event(watch, &watch->devices[i], &event);
+}
+
+/* --- the thread --------------------------------------------------------------------- */
+
 static void look_at_all(struct rk_devices_watch *watch)
 {
+	create_events(watch);
 	for (unsigned int i = 0; i < watch->count; i++) {
-		struct device *device = &watch->devices[i];
-		bool ours;
-
-		look(device);
-		ours = device->seen.lost && is_in_use(device);
-		pthread_mutex_lock(&watch->lock);
-		if (watch->shared) {
-			watch->places[i] = device->place;
-			if (watch->told_lost & 1ULL << i)
-				lose(device);
-			publish(watch->shared, device);
-			if (ours)
-				rk_fatal(watch->shared, RK_WIRE_DEVICE_LOST, 0,
-					 "device %u (%s, %s) is lost: NVML says that it fell off "
-					 "the bus or is not accessible; see the kernel's log",
-					 i, device->seen.name, device->seen.uuid);
-		}
-		pthread_mutex_unlock(&watch->lock);
+		look(&watch->devices[i]);
+		subscribe(watch, &watch->devices[i]);
+		show(watch, &watch->devices[i]);
 	}
 }
 
@@ -332,7 +471,21 @@ static struct timespec add_ms(struct timespec t, uint64_t ms)
 	return t;
 }
 
-/* Wait for a period to pass since @last, however often it changes. False where it is over. */
+/* Milliseconds from now to @until, rounded up. */
+static uint64_t ms_left(struct timespec until)
+{
+	struct timespec now;
+	int64_t ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ns = (until.tv_sec - now.tv_sec) * (int64_t)NSEC_PER_SEC + until.tv_nsec - now.tv_nsec;
+	return ns > 0 ? ((uint64_t)ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+}
+
+/*
+ * Wait for a period to pass since @last, however often it changes, and take the events that come
+ * meanwhile. False where it is over.
+ */
 static bool wait_for_next(struct rk_devices_watch *watch, struct timespec last)
 {
 	bool go_on;
@@ -341,8 +494,17 @@ static bool wait_for_next(struct rk_devices_watch *watch, struct timespec last)
 	pthread_mutex_lock(&watch->lock);
 	while (watch->shared && rc != ETIMEDOUT) {
 		struct timespec until = add_ms(last, watch->period_ms);
+		uint64_t left = ms_left(until);
 
-		rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+		if (!left)
+			break;
+		if (!has_events(watch)) {
+			rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+			continue;
+		}
+		pthread_mutex_unlock(&watch->lock);
+		wait_for_event(watch, left < SLICE_MS ? left : SLICE_MS);
+		pthread_mutex_lock(&watch->lock);
 	}
 	go_on = watch->shared;
 	pthread_mutex_unlock(&watch->lock);
@@ -374,6 +536,7 @@ static void *watch_main(void *arg)
 			clock_gettime(CLOCK_MONOTONIC, &last);
 			look_at_all(watch);
 		} while (wait_for_next(watch, last));
+		drop_events(watch);
 		(void)rk_nvml.nvmlShutdown();
 	}
 	pthread_mutex_lock(&watch->lock);

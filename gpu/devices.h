@@ -23,9 +23,10 @@ struct rk_pci_address {
 
 /*
  * Start the thread, which looks at once and then every @sample_ms (10 at least). Where there is no
- * NVML it logs that and sees no devices. @shared is borrowed until rk_devices_stop. The loss of a
- * device is latched, and that of the one in use ends the process: rk_fatal. *@watch belongs to
- * the caller. Returns 0, -ENOMEM, or pthread_create's error. One watch at a time.
+ * NVML it logs that and sees no devices. A critical Xid is in the page at once, where NVML tells.
+ * @shared is borrowed until rk_devices_stop. The loss of a device is latched, and that of the one
+ * in use ends the process: rk_fatal. *@watch belongs to the caller. Returns 0, -ENOMEM, or
+ * pthread_create's error. One watch at a time.
  */
 int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *shared,
 		     uint64_t sample_ms, struct rk_error *err);
@@ -34,7 +35,8 @@ int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *sha
 void rk_devices_set_period(struct rk_devices_watch *watch, uint64_t sample_ms);
 
 /*
- * End the thread and free; the shared page is not touched from then on. True. False where the
+ * End the thread and free; the shared page is not touched from then on. True; a thread that waits
+ * for events notices within a tenth of a second. False where the
  * thread does not come back from NVML within a second: it was left behind, and the process should
  * end without running what runs at exit.
  */

@@ -35,6 +35,16 @@ struct rk_nvml_pci {
 	char bus_id[32];
 };
 
+typedef struct nvmlEventSet_st *rk_nvml_event_set;
+
+struct rk_nvml_event {
+	rk_nvml_device device;
+	unsigned long long type; /* RK_NVML_EVENT_* */
+	unsigned long long data; /* the Xid */
+	unsigned int gpu_instance;
+	unsigned int compute_instance;
+};
+
 /* What these functions return, as far as it matters here. */
 enum {
 	RK_NVML_SUCCESS = 0,
@@ -42,9 +52,17 @@ enum {
 	RK_NVML_NO_PERMISSION = 4,
 	RK_NVML_NOT_FOUND = 6,
 	RK_NVML_DRIVER_NOT_LOADED = 9,
+	RK_NVML_TIMEOUT = 10,
 	RK_NVML_GPU_IS_LOST = 15,
 	RK_NVML_UNKNOWN = 999,
 };
+
+/* Events of a device, as bits. */
+#define RK_NVML_EVENT_DOUBLE_BIT_ECC 0x2ULL
+#define RK_NVML_EVENT_XID	     0x8ULL
+
+#define RK_NVML_ECC_UNCORRECTED 1 /* which errors */
+#define RK_NVML_ECC_VOLATILE	0 /* since the driver was loaded */
 
 #define RK_NVML_TEMPERATURE_GPU 0  /* which sensor */
 #define RK_NVML_NAME_MAX	96 /* with its NUL */
@@ -65,7 +83,18 @@ enum {
 	X(OPTIONAL, int, nvmlDeviceGetTemperature,                                                  \
 	  (rk_nvml_device device, int sensor, unsigned int *celsius))                               \
 	X(OPTIONAL, int, nvmlDeviceGetPowerUsage, (rk_nvml_device device, unsigned int *milliwatts)) \
-	X(OPTIONAL, int, nvmlDeviceGetPciInfo_v3, (rk_nvml_device device, struct rk_nvml_pci *pci))
+	X(OPTIONAL, int, nvmlDeviceGetPciInfo_v3, (rk_nvml_device device, struct rk_nvml_pci *pci)) \
+	X(OPTIONAL, int, nvmlDeviceGetTotalEccErrors,                                               \
+	  (rk_nvml_device device, int errors, int counter, unsigned long long *count))              \
+	X(OPTIONAL, int, nvmlDeviceGetRemappedRows,                                                 \
+	  (rk_nvml_device device, unsigned int *correctable, unsigned int *uncorrectable,           \
+	   unsigned int *is_pending, unsigned int *failed))                                         \
+	X(OPTIONAL, int, nvmlEventSetCreate, (rk_nvml_event_set *set))                              \
+	X(OPTIONAL, int, nvmlDeviceRegisterEvents,                                                  \
+	  (rk_nvml_device device, unsigned long long types, rk_nvml_event_set set))                 \
+	X(OPTIONAL, int, nvmlEventSetWait_v2,                                                       \
+	  (rk_nvml_event_set set, struct rk_nvml_event *event, unsigned int timeout_ms))            \
+	X(OPTIONAL, int, nvmlEventSetFree, (rk_nvml_event_set set))
 /* clang-format on */
 
 /* For the types; nothing links against them. */

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define RK_WIRE_VERSION 4
+#define RK_WIRE_VERSION 5
 
 /* Descriptors a worker finds open when it starts. */
 #define RK_WIRE_FD_CONTROL  3
@@ -246,6 +246,9 @@ enum {
 	RK_WIRE_KNOWS_UTILISATION = 2,
 	RK_WIRE_KNOWS_TEMPERATURE = 4,
 	RK_WIRE_KNOWS_POWER = 8,
+	RK_WIRE_KNOWS_XID = 16, /* its events arrive */
+	RK_WIRE_KNOWS_ECC = 32,
+	RK_WIRE_KNOWS_REMAP = 64,
 };
 
 /* A device as it was seen last. A reader copies it, and again where sequence was odd or changed. */
@@ -259,8 +262,12 @@ struct rk_wire_device {
 	uint64_t power_milliwatts;
 	uint32_t utilisation_percent;
 	uint32_t temperature_celsius;
-	uint32_t lost; /* 1 from the first loss on */
-	uint32_t reserved;
+	uint64_t ecc_uncorrected; /* since the driver was loaded */
+	uint64_t xid_count;	  /* critical ones that this worker has seen; never fewer */
+	uint32_t xid_last;	  /* the last of them, 0 = none */
+	uint32_t lost;		  /* 1 from the first loss on */
+	uint32_t remap_pending;	  /* 1: rows of its memory are remapped by a reset */
+	uint32_t remap_failed;	  /* 1: some could not be */
 };
 
 /* Written by the worker, read by the daemon. */

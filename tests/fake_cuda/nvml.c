@@ -17,7 +17,8 @@
 #define TOO_SMALL      7
 #define MEMORY_USED    (64ULL << 20)
 #define NAP_NS	       50000L
-#define UUID_PRINT_MAX 41 /* with its NUL */
+#define EVENT_NAP_NS   2000000L /* between two looks for an event */
+#define UUID_PRINT_MAX 41	/* with its NUL */
 
 /* Declared as they are by the list, all are exported: one that is missing fails to link. */
 #pragma GCC visibility push(default)
@@ -40,6 +41,10 @@ __attribute__((used)) static const struct {
 
 struct nvmlDevice_st {
 	int index;
+};
+
+struct nvmlEventSet_st {
+	unsigned long long types[DEVICES];
 };
 
 static struct nvmlDevice_st devices[DEVICES];
@@ -269,5 +274,101 @@ int nvmlDeviceGetPciInfo_v3(rk_nvml_device device, struct rk_nvml_pci *pci)
 		.bus = (unsigned int)FAKE_PCI_BUS(device->index),
 		.device = FAKE_PCI_DEVICE,
 	};
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetTotalEccErrors(rk_nvml_device device, int errors, int counter,
+				unsigned long long *count)
+{
+	int result = enter_device("nvmlDeviceGetTotalEccErrors", device);
+
+	if (result)
+		return result;
+	if (errors != RK_NVML_ECC_UNCORRECTED || counter != RK_NVML_ECC_VOLATILE)
+		return leave(INVALID);
+	*count = fake_trigger_number("ecc_uncorrected", 0);
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetRemappedRows(rk_nvml_device device, unsigned int *correctable,
+			      unsigned int *uncorrectable, unsigned int *is_pending,
+			      unsigned int *failed)
+{
+	int result = enter_device("nvmlDeviceGetRemappedRows", device);
+
+	if (result)
+		return result;
+	*correctable = *uncorrectable = 0;
+	*is_pending = fake_trigger_find("remap", "pending") != NULL;
+	*failed = fake_trigger_find("remap", "failed") != NULL;
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlEventSetCreate(rk_nvml_event_set *set)
+{
+	int result = enter("nvmlEventSetCreate");
+
+	if (result)
+		return result;
+	*set = calloc(1, sizeof(**set));
+	return leave(*set ? RK_NVML_SUCCESS : RK_NVML_UNKNOWN);
+}
+
+int nvmlDeviceRegisterEvents(rk_nvml_device device, unsigned long long types, rk_nvml_event_set set)
+{
+	int result = enter_device("nvmlDeviceRegisterEvents", device);
+
+	if (result)
+		return result;
+	if (types & RK_NVML_EVENT_DOUBLE_BIT_ECC && fake_trigger_find("no_ecc", NULL))
+		return leave(RK_NVML_NOT_SUPPORTED);
+	set->types[device->index] |= types;
+	return leave(RK_NVML_SUCCESS);
+}
+
+/* An event that the file has for a device of @set, which is one `once`. */
+static bool find_event(rk_nvml_event_set set, struct rk_nvml_event *event)
+{
+	struct fake_line *line = fake_trigger_find("xid", NULL);
+	int index = line ? atoi(line->words[2]) : 0;
+
+	if (!line || index < 0 || index >= DEVICES || !(set->types[index] & RK_NVML_EVENT_XID))
+		return false;
+	*event = (struct rk_nvml_event){
+		.device = &devices[index],
+		.type = RK_NVML_EVENT_XID,
+		.data = strtoull(line->words[1], NULL, 0),
+	};
+	line->once = true;
+	fake_trigger_consume(line);
+	return true;
+}
+
+int nvmlEventSetWait_v2(rk_nvml_event_set set, struct rk_nvml_event *event, unsigned int timeout_ms)
+{
+	const struct timespec nap = {.tv_nsec = EVENT_NAP_NS};
+	uint64_t naps = timeout_ms * 1000000ULL / EVENT_NAP_NS;
+	int result = enter("nvmlEventSetWait_v2");
+
+	if (result)
+		return result;
+	while (!is_lost() && !find_event(set, event)) {
+		if (!naps--)
+			return leave(RK_NVML_TIMEOUT);
+		pthread_mutex_unlock(&lock);
+		nanosleep(&nap, NULL);
+		pthread_mutex_lock(&lock);
+		fake_trigger_read();
+	}
+	return leave(is_lost() ? RK_NVML_GPU_IS_LOST : RK_NVML_SUCCESS);
+}
+
+int nvmlEventSetFree(rk_nvml_event_set set)
+{
+	int result = enter("nvmlEventSetFree");
+
+	if (result)
+		return result;
+	free(set);
 	return leave(RK_NVML_SUCCESS);
 }

@@ -18,7 +18,7 @@
 #define NEVER_MS    86400000
 #define KNOWS_ALL                                                                                  \
 	(RK_WIRE_KNOWS_MEMORY | RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE |            \
-	 RK_WIRE_KNOWS_POWER)
+	 RK_WIRE_KNOWS_POWER | RK_WIRE_KNOWS_XID | RK_WIRE_KNOWS_ECC | RK_WIRE_KNOWS_REMAP)
 
 /* Of the fake's first two devices. */
 static const struct rk_pci_address first = {1, 0x40, 2}, second = {1, 0x41, 2};
@@ -157,6 +157,8 @@ static void test_what_is_not_known(void **state)
 		{"nvmlDeviceGetUtilizationRates 3", RK_WIRE_KNOWS_UTILISATION},
 		{"nvmlDeviceGetTemperature 3", RK_WIRE_KNOWS_TEMPERATURE},
 		{"nvmlDeviceGetPowerUsage 999", RK_WIRE_KNOWS_POWER},
+		{"nvmlDeviceGetTotalEccErrors 3", RK_WIRE_KNOWS_ECC},
+		{"nvmlDeviceGetRemappedRows 3", RK_WIRE_KNOWS_REMAP},
 	};
 	struct rk_devices_watch *watch = start("", FAST_MS);
 	struct rk_nvml_functions all;
@@ -176,6 +178,9 @@ static void test_what_is_not_known(void **state)
 	rk_nvml.nvmlDeviceGetPowerUsage = NULL;
 	rk_nvml.nvmlDeviceGetTemperature = NULL;
 	rk_nvml.nvmlDeviceGetUtilizationRates = NULL;
+	rk_nvml.nvmlDeviceGetTotalEccErrors = NULL;
+	rk_nvml.nvmlDeviceGetRemappedRows = NULL;
+	rk_nvml.nvmlEventSetWait_v2 = NULL;
 	memset((void *)page, 0, sizeof(*page));
 	watch = start("", FAST_MS);
 	WAIT_FOR(read_device(0).known == RK_WIRE_KNOWS_MEMORY);
@@ -283,6 +288,67 @@ static void test_by_uuid(void **state)
 	assert_int_equal(read_device(1).lost, 1);
 	assert_true(rk_devices_stop(watch));
 	rk_nvml = all;
+}
+
+/* An Xid is in the page long before the next look, of its device alone. */
+static void test_xid(void **state)
+{
+	struct rk_devices_watch *watch = start("device_count 2\nremap pending\n", NEVER_MS);
+
+	(void)state;
+	WAIT_FOR(read_device(1).known == KNOWS_ALL);
+	assert_int_equal(read_device(1).xid_last, 0);
+	assert_int_equal(read_device(1).remap_pending, 1);
+	assert_int_equal(read_device(1).remap_failed, 0);
+	say("device_count 2\nxid 48 1\necc_uncorrected 3\nremap failed\n");
+	WAIT_FOR(read_device(1).ecc_uncorrected == 3); /* it is looked at, too */
+	assert_int_equal(read_device(1).xid_last, 48);
+	assert_int_equal(read_device(1).xid_count, 1);
+	assert_int_equal(read_device(1).remap_pending, 0);
+	assert_int_equal(read_device(1).remap_failed, 1);
+	assert_int_equal(read_device(1).known, KNOWS_ALL);
+	say("device_count 2\nxid 13 1\n");
+	WAIT_FOR(read_device(1).xid_count == 2);
+	assert_int_equal(read_device(1).xid_last, 13);
+	assert_int_equal(read_device(0).xid_count, 0);
+	assert_int_equal(read_device(0).ecc_uncorrected, 0); /* not looked at since */
+	/* a changed period is noticed by a wait for events */
+	say("device_count 2\ntemperature 7\n");
+	rk_devices_set_period(watch, FAST_MS);
+	WAIT_FOR(read_device(0).temperature_celsius == 7);
+	assert_true(rk_devices_stop(watch));
+	assert_string_equal(last_log,
+			    "0 rk-worker: device 1 (Fake GPU 1, " SECOND_UUID "): Xid 13");
+}
+
+/* What happened is shown although the device does not answer any more. */
+static void test_xid_and_hang(void **state)
+{
+	struct rk_devices_watch *watch = start("", NEVER_MS);
+
+	(void)state;
+	WAIT_FOR(read_device(0).known == KNOWS_ALL);
+	say("xid 79\nhang nvmlDeviceGetMemoryInfo\n");
+	WAIT_FOR(read_device(0).xid_last == 79);
+	say("");
+	assert_true(rk_devices_stop(watch));
+}
+
+/* A GPU without ECC has Xids; a set that fails is made anew, and one without devices not waited
+ * for. */
+static void test_events_anew(void **state)
+{
+	struct rk_devices_watch *watch = start("no_ecc\n", FAST_MS);
+
+	(void)state;
+	WAIT_FOR(read_device(0).known == KNOWS_ALL);
+	say("nvml_fail nvmlEventSetWait_v2 999\nnvml_fail nvmlDeviceRegisterEvents 3\n");
+	WAIT_FOR(read_device(0).known == (KNOWS_ALL & ~RK_WIRE_KNOWS_XID));
+	say("xid 31\n");
+	WAIT_FOR(read_device(0).xid_last == 31);
+	assert_int_equal(read_device(0).xid_count, 1);
+	assert_int_equal(read_device(0).lost, 0);
+	assert_true(rk_devices_stop(watch));
 }
 
 /* CUDA says so first: the page has it at once, and keeps it, whatever NVML says. */
@@ -491,6 +557,9 @@ int main(void)
 		cmocka_unit_test_setup(test_loss_of_the_one_in_use, clear),
 		cmocka_unit_test_setup(test_told_of_a_loss, clear),
 		cmocka_unit_test_setup(test_by_uuid, clear),
+		cmocka_unit_test_setup(test_xid, clear),
+		cmocka_unit_test_setup(test_xid_and_hang, clear),
+		cmocka_unit_test_setup(test_events_anew, clear),
 		cmocka_unit_test_setup(test_period, clear),
 		cmocka_unit_test_setup(test_no_devices, clear),
 		cmocka_unit_test_setup(test_hang, clear),
