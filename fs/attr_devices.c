@@ -36,6 +36,8 @@ enum number {
 	UTILISATION,
 	TEMPERATURE,
 	POWER,
+	XID_LAST,
+	ECC_UNCORRECTED,
 };
 
 static uint32_t bit_of(enum number number)
@@ -46,6 +48,8 @@ static uint32_t bit_of(enum number number)
 		[UTILISATION] = RK_WIRE_KNOWS_UTILISATION,
 		[TEMPERATURE] = RK_WIRE_KNOWS_TEMPERATURE,
 		[POWER] = RK_WIRE_KNOWS_POWER,
+		[XID_LAST] = RK_WIRE_KNOWS_XID,
+		[ECC_UNCORRECTED] = RK_WIRE_KNOWS_ECC,
 	};
 
 	return bits[number];
@@ -62,6 +66,10 @@ static uint64_t value_of(const struct rk_device *device, enum number number)
 		return device->utilisation_percent;
 	case TEMPERATURE:
 		return device->temperature_celsius;
+	case XID_LAST:
+		return device->xid_last;
+	case ECC_UNCORRECTED:
+		return device->ecc_uncorrected;
 	case POWER:
 		break;
 	}
@@ -118,6 +126,8 @@ static const struct rkfs_attr rows[] = {
 	NUMBER("utilisation_percent", UTILISATION),
 	NUMBER("temperature_celsius", TEMPERATURE),
 	NUMBER("power_watts", POWER),
+	NUMBER("xid_last", XID_LAST),
+	NUMBER("ecc_uncorrected", ECC_UNCORRECTED),
 	{.name = "lost", .mode = 0444, .show = lost_show},
 };
 

@@ -9,7 +9,7 @@
 
 #define KNOWN                                                                                      \
 	(RK_WIRE_KNOWS_MEMORY | RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE |            \
-	 RK_WIRE_KNOWS_POWER)
+	 RK_WIRE_KNOWS_POWER | RK_WIRE_KNOWS_XID | RK_WIRE_KNOWS_ECC | RK_WIRE_KNOWS_REMAP)
 
 /* A struct rk_wire_device in pieces that are loaded as one. */
 typedef uint64_t __attribute__((may_alias)) word;
@@ -48,7 +48,12 @@ static void copy_text(char *to, size_t size, const char *from, size_t from_size)
 
 static void convert(const struct rk_wire_device *from, struct rk_device *to)
 {
-	*to = (struct rk_device){.known = from->known & KNOWN, .lost = from->lost};
+	*to = (struct rk_device){
+		.known = from->known & KNOWN,
+		.lost = from->lost,
+		.xid_count = from->xid_count,
+		.xid_last = from->xid_last,
+	};
 	copy_text(to->name, sizeof(to->name), from->name, sizeof(from->name));
 	copy_text(to->uuid, sizeof(to->uuid), from->uuid, sizeof(from->uuid));
 	if (to->known & RK_WIRE_KNOWS_MEMORY) {
@@ -61,6 +66,12 @@ static void convert(const struct rk_wire_device *from, struct rk_device *to)
 		to->temperature_celsius = from->temperature_celsius;
 	if (to->known & RK_WIRE_KNOWS_POWER)
 		to->power_milliwatts = from->power_milliwatts;
+	if (to->known & RK_WIRE_KNOWS_ECC)
+		to->ecc_uncorrected = from->ecc_uncorrected;
+	if (to->known & RK_WIRE_KNOWS_REMAP) {
+		to->remap_pending = from->remap_pending;
+		to->remap_failed = from->remap_failed;
+	}
 }
 
 static bool is_blank(const struct rk_device *device)
@@ -88,25 +99,48 @@ static struct rk_device *place_of(struct rk_devices *devices, unsigned int index
 	return devices->count < RK_WIRE_DEVICES_MAX ? &all[devices->count++] : NULL;
 }
 
+/* Xids stay known, also of a device that says nothing any more; a page counts its worker's alone.
+ */
+static void add_xids(struct rk_device *place, const struct rk_device *old, bool is_latest)
+{
+	uint64_t more = 0;
+
+	if (is_latest && place->xid_count > old->xid_in_page)
+		more = place->xid_count - old->xid_in_page;
+	if (!more)
+		place->xid_last = old->xid_last;
+	place->xid_in_page = old->xid_in_page + more;
+	place->xid_count = old->xid_count + more;
+	if (place->xid_count)
+		place->known |= RK_WIRE_KNOWS_XID;
+}
+
 /* @place is the same device, or free. */
-static void adopt(struct rk_device *place, const struct rk_device *seen)
+static void adopt(struct rk_device *place, const struct rk_device *seen, bool is_latest)
 {
 	struct rk_device old = *place;
 
 	*place = *seen;
 	place->lost |= old.lost;
+	add_xids(place, &old, is_latest);
 	if (!seen->uuid[0]) { /* one that is lost may not say any more who it was */
 		memcpy(place->name, old.name, sizeof(old.name));
 		memcpy(place->uuid, old.uuid, sizeof(old.uuid));
 	}
 }
 
-void rk_devices_update(struct rk_devices *devices, const struct rk_wire_shared *shared)
+void rk_devices_update(struct rk_devices *devices, const struct rk_wire_shared *shared,
+		       uint64_t worker)
 {
 	uint32_t count = atomic_load(&shared->ndevices);
 	struct rk_wire_device entry;
 	struct rk_device seen, *place;
 
+	if (devices->worker < worker) {
+		for (unsigned int i = 0; i < devices->count; i++)
+			devices->devices[i].xid_in_page = 0;
+		devices->worker = worker;
+	}
 	if (count > RK_WIRE_DEVICES_MAX)
 		count = RK_WIRE_DEVICES_MAX;
 	if (devices->count < count)
@@ -118,6 +152,6 @@ void rk_devices_update(struct rk_devices *devices, const struct rk_wire_shared *
 		place = place_of(devices, i, &seen);
 		if (!place)
 			continue;
-		adopt(place, &seen);
+		adopt(place, &seen, worker == devices->worker);
 	}
 }

@@ -46,8 +46,8 @@ enum rk_health_status rk_health_status_locked(const struct rk_health *h, char re
 		return because(RK_HEALTH_DEGRADED, h->death, reason);
 	if (h->failures)
 		return because(RK_HEALTH_DEGRADED, h->reason, reason);
-	if (h->lost[0])
-		return because(RK_HEALTH_DEGRADED, h->lost, reason);
+	if (h->ailing[0])
+		return because(RK_HEALTH_DEGRADED, h->ailing, reason);
 	if (h->fallback[0])
 		return because(RK_HEALTH_DEGRADED, h->fallback, reason);
 	for (int i = 0; i < RK_TROUBLE_COUNT; i++)
@@ -126,7 +126,7 @@ static void forget_locked(struct rk_health *h)
 	h->ended_ns = 0;
 	h->failures = h->successes = 0;
 	h->unhealthy = h->died = h->asked = false;
-	h->lost[0] = '\0';
+	h->ailing[0] = '\0';
 	pthread_cond_broadcast(&h->changed);
 }
 

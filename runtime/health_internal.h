@@ -72,13 +72,14 @@ struct rk_health {
 	char reason[RK_ERROR_MAX]; /* of the last probe that did not pass */
 	char death[RK_ERROR_MAX];
 	char fallback[RK_ERROR_MAX]; /* why the primary backend does not run, "" if it does */
-	char lost[RK_ERROR_MAX];     /* which device is, "" = none */
+	char ailing[RK_ERROR_MAX];   /* which device is lost, or is to be reset; "" = none */
 	char trouble[RK_TROUBLE_COUNT][RK_ERROR_MAX]; /* "" = none */
 
-	/* The thread's own: losses that were told, by UUID, or by number where there is none. */
-	unsigned int ntold;
-	char told[RK_WIRE_DEVICES_MAX][48];
-	uint64_t told_epoch;
+	/* The thread's own: what was told of each device since the start. */
+	struct {
+		bool lost, remap_pending, remap_failed;
+		uint64_t xids;
+	} told[RK_WIRE_DEVICES_MAX];
 };
 
 /* The thread. */

@@ -244,41 +244,75 @@ static void judge(struct rk_health *h, struct probe *p)
 	}
 }
 
-/* Whether the loss of device @index is news; it is none from then on. */
-static bool is_news(struct rk_health *h, uint32_t index, const struct rk_device *device)
+/* Whether what @told says was not so yet; it is from then on. */
+static bool is_news(bool *told)
 {
-	char key[sizeof(h->told[0])];
+	bool news = !*told;
 
-	if (device->uuid[0])
-		snprintf(key, sizeof(key), "%s", device->uuid);
-	else
-		snprintf(key, sizeof(key), "%u", index);
-	for (unsigned int i = 0; i < h->ntold; i++)
-		if (!strcmp(h->told[i], key))
-			return false;
-	if (h->ntold < RK_WIRE_DEVICES_MAX)
-		memcpy(h->told[h->ntold++], key, sizeof(key));
-	return true;
+	*told = true;
+	return news;
 }
 
-/* The first device that is lost goes into @lost, "" = none is; each is told once. */
-static void look_at_devices(struct rk_health *h, char lost[RK_ERROR_MAX])
+/* An event of device @index, with @more of its own, which is taken over; NULL = nothing. */
+static void tell_of_device(struct rk_health *h, const char *event, uint32_t index,
+			   const struct rk_device *device, json_t *more)
+{
+	json_t *fields =
+		json_pack("{s:i,s:o,s:o}", "device", (int)index, "name",
+			  rk_events_text(device->name), "uuid", rk_events_text(device->uuid));
+
+	if (more && fields)
+		json_object_update(fields, more); /* without memory the event says less */
+	json_decref(more);
+	rk_runtime_event(h->rt, event, fields);
+}
+
+/* What is wrong with device @index goes into @sentence, where one is. Each is told once. */
+static void look_at_device(struct rk_health *h, uint32_t index, const struct rk_device *device,
+			   char sentence[RK_ERROR_MAX])
+{
+	if (device->xid_count > h->told[index].xids) {
+		h->told[index].xids = device->xid_count;
+		tell_of_device(h, "DeviceXid", index, device,
+			       json_pack("{s:I,s:I}", "xid", (json_int_t)device->xid_last, "count",
+					 (json_int_t)device->xid_count));
+	}
+	if (device->lost) {
+		snprintf(sentence, RK_ERROR_MAX, "device %u (%s) is lost", index, device->name);
+		if (!is_news(&h->told[index].lost))
+			return;
+		rk_log(RK_LOG_ERROR, "device %u (%s, %s) is lost", index, device->name,
+		       device->uuid);
+		tell_of_device(h, "DeviceLost", index, device, NULL);
+	} else if (device->remap_failed) {
+		snprintf(sentence, RK_ERROR_MAX,
+			 "device %u (%s) has bad rows of memory that could not be remapped: reset "
+			 "it (nvidia-smi --gpu-reset), and have it replaced if that does not help",
+			 index, device->name);
+		if (is_news(&h->told[index].remap_failed))
+			rk_log(RK_LOG_ERROR, "%s", sentence);
+	} else if (device->remap_pending) {
+		snprintf(sentence, RK_ERROR_MAX,
+			 "device %u (%s) has bad rows of memory, which a reset remaps: stop what "
+			 "uses it, then reset it (nvidia-smi --gpu-reset)",
+			 index, device->name);
+		if (is_news(&h->told[index].remap_pending))
+			rk_log(RK_LOG_WARN, "%s", sentence);
+	}
+}
+
+/* What is wrong with the first device that something is wrong with goes into @ailing, "" = none. */
+static void look_at_devices(struct rk_health *h, char ailing[RK_ERROR_MAX])
 {
 	struct rk_device device;
 
-	lost[0] = '\0';
+	ailing[0] = '\0';
 	for (uint32_t i = 0; rk_worker_device(h->rt->worker, i, &device); i++) {
-		if (!device.lost)
-			continue;
-		if (!lost[0])
-			snprintf(lost, RK_ERROR_MAX, "device %u (%s) is lost", i, device.name);
-		if (!is_news(h, i, &device))
-			continue;
-		rk_log(RK_LOG_ERROR, "device %u (%s, %s) is lost", i, device.name, device.uuid);
-		rk_runtime_event(h->rt, "DeviceLost",
-				 json_pack("{s:i,s:o,s:o}", "device", (int)i, "name",
-					   rk_events_text(device.name), "uuid",
-					   rk_events_text(device.uuid)));
+		char sentence[RK_ERROR_MAX] = "";
+
+		look_at_device(h, i, &device, sentence);
+		if (!ailing[0])
+			memcpy(ailing, sentence, sizeof(sentence));
 	}
 }
 
@@ -347,13 +381,13 @@ static void tell(struct rk_health *h, const struct probe *p)
 /* The verdict is there: count, tell, act. Returns false where a stop came first. */
 static bool conclude(struct rk_health *h, struct probe *p)
 {
-	char lost[RK_ERROR_MAX], reason[RK_ERROR_MAX];
+	char ailing[RK_ERROR_MAX], reason[RK_ERROR_MAX];
 	bool stands, give_up;
 
-	look_at_devices(h, lost);
-	if (lost[0] && p->v.outcome == RK_HEALTH_FAILED) {
+	look_at_devices(h, ailing);
+	if (ailing[0] && p->v.outcome == RK_HEALTH_FAILED) {
 		memcpy(reason, p->v.reason, sizeof(reason));
-		decide(p, RK_HEALTH_FAILED, "%.120s: %.180s", lost, reason);
+		decide(p, RK_HEALTH_FAILED, "%.120s: %.180s", ailing, reason);
 	}
 	rk_runtime_note_memory(h->rt);
 	p->v.took_ms = (rk_now_ns() - p->begun) / RK_NS_PER_MS;
@@ -361,7 +395,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 	h->probing = false; /* who asks from now on gets another */
 	stands = !h->quit && h->epoch == p->epoch;
 	if (stands) {
-		memcpy(h->lost, lost, sizeof(h->lost));
+		memcpy(h->ailing, ailing, sizeof(h->ailing));
 		rk_health_conclude_locked(h, &p->v);
 	}
 	give_up = p->v.hangs && !p->first && h->failures >= h->config.failure_threshold;
@@ -388,7 +422,7 @@ static void probe_locked(struct rk_health *h)
 
 	begin_locked(h, &p);
 	if (p.first)
-		h->ntold = 0; /* a new start */
+		memset(h->told, 0, sizeof(h->told)); /* a new start */
 	send_locked(h, &p);
 	while (!is_over_locked(h, &p) && rk_now_ns() < p.deadline)
 		wait_locked(h, p.deadline);

@@ -314,23 +314,36 @@ static void print_kernels(struct page *p)
 #define ALWAYS 0
 
 static const struct device_family {
-	const char *name, *help;
+	const char *name, *type, *help;
 	uint32_t known;	      /* RK_WIRE_KNOWS_*, ALWAYS */
 	size_t offset, bytes; /* in struct rk_device */
 	double unit;	      /* what one of it is in the base unit */
 } device_families[] = {
 #define MEMBER(name) offsetof(struct rk_device, name), sizeof(((struct rk_device *)0)->name)
-	{"device_memory_total_bytes", "Memory of the device.", RK_WIRE_KNOWS_MEMORY,
+	{"device_memory_total_bytes", "gauge", "Memory of the device.", RK_WIRE_KNOWS_MEMORY,
 	 MEMBER(memory_total_bytes), 1},
-	{"device_memory_used_bytes", "Memory of the device in use, by anybody.",
+	{"device_memory_used_bytes", "gauge", "Memory of the device in use, by anybody.",
 	 RK_WIRE_KNOWS_MEMORY, MEMBER(memory_used_bytes), 1},
-	{"device_utilisation_ratio", "Share of the last sample period in which a kernel ran.",
-	 RK_WIRE_KNOWS_UTILISATION, MEMBER(utilisation_percent), 0.01},
-	{"device_temperature_celsius", "Temperature of the device.", RK_WIRE_KNOWS_TEMPERATURE,
-	 MEMBER(temperature_celsius), 1},
-	{"device_power_watts", "Power that the device draws.", RK_WIRE_KNOWS_POWER,
+	{"device_utilisation_ratio", "gauge",
+	 "Share of the last sample period in which a kernel ran.", RK_WIRE_KNOWS_UTILISATION,
+	 MEMBER(utilisation_percent), 0.01},
+	{"device_temperature_celsius", "gauge", "Temperature of the device.",
+	 RK_WIRE_KNOWS_TEMPERATURE, MEMBER(temperature_celsius), 1},
+	{"device_power_watts", "gauge", "Power that the device draws.", RK_WIRE_KNOWS_POWER,
 	 MEMBER(power_milliwatts), 0.001},
-	{"device_lost", "1 from the first loss of the device on.", ALWAYS, MEMBER(lost), 1},
+	{"device_xids_total", "counter", "Critical Xids that were seen of the device.",
+	 RK_WIRE_KNOWS_XID, MEMBER(xid_count), 1},
+	{"device_xid_last", "gauge", "The last of them, 0 where there was none.", RK_WIRE_KNOWS_XID,
+	 MEMBER(xid_last), 1},
+	{"device_ecc_uncorrected_total", "counter",
+	 "Errors of its memory that were not corrected since the driver was loaded.",
+	 RK_WIRE_KNOWS_ECC, MEMBER(ecc_uncorrected), 1},
+	{"device_remap_pending", "gauge", "1 where a reset would remap rows of its memory.",
+	 RK_WIRE_KNOWS_REMAP, MEMBER(remap_pending), 1},
+	{"device_remap_failed", "gauge", "1 where rows of its memory could not be remapped.",
+	 RK_WIRE_KNOWS_REMAP, MEMBER(remap_failed), 1},
+	{"device_lost", "gauge", "1 from the first loss of the device on.", ALWAYS, MEMBER(lost),
+	 1},
 #undef MEMBER
 };
 
@@ -358,7 +371,7 @@ static void print_devices(struct page *p)
 	for (size_t i = 0; i < sizeof(device_families) / sizeof(device_families[0]); i++) {
 		const struct device_family *f = &device_families[i];
 
-		family(p, f->name, "gauge", f->help);
+		family(p, f->name, f->type, f->help);
 		for (uint32_t n = 0; rk_runtime_device(p->rt, n, &device); n++) {
 			if (f->known && !(device.known & f->known))
 				continue;

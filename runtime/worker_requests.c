@@ -196,7 +196,7 @@ void rk_worker_give_up(struct rk_worker *w, const char *why)
 void rk_worker_see_devices_locked(struct rk_worker *w, const struct rk_proc *p)
 {
 	if (p->epoch == w->devices_epoch)
-		rk_devices_update(&w->devices, p->os.shared);
+		rk_devices_update(&w->devices, p->os.shared, p->number);
 }
 
 bool rk_worker_device(struct rk_worker *w, uint32_t index, struct rk_device *device)

@@ -437,6 +437,69 @@ embedded_ptx() {
 	EOF
 }
 
+# --- what NVML tells ---
+
+@test "cuda faults: an Xid is an event and a file, long before the next look, and outlives the worker" {
+	vector_kernels square
+	cuda_up worker_threads=2,metrics_interval=24h
+	py <<-EOF
+		$RIG
+		until(lambda: outcome(get, "devices/0/xid_last"), "0")  # none was seen
+		assert get("devices/0/ecc_uncorrected") == "0" and square() == NINE
+		triggers("xid 48", "ecc_uncorrected 2")
+		until(lambda: get("devices/0/ecc_uncorrected"), "2")
+		assert get("devices/0/xid_last") == "48"
+		until(lambda: "device 0 (Fake GPU 0, GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00): Xid 48" in open(os.environ["LOG"]).read(), True)
+		put("health/check", "1")
+		until(lambda: len(events("DeviceXid")), 1)
+		[seen] = events("DeviceXid")
+		assert (seen["device"], seen["name"], seen["xid"], seen["count"]) == (0, "Fake GPU 0", 48, 1), seen
+		assert get("health/status") == "healthy"
+		triggers(f"once sticky {NAME}")                         # another worker
+		assert outcome(square) == "EIO"
+		workers(2)
+		assert square() == NINE
+		until(lambda: outcome(get, "devices/0/ecc_uncorrected"), "0")
+		assert get("devices/0/xid_last") == "48"
+		put("health/check", "1")
+		until(lambda: get("health/status"), "healthy")
+		assert len(events("DeviceXid")) == 1
+		triggers("xid 13")
+		until(lambda: get("devices/0/xid_last"), "13")
+		put("health/check", "1")
+		until(lambda: len(events("DeviceXid")), 2)
+		assert events("DeviceXid")[1]["count"] == 2, events("DeviceXid")
+		text = get("metrics")
+		assert "rkfs_device_xids_total{" in text and "rkfs_device_xid_last{" in text
+		# where events are not known, none is 0
+		put("control", "stop")
+		triggers("nvml_fail nvmlDeviceRegisterEvents 3")
+		restart()
+		until(lambda: outcome(get, "devices/0/ecc_uncorrected"), "0")
+		assert outcome(get, "devices/0/xid_last") == "ENODATA"
+	EOF
+}
+
+@test "cuda faults: rows of memory to be remapped: health is degraded and names the reset, until there was one" {
+	triggers "remap pending"
+	cuda_up metrics_interval=100ms,health_check_interval=100ms
+	py <<-EOF
+		$RIG
+		pending = "device 0 (Fake GPU 0) has bad rows of memory, which a reset remaps: stop what uses it, then reset it (nvidia-smi --gpu-reset)"
+		until(lambda: get("health/reason"), pending)
+		assert get("health/status") == "degraded"
+		assert call("core/echo", {"data": [1]}) == b'{"data":[1]}\n'
+		triggers("remap failed")
+		until(lambda: "could not be remapped: reset it" in get("health/reason"), True)
+		assert get("health/status") == "degraded"
+		triggers()
+		until(lambda: get("health/reason"), "ok")
+		assert get("health/status") == "healthy"
+		log = open(os.environ["LOG"]).read()
+		assert log.count(pending) - log.count("degraded: " + pending) == 1, log
+	EOF
+}
+
 @test "cuda faults: an instance of MIG is chosen by its UUID, and known by its GPU where that is lost" {
 	local uuid=MIG-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae01
 

@@ -32,6 +32,7 @@ static struct knobs {
 	_Atomic bool others_run;		     /* messages of other kernels are answered */
 	_Atomic unsigned int ndevices, lost; /* lost: 1 + the number of the device, 0 none */
 	_Atomic uint32_t known;		     /* RK_WIRE_KNOWS_* of every device */
+	_Atomic uint32_t xid, xids, remap;   /* of the first device; remap: 1 pending, 2 failed */
 	_Atomic uint64_t memory;	     /* peak; half of it is held */
 	char fallback[64];
 	struct rk_wire_hello hello; /* as it was received */
@@ -96,6 +97,11 @@ static inline void show_devices(void)
 		d->temperature_celsius = 61;
 		d->power_milliwatts = 212007;
 		d->lost = atomic_load(&knobs->lost) == i + 1;
+		d->ecc_uncorrected = 5;
+		d->xid_last = i ? 0 : atomic_load(&knobs->xid);
+		d->xid_count = i ? 0 : atomic_load(&knobs->xids);
+		d->remap_pending = !i && atomic_load(&knobs->remap) == 1;
+		d->remap_failed = !i && atomic_load(&knobs->remap) == 2;
 		atomic_fetch_add(&d->sequence, 1);
 	}
 	atomic_store(&worker.shared->ndevices, n);

@@ -12,6 +12,7 @@
 struct page {
 	struct rk_wire_shared *shared;
 	struct rk_devices devices;
+	uint64_t worker;
 };
 
 static int setup(void **state)
@@ -49,6 +50,9 @@ static void say(struct page *p, unsigned int i, const char *uuid, uint32_t lost)
 	d->power_milliwatts = 212000;
 	d->utilisation_percent = 42;
 	d->temperature_celsius = 61;
+	d->ecc_uncorrected = 7;
+	d->remap_pending = 1;
+	d->remap_failed = 1;
 	d->lost = lost;
 	atomic_fetch_add(&d->sequence, 1);
 	if (atomic_load(&p->shared->ndevices) <= i)
@@ -59,11 +63,12 @@ static void say(struct page *p, unsigned int i, const char *uuid, uint32_t lost)
 static void forget(struct page *p)
 {
 	memset((void *)p->shared, 0, sizeof(*p->shared));
+	p->worker++;
 }
 
 static void update(struct page *p)
 {
-	rk_devices_update(&p->devices, p->shared);
+	rk_devices_update(&p->devices, p->shared, p->worker);
 }
 
 static void expect(const struct page *p, unsigned int i, const char *uuid, bool lost)
@@ -87,7 +92,7 @@ static void test_numbers(void **state)
 	expect(p, 0, "GPU-a", false);
 	expect(p, 1, "GPU-b", false);
 	assert_string_equal(d->name, "NVIDIA");
-	assert_int_equal(d->known, 15); /* of the bits that there are */
+	assert_int_equal(d->known, 127); /* of the bits that there are */
 	assert_int_equal(d->memory_total_bytes, 101);
 	assert_int_equal(d->memory_used_bytes, 51);
 	assert_int_equal(d->power_milliwatts, 212000);
@@ -104,7 +109,7 @@ static void test_unknown(void **state)
 	struct page *p = *state;
 
 	say(p, 0, "GPU-a", 0);
-	for (uint32_t bit = 1; bit <= RK_WIRE_KNOWS_POWER; bit *= 2) {
+	for (uint32_t bit = 1; bit <= RK_WIRE_KNOWS_REMAP; bit *= 2) {
 		const struct rk_device *d = &p->devices.devices[0];
 
 		p->shared->devices[0].known = bit;
@@ -115,6 +120,9 @@ static void test_unknown(void **state)
 		assert_int_equal(!!d->utilisation_percent, bit == RK_WIRE_KNOWS_UTILISATION);
 		assert_int_equal(!!d->temperature_celsius, bit == RK_WIRE_KNOWS_TEMPERATURE);
 		assert_int_equal(!!d->power_milliwatts, bit == RK_WIRE_KNOWS_POWER);
+		assert_int_equal(!!d->ecc_uncorrected, bit == RK_WIRE_KNOWS_ECC);
+		assert_int_equal(d->remap_pending, bit == RK_WIRE_KNOWS_REMAP);
+		assert_int_equal(d->remap_failed, bit == RK_WIRE_KNOWS_REMAP);
 	}
 }
 
@@ -138,6 +146,49 @@ static void test_lost(void **state)
 	expect(p, 0, "GPU-a", false);
 	expect(p, 1, "GPU-b", true);
 	assert_int_equal(p->devices.devices[1].temperature_celsius, 61);
+}
+
+static void say_xid(struct page *p, unsigned int i, uint32_t xid, uint64_t count)
+{
+	struct rk_wire_device *d = &p->shared->devices[i];
+
+	atomic_fetch_add(&d->sequence, 1);
+	d->xid_last = xid;
+	d->xid_count = count;
+	atomic_fetch_add(&d->sequence, 1);
+}
+
+static void expect_xids(struct page *p, unsigned int i, uint32_t last, uint64_t count)
+{
+	update(p);
+	update(p); /* what is counted is not counted again */
+	assert_int_equal(p->devices.devices[i].xid_last, last);
+	assert_int_equal(p->devices.devices[i].xid_count, count);
+}
+
+/* The Xids of several workers add up, and the last one stays. */
+static void test_xids(void **state)
+{
+	struct page *p = *state;
+
+	say(p, 0, "GPU-a", 0);
+	say_xid(p, 0, 13, 2);
+	expect_xids(p, 0, 13, 2);
+	say_xid(p, 0, 79, 3);
+	say(p, 0, "GPU-a", 1);
+	expect_xids(p, 0, 79, 3);
+	assert_int_equal(p->devices.devices[0].known, RK_WIRE_KNOWS_XID); /* it is lost */
+	forget(p);
+	say(p, 0, "GPU-a", 0);
+	expect_xids(p, 0, 79, 3);
+	say_xid(p, 0, 31, 3); /* as many as the first one had seen */
+	expect_xids(p, 0, 31, 6);
+	p->worker--; /* the first one is buried: its page is read once more */
+	say_xid(p, 0, 79, 3);
+	expect_xids(p, 0, 31, 6);
+	p->worker++;
+	say_xid(p, 0, 32, 4);
+	expect_xids(p, 0, 32, 7);
 }
 
 /* Devices keep their numbers where the next worker finds fewer, or others. */
@@ -282,8 +333,9 @@ static void test_torn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_numbers),  TEST(test_unknown), TEST(test_lost), TEST(test_places),
-		TEST(test_nameless), TEST(test_broken),	 TEST(test_odd),  TEST(test_torn),
+		TEST(test_numbers), TEST(test_unknown), TEST(test_lost),
+		TEST(test_xids),    TEST(test_places),	TEST(test_nameless),
+		TEST(test_broken),  TEST(test_odd),	TEST(test_torn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

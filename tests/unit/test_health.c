@@ -495,6 +495,47 @@ static void test_device_lost(void **state)
 	rig_close(&r);
 }
 
+/* Each Xid is an event; rows of memory that need a reset are in the reason, and once in the log. */
+static void test_device_ails(void **state)
+{
+	json_t *event;
+	struct rig r;
+
+	(void)state;
+	atomic_store(&knobs->ndevices, 2);
+	atomic_store(&knobs->known, RK_WIRE_KNOWS_XID | RK_WIRE_KNOWS_REMAP);
+	open_health(&r);
+	rig_start(&r);
+	check_now(&r, "healthy", "passed", "ok");
+	assert_int_equal(count_events(&r, "DeviceXid"), 0);
+	atomic_store(&knobs->xid, 31);
+	atomic_store(&knobs->xids, 1);
+	check_now(&r, "healthy", "passed", "ok");
+	check_now(&r, "healthy", "passed", "ok");
+	assert_int_equal(count_events(&r, "DeviceXid"), 1);
+	event = rig_find_event(&r, "DeviceXid", 0);
+	assert_non_null(event);
+	expect_field(event, "uuid", "GPU-fake-0");
+	expect_field(event, "name", "Fake 0");
+	assert_int_equal(json_integer_value(json_object_get(event, "device")), 0);
+	assert_int_equal(json_integer_value(json_object_get(event, "xid")), 31);
+	json_decref(event);
+	atomic_store(&knobs->xids, 2); /* the same again */
+	check_now(&r, "healthy", "passed", "ok");
+	assert_int_equal(count_events(&r, "DeviceXid"), 2);
+	atomic_store(&knobs->remap, 1);
+	check_now(&r, "degraded", "passed",
+		  "device 0 (Fake 0) has bad rows of memory, which a reset remaps: stop what uses "
+		  "it, then reset it (nvidia-smi --gpu-reset)");
+	atomic_store(&knobs->remap, 2);
+	check_now(&r, "degraded", "passed",
+		  "device 0 (Fake 0) has bad rows of memory that could not be remapped: reset it "
+		  "(nvidia-smi --gpu-reset), and have it replaced if that does not help");
+	atomic_store(&knobs->remap, 0);
+	check_now(&r, "healthy", "passed", "ok");
+	rig_close(&r);
+}
+
 static void test_fallback(void **state)
 {
 	struct rig r;
@@ -597,8 +638,8 @@ int main(void)
 		TEST(test_busy_device),	  TEST(test_busy_driver),   TEST(test_stalled_driver),
 		TEST(test_silent_worker), TEST(test_silent_echo),   TEST(test_driver_hangs),
 		TEST(test_worker_dies),	  TEST(test_disabled_echo), TEST(test_interval),
-		TEST(test_refused),	  TEST(test_device_lost),   TEST(test_fallback),
-		TEST(test_memory_peak),	  TEST(test_params),
+		TEST(test_refused),	  TEST(test_device_lost),   TEST(test_device_ails),
+		TEST(test_fallback),	  TEST(test_memory_peak),   TEST(test_params),
 	};
 
 	if (fake_worker_mode())

@@ -151,7 +151,7 @@ static void test_devices(void **state)
 	expect_list("devices", 4, " 2 3 4 5 6 7 8 9 10 11"); /* after 1 */
 	expect_list("devices/11", 0,
 		    " . .. name uuid memory_total_bytes memory_used_bytes utilisation_percent "
-		    "temperature_celsius power_watts lost");
+		    "temperature_celsius power_watts xid_last ecc_uncorrected lost");
 	expect_text("devices/0/name", "Fake 0\n");
 	expect_text("devices/11/uuid", "GPU-fake-11\n");
 	expect_text("devices/11/memory_total_bytes", "1011\n");
@@ -161,14 +161,17 @@ static void test_devices(void **state)
 	expect_errno("devices/0/utilisation_percent", ENODATA);
 	expect_errno("devices/0/temperature_celsius", ENODATA);
 	expect_errno("devices/0/power_watts", ENODATA);
+	expect_errno("devices/0/xid_last", ENODATA);
+	expect_errno("devices/0/ecc_uncorrected", ENODATA);
 }
 
 static void test_numbers(void **state)
 {
 	(void)state;
 	atomic_store(&knobs->ndevices, 1);
-	atomic_store(&knobs->known,
-		     RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE | RK_WIRE_KNOWS_POWER);
+	atomic_store(&knobs->known, RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE |
+					    RK_WIRE_KNOWS_POWER | RK_WIRE_KNOWS_XID |
+					    RK_WIRE_KNOWS_ECC);
 	start();
 	while (!find("devices/0"))
 		sched_yield();
@@ -177,6 +180,8 @@ static void test_numbers(void **state)
 	expect_text("devices/0/utilisation_percent", "42\n");
 	expect_text("devices/0/temperature_celsius", "61\n");
 	expect_text("devices/0/power_watts", "212.007\n");
+	expect_text("devices/0/xid_last", "0\n"); /* none was seen */
+	expect_text("devices/0/ecc_uncorrected", "5\n");
 }
 
 /* What was seen stays when the worker is gone, until another start; an open file's device may go.
