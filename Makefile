@@ -106,7 +106,8 @@ ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 $(OPT_FLAGS) -
 	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
 TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
-	-DRK_KERNELS_DIR='"$(abspath $(KERNELS_DIR))"'
+	-DRK_KERNELS_DIR='"$(abspath $(KERNELS_DIR))"' \
+	-DRK_FAKE_CUDA_DIR='"$(abspath $(BUILD)/fake_cuda)"'
 # as a user builds a library, whatever this build is; results do not depend on fused instructions
 LIB_CFLAGS  = -std=gnu17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -shared -fPIC -pthread \
 	-ffp-contract=off

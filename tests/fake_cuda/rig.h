@@ -20,7 +20,7 @@
 #include "gpu/cuda_syms.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
-#define FOLDER	RK_KERNELS_DIR "/../fake_cuda/"
+#define FOLDER	RK_FAKE_CUDA_DIR "/"
 #define LIBRARY FOLDER "libcuda.so.1"
 #define PTX                                                                                        \
 	".version 8.0\n.target sm_75\n.visible .entry square(\n.visible .entry wait_for(\n.entry ring_echo(\n"

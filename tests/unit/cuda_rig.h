@@ -28,7 +28,7 @@
 #include "runtime/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
-#define FAKE_LIBRARY  RK_KERNELS_DIR "/../fake_cuda/libcuda.so.1"
+#define FAKE_LIBRARY  RK_FAKE_CUDA_DIR "/libcuda.so.1"
 #define PAYLOAD_BYTES (64ULL << 20)
 #define THREADS	      4
 #define MIB	      (1ULL << 20)

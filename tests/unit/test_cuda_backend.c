@@ -49,7 +49,7 @@ static void test_library(void **state)
 		 "libcuda.so.1 has no cuMemsetD8Async (CUDA 3.2)", -ENODEV},
 		{"driver_version 11020\n", NULL,
 		 "libcuda.so.1 is of CUDA 11.2; 11.4 or later is needed", -ENODEV},
-		{NULL, RK_KERNELS_DIR "/../fake_cuda/old/libcuda.so.1", "libcuda.so.1 ", -ENODEV},
+		{NULL, RK_FAKE_CUDA_DIR "/old/libcuda.so.1", "libcuda.so.1 ", -ENODEV},
 	};
 
 	(void)state;

@@ -22,7 +22,7 @@
 #include "runtime/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
-#define LIBRARY RK_KERNELS_DIR "/../fake_cuda/libcuda.so.1"
+#define LIBRARY RK_FAKE_CUDA_DIR "/libcuda.so.1"
 #define MESSAGE 77 /* id of the message of thread 0 */
 #define ROOM	(4U << 20)
 

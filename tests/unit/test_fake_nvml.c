@@ -14,7 +14,7 @@
 
 #include "gpu/nvml_syms.h"
 
-#define FOLDER RK_KERNELS_DIR "/../fake_cuda/"
+#define FOLDER RK_FAKE_CUDA_DIR "/"
 
 static struct {
 #define X(need, result, name, parameters) __typeof__(name) *name;

@@ -11,7 +11,7 @@
 #include "gpu/nvml_dl.h"
 #include "tests/unit/worker_peer.h"
 
-#define FAKE_NVML   RK_KERNELS_DIR "/../fake_cuda/libnvidia-ml.so.1"
+#define FAKE_NVML   RK_FAKE_CUDA_DIR "/libnvidia-ml.so.1"
 #define FIRST_UUID  "GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00"
 #define SECOND_UUID "GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01"
 #define FAST_MS	    10
