@@ -39,6 +39,8 @@ enter() {
 		mkdir -p /etc/rkfs /mnt/rk
 		export PATH="$BIN:$PATH"
 		probe() { bash "./$1"; }
+		# in this namespace: others may run beside it
+		newest() { pgrep --ns $$ --nslist mnt -n -x "$1"; }
 		'"$1" "$BATS_TEST_TMPDIR"
 }
 
@@ -83,7 +85,7 @@ rkfs ['/mnt'] True"
 		probe LIVENESS
 		echo reset >/mnt/rk/control; echo start >/mnt/rk/control; cat /mnt/rk/wait/ready
 		probe PROBE
-		daemon=$(pgrep -n -x mount.rkfs)
+		daemon=$(newest mount.rkfs)
 		kill -STOP $daemon
 		! probe PROBE || exit 1
 		kill -CONT $daemon
@@ -106,7 +108,7 @@ rkfs ['/mnt'] True"
 @test "preStop of a Failed runtime ends at once, and without a mount it writes nothing" {
 	enter '
 		mount.rkfs -o preset=testing,restart_limit=0 none /mnt/rk
-		kill -KILL "$(pgrep -n -x rk-worker)"
+		kill -KILL "$(newest rk-worker)"
 		until [ "$(cat /mnt/rk/state)" = Failed ]; do :; done
 		SECONDS=0
 		probe PRESTOP
@@ -125,7 +127,7 @@ rkfs ['/mnt'] True"
 		for round in 1 2; do
 			probe START & pod=$!
 			until probe PROBE 2>/dev/null; do kill -0 $pod; done
-			kill -KILL "$(pgrep -n -x mount.rkfs)"
+			kill -KILL "$(newest mount.rkfs)"
 			! wait $pod || exit 1
 		done
 		probe START & pod=$!
@@ -134,7 +136,7 @@ rkfs ['/mnt'] True"
 		# of one that answers, nothing is cleared
 		probe CLEAN
 		probe PROBE
-		kill -TERM "$(pgrep -n -x mount.rkfs)"
+		kill -TERM "$(newest mount.rkfs)"
 		wait $pod'
 }
 
@@ -162,11 +164,11 @@ rkfs ['/mnt'] True"
 		probe CLEAN
 		probe START & pod=$!
 		until probe PROBE 2>/dev/null; do kill -0 $pod; done
-		kill -TERM $(pgrep -n -x mount.rkfs)
+		kill -TERM $(newest mount.rkfs)
 		wait $pod
 		probe START & pod=$!
 		until probe PROBE 2>/dev/null; do kill -0 $pod; done
-		kill -KILL $(pgrep -n -x mount.rkfs)
+		kill -KILL $(newest mount.rkfs)
 		! wait $pod || exit 1
 		! cat /mnt/rk/state || exit 1
 		probe CLEAN
