@@ -63,16 +63,16 @@ killed() {
 	# the first section's row is there, and the next one has begun
 	grep -q -m 1 "^== $2" <&4
 	kill "-$1" "$pid"
-	status=0
+	status=0 output=
 	wait "$pid" || status=$?
 	exec 4>&-
 }
 
-@test "gpu bundle: ended by a signal in any section, it prints and leaves the rows that it had" {
+# interrupted SECTION...: in each it prints, and leaves, the rows that it had
+interrupted() {
 	local section
 
-	# the sanitizer's is over at once here
-	for section in kernels lifecycle ring mount throughput; do
+	for section; do
 		killed TERM "$section"
 		assert_failure 2
 		run cat "$TABLE"
@@ -83,6 +83,15 @@ killed() {
 		run pgrep -f "$UNPACKED/bin"
 		assert_output ""
 	done
+}
+
+# the sanitizer's section is over at once here
+@test "gpu bundle: ended by a signal in kernels or lifecycle, it leaves the rows that it had" {
+	interrupted kernels lifecycle
+}
+
+@test "gpu bundle: ended by a signal in ring, mount or throughput, it leaves the rows that it had" {
+	interrupted ring mount throughput
 }
 
 @test "gpu bundle: killed outright, the file has what was done until then" {

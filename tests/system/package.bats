@@ -49,6 +49,15 @@ teardown_file() {
 	umount "$TREE"
 }
 
+# newest NAME: the pid of the newest process of that name that has its root in the tree
+newest() {
+	local pid newest=
+	for pid in $(pgrep -x "$1"); do
+		[[ $(readlink "/proc/$pid/root") != "$TREE" ]] || newest=$pid
+	done
+	echo "$newest"
+}
+
 # in_tree SCRIPT
 in_tree() {
 	timeout 300 chroot "$TREE" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
@@ -143,9 +152,9 @@ assert_munge_is_quiet() {
 
 	in_tree 'dpkg -i /tmp/rkfs.deb'
 	in_tree "mount -t rkfs none $MNT"
-	before=$(pgrep -x mount.rkfs --root "$TREE" 2>/dev/null || pgrep -n -x mount.rkfs)
+	before=$(newest mount.rkfs)
 	in_tree 'dpkg -i /tmp/rkfs-newer.deb'
-	after=$(pgrep -n -x mount.rkfs)
+	after=$(newest mount.rkfs)
 	assert_equal "$after" "$before"
 	# a worker that dies now is followed by one of the version that is running
 	in_tree "
@@ -153,7 +162,7 @@ assert_munge_is_quiet() {
 		timeout 60 grep -m 2 WorkerStarted $MNT/events_follow >/dev/null"
 	run in_tree "rkcall core/vector-add '{\"a\":[1],\"b\":[2]}'"
 	assert_output '{"c":[3.0]}'
-	run readlink "/proc/$(pgrep -n -x rk-worker)/exe"
+	run readlink "/proc/$(newest rk-worker)/exe"
 	assert_output --partial '(deleted)'
 	in_tree "umount $MNT"
 }

@@ -140,7 +140,7 @@ screen_has() {
 	assert_output --partial "rktop: $BATS_TEST_TMPDIR is not an rkfs"
 	run "$BIN/rktop" -m "$MNT" </dev/null
 	assert_failure 2
-	assert_output --partial 'no terminal'
+	assert_output --partial 'is not a terminal'
 	run "$BIN/rktop" -d 0
 	assert_failure 2
 	run "$BIN/rktop" nonsense
