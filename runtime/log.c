@@ -72,6 +72,7 @@ static struct {
 	unsigned long lost; /* lines that could not be written, not reported yet */
 	int lost_errno;
 	char trouble[LOG_TROUBLES][RK_ERROR_MAX]; /* "" = none */
+	bool untold; /* the observer has not been told of the last change */
 } log_out = {
 	.now = {.dest = RK_LOG_TO_STDERR, .file.helper = {.sock = -1}},
 	.next = {.file.helper = {.sock = -1}},
@@ -214,16 +215,20 @@ static void log_trouble(int which, const char *sentence)
 {
 	char(*all)[RK_ERROR_MAX] = log_out.trouble;
 
-	if (!strcmp(all[which], sentence))
-		return;
-	snprintf(all[which], sizeof(all[which]), "%s", sentence);
-	if (!is_writer())
+	if (strcmp(all[which], sentence)) {
+		snprintf(all[which], sizeof(all[which]), "%s", sentence);
+		log_out.untold = true;
+	}
+	/* Before there is a writer or an observer, it stays to be told with a later line. */
+	if (!log_out.untold || !is_writer())
 		return;
 	pthread_mutex_lock(&log_observer.lock);
-	if (log_observer.fn)
+	if (log_observer.fn) {
 		log_observer.fn(
 			log_observer.ctx,
 			all[all[LOG_WRITE_TROUBLE][0] ? LOG_WRITE_TROUBLE : LOG_OPEN_TROUBLE]);
+		log_out.untold = false;
+	}
 	pthread_mutex_unlock(&log_observer.lock);
 }
 

@@ -206,6 +206,12 @@ assert_ends() {
 	assert_daemon_exits
 }
 
+@test "hang: a log file that is full from the first line on: degraded, with its name" {
+	rk_up "log_file=/dev/full,primary_backend=cpu"
+	until_value health/status degraded
+	assert_value health/reason "log_file /dev/full: lines are lost: No space left on device"
+}
+
 @test "hang: a log that takes no lines, and a text file that cannot be written: degraded, ready, and over" {
 	rk_up "log_file=$NFS/log,metrics_textfile=$NFS/rkfs.prom,metrics_interval=1s,primary_backend=cpu"
 	until_value health/status healthy
