@@ -2,6 +2,7 @@
 /* The backend, kernels and messages, as worker and daemon would have them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,35 @@ static void *map_shared(const char *name, uint64_t bytes)
 	return at;
 }
 
+/*
+ * An error that spoils the device ends the process without a word, as a worker leaves it in the
+ * page that it shares with its daemon: another process says it then.
+ */
+static void say_fault_at_the_end(const struct rk_wire_shared *shared)
+{
+	int pair[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe(pair))
+		bench_fail("pipe: %s", strerror(errno));
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		bench_fail("fork: %s", strerror(errno));
+	if (pid > 0) {
+		close(pair[0]); /* the other end is closed when this process ends */
+		return;
+	}
+	close(pair[1]);
+	while (read(pair[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	if (atomic_load(&shared->fault))
+		fprintf(stderr, "bench: %.*s\n", (int)sizeof(shared->fault_text),
+			shared->fault_text);
+	_exit(0);
+}
+
 void bench_open(struct bench *b)
 {
 	struct rk_error error = {0};
@@ -37,6 +67,7 @@ void bench_open(struct bench *b)
 	b->payload = map_shared("payload", PAYLOAD_BYTES);
 	b->shared = map_shared("shared", sizeof(*b->shared));
 	b->used = 0;
+	say_fault_at_the_end(b->shared);
 	snprintf(b->settings.device, sizeof(b->settings.device), "0");
 	b->settings.async_memory = b->settings.memory_pooling = 1;
 	b->settings.pool_initial_bytes = 256 * MIB;
