@@ -237,6 +237,8 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 		become_running(rt, number);
 		return;
 	}
+	if (rk_worker_retries(rt->worker)) /* the next worker has a first check of its own */
+		return;
 	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
 	pthread_mutex_lock(&rt->command_lock);
 	if (is_beginning(rt, number)) /* and stays so: only commands end it */

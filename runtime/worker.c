@@ -123,8 +123,9 @@ static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 	retire(w, p);
 	running = rk_dispatch_detach(w->dispatch, why, culprit(w, p), &p->held);
 	rk_worker_no_backends(w);
+	atomic_store(&w->retries, rk_worker_blame_driver(w, p, how));
 	w->observer.died(w->observer.ctx, p->os.pid, how, running);
-	if (rk_worker_blame_driver(w, p, how) || rk_worker_blame_load(w, p, how, running))
+	if (atomic_load(&w->retries) || rk_worker_blame_load(w, p, how, running))
 		w->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
 	else if (!w->ever_ready)
 		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);

@@ -118,6 +118,12 @@ void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns);
 /* Look for expired messages at @at_ns or before. */
 void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns);
 
+/*
+ * Whether a worker was ended by a library of the driver, and one that does without it is on its
+ * way: from before `died` is told until after the next `ready`. Any thread; never blocks.
+ */
+bool rk_worker_retries(struct rk_worker *w);
+
 /* Whether the worker that runs is the one that was asked for last. */
 bool rk_worker_settled(struct rk_worker *w);
 

@@ -70,6 +70,8 @@ struct rk_worker {
 	int executable;
 	pthread_t thread;
 	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
+	atomic_bool
+		retries; /* the last death is a library's, which the next worker does not open */
 
 	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
 	bool want, force, quit, settings_changed, check_asked;

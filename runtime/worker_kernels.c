@@ -412,4 +412,5 @@ void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p)
 	w->ever_ready = true;
 	rk_dispatch_attach(w->dispatch, p->os.messages, w->params.threads, w->params.fuse_max);
 	w->observer.ready(w->observer.ctx, p->os.pid, p->backend, p->fallback_why);
+	atomic_store(&w->retries, false);
 }

@@ -232,6 +232,11 @@ void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
 	}
 }
 
+bool rk_worker_retries(struct rk_worker *w)
+{
+	return atomic_load(&w->retries);
+}
+
 bool rk_worker_settled(struct rk_worker *w)
 {
 	bool settled;
