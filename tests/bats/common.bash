@@ -89,7 +89,7 @@ rk_find_daemon() {
 }
 
 rk_worker() {
-	pgrep -P "$DAEMON" -x rk-worker
+	pgrep -n -P "$DAEMON" -x rk-worker # the newest: one before it may not be dead yet
 }
 
 # Asks the table, never the directory.

@@ -274,10 +274,9 @@ def children(pid, comm):
 
 
 def worker():
-    """The pid of the daemon's worker."""
-    found = children(DAEMON, "rk-worker")
-    assert len(found) == 1, found
-    return found[0]
+    """The pid of the daemon's worker, when one before it is dead."""
+    until(lambda: len(children(DAEMON, "rk-worker")), 1)
+    return children(DAEMON, "rk-worker")[0]
 
 
 def errors(table, attempt):
