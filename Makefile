@@ -237,8 +237,8 @@ $(KERNELS_DIR)/%.ini: tests/kernels_src/%.ini $(KERNELS_DIR)/flags
 
 # written anew only where it differs, so that a removed description is noticed too
 $(GEN): FORCE
-	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.tmp && \
-	if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
+	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.$$$$ && \
+	if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # other flags or another compiler: everything is compiled again; in another place: the tests
 $(BUILD)/flags: now = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
@@ -343,11 +343,11 @@ fmt:
 bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
 	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run $(BENCH_ARGS)
 
-# what boots a container or builds a package
+# what boots a container or builds a package; one after the other, as several build in this tree
 check-system: all
 	@.ci/deps.sh build test system deb
 	@echo '== check-system'
-	@+$(RUN) bats $(call wanted,$(wildcard tests/system/*.bats))
+	@+JOBS=1 $(RUN) bats $(call wanted,$(wildcard tests/system/*.bats))
 
 check-trixie:
 	@.ci/deps.sh system
