@@ -115,8 +115,8 @@ LIB_CFLAGS  = -std=gnu17 -O2 -g -Wall -Wextra $(if $(WERROR),-Werror) -shared -f
 # --- sources ----------------------------------------------------------------
 
 obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-FS        = $(wildcard fs/*.c)
-RUNTIME   = $(wildcard runtime/*.c)
+FS        = $(wildcard fs/*.c fs/*/*.c)
+RUNTIME   = $(wildcard runtime/*.c runtime/*/*.c)
 # without nvcc there is no cuda.h either
 GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cuda_*.c)), \
 	$(wildcard gpu/*.c gpu/kernels/*.c))
@@ -158,7 +158,7 @@ KERNELS    = $(patsubst tests/kernels_src/%.c,$(KERNELS_DIR)/%.so,$(wildcard tes
 	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(KERNELS_DIR)/%.fatbin,$(CUDA_SRC)))
 ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ) $(call obj,tests/hangfs/hangfs.c))
 BATS       = $(wildcard tests/bats/*.bats)
-C_FILES    = $(wildcard fs/*.[ch] runtime/*.[ch] gpu/*.[ch] gpu/kernels/*.[ch] tests/*/*.[ch])
+C_FILES    = $(wildcard $(foreach room,fs runtime gpu tests,$(room)/*.[ch] $(room)/*/*.[ch]))
 
 RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests/run
 

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 #define RK_BACKEND_THREADS_MAX (RK_WIRE_THREADS_MAX + 1) /* one for health probes */
@@ -46,7 +46,7 @@ struct rk_backend_arg {
 	uint64_t bytes; /* of the buffer or of the value; a buffer of 0 is allowed; STATE: 0 */
 };
 
-/* One run: a message, or several as one (gpu/wire.h, struct rk_wire_run). */
+/* One run: a message, or several as one (runtime/base/wire.h, struct rk_wire_run). */
 struct rk_backend_run {
 	unsigned int thread; /* which executor calls; below env->threads */
 	unsigned int count;  /* messages, at least 1; 1 where the backend does not fuse */

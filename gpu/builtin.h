@@ -11,7 +11,7 @@
 #define RK_GPU_BUILTIN_H
 
 #include "gpu/kernels/kernels.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/tensor.h"
 
 /* clang-format off */

@@ -3,7 +3,7 @@
 #ifndef RK_GPU_CPU_BUILTIN_H
 #define RK_GPU_CPU_BUILTIN_H
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 /*

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 /*

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "gpu/cuda_syms.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 /* Its functions; an OPTIONAL one that the driver has not is NULL. Call them as rk_cu.cuInit(0). */

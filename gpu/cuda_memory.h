@@ -42,7 +42,7 @@
 #include <stdint.h>
 
 #include "gpu/cuda_dl.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 struct rk_cuda_device;

@@ -9,7 +9,7 @@
 #define RK_GPU_CUDA_MODULE_H
 
 #include "gpu/cuda_dl.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 struct rk_cuda_device;

@@ -10,7 +10,7 @@
 #define RK_GPU_EXECUTOR_H
 
 #include "gpu/backend.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/error.h"
 
 struct rk_executor;

@@ -3,7 +3,7 @@
 #ifndef RK_GPU_FATAL_H
 #define RK_GPU_FATAL_H
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 
 /*
  * Leave @kind and the sentence in @shared, for the daemon to tell, and end the process at once with

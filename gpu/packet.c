@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "gpu/packet.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/log.h"
 
 int rk_packet_send(int fd, const void *packet, size_t len)

@@ -9,7 +9,7 @@
 
 #include "gpu/packet.h"
 #include "gpu/parallel.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "runtime/log.h"
 
 /* One loop. It lies on its caller's stack, and on the list while chunks are left to take. */

@@ -18,7 +18,7 @@
 #include "gpu/devices.h"
 #include "gpu/executor.h"
 #include "gpu/packet.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "gpu/worker.h"
 #include "runtime/log.h"
 #include "runtime/tensor.h"

@@ -3,7 +3,7 @@
 #define RK_GPU_WORKER_H
 
 /*
- * A worker's whole life over its four descriptors (gpu/wire.h), which are borrowed: serve
+ * A worker's whole life over its four descriptors (runtime/base/wire.h), which are borrowed: serve
  * control packets in the calling thread until SHUTDOWN, messages in threads of its own.
  * Log lines go to the daemon as RK_WIRE_LOG packets meanwhile. Blocks.
  *

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* rk-worker: started by mount.rkfs with the descriptors that gpu/wire.h names. */
+/* rk-worker: started by mount.rkfs with the descriptors that runtime/base/wire.h names. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #include "gpu/packet.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "gpu/worker.h"
 
 #define EXIT_USAGE  2

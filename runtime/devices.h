@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 
 /* One device; numbers that @known does not name are 0 and mean nothing. */
 struct rk_device {

@@ -8,8 +8,8 @@
  * results become NaN. A NaN that is computed is always the one of gpu/kernels/nan.h; echo and
  * ring_echo give back what they get.
  */
-#ifndef RK_GPU_KERNELS_H
-#define RK_GPU_KERNELS_H
+#ifndef RK_GPU_KERNELS_KERNELS_H
+#define RK_GPU_KERNELS_KERNELS_H
 
 #include <stdint.h>
 

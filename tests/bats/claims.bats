@@ -79,9 +79,9 @@ macro() {
 	limits=$(section Limits)
 	ports=$(macro runtime/manifest.h RK_MAX_PORTS)
 	grep -qF "$ports inputs, $ports outputs, $ports scratches of at most $(macro runtime/tensor.h RK_MAX_RANK) axes, $(
-		macro gpu/wire.h RK_WIRE_ARGS_MAX) arguments" <<<"$limits" || fail "a kernel's: $ports"
-	grep -qF "at most $(macro gpu/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
-	grep -qF "changes included: $(($(macro gpu/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
+		macro runtime/base/wire.h RK_WIRE_ARGS_MAX) arguments" <<<"$limits" || fail "a kernel's: $ports"
+	grep -qF "at most $(macro runtime/base/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
+	grep -qF "changes included: $(($(macro runtime/base/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
 		fail "kernels"
 	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED); while \`events\` is open, $(
 		macro runtime/events.h RK_EVENTS_HELD) |" <<<"$limits" || fail "events"

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 
 #define FAKE_WORKER	"/proc/self/exe"
 #define FAKE_WORKER_ENV "RK_TEST_FAKE_WORKER"

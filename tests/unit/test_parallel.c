@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "gpu/parallel.h"
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 
 #define ELEMENTS 1000
 

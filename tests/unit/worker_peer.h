@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "gpu/wire.h"
+#include "runtime/base/wire.h"
 #include "gpu/worker.h"
 #include "runtime/log.h"
 #include "runtime/tensor.h"

@@ -14,8 +14,8 @@
  * error: the worker exits with RK_WIRE_EXIT_PROTOCOL, the daemon ends the worker.
  * EOF on either socket is the death of the other side.
  */
-#ifndef RK_GPU_WIRE_H
-#define RK_GPU_WIRE_H
+#ifndef RK_RUNTIME_BASE_WIRE_H
+#define RK_RUNTIME_BASE_WIRE_H
 
 #include <stdatomic.h>
 #include <stdint.h>
