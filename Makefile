@@ -121,8 +121,8 @@ RUNTIME   = $(wildcard runtime/*.c runtime/*/*.c)
 GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cuda_*.c)), \
 	$(wildcard gpu/*.c gpu/kernels/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
-# all that gpu/ may use of runtime/ (an arrow too many fails to link)
-SHARED    = $(wildcard $(addprefix runtime/,error.c helper.c log.c log_file.c tensor.c))
+# all that gpu/ uses of runtime/base (an arrow too many fails to link)
+SHARED    = $(wildcard $(addprefix runtime/base/,error.c helper.c log.c log_file.c tensor.c))
 MAINS     = fs/mount_rkfs.c fs/rkcall.c fs/rktop.c gpu/worker_main.c
 RKCALL    = $(wildcard fs/rkcall*.c)
 RKTOP     = $(wildcard fs/rktop*.c)
@@ -237,7 +237,7 @@ $(KERNELS_DIR)/%.ini: tests/kernels_src/%.ini $(KERNELS_DIR)/flags
 
 # written anew only where it differs, so that a removed description is noticed too
 $(GEN): FORCE
-	@mkdir -p $(@D) && sh runtime/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.$$$$ && \
+	@mkdir -p $(@D) && sh runtime/kernel/embed.sh $(wildcard etc/kernels.d/*.ini) >$@.$$$$ && \
 	if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 
 # other flags or another compiler: everything is compiled again; in another place: the tests

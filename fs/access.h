@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#include "runtime/error.h"
-#include "runtime/nearest.h"
+#include "runtime/base/error.h"
+#include "runtime/base/nearest.h"
 
 struct rkfs_attr;
 

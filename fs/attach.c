@@ -19,7 +19,7 @@
 #include "fs/fusermount.h"
 #include "fs/mountinfo.h"
 #include "fs/probe.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 /* a path in a sentence, which shall not be cut before it says what is wrong */
 #define PATH	     "%.200s"

@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /* What is to be mounted where. All borrowed. */
 struct rkfs_attach_params {

@@ -5,7 +5,7 @@
 
 #include "fs/control.h"
 #include "fs/node.h"
-#include "runtime/codec.h"
+#include "runtime/request/codec.h"
 
 static int mode_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     struct rkfs_textbuf *out)

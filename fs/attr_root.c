@@ -4,7 +4,7 @@
 
 #include "fs/control.h"
 #include "fs/node.h"
-#include "runtime/metrics.h"
+#include "runtime/metrics/metrics.h"
 
 static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			struct rkfs_textbuf *out)

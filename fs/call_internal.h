@@ -22,8 +22,8 @@
 
 #include "fs/call.h"
 #include "fs/waitq.h"
-#include "runtime/codec.h"
-#include "runtime/jobs.h"
+#include "runtime/request/codec.h"
+#include "fs/jobs.h"
 #include "runtime/runtime.h"
 
 enum call_state {

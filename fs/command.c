@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 struct rkfs_job {
 	LIST_ENTRY(rkfs_job) link;

@@ -8,9 +8,9 @@
 
 #include "fs/command.h"
 #include "fs/node.h"
-#include "runtime/config.h"
-#include "runtime/log.h"
-#include "runtime/nearest.h"
+#include "runtime/config/config.h"
+#include "runtime/base/log.h"
+#include "runtime/base/nearest.h"
 
 #define DRAIN_SECS_MAX 86400
 #define SHOWN_MAX      40 /* bytes of what was written that a sentence repeats */

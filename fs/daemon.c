@@ -20,9 +20,9 @@
 #include "fs/mountinfo.h"
 #include "fs/notify.h"
 #include "fs/session.h"
-#include "runtime/clock.h"
-#include "runtime/log.h"
-#include "runtime/memory_limit.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/base/memory_limit.h"
 
 #define UMOUNT_GRACE_MS 1000
 #define EOF_GRACE_NS	RK_NS_PER_SEC /* for those who wait to read on until EOF */

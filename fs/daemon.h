@@ -10,8 +10,8 @@
 
 #include "fs/mountpoint.h"
 #include "fs/options.h"
-#include "runtime/config.h"
-#include "runtime/error.h"
+#include "runtime/config/config.h"
+#include "runtime/base/error.h"
 
 /* What the process that forked the daemon is told, once. */
 struct rkfs_status {

@@ -6,7 +6,7 @@
 #ifndef RKFS_FUSERMOUNT_H
 #define RKFS_FUSERMOUNT_H
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * Mount at @path with @options, its -o. *@fd is the connection to the kernel, close-on-exec, and

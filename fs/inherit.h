@@ -6,7 +6,7 @@
 #ifndef RKFS_INHERIT_H
 #define RKFS_INHERIT_H
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * Fill those of the descriptors 0, 1 and 2 that are closed, so that nothing that is opened later

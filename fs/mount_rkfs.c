@@ -17,10 +17,10 @@
 #include "fs/mountpoint.h"
 #include "fs/options.h"
 #include "fs/session.h"
-#include "runtime/config.h"
-#include "runtime/log.h"
-#include "runtime/metrics.h"
-#include "runtime/memory_limit.h"
+#include "runtime/config/config.h"
+#include "runtime/base/log.h"
+#include "runtime/metrics/metrics.h"
+#include "runtime/base/memory_limit.h"
 
 #define MMAP_THRESHOLD (128 * 1024) /* bytes: what glibc starts with */
 

@@ -10,7 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 /* Replace \040 and its like by the byte they stand for, in place. */
 static void unescape(char *text)

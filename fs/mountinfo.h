@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RKFS_MOUNTINFO "/proc/self/mountinfo"
 #define RKFS_FSTYPE    "fuse.rkfs"

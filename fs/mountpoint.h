@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * The absolute path of @dir without ".", ".." and symbolic links. No mount point is looked at, only

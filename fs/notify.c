@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/clock.h"
-#include "runtime/log.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
 
 #ifdef RK_HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fs/options_words.h"
-#include "runtime/config.h"
+#include "runtime/config/config.h"
 
 #define USAGE "mount.rkfs [-fnsv] [-N NS] [-o OPTS] [CONFIG|none] DIR"
 

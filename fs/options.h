@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "fs/access.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RKFS_DEFAULT_CONFIG "/etc/rkfs/rkfs.conf"
 

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "runtime/nearest.h"
+#include "runtime/base/nearest.h"
 
 enum rkfs_word_action {
 	RKFS_WORD_IGNORE, /* says nothing that rkfs would do differently */

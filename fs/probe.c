@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <fcntl.h>
 
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 /* a path in a sentence, which shall not be cut before it says what is wrong */
 #define PATH "%.200s"

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RKFS_PROBE_MS 2000 /* how long a mount may take to answer */
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "fs/rkcall.h"
-#include "runtime/nearest.h"
+#include "runtime/base/nearest.h"
 
 /* --- events --- */
 

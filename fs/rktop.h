@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RKTOP_KERNELS 256
 #define RKTOP_DEVICES 16

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fs/rktop.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 void rktop_rate_add(struct rktop_rate *rate, uint64_t before, uint64_t now, uint64_t elapsed_ns)
 {

@@ -19,7 +19,7 @@
 #include "fs/mountinfo.h"
 #include "fs/rkcall.h"
 #include "fs/rktop.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 static void read_text(const struct rkcall_mount *m, const char *path, char *to, size_t size)
 {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "fs/rktop.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 #define LATE_NS	   (2 * RK_NS_PER_SEC) /* a mount that has not answered for that long is late */
 #define LABEL	   12

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "fs/park.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid

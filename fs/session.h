@@ -4,7 +4,7 @@
 #define RKFS_SESSION_H
 
 #include "fs/node.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rkfs_session;
 

@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RK_BACKEND_THREADS_MAX (RK_WIRE_THREADS_MAX + 1) /* one for health probes */
 

@@ -22,8 +22,8 @@
 #include "gpu/elf.h"
 #include "gpu/parallel.h"
 #include "gpu/widen.h"
-#include "runtime/log.h"
-#include "runtime/tensor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/tensor.h"
 
 #define NSEC_PER_SEC 1000000000LL
 #define PATH_SHOWN   120 /* bytes of a library's path in a sentence */

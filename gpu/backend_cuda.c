@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "gpu/cuda_internal.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 /* --- what a function needs, and whether it can have it ------------------------------- */
 

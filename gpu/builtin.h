@@ -12,7 +12,7 @@
 
 #include "gpu/kernels/kernels.h"
 #include "runtime/base/wire.h"
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 
 /* clang-format off */
 #define RK_BUILTINS(X)                                             \

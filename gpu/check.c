@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "gpu/check.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define NSEC_PER_SEC  1000000000ULL
 #define PATIENCE_SECS 1

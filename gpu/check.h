@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "gpu/backend.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_check;
 

@@ -4,7 +4,7 @@
 #define RK_GPU_CPU_BUILTIN_H
 
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * The C function of the built-in that @load names. Returns 0; -ENOENT: there is none; -EINVAL: it

@@ -14,7 +14,7 @@
 #include "gpu/cpu_ring.h"
 #include "gpu/crash.h"
 #include "gpu/packet.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define STATE_ALIGN 64
 

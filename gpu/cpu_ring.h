@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_cpu_ring;
 

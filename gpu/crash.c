@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "gpu/packet.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 /* Room for the handler of a sanitizer too, which runs around ours. */
 #define STACK_MIN (64 * 1024)

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * Set the process's signal handlers, and write to @shared, which is borrowed until

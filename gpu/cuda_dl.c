@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "gpu/cuda_dl.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define LIBRARY "libcuda.so.1"
 

@@ -7,7 +7,7 @@
 
 #include "gpu/cuda_syms.h"
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /* Its functions; an OPTIONAL one that the driver has not is NULL. Call them as rk_cu.cuInit(0). */
 struct rk_cuda_functions {

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RK_CUDA_FORMAT_MAX 128 /* of what rk_cuda_format_describe says, with the NUL */
 

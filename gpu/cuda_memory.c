@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "gpu/cuda_memory_internal.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define CHUNK_MAX (1ULL << 62)
 

@@ -43,7 +43,7 @@
 
 #include "gpu/cuda_dl.h"
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_cuda_device;
 struct rk_cuda_memory;

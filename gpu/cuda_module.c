@@ -13,8 +13,8 @@
 #include "gpu/cuda_images.h"
 #include "gpu/cuda_internal.h"
 #include "gpu/cuda_module.h"
-#include "runtime/log.h"
-#include "runtime/tensor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/tensor.h"
 
 #define JIT_LOG	    4096
 #define RING_PARAMS 3	/* of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */

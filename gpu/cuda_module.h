@@ -10,7 +10,7 @@
 
 #include "gpu/cuda_dl.h"
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_cuda_device;
 struct rk_cuda_modules; /* all of a backend */

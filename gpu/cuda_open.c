@@ -9,7 +9,7 @@
 
 #include "gpu/cuda_internal.h"
 #include "gpu/fatal.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define STAGING_MAX 64 /* blocks, however many threads there are */
 

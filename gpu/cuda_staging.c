@@ -6,7 +6,7 @@
 
 #include "gpu/cuda_internal.h"
 #include "gpu/cuda_staging.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 struct rk_cuda_staging {
 	struct rk_cuda_device *device;

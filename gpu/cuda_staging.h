@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "gpu/cuda_dl.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 #define RK_STAGING_BYTES (1U << 20) /* of a block */
 

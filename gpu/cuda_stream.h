@@ -10,7 +10,7 @@
 
 #include <cuda.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_cuda_device;
 struct rk_cuda_streams;

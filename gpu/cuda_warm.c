@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "gpu/cuda_internal.h"
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 
 #define BYTES 256
 

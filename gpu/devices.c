@@ -11,7 +11,7 @@
 #include "gpu/devices.h"
 #include "gpu/fatal.h"
 #include "gpu/nvml_dl.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define NSEC_PER_SEC  1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_devices_watch;
 

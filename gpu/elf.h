@@ -2,7 +2,7 @@
 #ifndef RK_GPU_ELF_H
 #define RK_GPU_ELF_H
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /*
  * Whether the file @fd is a whole shared library for this machine. The loader takes it for

@@ -14,8 +14,8 @@
 #include "gpu/crash.h"
 #include "gpu/executor.h"
 #include "gpu/packet.h"
-#include "runtime/log.h"
-#include "runtime/tensor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/tensor.h"
 
 /*
  * A block of the payload passes from thread to thread by way of the daemon, which orders it but

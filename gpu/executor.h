@@ -11,7 +11,7 @@
 
 #include "gpu/backend.h"
 #include "runtime/base/wire.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 struct rk_executor;
 

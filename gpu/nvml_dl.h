@@ -4,7 +4,7 @@
 #define RK_GPU_NVML_DL_H
 
 #include "gpu/nvml_syms.h"
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /* Its functions; an OPTIONAL one that it has not is NULL. Call them as rk_nvml.nvmlInit_v2(). */
 struct rk_nvml_functions {

@@ -8,7 +8,7 @@
 
 #include "gpu/packet.h"
 #include "runtime/base/wire.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 int rk_packet_send(int fd, const void *packet, size_t len)
 {

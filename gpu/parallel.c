@@ -10,7 +10,7 @@
 #include "gpu/packet.h"
 #include "gpu/parallel.h"
 #include "runtime/base/wire.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 /* One loop. It lies on its caller's stack, and on the list while chunks are left to take. */
 struct loop {

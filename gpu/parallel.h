@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "runtime/error.h"
+#include "runtime/base/error.h"
 
 /* The elements @begin to @end - 1 of a loop; @ctx as given. Runs in any thread, without a lock. */
 typedef void rk_parallel_fn(void *ctx, uint64_t begin, uint64_t end);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "gpu/widen.h"
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 
 #define RETAINED_MAX (1ULL << 20) /* bytes that a thread keeps from run to run */
 #define WIDER	     2		  /* a float takes as many times the bytes of a binary16 */

@@ -20,8 +20,8 @@
 #include "gpu/packet.h"
 #include "runtime/base/wire.h"
 #include "gpu/worker.h"
-#include "runtime/log.h"
-#include "runtime/tensor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/tensor.h"
 
 struct worker {
 	int control;

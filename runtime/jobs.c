@@ -1,120 +1,88 @@
 /* SPDX-License-Identifier: MIT */
-#include "runtime/jobs.h"
-
+/* Jobs of the runtime: what reads files, for as long as a dead file system likes. */
 #include <errno.h>
-#include <malloc.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-struct rk_jobs {
-	pthread_mutex_t lock;
-	pthread_cond_t work;
-	STAILQ_HEAD(, rk_job) queue;
-	unsigned int max, started, idle;
-	unsigned int
-		queued; /* an idle thread is taken by each of these, even if it does not run yet */
-	bool quit;
-	pthread_t threads[];
-};
+#include "runtime/base/clock.h"
+#include "runtime/base/files.h"
+#include "runtime/internal.h"
 
-static void *serve(void *arg)
+#define PATIENCE_MS                                                                                \
+	1000 /* two reloads at the same time are both done, unless the first one hangs */
+
+int rk_runtime_jobs_init(struct rk_runtime *rt, struct rk_error *err)
 {
-	struct rk_jobs *j = arg;
-	bool worked = false;
+	int rc = 0;
 
-	pthread_setname_np(pthread_self(), "rk-codec");
-	pthread_mutex_lock(&j->lock);
-	for (;;) {
-		struct rk_job *job = STAILQ_FIRST(&j->queue);
-
-		if (job) {
-			STAILQ_REMOVE_HEAD(&j->queue, link);
-			j->queued--;
-			pthread_mutex_unlock(&j->lock);
-			job->run(job);
-			worked = true;
-			pthread_mutex_lock(&j->lock);
-		} else if (j->quit) {
-			break;
-		} else if (worked) {
-			/* a large document's nodes: the next one may be long in coming */
-			pthread_mutex_unlock(&j->lock);
-			malloc_trim(0);
-			worked = false;
-			pthread_mutex_lock(&j->lock);
-		} else {
-			j->idle++;
-			pthread_cond_wait(&j->work, &j->lock);
-			j->idle--;
-		}
-	}
-	pthread_mutex_unlock(&j->lock);
-	return NULL;
+	rt->give_up = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (rt->give_up < 0)
+		return rk_error_set(err, errno, "cannot create an event: %m");
+	if (pthread_mutex_init(&rt->job_lock, NULL) || rk_cond_init(&rt->job_over))
+		return rk_error_set(err, ENOMEM, "no memory for the runtime");
+	for (int i = 0; i < RK_JOB_COUNT && !rc; i++)
+		rc = rk_files_create(&rt->reading[i], rt->give_up, err);
+	return rc;
 }
 
-int rk_jobs_create(struct rk_jobs **jobs, unsigned int threads)
+void rk_runtime_jobs_destroy(struct rk_runtime *rt)
 {
-	struct rk_jobs *j = calloc(1, sizeof(*j) + threads * sizeof(j->threads[0]));
-
-	if (!j)
-		return -ENOMEM;
-	j->max = threads;
-	STAILQ_INIT(&j->queue);
-	if (pthread_mutex_init(&j->lock, NULL)) {
-		free(j);
-		return -ENOMEM;
-	}
-	if (pthread_cond_init(&j->work, NULL)) {
-		pthread_mutex_destroy(&j->lock);
-		free(j);
-		return -ENOMEM;
-	}
-	*jobs = j;
-	return 0;
+	for (int i = 0; i < RK_JOB_COUNT; i++)
+		rk_files_destroy(rt->reading[i]);
+	if (rt->give_up > 0) /* 0: it was not even tried */
+		close(rt->give_up);
+	pthread_cond_destroy(&rt->job_over);
+	pthread_mutex_destroy(&rt->job_lock);
 }
 
-void rk_jobs_destroy(struct rk_jobs *j)
+void rk_runtime_give_up(struct rk_runtime *rt)
 {
-	if (!j)
-		return;
-	pthread_mutex_lock(&j->lock);
-	j->quit = true;
-	pthread_cond_broadcast(&j->work);
-	pthread_mutex_unlock(&j->lock);
-	for (unsigned int i = 0; i < j->started; i++)
-		pthread_join(j->threads[i], NULL);
-	pthread_cond_destroy(&j->work);
-	pthread_mutex_destroy(&j->lock);
-	free(j);
+	const uint64_t one = 1;
+
+	(void)!write(rt->give_up, &one, sizeof(one)); /* readable for ever from now on */
 }
 
-static void start_thread_locked(struct rk_jobs *j)
+static int refuse_second(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err)
 {
-	sigset_t all, old;
+	static const char *const names[] = {[RK_JOB_RELOAD] = "reload", [RK_JOB_RESET] = "reset"};
+	char path[PATH_MAX];
 
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!pthread_create(&j->threads[j->started], NULL, serve, j))
-		j->started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rk_files_path(rt->reading[kind], path);
+	return rk_error_set(err, EBUSY, "%s: another %s is still reading %.180s: try again later",
+			    names[kind], names[kind], path[0] ? path : "files");
 }
 
-void rk_jobs_run(struct rk_jobs *j, struct rk_job *job)
+int rk_runtime_job_begin(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err)
 {
-	bool here;
+	const struct timespec until = rk_timespec(rk_now_ns() + PATIENCE_MS * RK_NS_PER_MS);
+	bool busy;
+	int rc = 0;
 
-	pthread_mutex_lock(&j->lock);
-	if (j->idle <= j->queued && j->started < j->max)
-		start_thread_locked(j);
-	here = !j->started;
-	if (!here) {
-		STAILQ_INSERT_TAIL(&j->queue, job, link);
-		j->queued++;
-	}
-	pthread_cond_signal(&j->work);
-	pthread_mutex_unlock(&j->lock);
-	if (here)
-		job->run(job);
+	pthread_mutex_lock(&rt->job_lock);
+	while (rt->running[kind] && rc != ETIMEDOUT)
+		rc = pthread_cond_timedwait(&rt->job_over, &rt->job_lock, &until);
+	busy = rt->running[kind];
+	rt->running[kind] = true;
+	pthread_mutex_unlock(&rt->job_lock);
+	return busy ? refuse_second(rt, kind, err) : 0;
+}
+
+void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind)
+{
+	rk_files_rest(rt->reading[kind]);
+	pthread_mutex_lock(&rt->job_lock);
+	rt->running[kind] = false;
+	pthread_cond_broadcast(&rt->job_over);
+	pthread_mutex_unlock(&rt->job_lock);
+}
+
+int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_config *config,
+			   struct rk_error *err)
+{
+	struct rk_config_sources sources = rt->sources;
+
+	sources.files = rt->reading[kind];
+	return rk_config_load(config, &sources, err);
 }

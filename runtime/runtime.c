@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/clock.h"
-#include "runtime/log.h"
-#include "runtime/runtime_internal.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/internal.h"
 
 /* --- commands --- */
 

@@ -13,15 +13,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "runtime/config.h"
-#include "runtime/devices.h"
-#include "runtime/dispatch.h"
-#include "runtime/error.h"
+#include "runtime/config/config.h"
+#include "runtime/supervisor/devices.h"
+#include "runtime/dispatch/dispatch.h"
+#include "runtime/base/error.h"
 #include "runtime/events.h"
-#include "runtime/health.h"
+#include "runtime/health/health.h"
 #include "runtime/lifecycle.h"
-#include "runtime/payload.h"
-#include "runtime/registry.h"
+#include "runtime/request/payload.h"
+#include "runtime/kernel/registry.h"
 
 struct rk_runtime;
 

@@ -77,15 +77,15 @@ macro() {
 	local limits ports
 
 	limits=$(section Limits)
-	ports=$(macro runtime/manifest.h RK_MAX_PORTS)
-	grep -qF "$ports inputs, $ports outputs, $ports scratches of at most $(macro runtime/tensor.h RK_MAX_RANK) axes, $(
+	ports=$(macro runtime/kernel/manifest.h RK_MAX_PORTS)
+	grep -qF "$ports inputs, $ports outputs, $ports scratches of at most $(macro runtime/base/tensor.h RK_MAX_RANK) axes, $(
 		macro runtime/base/wire.h RK_WIRE_ARGS_MAX) arguments" <<<"$limits" || fail "a kernel's: $ports"
 	grep -qF "at most $(macro runtime/base/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
 	grep -qF "changes included: $(($(macro runtime/base/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
 		fail "kernels"
 	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED); while \`events\` is open, $(
 		macro runtime/events.h RK_EVENTS_HELD) |" <<<"$limits" || fail "events"
-	grep -qF "lines of $(macro runtime/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
+	grep -qF "lines of $(macro runtime/base/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
 }
 
 @test "README's packages are those that .ci/deps.sh installs" {

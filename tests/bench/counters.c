@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 
-#include "runtime/stats.h"
+#include "runtime/base/counters.h"
 #include "tests/bench/bench.h"
 
 /* short rounds: on a busy machine most of them still have both CPUs to themselves */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/codec_json.h"
+#include "runtime/request/codec_json.h"
 #include "tests/bench/bench.h"
 
 #define F32_DIGITS 9 /* as in an answer */

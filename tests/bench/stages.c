@@ -22,8 +22,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "runtime/codec.h"
-#include "runtime/log.h"
+#include "runtime/request/codec.h"
+#include "runtime/base/log.h"
 #include "runtime/runtime.h"
 #include "tests/bench/bench.h"
 

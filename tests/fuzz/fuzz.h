@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/codec.h"
+#include "runtime/request/codec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

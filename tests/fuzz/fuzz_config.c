@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "runtime/config.h"
+#include "runtime/config/config.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_back(const struct rk_config *config)

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/codec_json_number.h"
-#include "runtime/json_text.h"
+#include "runtime/base/json_number.h"
+#include "runtime/base/json_text.h"
 #include "tests/fuzz/fuzz.h"
 
 static void check_number(const struct rk_json_token *token)

@@ -13,7 +13,7 @@
 
 #include "gpu/backend.h"
 #include "gpu/cuda_dl.h"
-#include "runtime/plan.h"
+#include "runtime/request/plan.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIB	      (1ULL << 20)

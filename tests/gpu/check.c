@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "gpu/cuda_dl.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 #include "tests/gpu/gpu_test.h"
 
 #define RESULT_MAX 1024

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 
 void gpu_pair_open(struct gpu_pair *p, const char *id)
 {

@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime/clock.h"
-#include "runtime/log.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
 
 #define OPTIONS_MAX 32
 #define LOOK_MS                                                                                    \

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/codec.h"
+#include "runtime/request/codec.h"
 
 #define PEER_LIMIT (1 << 20) /* bytes of a message, of a JSON text */
 

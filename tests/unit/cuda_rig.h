@@ -24,8 +24,8 @@
 
 #include "gpu/backend.h"
 #include "gpu/cuda_internal.h"
-#include "runtime/log.h"
-#include "runtime/tensor.h"
+#include "runtime/base/log.h"
+#include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
 #define FAKE_LIBRARY  RK_FAKE_CUDA_DIR "/libcuda.so.1"

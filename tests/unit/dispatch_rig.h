@@ -5,7 +5,7 @@
 
 #include <sys/socket.h>
 
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 #include "tests/unit/message_fixture.h"
 
 #define KERNELS	     3

@@ -20,10 +20,10 @@
 
 #include <cmocka.h>
 
-#include "runtime/dispatch.h"
-#include "runtime/manifest.h"
-#include "runtime/message.h"
-#include "runtime/registry.h"
+#include "runtime/dispatch/dispatch.h"
+#include "runtime/kernel/manifest.h"
+#include "runtime/request/message.h"
+#include "runtime/kernel/registry.h"
 
 #define PATIENCE_SECS 40 /* before something that does not come fails the test */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -9,7 +9,7 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 #include "runtime/runtime.h"
 #include "tests/unit/fake_worker.h"
 #include "tests/unit/message_fixture.h"

@@ -6,9 +6,9 @@
 #include "tests/unit/fake_worker.h"
 #include "tests/unit/message_fixture.h"
 
-#include "runtime/clock.h"
-#include "runtime/log.h"
-#include "runtime/worker.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/supervisor/supervisor.h"
 
 #define KERNELS 3
 

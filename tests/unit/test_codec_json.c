@@ -11,8 +11,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/codec_json.h"
-#include "runtime/codec_json_number.h"
+#include "runtime/request/codec_json.h"
+#include "runtime/base/json_number.h"
 #include "tests/unit/codec_peer.h"
 
 #define LIMIT (1 << 24)

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/config.h"
+#include "runtime/config/config.h"
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 

@@ -15,7 +15,7 @@
 
 #include "fs/control.h"
 #include "fs/node.h"
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define RELOAD -1
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/manifest.h"
+#include "runtime/kernel/manifest.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

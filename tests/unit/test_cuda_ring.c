@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 
 #include "gpu/cuda_ring_internal.h"
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
 #define LIBRARY RK_FAKE_CUDA_DIR "/libcuda.so.1"

@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "runtime/devices.h"
+#include "runtime/supervisor/devices.h"
 
 struct page {
 	struct rk_wire_shared *shared;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Health checks against a worker that answers them as a test says. */
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 #include "tests/unit/health_rig.h"
 
 /* --- the start --- */

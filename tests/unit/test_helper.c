@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/helper.h"
+#include "runtime/base/helper.h"
 
 /* What helpers are asked to do. */
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/histogram.h"
+#include "runtime/base/histogram.h"
 
 #define VALUES 5000
 #define ADDED  200000

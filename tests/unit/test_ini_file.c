@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/ini_file.h"
+#include "runtime/base/ini_file.h"
 
 /* Everything the handler saw, as "section|key|value\n". */
 struct seen {

@@ -14,8 +14,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/codec_json_number.h"
-#include "runtime/json_text.h"
+#include "runtime/base/json_number.h"
+#include "runtime/base/json_text.h"
 
 static uint64_t seed = 1;
 

@@ -3,7 +3,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "runtime/kernels_dir.h"
+#include "runtime/kernel/kernels_dir.h"
 #include "tests/unit/message_fixture.h"
 
 struct fixture {

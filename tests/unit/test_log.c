@@ -15,7 +15,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "runtime/log.h"
+#include "runtime/base/log.h"
 
 #define STAMP	"0000-00-00T00:00:00.000Z"
 #define THREADS 4

@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "runtime/memory_limit.h"
+#include "runtime/base/memory_limit.h"
 
 static char root[] = "/tmp/rkfs-memory-XXXXXX";
 

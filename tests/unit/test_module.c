@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "runtime/files.h"
-#include "runtime/module.h"
+#include "runtime/base/files.h"
+#include "runtime/base/module.h"
 #include "tests/unit/message_fixture.h"
 
 #define FOREIGN	  65534 /* a user who is neither root nor this one */

@@ -18,7 +18,7 @@
 
 #include "fs/call.h"
 #include "fs/node.h"
-#include "runtime/clock.h"
+#include "runtime/base/clock.h"
 
 #define BIG (1 << 20)
 

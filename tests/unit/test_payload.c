@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/payload.h"
+#include "runtime/request/payload.h"
 
 #define LIMIT	(20ULL << 20)
 #define PAGE	4096ULL

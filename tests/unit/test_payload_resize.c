@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "runtime/payload.h"
+#include "runtime/request/payload.h"
 
 #define LIMIT	(16ULL << 20)
 #define PAGE	4096ULL

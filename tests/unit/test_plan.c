@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/plan.h"
+#include "runtime/request/plan.h"
 
 #define HEAD "[kernel]\nid = d/k\n"
 #define CPU  "[cpu]\nentry = f\nargs = "

@@ -2,7 +2,7 @@
 /* What a plan says of a launch on CUDA: blocks, arguments, and which messages can go together. */
 #include "tests/unit/manifest_text.h"
 
-#include "runtime/plan.h"
+#include "runtime/request/plan.h"
 
 static void begin(struct rk_plan *plan, struct rk_manifest *m, const char *text)
 {

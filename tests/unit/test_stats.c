@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/stats.h"
+#include "runtime/base/counters.h"
 
 #define CROWD	100 /* more than there are slots */
 #define EACH	50000

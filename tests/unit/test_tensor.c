@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "gpu/widen.h"
-#include "runtime/tensor.h"
+#include "runtime/base/tensor.h"
 
 static const struct {
 	uint16_t half;

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "fs/jobs.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct rk_jobs {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	STAILQ_HEAD(, rk_job) queue;
+	unsigned int max, started, idle;
+	unsigned int
+		queued; /* an idle thread is taken by each of these, even if it does not run yet */
+	bool quit;
+	pthread_t threads[];
+};
+
+static void *serve(void *arg)
+{
+	struct rk_jobs *j = arg;
+	bool worked = false;
+
+	pthread_setname_np(pthread_self(), "rk-codec");
+	pthread_mutex_lock(&j->lock);
+	for (;;) {
+		struct rk_job *job = STAILQ_FIRST(&j->queue);
+
+		if (job) {
+			STAILQ_REMOVE_HEAD(&j->queue, link);
+			j->queued--;
+			pthread_mutex_unlock(&j->lock);
+			job->run(job);
+			worked = true;
+			pthread_mutex_lock(&j->lock);
+		} else if (j->quit) {
+			break;
+		} else if (worked) {
+			/* a large document's nodes: the next one may be long in coming */
+			pthread_mutex_unlock(&j->lock);
+			malloc_trim(0);
+			worked = false;
+			pthread_mutex_lock(&j->lock);
+		} else {
+			j->idle++;
+			pthread_cond_wait(&j->work, &j->lock);
+			j->idle--;
+		}
+	}
+	pthread_mutex_unlock(&j->lock);
+	return NULL;
+}
+
+int rk_jobs_create(struct rk_jobs **jobs, unsigned int threads)
+{
+	struct rk_jobs *j = calloc(1, sizeof(*j) + threads * sizeof(j->threads[0]));
+
+	if (!j)
+		return -ENOMEM;
+	j->max = threads;
+	STAILQ_INIT(&j->queue);
+	if (pthread_mutex_init(&j->lock, NULL)) {
+		free(j);
+		return -ENOMEM;
+	}
+	if (pthread_cond_init(&j->work, NULL)) {
+		pthread_mutex_destroy(&j->lock);
+		free(j);
+		return -ENOMEM;
+	}
+	*jobs = j;
+	return 0;
+}
+
+void rk_jobs_destroy(struct rk_jobs *j)
+{
+	if (!j)
+		return;
+	pthread_mutex_lock(&j->lock);
+	j->quit = true;
+	pthread_cond_broadcast(&j->work);
+	pthread_mutex_unlock(&j->lock);
+	for (unsigned int i = 0; i < j->started; i++)
+		pthread_join(j->threads[i], NULL);
+	pthread_cond_destroy(&j->work);
+	pthread_mutex_destroy(&j->lock);
+	free(j);
+}
+
+static void start_thread_locked(struct rk_jobs *j)
+{
+	sigset_t all, old;
+
+	sigfillset(&all); /* signals are the main program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (!pthread_create(&j->threads[j->started], NULL, serve, j))
+		j->started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void rk_jobs_run(struct rk_jobs *j, struct rk_job *job)
+{
+	bool here;
+
+	pthread_mutex_lock(&j->lock);
+	if (j->idle <= j->queued && j->started < j->max)
+		start_thread_locked(j);
+	here = !j->started;
+	if (!here) {
+		STAILQ_INSERT_TAIL(&j->queue, job, link);
+		j->queued++;
+	}
+	pthread_cond_signal(&j->work);
+	pthread_mutex_unlock(&j->lock);
+	if (here)
+		job->run(job);
+}

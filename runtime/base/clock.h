@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef RK_RUNTIME_BASE_CLOCK_H
+#define RK_RUNTIME_BASE_CLOCK_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <time.h>
+
+#define RK_NS_PER_MS  1000000ULL
+#define RK_NS_PER_SEC 1000000000ULL
+
+/*
+ * Whatever waits, measures or has a deadline here uses CLOCK_MONOTONIC: it neither jumps when
+ * somebody sets the time, nor goes on while the machine is suspended. So a suspend is no time that
+ * passes: a drain, a timeout or an interval has as much left after it as before, just as a kernel,
+ * which was suspended too. CLOCK_REALTIME is for what people and other programs read: the time of
+ * an event, of a log line and of a file.
+ */
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+static inline uint64_t rk_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * RK_NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* @ns for pthread_cond_timedwait on a condition of rk_cond_init. */
+static inline struct timespec rk_timespec(uint64_t ns)
+{
+	return (struct timespec){(time_t)(ns / RK_NS_PER_SEC), (long)(ns % RK_NS_PER_SEC)};
+}
+
+/* A condition whose deadlines are CLOCK_MONOTONIC's. 0 or a positive errno. */
+static inline int rk_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+	int rc = pthread_condattr_init(&attr);
+
+	if (rc)
+		return rc;
+	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	if (!rc)
+		rc = pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+	return rc;
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An error is an errno and one sentence that a user can act on.
+ *
+ * Convention in the whole project: a function that can fail returns 0 (or a
+ * count) on success and a negative errno on failure, and describes the failure
+ * in its last argument. The function that decides the error writes the
+ * sentence; callers may put words in front of it with rk_error_prefix().
+ * Output parameters are written on success only.
+ */
+#ifndef RK_RUNTIME_BASE_ERROR_H
+#define RK_RUNTIME_BASE_ERROR_H
+
+#define RK_ERROR_MAX 320
+
+struct rk_error {
+	int code;		/* positive errno, 0 where there is no error */
+	char msg[RK_ERROR_MAX]; /* one sentence without a final newline */
+};
+
+/*
+ * Describe a failure. @err may be NULL (the caller does not care for words).
+ * A sentence that does not fit is cut at RK_ERROR_MAX - 1 bytes.
+ * Returns -@code, so that callers write: return rk_error_set(err, EINVAL, "...").
+ */
+int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Put "@fmt: " in front of the sentence in @err (NULL is allowed).
+ * Returns -@err->code (or -EIO where @err is NULL or holds no error).
+ */
+int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Forget the error in @err. */
+void rk_error_clear(struct rk_error *err);
+
+/*
+ * The symbolic name of errno @code ("EINVAL"), or "E?" where there is none.
+ * Static storage; thread-safe.
+ */
+const char *rk_error_name(int code);
+
+#endif

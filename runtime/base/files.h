@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files and directories of the user's, read by a helper process (runtime/base/helper.h), so that a
+ * dead file system hangs nobody beyond his wish. Everything here blocks until the answer is there
+ * or the cancel descriptor becomes readable (ECANCELED). A NULL session reads in this process
+ * instead.
+ */
+#ifndef RK_RUNTIME_BASE_FILES_H
+#define RK_RUNTIME_BASE_FILES_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "runtime/base/error.h"
+
+struct rk_files;
+struct rk_module;
+
+/*
+ * A session for one thread at a time. Once @cancel_fd, which is borrowed, is readable everything
+ * is refused with ECANCELED. 0 or -ENOMEM.
+ */
+int rk_files_create(struct rk_files **files, int cancel_fd, struct rk_error *err);
+void rk_files_destroy(struct rk_files *files); /* NULL is fine */
+
+/* Nothing is read for now: the helper ends; the next call starts another. NULL is fine. */
+void rk_files_rest(struct rk_files *files);
+
+/* The path that is being read at this moment, "" = none. From any thread; returns at once. */
+void rk_files_path(struct rk_files *files, char path[PATH_MAX]);
+
+/* As rk_ini_read_file. */
+int rk_files_read(struct rk_files *files, const char *path, char **text, size_t *len,
+		  struct rk_error *err);
+
+/*
+ * The names in @dir that end in @suffix and do not begin with a dot, sorted, each with a NUL behind
+ * it, in *@names of *@len bytes, which the caller frees. Fails with the errno of opendir or ENOMEM.
+ */
+int rk_files_list(struct rk_files *files, const char *dir, const char *suffix, char **names,
+		  size_t *len, struct rk_error *err);
+
+/* As rk_module_open. */
+int rk_files_module(struct rk_files *files, const char *path, struct rk_module **module,
+		    struct rk_error *err);
+
+/* Whether @path still is the very file that @module was copied from. */
+bool rk_files_current(struct rk_files *files, const char *path, const struct rk_module *module);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes that may hang for us. */
+#include "runtime/base/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HELPER_SOCK 3 /* its number in the helper */
+
+struct request {
+	rk_helper_fn *fn;
+	size_t len;
+	char text[RK_HELPER_TEXT_MAX + 1];
+};
+
+/* --- packets with a descriptor --- */
+
+static ssize_t send_packet(int sock, const void *data, size_t len, int fd)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (fd >= 0) {
+		struct cmsghdr *cmsg;
+
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	}
+	do
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* *@fd is -1 where none came. Bytes, 0 at the end, or a negative errno. */
+static ssize_t receive_packet(int sock, void *data, size_t size, int flags, int *fd)
+{
+	struct iovec iov = {.iov_base = data, .iov_len = size};
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.room,
+			     .msg_controllen = sizeof(control.room)};
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	*fd = -1;
+	do
+		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
+	return n;
+}
+
+/* --- in the helper --- */
+
+/*
+ * The daemon's descriptors of its own mount, above all: as long as one is open the mount lives. And
+ * its stdio, which may be a pipe that somebody reads until it ends.
+ */
+static bool keep_only(int sock)
+{
+	if (sock != HELPER_SOCK && dup2(sock, HELPER_SOCK) < 0)
+		return false;
+	if (fcntl(HELPER_SOCK, F_SETFD, FD_CLOEXEC) || close_range(HELPER_SOCK + 1, ~0U, 0))
+		return false;
+	for (int fd = 0; fd < HELPER_SOCK; fd++) {
+		(void)close(fd); /* it may be closed already */
+		if (open("/dev/null", O_RDWR) != fd)
+			return false;
+	}
+	return true;
+}
+
+static void __attribute__((noreturn)) serve(int sock, pid_t daemon)
+{
+	static struct request request;
+	sigset_t all;
+	ssize_t n;
+	int fd;
+
+	sigfillset(&all); /* those of the terminal's process group are the daemon's */
+	if (sigprocmask(SIG_SETMASK, &all, NULL) || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
+	    getppid() != daemon || prctl(PR_SET_NAME, "rk-helper") || !keep_only(sock))
+		_exit(1);
+	while ((n = receive_packet(HELPER_SOCK, &request, sizeof(request), 0, &fd)) > 0) {
+		struct rk_helper_reply reply = {.fd = -1};
+
+		request.text[request.len] = '\0';
+		request.fn(request.text, request.len, fd, &reply);
+		if (fd >= 0)
+			close(fd);
+		if (send_packet(HELPER_SOCK, &reply, sizeof(reply), reply.fd) < 0)
+			break;
+		if (reply.fd >= 0)
+			close(reply.fd);
+	}
+	_exit(n < 0);
+}
+
+/* --- those that were given up --- */
+
+struct lost {
+	SLIST_ENTRY(lost) link;
+	pid_t pid;
+};
+
+static pthread_mutex_t lost_lock = PTHREAD_MUTEX_INITIALIZER;
+static SLIST_HEAD(, lost) lost_helpers = SLIST_HEAD_INITIALIZER(lost_helpers);
+
+static void collect_lost(void)
+{
+	struct lost *at, *next;
+
+	pthread_mutex_lock(&lost_lock);
+	for (at = SLIST_FIRST(&lost_helpers); at; at = next) {
+		next = SLIST_NEXT(at, link);
+		if (!waitpid(at->pid, NULL, WNOHANG))
+			continue;
+		SLIST_REMOVE(&lost_helpers, at, lost, link);
+		free(at);
+	}
+	pthread_mutex_unlock(&lost_lock);
+}
+
+static void lose(pid_t pid)
+{
+	struct lost *lost = malloc(sizeof(*lost));
+
+	if (!lost)
+		return; /* a zombie stays until this process ends */
+	lost->pid = pid;
+	pthread_mutex_lock(&lost_lock);
+	SLIST_INSERT_HEAD(&lost_helpers, lost, link);
+	pthread_mutex_unlock(&lost_lock);
+	collect_lost();
+}
+
+/* --- for the daemon --- */
+
+int rk_helper_start(struct rk_helper *h, struct rk_error *err)
+{
+	pid_t daemon = getpid(), pid;
+	int socks[2];
+
+	collect_lost();
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks))
+		return rk_error_set(err, errno, "cannot create a socket pair: %m");
+	pid = fork();
+	if (pid == 0)
+		serve(socks[1], daemon);
+	if (pid < 0) {
+		int rc = rk_error_set(err, errno, "cannot fork a process that reads files: %m");
+
+		close(socks[0]);
+		close(socks[1]);
+		return rc;
+	}
+	close(socks[1]);
+	*h = (struct rk_helper){.pid = pid, .sock = socks[0]};
+	return 0;
+}
+
+void rk_helper_end(struct rk_helper *h)
+{
+	if (h->sock < 0)
+		return;
+	close(h->sock);
+	(void)kill(h->pid, SIGKILL); /* not collected yet, so it is nobody else */
+	if (h->busy || waitpid(h->pid, NULL, 0) < 0)
+		lose(h->pid);
+	*h = RK_HELPER_NONE;
+}
+
+int rk_helper_send(struct rk_helper *h, rk_helper_fn *fn, const char *text, size_t len, int fd)
+{
+	struct request request = {.fn = fn, .len = len};
+	ssize_t n;
+
+	if (len > RK_HELPER_TEXT_MAX)
+		return -EMSGSIZE;
+	memcpy(request.text, text, len);
+	n = send_packet(h->sock, &request, offsetof(struct request, text) + len, fd);
+	if (n < 0)
+		return n == -EPIPE ? -EIO : (int)n;
+	h->busy = true;
+	return 0;
+}
+
+int rk_helper_wait(const struct rk_helper *h, int cancel_fd, int timeout_ms)
+{
+	struct pollfd fds[] = {{.fd = h->sock, .events = POLLIN},
+			       {.fd = cancel_fd, .events = POLLIN}};
+	int n;
+
+	do
+		n = poll(fds, 2, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (fds[0].revents)
+		return 0;
+	return n ? -ECANCELED : -ETIMEDOUT;
+}
+
+int rk_helper_receive(struct rk_helper *h, struct rk_helper_reply *reply)
+{
+	struct rk_helper_reply got;
+	int fd;
+	ssize_t n = receive_packet(h->sock, &got, sizeof(got), MSG_DONTWAIT, &fd);
+
+	if (n == -EAGAIN)
+		return -EAGAIN;
+	if (n != sizeof(got)) {
+		if (fd >= 0)
+			close(fd);
+		return -EIO;
+	}
+	h->busy = false;
+	*reply = got;
+	reply->fd = fd;
+	return 0;
+}
+
+int rk_helper_call(struct rk_helper *h, rk_helper_fn *fn, const char *text, size_t len, int fd,
+		   int cancel_fd, struct rk_helper_reply *reply, struct rk_error *err)
+{
+	int rc = rk_helper_send(h, fn, text, len, fd);
+
+	if (!rc)
+		rc = rk_helper_wait(h, cancel_fd, -1);
+	if (!rc)
+		rc = rk_helper_receive(h, reply);
+	if (rc == -ECANCELED)
+		return rk_error_set(err, ECANCELED, "given up");
+	if (rc)
+		return rk_error_set(err, -rc, "the process that reads files has died: try again");
+	return reply->rc ? rk_error_set(err, -reply->rc, "%s", reply->err.msg) : 0;
+}

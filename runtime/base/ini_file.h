@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * INI files through inih, with the line numbers, refusals and limits it lacks
+ * as Debian builds it: a line of any length up to RK_INI_LINE_MAX is one line (longer: an
+ * error), an indented line is an error instead of a repeated key, NUL and
+ * other control bytes are errors, a line that is no "key = value", "[section]" or comment is one.
+ * The only user of <ini.h>.
+ */
+#ifndef RK_RUNTIME_BASE_INI_FILE_H
+#define RK_RUNTIME_BASE_INI_FILE_H
+
+#include <stdio.h>
+
+#include "runtime/base/error.h"
+
+#define RK_INI_LINE_MAX 199 /* inih's own buffer is 200 bytes and splits longer lines silently */
+
+/*
+ * Called once per "[section]" line, with @key and @value NULL, and once per "key = value" line with
+ * blanks trimmed and inline comments (" ;") removed. Returns 0, or a negative errno with a sentence
+ * in @err, which ends the parse; the sentence gets "NAME:LINE: " put in front.
+ */
+typedef int (*rk_ini_handler)(void *ctx, const char *section, const char *key, const char *value,
+			      struct rk_error *err);
+
+/*
+ * Parse @text of @len bytes (need not be NUL-terminated). @name is used in sentences.
+ * Returns 0, the handler's error, or -EINVAL for a malformed line. The first error ends it.
+ */
+int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler handler, void *ctx,
+		 struct rk_error *err);
+
+/*
+ * Read a whole file. *@text is malloc'ed and owned by the caller, *@len bytes, without a NUL.
+ * Fails with the errno of open and read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
+ */
+int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory as a file. */
+#include "runtime/base/memfd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+#define NAME_ROOM 64 /* the kernel takes 249 bytes */
+
+int rk_memfd_create(const char *name)
+{
+	char cut[NAME_ROOM];
+	int fd;
+
+	snprintf(cut, sizeof(cut), "%s", name);
+	fd = memfd_create(cut, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3, which knows only executable ones */
+		fd = memfd_create(cut, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd < 0 ? -errno : fd;
+}

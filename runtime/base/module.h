@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A user's library, opened once, checked, and copied to a sealed memfd: what the worker loads is
+ * what was checked, and every worker until the next reload loads the same bytes.
+ */
+#ifndef RK_RUNTIME_BASE_MODULE_H
+#define RK_RUNTIME_BASE_MODULE_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "runtime/base/error.h"
+
+struct rk_module;
+
+/*
+ * Open @path (absolute). It must be a regular file which, with all its directories, belongs to
+ * root or to the daemon's user and is not writable by everybody; a sticky directory of root's, such
+ * as /tmp, is accepted. *@module has one reference. EACCES names the part of the path that is not
+ * trusted; EINVAL a relative path; EFBIG over 1 GiB; else the errno of open, read or memfd_create.
+ * Blocks for the reading.
+ */
+int rk_module_open(const char *path, struct rk_module **module, struct rk_error *err);
+
+/* A module that another process has opened: @fd, which it owns from now on, and rk_module_stat's.
+ */
+int rk_module_adopt(int fd, const struct stat *st, struct rk_module **module, struct rk_error *err);
+
+/* Whether the file that @st is of is the very one that @module was copied from. */
+bool rk_module_matches(const struct rk_module *module, const struct stat *st);
+
+/* Of the file, when it was copied; owned by the module. */
+const struct stat *rk_module_stat(const struct rk_module *module);
+
+/* The sealed memfd; owned by the module. */
+int rk_module_fd(const struct rk_module *module);
+
+struct rk_module *rk_module_ref(struct rk_module *module); /* NULL is allowed */
+void rk_module_unref(struct rk_module *module);		   /* NULL is allowed */
+
+#endif

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/dispatch/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/clock.h"
+
+int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *observer)
+{
+	memset((void *)d, 0, sizeof(*d));
+	d->observer = *observer;
+	d->fd = -1;
+	d->max_queue_depth = d->fuse_max = 1;
+	TAILQ_INIT(&d->ready);
+	TAILQ_INIT(&d->busy);
+	TAILQ_INIT(&d->probes);
+	TAILQ_INIT(&d->finished);
+	TAILQ_INIT(&d->refused);
+	TAILQ_INIT(&d->noticed);
+	for (unsigned int i = 0; i < RK_DISPATCH_BUCKETS; i++)
+		TAILQ_INIT(&d->by_id[i]);
+	rk_stats_init(&d->stats);
+	return -pthread_mutex_init(&d->lock, NULL);
+}
+
+void rk_dispatch_destroy(struct rk_dispatch *d)
+{
+	pthread_mutex_destroy(&d->lock);
+}
+
+void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns)
+{
+	struct rk_kernel *k;
+
+	pthread_mutex_lock(&d->lock);
+	d->max_queue_depth = max_queue_depth;
+	d->message_timeout_ns = timeout_ns;
+	TAILQ_FOREACH (k, &d->busy, busy)
+		rk_dispatch_room_locked(d, k);
+	rk_dispatch_hand_out_locked(d);
+	rk_dispatch_unlock_and_tell(d);
+}
+
+static void refuse_all_waiting_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
+				      const char *why)
+{
+	while (!TAILQ_EMPTY(&k->waiting))
+		rk_dispatch_refuse_waiting_locked(d, TAILQ_FIRST(&k->waiting), code, why);
+}
+
+#define NOT_ACCEPTING "the runtime accepts no messages (see `state`)"
+
+uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting)
+{
+	struct rk_kernel *k;
+	uint64_t in_flight;
+
+	pthread_mutex_lock(&d->lock);
+	d->accepting = accepting;
+	if (!accepting)
+		TAILQ_FOREACH (k, &d->busy, busy)
+			refuse_all_waiting_locked(d, k, ESHUTDOWN, NOT_ACCEPTING);
+	in_flight = d->in_flight;
+	/* Nobody else may call them: he could hold the lock of some other file. */
+	TAILQ_CONCAT(&d->refused, &d->finished, finished);
+	pthread_mutex_unlock(&d->lock);
+	return in_flight;
+}
+
+void rk_dispatch_flush(struct rk_dispatch *d)
+{
+	pthread_mutex_lock(&d->lock);
+	TAILQ_CONCAT(&d->finished, &d->refused, finished);
+	rk_dispatch_unlock_and_tell(d);
+}
+
+/* OFF, but not for the reasons that have an errno of their own; or about to be. */
+static int refuse_off(const struct rk_kernel *k, struct rk_error *err)
+{
+	const char *id = k->manifest.id, *why = k->why_off;
+	size_t len = strlen(id);
+
+	if (!strncmp(why, id, len) && !strncmp(why + len, ": ", 2)) /* said already */
+		why += len + 2;
+	return rk_error_set(err, ENODEV, "%s: the kernel is not %s%s%s", id,
+			    why[0] && atomic_load(&k->wanted) ? "loaded" : "enabled",
+			    why[0] ? ": " : "", why);
+}
+
+static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
+			 struct rk_error *err)
+{
+	struct rk_kernel *k = m->kernel;
+	const char *id = k->manifest.id;
+	enum rk_kernel_state state;
+
+	if (!d->accepting)
+		return rk_error_set(err, ESHUTDOWN, "%s: " NOT_ACCEPTING, id);
+	if (atomic_load(&k->retired) && atomic_load(&k->state) == RK_KERNEL_OFF)
+		return rk_error_set(err, ENODEV, "%s: the kernel was removed", id);
+	state = atomic_load(&k->state);
+	if (state == RK_KERNEL_OFF && k->over_limit)
+		return rk_error_set(
+			err, ENOSPC,
+			"%s: not loaded: max_kernel_instances kernels are loaded already", id);
+	if (state != RK_KERNEL_ACTIVE && state != RK_KERNEL_LOADING)
+		return refuse_off(k, err);
+	if (rk_dispatch_full_locked(d, k)) {
+		k->room_wanted = true;
+		if (!may_wait)
+			return rk_error_set(err, EAGAIN,
+					    "%s: the queue is full (max_queue_depth %llu)", id,
+					    (unsigned long long)rk_dispatch_depth_locked(d, k));
+		m->state = RK_MESSAGE_WAITING;
+		rk_message_ref(m);
+		TAILQ_INSERT_TAIL(&k->waiting, m, queue);
+		return 0;
+	}
+	rk_dispatch_enqueue_locked(d, rk_message_ref(m));
+	rk_dispatch_hand_out_locked(d);
+	return 0;
+}
+
+int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
+		       struct rk_error *err)
+{
+	struct rk_error why;
+	int rc;
+
+	pthread_mutex_lock(&d->lock);
+	rc = submit_locked(d, m, may_wait, &why);
+	if (rc && rc != -EAGAIN) {
+		rk_dispatch_count_locked(d, m->kernel, RK_COUNT_REJECTED);
+		rk_dispatch_remember_locked(m->kernel, why.msg);
+	}
+	rk_dispatch_unlock_and_tell(d);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err)
+{
+	struct rk_kernel *k = m->kernel;
+	int rc = 0;
+
+	pthread_mutex_lock(&d->lock);
+	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
+		rc = refuse_off(k, err);
+	} else {
+		m->state = RK_MESSAGE_QUEUED;
+		m->id = RK_WIRE_PROBE | ++d->next_probe;
+		m->accepted_ns = rk_now_ns();
+		rk_message_ref(m);
+		TAILQ_INSERT_TAIL(&d->probes, m, inflight);
+		rk_dispatch_hand_out_locked(d);
+	}
+	rk_dispatch_unlock_and_tell(d);
+	return rc;
+}
+
+bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m)
+{
+	bool running;
+
+	pthread_mutex_lock(&d->lock);
+	running = m->state == RK_MESSAGE_RUNNING;
+	pthread_mutex_unlock(&d->lock);
+	return running;
+}
+
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns)
+{
+	uint64_t now = rk_now_ns();
+	bool busy;
+
+	pthread_mutex_lock(&d->lock);
+	busy = d->running;
+	*quiet_ns = now > d->progress_ns ? now - d->progress_ns : 0;
+	pthread_mutex_unlock(&d->lock);
+	return busy;
+}
+
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
+{
+	pthread_mutex_lock(&d->lock);
+	rk_dispatch_count_locked(d, k, RK_COUNT_REJECTED);
+	rk_dispatch_remember_locked(k, err->msg);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static void cancel_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	switch (m->state) {
+	case RK_MESSAGE_WAITING:
+		TAILQ_REMOVE(&m->kernel->waiting, m, queue);
+		rk_dispatch_done_locked(d, m, ECANCELED, RK_CANCELLED);
+		break;
+	case RK_MESSAGE_QUEUED:
+		rk_dispatch_unqueue_locked(d, m);
+		rk_dispatch_finish_locked(d, m, ECANCELED, RK_CANCELLED);
+		rk_dispatch_room_locked(d, m->kernel);
+		break;
+	case RK_MESSAGE_RUNNING:
+		rk_dispatch_cancel_running_locked(d, m); /* it cannot be stopped half-way */
+		break;
+	case RK_MESSAGE_NEW:
+	case RK_MESSAGE_DONE:
+		break;
+	}
+}
+
+void rk_dispatch_cancel(struct rk_dispatch *d, struct rk_message *m)
+{
+	pthread_mutex_lock(&d->lock);
+	cancel_locked(d, m);
+	rk_dispatch_unlock_and_tell(d);
+}
+
+bool rk_dispatch_cancel_id(struct rk_dispatch *d, uint64_t id)
+{
+	struct rk_message *m;
+
+	pthread_mutex_lock(&d->lock);
+	TAILQ_FOREACH (m, &d->by_id[id % RK_DISPATCH_BUCKETS], hashed)
+		if (m->id == id)
+			break;
+	if (m)
+		cancel_locked(d, m);
+	rk_dispatch_unlock_and_tell(d);
+	return m;
+}
+
+uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
+			     struct rk_message_list *held)
+{
+	const struct rk_death death = {.code = code, .why = why};
+	struct rk_kernel *k;
+	uint64_t ended;
+
+	pthread_mutex_lock(&d->lock);
+	TAILQ_FOREACH (k, &d->busy, busy)
+		refuse_all_waiting_locked(d, k, ESHUTDOWN, NOT_ACCEPTING);
+	ended = rk_dispatch_end_running_locked(d, &death, held);
+	while ((k = TAILQ_FIRST(&d->busy))) /* a kernel leaves the list with its last message */
+		ended += rk_dispatch_end_queued_locked(d, k, code, why);
+	rk_dispatch_end_probes_locked(d, NULL, code, why);
+	rk_dispatch_unlock_and_tell(d);
+	return ended;
+}
+
+void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max)
+{
+	pthread_mutex_lock(&d->lock);
+	d->fd = fd;
+	d->nslots = nslots;
+	d->fuse_max = fuse_max;
+	d->worker++;
+	rk_dispatch_hand_out_locked(d);
+	rk_dispatch_unlock_and_tell(d);
+}
+
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
+			    struct rk_message_list *held)
+{
+	const struct rk_death death = {.code = EIO, .why = why, .blamed_id = blamed_id};
+	uint32_t ended;
+
+	pthread_mutex_lock(&d->lock);
+	ended = rk_dispatch_end_running_locked(d, &death, held);
+	rk_dispatch_unlock_and_tell(d);
+	return ended;
+}
+
+/* The running message that @done answers, or NULL with a sentence. */
+static struct rk_message *answered_locked(struct rk_dispatch *d, const struct rk_wire_done *done,
+					  size_t len, struct rk_error *err)
+{
+	size_t want = offsetof(struct rk_wire_done, text);
+	struct rk_message *m;
+
+	if (len < want || (done->status && len != sizeof(*done)) ||
+	    (!done->status && len != want) || done->status < 0 || done->status > 4095 ||
+	    (done->status && !memchr(done->text, '\0', sizeof(done->text)))) {
+		rk_error_set(err, EPROTO, "the worker sent a malformed answer");
+		return NULL;
+	}
+	m = rk_dispatch_running_locked(d, done->slot, done->id);
+	if (!m) {
+		rk_error_set(err, EPROTO, "the worker answered message %llu, which does not run",
+			     (unsigned long long)done->id);
+		return NULL;
+	}
+	return m;
+}
+
+int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
+			 struct rk_error *err)
+{
+	struct rk_error guard = {0};
+	struct rk_message *m;
+
+	pthread_mutex_lock(&d->lock);
+	m = answered_locked(d, done, len, err);
+	if (!m) {
+		/* One that was detached, and is being ended, may have answered just before. */
+		int rc = d->fd < 0 ? 0 : -EPROTO;
+
+		pthread_mutex_unlock(&d->lock);
+		return rc;
+	}
+	rk_dispatch_left_locked(d, m);
+	d->progress_ns = rk_now_ns();
+	m->run_ns = done->run_ns;
+	if (rk_plan_check(&m->plan, m->block.data, &guard)) {
+		rk_dispatch_blame_locked(d, m);
+		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : EIO, guard.msg);
+	} else if (m->verdict)
+		rk_dispatch_finish_locked(d, m, m->verdict, RK_CANCELLED);
+	else
+		rk_dispatch_finish_locked(d, m, done->status, done->status ? done->text : "");
+	if (guard.code)
+		d->fd = -1; /* about to be replaced: what is queued is for the next one */
+	rk_dispatch_hand_out_locked(d);
+	rk_dispatch_unlock_and_tell(d);
+	if (guard.code)
+		return rk_error_set(err, EIO, "%s", guard.msg);
+	return 0;
+}
+
+/* The earliest deadline that is still to come, 0 = none. */
+static uint64_t earliest_locked(struct rk_dispatch *d, uint64_t now_ns)
+{
+	uint64_t earliest = 0;
+	struct rk_message *m;
+	struct rk_kernel *k;
+
+	TAILQ_FOREACH (k, &d->busy, busy) {
+		m = TAILQ_FIRST(&k->inflight);
+		while (m && m->deadline_ns <= now_ns)
+			m = TAILQ_NEXT(m, inflight);
+		if (m && (!earliest || m->deadline_ns < earliest))
+			earliest = m->deadline_ns;
+	}
+	return earliest;
+}
+
+bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
+{
+	struct rk_kernel *k, *after_k;
+	struct rk_message *m, *after;
+	bool replace = false;
+
+	pthread_mutex_lock(&d->lock);
+	for (k = TAILQ_FIRST(&d->busy); k; k = after_k) {
+		after_k = TAILQ_NEXT(k, busy);
+		rk_kernel_ref(k); /* its last message may be the one that expires */
+		for (m = TAILQ_FIRST(&k->inflight); m; m = after) {
+			after = TAILQ_NEXT(m, inflight);
+			if (!m->deadline_ns)
+				continue;
+			if (m->deadline_ns > now_ns)
+				break; /* one timeout for all: the rest is later */
+			if (m->state == RK_MESSAGE_RUNNING) {
+				replace = true;
+				continue;
+			}
+			rk_dispatch_unqueue_locked(d, m);
+			rk_dispatch_finish_locked(d, m, ETIMEDOUT,
+						  "did not start within its timeout");
+			rk_dispatch_room_locked(d, k);
+		}
+		rk_kernel_unref(k);
+	}
+	if (replace)
+		d->fd = -1; /* what is handed out now would die with it */
+	*next = earliest_locked(d, now_ns);
+	rk_dispatch_unlock_and_tell(d);
+	return replace;
+}
+
+static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_kernel_state state,
+			     const char *why)
+{
+	enum rk_kernel_state old = atomic_exchange(&k->state, state);
+
+	k->over_limit = false;
+	if (state == RK_KERNEL_LOADING || state == RK_KERNEL_ACTIVE)
+		k->why_off[0] = '\0';
+	else if (state == RK_KERNEL_OFF)
+		atomic_store(&k->backend, 0);
+	if (old == RK_KERNEL_OFF)
+		k->kills = 0;
+	if (old != RK_KERNEL_ACTIVE && state == RK_KERNEL_ACTIVE)
+		atomic_fetch_add(&d->kernels_active, 1);
+	if (old == RK_KERNEL_ACTIVE && state != RK_KERNEL_ACTIVE)
+		atomic_fetch_sub(&d->kernels_active, 1);
+	if (state == RK_KERNEL_OFF || state == RK_KERNEL_ENDING)
+		refuse_all_waiting_locked(d, k, ENODEV, why);
+	if (state == RK_KERNEL_ACTIVE) {
+		rk_dispatch_ready_locked(d, k);
+		rk_dispatch_hand_out_locked(d);
+	}
+	if (state == RK_KERNEL_OFF) {
+		rk_dispatch_end_queued_locked(d, k, EIO, why);
+		rk_dispatch_end_probes_locked(d, k, EIO, why);
+	}
+	if (state == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
+		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
+}
+
+void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	pthread_mutex_lock(&d->lock);
+	if (atomic_load(&k->state) == RK_KERNEL_OFF || atomic_load(&k->state) == RK_KERNEL_ENDING)
+		set_state_locked(d, k, RK_KERNEL_LOADING, "");
+	rk_dispatch_unlock_and_tell(d);
+}
+
+void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
+			      enum rk_kernel_state state, const char *why)
+{
+	pthread_mutex_lock(&d->lock);
+	set_state_locked(d, k, state, why);
+	rk_dispatch_unlock_and_tell(d);
+}
+
+bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	bool room;
+
+	pthread_mutex_lock(&d->lock);
+	room = !rk_dispatch_full_locked(d, k);
+	if (!room)
+		k->room_wanted = true;
+	pthread_mutex_unlock(&d->lock);
+	return room;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queues and accounting. One lock decides all that must agree: whether messages are
+ * accepted, the enqueue, the in-flight count and the counters; so that
+ * accepted = processed + failed + cancelled + timed_out + in_flight in every snapshot.
+ *
+ * At most `slots` messages are handed to the worker at a time; the rest wait in
+ * their kernel's queue, and kernels with queued messages take turns. No function blocks: the
+ * worker's socket is written without waiting, and done callbacks run with no lock held.
+ */
+#ifndef RK_RUNTIME_DISPATCH_DISPATCH_H
+#define RK_RUNTIME_DISPATCH_DISPATCH_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/base/wire.h"
+#include "runtime/base/error.h"
+#include "runtime/request/message.h"
+#include "runtime/base/counters.h"
+
+/* What dispatch tells its owner, with no lock held. */
+struct rk_dispatch_observer {
+	void (*idle)(void *ctx); /* the last message in flight is gone */
+	/* A message must be done by @at_ns (CLOCK_MONOTONIC): call rk_dispatch_expire then. */
+	void (*deadline)(void *ctx, uint64_t at_ns);
+	void (*room)(void *ctx, struct rk_kernel *k); /* a queue that was full has room */
+	/* It has killed RK_KILLS_MAX workers in a row and is not wanted any more: disable it. */
+	void (*tripped)(void *ctx, struct rk_kernel *k);
+	void (*unloadable)(void *ctx,
+			   struct rk_kernel *k); /* ENDING, and rk_dispatch_kernel_idle */
+	void *ctx;
+};
+
+#define RK_KILLS_MAX	    3
+#define RK_FUSE_BYTES	    (256 * 1024) /* of a message's block that may be fused */
+#define RK_DISPATCH_BUCKETS 1024	 /* of the table by id; a power of two */
+
+/* Why a worker's messages end. */
+struct rk_death {
+	int code; /* errno of those that are not decided yet */
+	const char *why;
+	uint64_t blamed_id; /* message whose kernel killed it, 0 = unknown or nobody */
+};
+
+struct rk_dispatch {
+	pthread_mutex_t lock;
+	struct rk_dispatch_observer observer;
+	bool accepting;
+	uint64_t next_id;
+	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
+	bool ended;		     /* one has left in_flight in this critical section */
+	uint64_t worker;	     /* number of the attached one */
+	uint32_t max_queue_depth;    /* per kernel */
+	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
+	uint64_t message_timeout_ns; /* 0 = none */
+	int fd;			     /* message socket, -1 = no worker */
+	uint32_t nslots, running;
+	uint32_t fuse_max; /* messages that may run as one */
+	/*
+	 * RUNNING, the first of each run, the others linked by `with`; a reference each. The slot
+	 * after the first nslots is for a probe, and counts in `running` never.
+	 */
+	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
+	uint64_t progress_ns;	       /* the last answer, or hand-out while none ran */
+	TAILQ_HEAD(, rk_kernel) ready; /* kernels with queued messages, in turn */
+	TAILQ_HEAD(, rk_kernel) busy;  /* kernels with messages in flight */
+	struct rk_message_list probes; /* QUEUED and RUNNING ones, oldest first; on no other list */
+	uint64_t next_probe;
+	struct rk_message_list finished; /* done, callback not called yet; a reference each */
+	struct rk_message_list refused;	 /* the same, left to rk_dispatch_flush */
+	TAILQ_HEAD(, rk_kernel) noticed; /* kernels whose observer is to be called */
+	_Atomic uint64_t kernels_active;
+	struct rk_message_list by_id[RK_DISPATCH_BUCKETS]; /* in flight */
+	struct rk_stats stats;
+	_Alignas(struct rk_wire_run) unsigned char packet[RK_WIRE_RUN_MAX]; /* being built */
+};
+
+/* Returns 0 or a negative errno. Nothing is accepted yet. */
+int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *observer);
+void rk_dispatch_destroy(struct rk_dispatch *d);
+
+/* Limits for messages accepted from now on. @timeout_ns 0 = none. */
+void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns);
+
+/*
+ * Accept messages from now on, or refuse them with ESHUTDOWN. Refusing fails those that
+ * wait for room; those in flight go on. Returns the number in flight at that instant.
+ * May be called with lifecycle.lock held: done callbacks of those waiting are
+ * left to rk_dispatch_flush, which the caller calls once it holds no lock.
+ */
+uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting);
+void rk_dispatch_flush(struct rk_dispatch *d);
+
+/*
+ * Submit @m, whose plan is laid out and whose block holds the inputs. Returns 0: it is
+ * accepted, or (@may_wait) waits for queue room, and m->done will be called. Fails with
+ * ESHUTDOWN (not accepting), ENODEV (kernel gone, disabled, not loaded), ENOSPC (not loaded for
+ * max_kernel_instances), EAGAIN (queue full,
+ * !@may_wait). Refusals but EAGAIN count as rejected.
+ */
+int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wait,
+		       struct rk_error *err);
+
+/*
+ * Submit a health probe (m->probe is set): it goes through the worker as any message, but in a lane
+ * that messages cannot fill: it waits for other probes only, never behind its kernel's queue nor
+ * for a slot. It is taken whether messages are accepted or not, and is in no statistics, no
+ * latency, no list and no drain. Returns 0, or -ENODEV where its kernel is not loaded. Its timeout
+ * is its maker's matter: rk_dispatch_cancel.
+ */
+int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err);
+
+/* Whether @m was handed to the worker and has no answer yet. */
+bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m);
+
+/*
+ * Whether messages run on the worker, and *@quiet_ns how long it has answered none of those that it
+ * has, probes included, nanoseconds.
+ */
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns);
+
+/* The id of a message that runs, where all that run are of one kernel; else 0. Probes aside. */
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d);
+
+/* Count a request that failed before submission (malformed, too large, no memory). */
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
+
+/*
+ * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; of one
+ * that runs the caller is told at once, but it stays in flight until the worker has finished it and
+ * is then counted.
+ */
+void rk_dispatch_cancel(struct rk_dispatch *d, struct rk_message *m);
+/* The same by id; false where no such message is in flight. */
+bool rk_dispatch_cancel_id(struct rk_dispatch *d, uint64_t id);
+
+/*
+ * End everything in flight, now: queued and running messages are done with @code and the sentence
+ * @why (counted cancelled for ECANCELED, else failed). The messages that were running are appended
+ * to *@held with a reference each: their blocks must outlive the worker process. Returns how many
+ * were ended.
+ */
+uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
+			     struct rk_message_list *held);
+
+/*
+ * A worker with @nslots threads listens on @fd: hand out what is queued. One thread takes up to
+ * @fuse_max messages of one kernel as one, where the kernel is batchable and runs on cuda, the
+ * messages are small (RK_FUSE_BYTES each) and rk_plan_fuses says yes; they begin with the oldest
+ * and are taken in their order. Of a ring kernel one message runs at a time.
+ */
+void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max);
+
+/*
+ * The worker is gone or about to be killed: nothing more is handed out. Running messages are done
+ * with EIO and @why, but for those whose verdict is decided already and those past
+ * their deadline (ETIMEDOUT); they go to *@held as above. The kernel of message @blamed_id (0 =
+ * none) and those past their deadline are blamed. Queued ones stay. Returns the number of messages
+ * that were running.
+ */
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
+			    struct rk_message_list *held);
+
+/*
+ * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
+ * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
+ * output (its message has failed with EIO). After either the worker must be replaced, and nothing
+ * more is handed to it. An unknown answer is ignored while no worker is attached: it is a late one.
+ */
+int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
+			 struct rk_error *err);
+
+/*
+ * End queued messages whose deadline has passed with ETIMEDOUT. Returns true where a running one is
+ * past its deadline too: the worker must be replaced. *@next is the earliest deadline left, 0 =
+ * none.
+ */
+bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
+
+/*
+ * Change a kernel's state. OFF and ENDING fail those that wait for room with ENODEV; OFF also
+ * fails those that are queued (EIO, with @why). ENDING with nothing queued or running calls the
+ * observer's unloadable.
+ */
+void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
+			      enum rk_kernel_state state, const char *why);
+/* @k is about to be loaded, or to stay so: LOADING, where it is OFF or ENDING. */
+void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k);
+/* @k is OFF because max_kernel_instances are loaded: refuse with ENOSPC until its state changes. */
+void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* Whether nothing of @k itself is queued or runs, probes included: it may be unloaded. */
+bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k);
+
+/*
+ * Remember the sentence that `last_error` shows; where @k is OFF or ENDING it is the reason, which
+ * every refusal repeats until @k is loaded again.
+ */
+void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg);
+void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
+				   char msg[RK_ERROR_MAX]);
+
+/* Whether a submission to @k would find room; no promise. */
+bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* All counters and in_flight in one critical section: the books balance. @k NULL = the whole
+ * runtime. */
+void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts);
+
+/* Counters (and last_error) from 0 again. Nothing is in flight. */
+void rk_dispatch_reset(struct rk_dispatch *d);
+void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* In flight right now. */
+uint64_t rk_dispatch_in_flight(struct rk_dispatch *d);
+
+/* One line of drain/stuck and inflight/. */
+struct rk_message_info {
+	uint64_t id;
+	char kernel[RK_KERNEL_ID_MAX];
+	enum rk_message_state state;
+	bool cancelled; /* its caller knows already; the worker goes on with it */
+	uint64_t age_ms;
+	struct timespec accepted; /* CLOCK_REALTIME */
+	uid_t uid;
+	pid_t pid;
+};
+
+/* "queued", "running", or "cancelling": its caller knows already, the worker goes on with it.
+ * Static storage. */
+const char *rk_message_info_state(const struct rk_message_info *info);
+
+/*
+ * Up to @max messages in flight whose id is at least @from, by id (that is, by age), into @info.
+ * Returns how many.
+ */
+size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_info *info,
+			size_t max);
+
+/* The id of the message accepted last; 0 = none was. */
+uint64_t rk_dispatch_newest(struct rk_dispatch *d);
+
+/* The message whose id is @id, in its low 32 bits at least. False where none is in flight. */
+bool rk_dispatch_find(struct rk_dispatch *d, uint32_t id, struct rk_message_info *info);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* What dispatch tells of itself: counters, lists, last errors. */
+#include "runtime/dispatch/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/clock.h"
+
+void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	pthread_mutex_lock(&d->lock);
+	k->over_limit = true;
+	pthread_mutex_unlock(&d->lock);
+}
+
+void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg)
+{
+	enum rk_kernel_state state;
+
+	pthread_mutex_lock(&d->lock);
+	rk_dispatch_remember_locked(k, msg);
+	state = atomic_load(&k->state);
+	if (state == RK_KERNEL_OFF || state == RK_KERNEL_ENDING)
+		snprintf(k->why_off, sizeof(k->why_off), "%s", msg);
+	pthread_mutex_unlock(&d->lock);
+}
+
+bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	bool idle;
+
+	pthread_mutex_lock(&d->lock);
+	idle = rk_dispatch_idle_locked(d, k);
+	pthread_mutex_unlock(&d->lock);
+	return idle;
+}
+
+void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
+				   char msg[RK_ERROR_MAX])
+{
+	pthread_mutex_lock(&d->lock);
+	memcpy(msg, k->stats->last_error, sizeof(k->stats->last_error));
+	pthread_mutex_unlock(&d->lock);
+}
+
+void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts)
+{
+	pthread_mutex_lock(&d->lock);
+	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
+		counts->count[i] = k ? k->stats->count[i] : rk_stats_read(&d->stats, i);
+	counts->in_flight = k ? k->stats->in_flight : d->in_flight;
+	pthread_mutex_unlock(&d->lock);
+}
+
+uint64_t rk_dispatch_in_flight(struct rk_dispatch *d)
+{
+	uint64_t in_flight;
+
+	pthread_mutex_lock(&d->lock);
+	in_flight = d->in_flight;
+	pthread_mutex_unlock(&d->lock);
+	return in_flight;
+}
+
+uint64_t rk_dispatch_newest(struct rk_dispatch *d)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&d->lock);
+	id = d->next_id;
+	pthread_mutex_unlock(&d->lock);
+	return id;
+}
+
+static void describe_locked(const struct rk_message *m, uint64_t now, struct rk_message_info *info)
+{
+	*info = (struct rk_message_info){
+		.id = m->id,
+		.state = m->state,
+		.cancelled = m->verdict == ECANCELED,
+		.age_ms = (now > m->accepted_ns ? now - m->accepted_ns : 0) / RK_NS_PER_MS,
+		.accepted = m->accepted,
+		.uid = m->uid,
+		.pid = m->pid,
+	};
+	memcpy(info->kernel, m->kernel->manifest.id, sizeof(info->kernel));
+}
+
+const char *rk_message_info_state(const struct rk_message_info *info)
+{
+	if (info->cancelled)
+		return "cancelling";
+	return info->state == RK_MESSAGE_RUNNING ? "running" : "queued";
+}
+
+bool rk_dispatch_find(struct rk_dispatch *d, uint32_t id, struct rk_message_info *info)
+{
+	uint64_t now = rk_now_ns();
+	struct rk_message *m;
+
+	pthread_mutex_lock(&d->lock);
+	TAILQ_FOREACH (m, &d->by_id[id % RK_DISPATCH_BUCKETS], hashed)
+		if ((uint32_t)m->id == id)
+			break;
+	if (m)
+		describe_locked(m, now, info);
+	pthread_mutex_unlock(&d->lock);
+	return m;
+}
+
+size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_info *info,
+			size_t max)
+{
+	struct rk_kernel *k, *lowest;
+	uint64_t now = rk_now_ns();
+	size_t n = 0;
+
+	pthread_mutex_lock(&d->lock);
+	/* a merge of the kernels' lists, each of which is in order */
+	TAILQ_FOREACH (k, &d->busy, busy)
+		TAILQ_FOREACH (k->cursor, &k->inflight, inflight)
+			if (k->cursor->id >= from)
+				break;
+	while (n < max) {
+		lowest = NULL;
+		TAILQ_FOREACH (k, &d->busy, busy)
+			if (k->cursor && (!lowest || k->cursor->id < lowest->cursor->id))
+				lowest = k;
+		if (!lowest)
+			break;
+		describe_locked(lowest->cursor, now, &info[n++]);
+		lowest->cursor = TAILQ_NEXT(lowest->cursor, inflight);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return n;
+}
+
+void rk_dispatch_reset(struct rk_dispatch *d)
+{
+	pthread_mutex_lock(&d->lock);
+	rk_stats_reset(&d->stats);
+	pthread_mutex_unlock(&d->lock);
+}
+
+void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	pthread_mutex_lock(&d->lock);
+	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
+		atomic_store_explicit(&k->stats->count[i], 0, memory_order_relaxed);
+	rk_histogram_reset(&k->stats->latency);
+	strcpy(k->stats->last_error, "none");
+	pthread_mutex_unlock(&d->lock);
+}

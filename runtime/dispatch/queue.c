@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* The moves of a message, each within one critical section of dispatch. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/dispatch/internal.h"
+
+void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_notice what)
+{
+	k->notices |= what;
+	if (k->is_noticed)
+		return;
+	k->is_noticed = true;
+	rk_kernel_ref(k);
+	TAILQ_INSERT_TAIL(&d->noticed, k, noticed);
+}
+
+void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter)
+{
+	_Atomic uint64_t *count = &k->stats->count[counter];
+
+	rk_stats_add(&d->stats, counter);
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg)
+{
+	snprintf(k->stats->last_error, sizeof(k->stats->last_error), "%s", msg);
+}
+
+static void decide_locked(struct rk_message *m, int code, const char *why)
+{
+	if (!code)
+		return;
+	if (m->probe) {
+		rk_error_set(&m->error, code, "%s: health probe: %s", m->kernel->manifest.id, why);
+		return;
+	}
+	rk_error_set(&m->error, code, "%s: message %llu: %s", m->kernel->manifest.id,
+		     (unsigned long long)m->id, why);
+	rk_dispatch_remember_locked(m->kernel, m->error.msg);
+}
+
+void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int code, const char *why)
+{
+	m->state = RK_MESSAGE_DONE;
+	rk_message_settle(m);
+	if (m->told) { /* it may even be on its way to its caller still */
+		rk_message_unref(m);
+		return;
+	}
+	decide_locked(m, code, why);
+	TAILQ_INSERT_TAIL(&d->finished, m, finished);
+}
+
+void rk_dispatch_cancel_running_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	if (m->verdict)
+		return;
+	m->verdict = ECANCELED;
+	decide_locked(m, ECANCELED, RK_CANCELLED);
+	m->told = true;
+	rk_message_ref(m);
+	TAILQ_INSERT_TAIL(&d->finished, m, finished);
+}
+
+static enum rk_counter counter_of(int code)
+{
+	switch (code) {
+	case 0:
+		return RK_COUNT_PROCESSED;
+	case ECANCELED:
+		return RK_COUNT_CANCELLED;
+	case ETIMEDOUT:
+		return RK_COUNT_TIMED_OUT;
+	default:
+		return RK_COUNT_FAILED;
+	}
+}
+
+static void measure_locked(struct rk_message *m)
+{
+	rk_histogram_add(&m->kernel->stats->latency, (rk_now_ns() - m->accepted_ns) / 1000);
+	m->kernel->kills = 0;
+}
+
+bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
+{
+	const struct rk_message *m;
+
+	TAILQ_FOREACH (m, &d->probes, inflight)
+		if (m->kernel == k)
+			return false;
+	return TAILQ_EMPTY(&k->inflight) && !k->running;
+}
+
+/* @m, which is in flight, leaves the books and the lists. Whether it was its kernel's last one. */
+static bool leave_flight_locked(struct rk_dispatch *d, struct rk_message *m, int code)
+{
+	struct rk_kernel *k = m->kernel;
+
+	rk_dispatch_count_locked(d, k, counter_of(code));
+	if (!code)
+		measure_locked(m);
+	d->in_flight--;
+	d->ended = true;
+	atomic_fetch_sub_explicit(&k->stats->in_flight, 1, memory_order_relaxed);
+	TAILQ_REMOVE(&k->inflight, m, inflight);
+	TAILQ_REMOVE(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
+	if (!TAILQ_EMPTY(&k->inflight))
+		return false;
+	TAILQ_REMOVE(&d->busy, k, busy);
+	return true;
+}
+
+void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+			       const char *why)
+{
+	struct rk_kernel *k = m->kernel;
+	bool last = false;
+
+	if (m->probe)
+		TAILQ_REMOVE(&d->probes, m, inflight);
+	else
+		last = leave_flight_locked(d, m, code);
+	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
+		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
+	rk_dispatch_done_locked(d, m, code, why); /* with it may go its reference to @k */
+	if (last)
+		rk_kernel_unref(k); /* the list's */
+}
+
+void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
+				       const char *why)
+{
+	TAILQ_REMOVE(&m->kernel->waiting, m, queue);
+	rk_dispatch_count_locked(d, m->kernel, RK_COUNT_REJECTED);
+	rk_dispatch_done_locked(d, m, code, why);
+}
+
+void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	bool busy = k->manifest.mode == RK_WIRE_RING && k->running;
+
+	if (k->is_ready || busy || TAILQ_EMPTY(&k->queue))
+		return;
+	k->is_ready = true;
+	rk_kernel_ref(k);
+	TAILQ_INSERT_TAIL(&d->ready, k, ready);
+}
+
+void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	struct rk_kernel *k = m->kernel;
+
+	uint64_t timeout = k->manifest.timeout_ms ? k->manifest.timeout_ms * RK_NS_PER_MS
+						  : d->message_timeout_ns;
+
+	m->state = RK_MESSAGE_QUEUED;
+	do
+		m->id = ++d->next_id;
+	while (!(uint32_t)m->id); /* its low half is part of an inode number */
+	m->accepted_ns = rk_now_ns();
+	clock_gettime(CLOCK_REALTIME, &m->accepted);
+	m->deadline_ns = timeout ? m->accepted_ns + timeout : 0;
+	TAILQ_INSERT_TAIL(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
+	if (m->deadline_ns && (!d->earliest_deadline || m->deadline_ns < d->earliest_deadline))
+		d->earliest_deadline = m->deadline_ns;
+	if (TAILQ_EMPTY(&k->inflight)) {
+		rk_kernel_ref(k); /* not within the macro: it would be evaluated more than once */
+		TAILQ_INSERT_TAIL(&d->busy, k, busy);
+	}
+	TAILQ_INSERT_TAIL(&k->inflight, m, inflight);
+	TAILQ_INSERT_TAIL(&k->queue, m, queue);
+	atomic_fetch_add_explicit(&k->queued, 1, memory_order_relaxed);
+	d->in_flight++;
+	atomic_fetch_add_explicit(&k->stats->in_flight, 1, memory_order_relaxed);
+	rk_dispatch_count_locked(d, k, RK_COUNT_ACCEPTED);
+	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
+		rk_dispatch_ready_locked(d, k);
+}
+
+uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
+{
+	return k->manifest.max_queue_depth ? k->manifest.max_queue_depth : d->max_queue_depth;
+}
+
+bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
+{
+	return k->queued >= rk_dispatch_depth_locked(d, k) || !TAILQ_EMPTY(&k->waiting);
+}
+
+void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	struct rk_message *m;
+
+	while (k->queued < rk_dispatch_depth_locked(d, k) && (m = TAILQ_FIRST(&k->waiting))) {
+		TAILQ_REMOVE(&k->waiting, m, queue);
+		rk_dispatch_enqueue_locked(d, m);
+	}
+	if (k->room_wanted && !rk_dispatch_full_locked(d, k)) {
+		k->room_wanted = false;
+		rk_dispatch_notice_locked(d, k, RK_NOTICE_ROOM);
+	}
+}
+
+void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k)
+{
+	if (!k->is_ready)
+		return;
+	k->is_ready = false;
+	TAILQ_REMOVE(&d->ready, k, ready);
+	rk_kernel_unref(k);
+}
+
+void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	struct rk_kernel *k = m->kernel;
+
+	if (m->probe)
+		return;
+	TAILQ_REMOVE(&k->queue, m, queue);
+	atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
+	if (TAILQ_EMPTY(&k->queue))
+		rk_dispatch_unready_locked(d, k);
+}
+
+static void call_done(struct rk_message *m)
+{
+	if (m->done)
+		m->done(m, m->ctx);
+	rk_message_unref(m);
+}
+
+void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
+{
+	struct rk_message_list finished = TAILQ_HEAD_INITIALIZER(finished);
+	TAILQ_HEAD(, rk_kernel) noticed = TAILQ_HEAD_INITIALIZER(noticed);
+	bool idle = !d->accepting && !d->in_flight && d->ended;
+	uint64_t deadline = d->earliest_deadline;
+	struct rk_message *m;
+
+	d->earliest_deadline = 0;
+	d->ended = false;
+	TAILQ_CONCAT(&finished, &d->finished, finished);
+	while (!TAILQ_EMPTY(&d->noticed)) {
+		struct rk_kernel *k = TAILQ_FIRST(&d->noticed);
+		unsigned int notices = k->notices;
+
+		TAILQ_REMOVE(&d->noticed, k, noticed);
+		k->is_noticed = false;
+		k->notices = 0;
+		pthread_mutex_unlock(&d->lock);
+		if (notices & RK_NOTICE_ROOM)
+			d->observer.room(d->observer.ctx, k);
+		if (notices & RK_NOTICE_UNLOADABLE)
+			d->observer.unloadable(d->observer.ctx, k);
+		if (notices & RK_NOTICE_TRIPPED)
+			d->observer.tripped(d->observer.ctx, k);
+		rk_kernel_unref(k);
+		pthread_mutex_lock(&d->lock);
+	}
+	pthread_mutex_unlock(&d->lock);
+	while ((m = TAILQ_FIRST(&finished))) {
+		TAILQ_REMOVE(&finished, m, finished);
+		call_done(m);
+	}
+	if (deadline)
+		d->observer.deadline(d->observer.ctx, deadline);
+	if (idle)
+		d->observer.idle(d->observer.ctx);
+}
+
+void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel *k, int code,
+				   const char *why)
+{
+	struct rk_message *m, *after;
+
+	for (m = TAILQ_FIRST(&d->probes); m; m = after) {
+		after = TAILQ_NEXT(m, inflight);
+		if (m->state == RK_MESSAGE_QUEUED && (!k || m->kernel == k))
+			rk_dispatch_finish_locked(d, m, code, why);
+	}
+}
+
+uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
+				       const char *why)
+{
+	struct rk_message *m;
+	uint64_t ended = 0;
+
+	while ((m = TAILQ_FIRST(&k->queue))) {
+		ended++;
+		rk_dispatch_unqueue_locked(d, m);
+		rk_dispatch_finish_locked(d, m, code, why);
+	}
+	if (ended) /* nobody waits any more, but somebody may poll */
+		rk_dispatch_room_locked(d, k);
+	return ended;
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: MIT
+/* What the worker has: which messages are handed to it, as which runs, and how they end with it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/dispatch/internal.h"
+
+/* --- runs --- */
+
+/* What is handed out as one: @count messages from the head of their kernel's queue on. */
+struct run {
+	struct rk_wire_run *packet;
+	size_t len; /* of the packet */
+	const struct rk_message *first;
+	enum rk_wire_backend backend;
+	uint64_t fused; /* size of the fused dim, of all together */
+	uint32_t count;
+};
+
+static enum rk_wire_backend backend_of(const struct rk_kernel *k)
+{
+	unsigned int backend = atomic_load(&k->backend);
+
+	return backend ? backend - 1 : RK_WIRE_CPU;
+}
+
+static uint64_t fused_size(const struct rk_message *m)
+{
+	unsigned int dim = m->kernel->manifest.fused_dim;
+
+	return dim ? m->plan.dims[dim - 1] : 0;
+}
+
+static bool may_fuse(const struct rk_message *m)
+{
+	return m->plan.block_bytes <= RK_FUSE_BYTES;
+}
+
+/* A run of @m alone. Fails as rk_plan_grid does. */
+static int begin_run(struct rk_dispatch *d, const struct rk_message *m, uint32_t slot,
+		     struct run *run, struct rk_error *err)
+{
+	struct rk_wire_run *packet = (struct rk_wire_run *)d->packet;
+
+	memset(packet, 0, offsetof(struct rk_wire_run, args));
+	packet->id = m->id;
+	packet->slot = slot;
+	packet->kernel = m->kernel->slot;
+	*run = (struct run){
+		.packet = packet,
+		.first = m,
+		.backend = backend_of(m->kernel),
+		.fused = fused_size(m),
+		.count = 1,
+	};
+	packet->nargs =
+		rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, packet->args);
+	run->len = offsetof(struct rk_wire_run, args) + packet->nargs * sizeof(packet->args[0]);
+	return run->backend == RK_WIRE_CUDA ? rk_plan_grid(&m->plan, run->fused, packet->grid, err)
+					    : 0;
+}
+
+/* Add @m to @run, unless it has to run by itself. */
+static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_message *m)
+{
+	size_t len = run->len + sizeof(struct rk_wire_more) +
+		     run->packet->nargs * sizeof(struct rk_wire_arg);
+	struct rk_wire_more *more = (struct rk_wire_more *)(d->packet + run->len);
+	const struct rk_message *first = run->first;
+	uint32_t grid[RK_WIRE_AXES];
+	uint64_t fused;
+
+	if (!may_fuse(m) || len > sizeof(d->packet) ||
+	    __builtin_add_overflow(run->fused, fused_size(m), &fused) ||
+	    !rk_plan_fuses(&first->plan, first->block.data, &m->plan, m->block.data) ||
+	    rk_plan_grid(&first->plan, fused, grid, NULL))
+		return false;
+	more->id = m->id;
+	(void)rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, more->args);
+	memcpy(run->packet->grid, grid, sizeof(grid));
+	run->packet->nmore++;
+	run->len = len;
+	run->fused = fused;
+	run->count++;
+	return true;
+}
+
+/* Those that follow the first one in the queue, as many as go with it. */
+static void fill_run(struct rk_dispatch *d, struct run *run)
+{
+	const struct rk_manifest *manifest = &run->first->kernel->manifest;
+	const struct rk_message *m = run->first;
+
+	if (!manifest->fused_dim || manifest->mode != RK_WIRE_BATCH ||
+	    run->backend != RK_WIRE_CUDA || !may_fuse(m))
+		return;
+	while (run->count < d->fuse_max && (m = TAILQ_NEXT(m, queue)) && join_run(d, run, m))
+		;
+}
+
+static int send_run(int fd, const struct run *run)
+{
+	ssize_t n;
+
+	do
+		n = send(fd, run->packet, run->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* The first @count messages of @k's queue run in @slot. */
+static void occupy_locked(struct rk_dispatch *d, struct rk_kernel *k, uint32_t slot, uint32_t count)
+{
+	struct rk_message **end = &d->slots[slot], *m;
+
+	if (!d->running++)
+		d->progress_ns = rk_now_ns();
+	for (uint32_t i = 0; i < count; i++) {
+		m = TAILQ_FIRST(&k->queue);
+		*end = m;
+		end = &m->with;
+		m->slot = slot;
+		m->state = RK_MESSAGE_RUNNING;
+		k->running++;
+		rk_dispatch_unqueue_locked(d, m);
+	}
+}
+
+/* Hand out what the first kernel in turn has queued longest. False where that cannot be now. */
+static bool hand_out_one_locked(struct rk_dispatch *d)
+{
+	struct rk_kernel *k = TAILQ_FIRST(&d->ready);
+	struct rk_message *m = TAILQ_FIRST(&k->queue);
+	struct rk_error err;
+	struct run run;
+	uint32_t slot = 0;
+	int rc;
+
+	while (d->slots[slot])
+		slot++;
+	if (begin_run(d, m, slot, &run, &err)) { /* it was made for another backend */
+		rk_dispatch_unqueue_locked(d, m);
+		rk_dispatch_finish_locked(d, m, err.code, err.msg);
+		rk_dispatch_room_locked(d, k); /* @m is on its way to its caller still */
+		return true;
+	}
+	fill_run(d, &run);
+	rc = send_run(d->fd, &run);
+	if ((rc == -EMSGSIZE || rc == -ENOBUFS) && run.count > 1) { /* small sockets (wmem_max) */
+		(void)begin_run(d, m, slot, &run, &err);	    /* as before */
+		rc = send_run(d->fd, &run);
+	}
+	if (rc) {
+		/* Dead: the supervisor sees EOF and detaches. Full: an answer will come. */
+		if (rc != -EAGAIN)
+			d->fd = -1;
+		return false;
+	}
+	TAILQ_REMOVE(&d->ready, k, ready);
+	TAILQ_INSERT_TAIL(&d->ready, k, ready);
+	occupy_locked(d, k, slot, run.count);
+	if (k->manifest.mode == RK_WIRE_RING)
+		rk_dispatch_unready_locked(d, k); /* the next one when this one is answered */
+	rk_dispatch_room_locked(d, k);
+	return true;
+}
+
+/* The oldest probe that may run now, or NULL. A ring kernel runs one message at a time. */
+static struct rk_message *next_probe_locked(const struct rk_dispatch *d)
+{
+	struct rk_message *m;
+
+	if (d->fd < 0 || d->slots[d->nslots])
+		return NULL;
+	TAILQ_FOREACH (m, &d->probes, inflight)
+		if (atomic_load(&m->kernel->state) != RK_KERNEL_LOADING &&
+		    !(m->kernel->manifest.mode == RK_WIRE_RING && m->kernel->running))
+			break;
+	return m;
+}
+
+/* In the slot that no message may have. Where it does not go out, the next hand-out tries again. */
+static void hand_out_probe_locked(struct rk_dispatch *d)
+{
+	struct rk_message *m = next_probe_locked(d);
+	struct rk_error err;
+	struct run run;
+	int rc;
+
+	if (!m)
+		return;
+	if (begin_run(d, m, d->nslots, &run, &err)) {
+		rk_dispatch_finish_locked(d, m, err.code, err.msg);
+		return;
+	}
+	rc = send_run(d->fd, &run);
+	if (rc) {
+		if (rc != -EAGAIN)
+			d->fd = -1;
+		return;
+	}
+	d->slots[d->nslots] = m;
+	m->slot = d->nslots;
+	m->state = RK_MESSAGE_RUNNING;
+	m->kernel->running++;
+	if (m->kernel->manifest.mode == RK_WIRE_RING)
+		rk_dispatch_unready_locked(d, m->kernel);
+}
+
+void rk_dispatch_hand_out_locked(struct rk_dispatch *d)
+{
+	hand_out_probe_locked(d);
+	while (d->fd >= 0 && d->running < d->nslots && !TAILQ_EMPTY(&d->ready))
+		if (!hand_out_one_locked(d))
+			return;
+}
+
+struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id)
+{
+	struct rk_message *m = slot <= d->nslots ? d->slots[slot] : NULL;
+
+	while (m && m->id != id)
+		m = m->with;
+	return m;
+}
+
+void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	struct rk_message **at = &d->slots[m->slot];
+	struct rk_kernel *k = m->kernel;
+
+	while (*at != m)
+		at = &(*at)->with;
+	*at = m->with;
+	m->with = NULL;
+	if (!d->slots[m->slot] && !m->probe)
+		d->running--;
+	k->running--;
+	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
+		rk_dispatch_ready_locked(d, k); /* of a ring kernel the next one */
+}
+
+/* --- the worker's death --- */
+
+void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
+{
+	struct rk_kernel *k = m->kernel;
+
+	/* A second time: with another message, which was counted. */
+	if (m->probe || k->killed == d->worker)
+		return;
+	k->killed = d->worker;
+	if (++k->kills >= RK_KILLS_MAX && atomic_exchange(&k->wanted, false))
+		rk_dispatch_notice_locked(d, k, RK_NOTICE_TRIPPED);
+}
+
+/* End one that was running on a worker that is gone: how, depends on whether it is to blame. */
+static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t now,
+			   const struct rk_death *death, const char *culprit)
+{
+	char why[RK_ERROR_MAX];
+
+	if (m->id == death->blamed_id) {
+		rk_dispatch_blame_locked(d, m);
+		snprintf(why, sizeof(why), "%.280s in this kernel", death->why);
+	} else if (culprit && strcmp(culprit, m->kernel->manifest.id)) {
+		snprintf(why, sizeof(why), "%.160s in %.128s beside it", death->why, culprit);
+	} else {
+		snprintf(why, sizeof(why), "%.300s", death->why);
+	}
+	if (m->deadline_ns && now >= m->deadline_ns && death->code == EIO) {
+		rk_dispatch_blame_locked(d, m);
+		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : ETIMEDOUT,
+					  "ran longer than its timeout; the worker was replaced");
+	} else {
+		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : death->code,
+					  m->verdict ? RK_CANCELLED : why);
+	}
+}
+
+/* The kernel that the death is blamed on, or NULL. */
+static const char *culprit_locked(struct rk_dispatch *d, const struct rk_death *death)
+{
+	for (uint32_t i = 0; i <= d->nslots; i++) {
+		const struct rk_message *m = rk_dispatch_running_locked(d, i, death->blamed_id);
+
+		if (m)
+			return m->kernel->manifest.id;
+	}
+	return NULL;
+}
+
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d)
+{
+	const struct rk_message *only = NULL;
+
+	pthread_mutex_lock(&d->lock);
+	for (uint32_t i = 0; i < d->nslots; i++) {
+		if (!d->slots[i])
+			continue;
+		if (only && only->kernel != d->slots[i]->kernel) {
+			only = NULL;
+			break;
+		}
+		only = d->slots[i];
+	}
+	uint64_t id = only ? only->id : 0;
+
+	pthread_mutex_unlock(&d->lock);
+	return id;
+}
+
+uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
+					struct rk_message_list *held)
+{
+	const char *culprit = culprit_locked(d, death);
+	uint64_t now = rk_now_ns();
+	uint32_t ended = 0;
+	struct rk_message *m;
+
+	d->fd = -1;
+	for (uint32_t i = 0; i <= d->nslots; i++) {
+		while ((m = d->slots[i])) {
+			rk_dispatch_left_locked(d, m);
+			rk_message_ref(m); /* keeps the culprit's name too */
+			TAILQ_INSERT_TAIL(held, m, queue);
+			ended += !m->probe;
+			end_one_locked(d, m, now, death, culprit);
+		}
+	}
+	return ended;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Health checks. A thread of its own probes every health_check_interval, and when asked: core/echo
+ * through the worker with bytes of its own, compared, in a lane that messages cannot fill; and, in
+ * the worker, the driver and the device (RK_WIRE_CHECK). Both must end within
+ * health_check_timeout. The outcome of a probe:
+ *
+ *   passed   both came back right
+ *   failed   one came back wrong, or the device does not answer, or the worker does not
+ *   overdue  one of them was not over in time while messages run on the device, which is busy, or
+ *            there was no memory for the echo
+ *
+ * Busy is healthy: a probe that is overdue leaves the status as it was, or counts as passed where
+ * the device has answered. But a driver that has not come back from a check while the worker has
+ * answered no message for health_stall_timeout has failed it.
+ *
+ * An echo that the worker has and does not answer is waited for by the next probe too: no second
+ * one is sent. Where core/echo is not loaded the probe is the check of the device alone. No probe
+ * is begun while no worker serves.
+ *
+ * health_failure_threshold failed ones in a row make the runtime unhealthy,
+ * health_success_threshold passed ones in a row make it healthy again. A driver that hangs is given
+ * up with its worker when the threshold is reached: rk_worker_give_up.
+ *
+ * All functions but create, end and destroy are thread-safe, answer from memory and may be called
+ * with lifecycle.lock held.
+ */
+#ifndef RK_RUNTIME_HEALTH_HEALTH_H
+#define RK_RUNTIME_HEALTH_HEALTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/base/error.h"
+
+struct rk_runtime;
+struct rk_health;
+
+enum rk_health_status {
+	RK_HEALTH_UNKNOWN,   /* not probed yet, or no worker is wanted */
+	RK_HEALTH_HEALTHY,   /* the last probes passed, on the backend that was asked for */
+	RK_HEALTH_DEGRADED,  /* usable, but: on the fallback backend, a failed probe below the
+				threshold, a device lost, the worker is being restarted,
+				or the log or the text file cannot be written */
+	RK_HEALTH_UNHEALTHY, /* failed probes, or the runtime is Failed */
+};
+
+struct rk_health_report {
+	enum rk_health_status status;
+	char reason[RK_ERROR_MAX];	  /* one sentence; "ok" where healthy */
+	bool checked;			  /* a probe has ended since the start */
+	uint64_t last_check_age_secs;	  /* since the last one ended; where checked */
+	uint64_t passed, failed, overdue; /* probes since the last reset */
+};
+
+/* What is wrong around the runtime, which runs on all the same. */
+enum rk_trouble {
+	RK_TROUBLE_LOG,
+	RK_TROUBLE_TEXTFILE,
+	RK_TROUBLE_COUNT,
+};
+
+/* Start the thread. @rt is borrowed. 0 or a negative errno. */
+int rk_health_create(struct rk_health **health, struct rk_runtime *rt, struct rk_error *err);
+
+/*
+ * End the thread; a probe under way is cancelled. Before the worker is destroyed, whose supervisor
+ * may call what is below until then. NULL is fine.
+ */
+void rk_health_end(struct rk_health *health);
+
+/* Free it, ended, once the worker is destroyed. NULL is fine. */
+void rk_health_destroy(struct rk_health *health);
+
+/* What became of the first probe, the one that rk_health_begin has numbered @number. */
+typedef void rk_health_first(void *ctx, uint64_t number, int rc, const struct rk_error *err);
+
+/*
+ * A worker serves for the first time since the start: probe at once, with ten times the timeout.
+ * Returns the number of this beginning, never 0. @first is called from the health thread, with no
+ * lock held, with the outcome: 0 or a negative errno with the sentence. Not after rk_health_stop,
+ * but a call that is under way then may be late: by its number it can be told.
+ */
+uint64_t rk_health_begin(struct rk_health *health, rk_health_first *first, void *ctx);
+
+/* No worker is wanted any more: status unknown, no probes. */
+void rk_health_stop(struct rk_health *health);
+
+/* Counters from 0 again, and nothing is known. */
+void rk_health_reset(struct rk_health *health);
+
+/* Probe now, or once a worker serves; a probe that is under way will do. */
+void rk_health_check_now(struct rk_health *health);
+
+/* The [health] fields of the configuration may have changed. */
+void rk_health_config_changed(struct rk_health *health);
+
+/*
+ * What the supervisor tells, with no lock held: the answer to a check; a worker died; one serves,
+ * on the fallback for the reason @fallback_why ("" = on the primary).
+ */
+void rk_health_checked(struct rk_health *health, uint64_t number, int status, const char *why);
+void rk_health_worker_died(struct rk_health *health, const char *how);
+void rk_health_worker_ready(struct rk_health *health, const char *fallback_why);
+
+/* @sentence says what is wrong, "" that it is no more. With no lock held. */
+void rk_health_trouble(struct rk_health *health, enum rk_trouble which, const char *sentence);
+
+void rk_health_report(struct rk_health *health, struct rk_health_report *report);
+
+/* "healthy", "degraded", "unhealthy", "unknown". Static storage. */
+const char *rk_health_name(enum rk_health_status status);
+
+#endif

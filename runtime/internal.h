@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared by runtime.c (commands, life and death), states.c (transitions), settings.c
+ * (configuration, numbers), jobs.c, kernels.c and the health checks only.
+ */
+#ifndef RK_RUNTIME_INTERNAL_H
+#define RK_RUNTIME_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "runtime/health/health.h"
+#include "runtime/metrics/metrics.h"
+#include "runtime/runtime.h"
+#include "runtime/supervisor/supervisor.h"
+
+/* Jobs of which one runs at a time. */
+enum rk_job_kind {
+	RK_JOB_RELOAD,
+	RK_JOB_RESET,
+	RK_JOB_COUNT,
+};
+
+struct rk_files;
+
+struct rk_runtime {
+	struct rk_runtime_observer observer;
+	struct rk_lifecycle lifecycle;
+	struct rk_dispatch dispatch;
+	struct rk_registry *registry;
+	struct rk_events events;
+	struct rk_worker *worker;
+	struct rk_metrics *metrics;
+	char *mount; /* see rk_runtime_mount */
+	struct rk_health *health;
+
+	pthread_mutex_t
+		command_lock; /* one command, deadline or failure at a time; no I/O under it */
+	/* Guarded by lifecycle.lock. */
+	bool ending;	    /* by force: a drain does not complete meanwhile */
+	uint64_t beginning; /* of the health checks, whose first one a start waits for; 0 = none */
+	char started_backend[RK_WIRE_NAME_MAX];
+
+	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
+	_Atomic uint64_t max_json_bytes, max_message_bytes;
+	_Atomic uint64_t sample_ms; /* that the worker was told last */
+
+	pthread_mutex_t memory_lock; /* outside of the worker's */
+	uint64_t memory_peak;	     /* over all workers since the last reset, as far as seen */
+
+	/*
+	 * Jobs: what reads files of the user's, which may be on a dead file system. Nobody waits
+	 * for one but who has ordered it, and all give up once `give_up` is readable.
+	 */
+	pthread_mutex_t job_lock;		/* innermost */
+	pthread_cond_t job_over;		/* CLOCK_MONOTONIC */
+	int give_up;				/* an eventfd */
+	struct rk_files *reading[RK_JOB_COUNT]; /* the session of each job */
+	bool running[RK_JOB_COUNT];		/* it is under way */
+	bool scanning, scan_again; /* kernels_dir is being read; it has to be once more */
+
+	pthread_mutex_t config_lock; /* innermost */
+	struct rk_config config;     /* effective */
+	struct rk_config loaded;     /* as the sources said at the last load */
+	struct rk_payload *payload;
+	struct rk_config_sources sources; /* owned copies */
+
+	pthread_mutex_t text_lock; /* innermost */
+	char status[RK_ERROR_MAX];
+	char failure[RK_ERROR_MAX];
+};
+
+/* Add an event and tell who follows. Steals @fields. No lock may be held. */
+void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
+
+/*
+ * Fire @trigger with lifecycle.lock held; the event (@fields is stolen) goes in before the state
+ * can be seen, its followers are told by after_transition. -EBUSY with no effect where the table
+ * does not list it.
+ */
+int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
+			      json_t *fields);
+
+/* Tell observers and log, with no lock held but perhaps command_lock. */
+void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger);
+
+/*
+ * End by force: refuse, end what is in flight with @code and @why, then fire. With command_lock
+ * held, so that no other command comes between; the state changes last, so that whoever sees it
+ * sees final counters. -EBUSY with no effect where the table does not list it.
+ */
+int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
+		      const char *event, json_t *fields);
+
+/* The status of health has changed: tell the observer. No lock may be held. */
+void rk_runtime_health_changed(struct rk_runtime *rt);
+
+/* Remember the peak of the device memory that the worker holds, which dies with it. */
+void rk_runtime_note_memory(struct rk_runtime *rt);
+
+/* Draining and nothing in flight any more: Stopped. With no lock held but perhaps command_lock. */
+void rk_runtime_try_drained(struct rk_runtime *rt);
+
+/* What dispatch and the supervisor call; ctx is to be set to the runtime. */
+extern const struct rk_dispatch_observer rk_runtime_dispatch_observer;
+extern const struct rk_worker_observer rk_runtime_worker_observer;
+
+/* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
+void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
+			     struct rk_payload *payload);
+
+/* Register the kernels that are compiled in and those of kernels_dir (refusals of these are
+ * events). */
+int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
+
+/*
+ * Scan kernels_dir again; @files reads. Returns the number of descriptions refused; the first one's
+ * sentence is in @err. Blocks for reading. Where another scan is under way that one is told to
+ * begin again when it is through, and this returns 0 at once.
+ */
+int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err);
+
+/* What jobs need. 0 or a negative errno. The second undoes it, also where the first has failed. */
+int rk_runtime_jobs_init(struct rk_runtime *rt, struct rk_error *err);
+void rk_runtime_jobs_destroy(struct rk_runtime *rt);
+
+/*
+ * Begin the job @kind: 0, or -EBUSY with a sentence that names the path where another one is
+ * reading still after a second. rk_runtime_job_end must follow where it is 0.
+ */
+int rk_runtime_job_begin(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err);
+void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind);
+
+/* rk_config_load, of the runtime's sources, within the job @kind. */
+int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_config *config,
+			   struct rk_error *err);
+
+/* The one line of the log about command @what, with @err where @rc is not 0. @caller NULL: the
+ * daemon itself. */
+void rk_runtime_log_command(const char *what, const struct rk_caller *caller, int rc,
+			    const struct rk_error *err);
+
+/* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
+void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);
+
+/* Own copies of what @sources points to. 0 or -ENOMEM. */
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err);
+void rk_runtime_free_sources(struct rk_runtime *rt);
+
+#endif

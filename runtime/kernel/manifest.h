@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A kernel's description (DESIGN section 4, rkfs-kernel(5)): parsed from INI,
+ * checked as a whole, immutable afterwards.
+ */
+#ifndef RK_RUNTIME_KERNEL_MANIFEST_H
+#define RK_RUNTIME_KERNEL_MANIFEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/wire.h"
+#include "runtime/base/error.h"
+#include "runtime/base/ini_file.h"
+#include "runtime/base/tensor.h"
+
+#define RK_MAX_PORTS	 16		  /* inputs, outputs, and scratches, of one kernel */
+#define RK_MAX_DIMS	 16		  /* names of dimensions in one description */
+#define RK_MAX_FACTORS	 7		  /* names in the product of one axis */
+#define RK_NAME_MAX	 RK_WIRE_NAME_MAX /* of a domain, kernel, port or dim, with NUL */
+#define RK_KERNEL_ID_MAX (2 * RK_NAME_MAX)
+#define RK_DEFAULT_MAX	 48 /* of a default's text, with its NUL */
+
+/*
+ * One axis of a port: factor * dim * dim ... + addend. Without dims it is a constant, whose
+ * value is factor alone; factor is at least 1.
+ */
+struct rk_axis {
+	uint64_t factor;
+	int64_t addend;
+	uint8_t ndims;
+	uint8_t dims[RK_MAX_FACTORS]; /* indices into the description's dims[] */
+};
+
+/* One input, output or scratch. rank 0 is a scalar. */
+struct rk_port {
+	char name[RK_NAME_MAX];
+	enum rk_dtype dtype;
+	unsigned int rank;
+	struct rk_axis axes[RK_MAX_RANK];
+	/* scalar inputs only: as written, "" = none, and the element itself, in its first bytes */
+	char default_text[RK_DEFAULT_MAX];
+	unsigned char default_value[8];
+};
+
+/* One parameter of the C function: which input, output, scratch or dim it is. */
+struct rk_param {
+	enum rk_wire_arg_kind kind;
+	unsigned int index; /* into inputs[], outputs[], scratch[] or dims[]; of STATE: 0 */
+};
+
+/*
+ * The code of a kernel on one backend, [cpu] or [cuda], and how it is called. Those of a section
+ * that the description does not have are zero.
+ */
+struct rk_code {
+	bool given;
+	char library[RK_WIRE_PATH_MAX]; /* "builtin" or an absolute path; of [cuda]: `module` */
+	char entry[RK_NAME_MAX];	/* C symbol */
+	unsigned int nparams;
+	/* every input and output once, every scratch and the state at most once, and once in one */
+	struct rk_param params[RK_WIRE_ARGS_MAX];
+};
+
+/* [cuda]: how many threads a message wants, and in which blocks. */
+struct rk_launch {
+	unsigned int naxes;		   /* of grid; 1 to 3, 0 without [cuda] and for a ring */
+	struct rk_axis grid[RK_WIRE_AXES]; /* threads */
+	uint32_t block[RK_WIRE_AXES];	   /* threads of a block; at least 1, 0 without [cuda] */
+	uint32_t shared_bytes;		   /* dynamic shared memory of a block */
+	bool cooperative;		   /* all blocks on the device at once */
+};
+
+struct rk_files;
+
+struct rk_manifest {
+	char id[RK_KERNEL_ID_MAX]; /* DOMAIN/NAME */
+	char domain[RK_NAME_MAX];
+	char name[RK_NAME_MAX];
+	enum rk_wire_mode mode;
+	char description[RK_INI_LINE_MAX + 1];
+	char example[RK_INI_LINE_MAX + 1]; /* a request in JSON, "" = none */
+	char version[RK_NAME_MAX];	   /* default "1.0" */
+	uint64_t timeout_ms;		   /* of one message; 0 = as message_timeout says */
+	uint64_t max_queue_depth;	   /* 0 = as the runtime's says */
+	unsigned int ninputs, noutputs, nscratch, ndims;
+	struct rk_port inputs[RK_MAX_PORTS];
+	struct rk_port outputs[RK_MAX_PORTS];
+	struct rk_port scratch[RK_MAX_PORTS];
+	char dims[RK_MAX_DIMS][RK_NAME_MAX];
+	uint64_t state_bytes; /* [state] bytes; ring kernels only */
+	/*
+	 * `batchable`: 1 + the dim along which messages may be put one after the other, 0 = none.
+	 * Every input of rank 0 is then the same in all, every other port has it as its first axis
+	 * (plain, and in no other), every output has rank 1 or more, `grid` grows with it, and it
+	 * is one of [cuda]'s args.
+	 */
+	unsigned int fused_dim;
+	struct rk_code code[RK_WIRE_BACKEND_COUNT]; /* at least one is given */
+	struct rk_launch launch;
+};
+
+/*
+ * Parse a description of @len bytes; @name is used in sentences ("NAME:LINE: key: ...").
+ * Returns 0 or -EINVAL (malformed line, unknown section or key, missing key, bad
+ * id, unknown dtype, dim that no input binds, repeated name, args entry that names
+ * nothing, no outputs, ...): the sentence says what is allowed. Or -ENOMEM.
+ * As there is no directory to start from, a relative library or module is refused.
+ */
+int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
+		      struct rk_error *err);
+
+/*
+ * The same for the file @path, read once. A relative library counts from the file's
+ * directory, as @path spells it, and is refused where @path itself is relative. Also fails as
+ * rk_files_read does, which @files is for (NULL = this process reads).
+ */
+int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const char *path,
+			   struct rk_error *err);
+
+/* Whether both say the same, a comment or the order of sections apart. */
+bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b);
+
+/* One row per description that is compiled in (etc/kernels.d/, embedded by make). */
+struct rk_manifest_builtin {
+	const char *name; /* file name, for sentences */
+	const char *text;
+	size_t len;
+};
+
+/* All of them, *@count rows; static storage. */
+const struct rk_manifest_builtin *rk_manifest_builtins(size_t *count);
+
+/*
+ * A port as its description writes it, "a = f32[2*n,m+1]" or "k = f64 = 0.5", without a newline,
+ * into @buf of @size, always NUL-terminated. Returns the length it has or would have.
+ */
+size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, char *buf,
+		     size_t size);
+
+/* The same for one axis: "2*n*m-1". */
+size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, char *buf,
+		     size_t size);
+
+/*
+ * The load packet for @m on @backend, of which it has code: everything but kernel and id, which are
+ * left as they are.
+ */
+void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
+		      struct rk_wire_load *load);
+
+/* "batch" or "ring"; "cpu" or "cuda". Static storage. */
+const char *rk_mode_name(enum rk_wire_mode mode);
+const char *rk_backend_title(enum rk_wire_backend backend);
+
+#endif

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+/* How a description has its kernel launched: [cuda] grid ..., and batchable of [kernel]. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/kernel/manifest_internal.h"
+
+#define BLOCK_MAX   1024 /* threads, of which 64 at most along the third axis */
+#define BLOCK_Z_MAX 64
+
+int rk_manifest_check_batch(struct rk_builder *b, struct rk_code *code, const char *value,
+			    struct rk_error *err)
+{
+	(void)code;
+	(void)value;
+	if (b->m.mode == RK_WIRE_BATCH)
+		return 0;
+	return rk_error_set(err, EINVAL,
+			    "a kernel with mode = ring is one block; leave this key out");
+}
+
+int rk_manifest_read_grid(struct rk_builder *b, struct rk_code *code, const char *value,
+			  struct rk_error *err)
+{
+	const char *pos = value, *end = value + strlen(value), *word;
+	struct rk_launch *launch = &b->m.launch;
+	size_t len;
+	int rc;
+
+	(void)code;
+	while ((word = rk_next_word(&pos, end, ',', &len))) {
+		if (launch->naxes == RK_WIRE_AXES)
+			return rk_error_set(err, EINVAL,
+					    "more than %d axes; write the threads that a message "
+					    "wants along each, as in n, 2*m",
+					    RK_WIRE_AXES);
+		rc = rk_manifest_read_axis(&b->m, NULL, &launch->grid[launch->naxes], word, len,
+					   err);
+		if (rc < 0)
+			return rc;
+		launch->naxes++;
+	}
+	return 0;
+}
+
+/* A count from 1 to @max; 0 where it is none. */
+static uint32_t read_count(const char *word, size_t len, uint32_t max)
+{
+	uint32_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (!isdigit((unsigned char)word[i]))
+			return 0;
+		sum = sum * 10 + (uint32_t)(word[i] - '0');
+		if (sum > max)
+			return 0;
+	}
+	return sum;
+}
+
+int rk_manifest_read_block(struct rk_builder *b, struct rk_code *code, const char *value,
+			   struct rk_error *err)
+{
+	const char *pos = value, *end = value + strlen(value), *word;
+	uint32_t *block = b->m.launch.block, threads = 1;
+	unsigned int axis = 0;
+	size_t len;
+
+	(void)code;
+	while ((word = rk_next_word(&pos, end, ',', &len))) {
+		uint32_t max = axis == RK_WIRE_AXES - 1 ? BLOCK_Z_MAX : BLOCK_MAX;
+
+		if (axis == RK_WIRE_AXES)
+			return rk_error_set(err, EINVAL, "a block has at most %d axes",
+					    RK_WIRE_AXES);
+		block[axis] = read_count(word, len, max);
+		if (block[axis] == 0)
+			return rk_error_set(err, EINVAL,
+					    "'%.*s' is no number of threads from 1 to %u for axis "
+					    "%u of a block",
+					    (int)len, word, max, axis);
+		threads *= block[axis++]; /* at most 2^26 */
+	}
+	if (threads > BLOCK_MAX)
+		return rk_error_set(err, EINVAL,
+				    "a block of %u threads; CUDA allows %d at most, all axes "
+				    "multiplied",
+				    threads, BLOCK_MAX);
+	return 0;
+}
+
+void rk_manifest_default_block(struct rk_manifest *m)
+{
+	static const uint32_t usual[RK_WIRE_AXES + 1][RK_WIRE_AXES] = {
+		{256}, /* a ring */
+		{256},
+		{16, 16},
+		{8, 8, 4},
+	};
+	struct rk_launch *launch = &m->launch;
+	unsigned int axis;
+
+	if (!m->code[RK_WIRE_CUDA].given)
+		return;
+	if (launch->block[0] == 0)
+		memcpy(launch->block, usual[launch->naxes], sizeof(launch->block));
+	for (axis = 0; axis < RK_WIRE_AXES; axis++)
+		if (launch->block[axis] == 0)
+			launch->block[axis] = 1;
+}
+
+int rk_manifest_read_shared(struct rk_builder *b, struct rk_code *code, const char *value,
+			    struct rk_error *err)
+{
+	/* the most that any device has for a block */
+	static const struct rk_config_field field = {
+		.type = RK_CONFIG_SIZE, .size = sizeof(uint64_t), .min = "0", .max = "227K"};
+	uint64_t bytes;
+	int rc;
+
+	(void)code;
+	rc = rk_manifest_read_value(&field, value, &bytes, err);
+	if (rc == 0)
+		b->m.launch.shared_bytes = (uint32_t)bytes;
+	return rc;
+}
+
+int rk_manifest_read_cooperative(struct rk_builder *b, struct rk_code *code, const char *value,
+				 struct rk_error *err)
+{
+	static const struct rk_config_field field = {.type = RK_CONFIG_BOOL, .size = sizeof(bool)};
+
+	(void)code;
+	return rk_manifest_read_value(&field, value, &b->m.launch.cooperative, err);
+}
+
+/* batchable */
+
+int rk_manifest_read_batchable(struct rk_builder *b, struct rk_code *code, const char *value,
+			       struct rk_error *err)
+{
+	int dim = rk_find_dim(&b->m, value, strlen(value));
+
+	(void)code;
+	if (b->m.mode != RK_WIRE_BATCH)
+		return rk_error_set(err, EINVAL,
+				    "only messages of a kernel with mode = batch are launched "
+				    "together; leave it out");
+	if (!b->m.code[RK_WIRE_CUDA].given)
+		return rk_error_set(err, EINVAL,
+				    "only [cuda] launches messages together; leave it out, or "
+				    "describe the CUDA kernel");
+	if (dim < 0)
+		return rk_error_set(err, EINVAL, "'%s' is no dim of an input", value);
+	b->m.fused_dim = 1 + (unsigned int)dim;
+	return 0;
+}
+
+static bool is_plain(const struct rk_axis *axis, unsigned int dim)
+{
+	return axis->ndims == 1 && axis->dims[0] == dim && axis->factor == 1 && axis->addend == 0;
+}
+
+/* Whether those of several messages, one after the other, are the port of one message. */
+static int check_port(const struct rk_manifest *m, enum rk_port_section section,
+		      const struct rk_port *port, unsigned int dim, struct rk_error *err)
+{
+	const char *what = rk_port_sections[section].what, *name = m->dims[dim];
+	unsigned int i;
+
+	if (port->rank == 0 && section == RK_SECTION_INPUTS)
+		return 0;
+	if (port->rank == 0 || !is_plain(&port->axes[0], dim))
+		return rk_error_set(err, EINVAL,
+				    "the first axis of %s '%s' is not %s: messages are put one "
+				    "after the other along it, so all but scalar inputs have %s "
+				    "as their first axis",
+				    what, port->name, name, name);
+	for (i = 1; i < port->rank; i++)
+		if (rk_axis_has(&port->axes[i], dim))
+			return rk_error_set(err, EINVAL,
+					    "axis %u of %s '%s' has %s in it, which only the first "
+					    "axis may have",
+					    i, what, port->name, name);
+	return 0;
+}
+
+static bool grid_has(const struct rk_launch *launch, unsigned int dim)
+{
+	unsigned int i;
+
+	for (i = 0; i < launch->naxes; i++)
+		if (rk_axis_has(&launch->grid[i], dim))
+			return true;
+	return false;
+}
+
+static bool args_have(const struct rk_code *code, unsigned int dim)
+{
+	unsigned int i;
+
+	for (i = 0; i < code->nparams; i++)
+		if (code->params[i].kind == RK_WIRE_ARG_DIM && code->params[i].index == dim)
+			return true;
+	return false;
+}
+
+int rk_manifest_check_batchable(struct rk_builder *b, struct rk_code *code, const char *value,
+				struct rk_error *err)
+{
+	struct rk_manifest *m = &b->m;
+	unsigned int dim = m->fused_dim - 1, *count, i;
+	enum rk_port_section section;
+	const struct rk_port *ports;
+	int rc;
+
+	(void)code;
+	for (section = 0; section < RK_SECTION_COUNT; section++) {
+		ports = rk_section_ports(m, section, &count);
+		for (i = 0; i < *count; i++) {
+			rc = check_port(m, section, &ports[i], dim, err);
+			if (rc < 0)
+				return rc;
+		}
+	}
+	if (!grid_has(&m->launch, dim))
+		return rk_error_set(err, EINVAL,
+				    "grid of [cuda] does not grow with %s: several messages would "
+				    "get the threads of one",
+				    value);
+	if (!args_have(&m->code[RK_WIRE_CUDA], dim))
+		return rk_error_set(err, EINVAL,
+				    "args of [cuda] lacks %s: the kernel could not tell how much "
+				    "several messages are",
+				    value);
+	return 0;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* What others get to see of a description: its ports as text, its wire form. */
+#include "runtime/kernel/manifest.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Text that is put together piece by piece; counts what it would need. */
+struct text {
+	char *buf;
+	size_t size, len;
+};
+
+static void text_add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void text_add(struct text *t, const char *fmt, ...)
+{
+	size_t used = t->len < t->size ? t->len : t->size;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->buf + used, t->size - used, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->len += (size_t)n;
+}
+
+static void add_axis(struct text *t, const struct rk_manifest *m, const struct rk_axis *axis)
+{
+	const char *times = "";
+	unsigned int i;
+
+	if (axis->factor != 1 || axis->ndims == 0) {
+		text_add(t, "%" PRIu64, axis->factor);
+		times = "*";
+	}
+	for (i = 0; i < axis->ndims; i++) {
+		text_add(t, "%s%s", times, m->dims[axis->dims[i]]);
+		times = "*";
+	}
+	if (axis->addend)
+		text_add(t, "%+" PRId64, axis->addend);
+}
+
+size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, char *buf,
+		     size_t size)
+{
+	struct text t = {.buf = buf, .size = size};
+
+	add_axis(&t, m, axis);
+	return t.len;
+}
+
+size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, char *buf,
+		     size_t size)
+{
+	struct text t = {.buf = buf, .size = size};
+	unsigned int i;
+
+	text_add(&t, "%s = %s", port->name, rk_dtype_info(port->dtype)->name);
+	for (i = 0; i < port->rank; i++) {
+		text_add(&t, "%c", i ? ',' : '[');
+		add_axis(&t, m, &port->axes[i]);
+	}
+	if (port->rank)
+		text_add(&t, "]");
+	if (port->default_text[0])
+		text_add(&t, " = %s", port->default_text);
+	return t.len;
+}
+
+static enum rk_dtype param_dtype(const struct rk_manifest *m, const struct rk_param *param)
+{
+	switch (param->kind) {
+	case RK_WIRE_ARG_INPUT:
+	case RK_WIRE_ARG_SCALAR:
+		return m->inputs[param->index].dtype;
+	case RK_WIRE_ARG_OUTPUT:
+		return m->outputs[param->index].dtype;
+	case RK_WIRE_ARG_SCRATCH:
+		return m->scratch[param->index].dtype;
+	case RK_WIRE_ARG_STATE:
+		return RK_U8;
+	case RK_WIRE_ARG_DIM:
+		break;
+	}
+	return RK_U64;
+}
+
+void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
+		      struct rk_wire_load *load)
+{
+	const struct rk_code *code = &m->code[backend];
+	bool is_cuda = backend == RK_WIRE_CUDA;
+	unsigned int i;
+
+	load->nparams = code->nparams;
+	load->backend = (uint8_t)backend;
+	load->mode = (uint8_t)m->mode;
+	load->cooperative = is_cuda && m->launch.cooperative;
+	memset(load->reserved, 0, sizeof(load->reserved));
+	load->state_bytes = m->state_bytes;
+	memset(load->block, 0, sizeof(load->block));
+	if (is_cuda)
+		memcpy(load->block, m->launch.block, sizeof(load->block));
+	load->shared_bytes = is_cuda ? m->launch.shared_bytes : 0;
+	memcpy(load->library, code->library, sizeof(load->library));
+	memcpy(load->entry, code->entry, sizeof(load->entry));
+	memset(load->params, 0, sizeof(load->params));
+	for (i = 0; i < code->nparams; i++) {
+		const struct rk_param *param = &code->params[i];
+
+		load->params[i].kind = (uint8_t)param->kind;
+		load->params[i].dtype = (uint8_t)param_dtype(m, param);
+		load->params[i].fused = is_cuda && m->fused_dim && param->kind == RK_WIRE_ARG_DIM &&
+					param->index == m->fused_dim - 1;
+	}
+}
+
+const char *rk_mode_name(enum rk_wire_mode mode)
+{
+	return mode == RK_WIRE_RING ? "ring" : "batch";
+}
+
+const char *rk_backend_title(enum rk_wire_backend backend)
+{
+	return backend == RK_WIRE_CUDA ? "cuda" : "cpu";
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/metrics/metrics.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/health/health.h"
+
+/* Upper bounds of the latency histogram: powers of two of a microsecond. */
+static const unsigned int powers[] = {4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24};
+
+#define NPOWERS	  (sizeof(powers) / sizeof(powers[0]))
+#define USECS_SEC 1e6
+#define MSECS_SEC 1e3
+
+/* What is being printed. */
+struct page {
+	FILE *out;
+	struct rk_runtime *rt;
+	bool labelled; /* the sample under way has labels already */
+};
+
+static void family(struct page *p, const char *name, const char *type, const char *help)
+{
+	fprintf(p->out, "# HELP rkfs_%s %s\n# TYPE rkfs_%s %s\n", name, help, name, type);
+}
+
+/* Bytes of the UTF-8 character that @text begins with; 0 where there is none. */
+static size_t utf8_length(const unsigned char *text)
+{
+	static const struct {
+		unsigned char lead, mask;
+		uint32_t min;
+	} kinds[] = {
+		{0x00, 0x80, 0}, {0xC0, 0xE0, 0x80}, {0xE0, 0xF0, 0x800}, {0xF0, 0xF8, 0x10000}};
+
+	for (size_t n = 0; n < sizeof(kinds) / sizeof(kinds[0]); n++) {
+		uint32_t c = *text & (unsigned char)~kinds[n].mask;
+		size_t i = 0;
+
+		if ((*text & kinds[n].mask) != kinds[n].lead)
+			continue;
+		while (i < n && (text[i + 1] & 0xC0) == 0x80)
+			c = c << 6 | (text[++i] & 0x3F);
+		if (i < n || c < kinds[n].min || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
+			return 0;
+		return n + 1;
+	}
+	return 0;
+}
+
+/*
+ * One label of the sample under way. Backslash, quote and newline are escaped as the format asks
+ * for. It takes UTF-8 alone, and a path may be any bytes: those that are not are shown as \xNN.
+ */
+static void label(struct page *p, const char *name, const char *value)
+{
+	fprintf(p->out, "%c%s=\"", p->labelled ? ',' : '{', name);
+	p->labelled = true;
+	while (*value) {
+		size_t len = utf8_length((const unsigned char *)value);
+
+		if (!len)
+			fprintf(p->out, "\\\\x%02X", (unsigned char)*value);
+		else if (*value == '\n')
+			fputs("\\n", p->out);
+		else if (*value == '\\' || *value == '"')
+			fprintf(p->out, "\\%c", *value);
+		else
+			fwrite(value, 1, len, p->out);
+		value += len ? len : 1;
+	}
+	fputc('"', p->out);
+}
+
+/* A sample: begin, any number of labels, end. Its first label tells the runtimes of a machine
+ * apart. */
+static void begin(struct page *p, const char *name, const char *suffix)
+{
+	const char *mount = rk_runtime_mount(p->rt);
+
+	fprintf(p->out, "rkfs_%s%s", name, suffix);
+	p->labelled = false;
+	if (*mount)
+		label(p, "mount", mount);
+}
+
+static void __attribute__((format(printf, 2, 3))) end(struct page *p, const char *format, ...)
+{
+	va_list ap;
+
+	fputs(p->labelled ? "} " : " ", p->out);
+	va_start(ap, format);
+	vfprintf(p->out, format, ap);
+	va_end(ap);
+	fputc('\n', p->out);
+}
+
+/* A sample with one label beside the mount. */
+static void sample(struct page *p, const char *name, const char *key, const char *value,
+		   uint64_t number)
+{
+	begin(p, name, "");
+	label(p, key, value);
+	end(p, "%" PRIu64, number);
+}
+
+/* A family of one sample. */
+static void single(struct page *p, const char *name, const char *type, const char *help,
+		   uint64_t value)
+{
+	family(p, name, type, help);
+	begin(p, name, "");
+	end(p, "%" PRIu64, value);
+}
+
+static void gauge(struct page *p, const char *name, const char *help, uint64_t value)
+{
+	single(p, name, "gauge", help, value);
+}
+
+/* --- of the whole runtime --- */
+
+/* name in stats.h and here, help; and of a kernel's messages the same */
+static const struct {
+	enum rk_counter counter;
+	const char *help;
+} counters[] = {
+	{RK_COUNT_ACCEPTED, "Messages put into a queue."},
+	{RK_COUNT_PROCESSED, "Accepted messages that completed."},
+	{RK_COUNT_FAILED, "Accepted messages that failed."},
+	{RK_COUNT_CANCELLED, "Accepted messages that were cancelled."},
+	{RK_COUNT_TIMED_OUT, "Accepted messages that took longer than their timeout."},
+	{RK_COUNT_REJECTED, "Requests that were never accepted."},
+};
+
+/* For alerts: a text file stays as it is when its daemon has been killed. */
+static void print_time(struct page *p)
+{
+	struct rk_config config;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	family(p, "timestamp_seconds", "gauge", "When these numbers were taken, as Unix time.");
+	begin(p, "timestamp_seconds", "");
+	end(p, "%lld.%03ld", (long long)now.tv_sec, now.tv_nsec / 1000000);
+	rk_runtime_config(p->rt, &config);
+	family(p, "metrics_interval_seconds", "gauge",
+	       "How often metrics_textfile is written: metrics_interval.");
+	begin(p, "metrics_interval_seconds", "");
+	end(p, "%.3f", (double)config.metrics_interval / MSECS_SEC);
+}
+
+static void print_state(struct page *p)
+{
+	enum rk_state now = rk_runtime_state(p->rt);
+	struct rk_health_report health;
+	char backend[RK_WIRE_NAME_MAX];
+
+	family(p, "build_info", "gauge", "The version that runs, as a label.");
+	sample(p, "build_info", "version", RK_VERSION, 1);
+	rk_runtime_backend(p->rt, backend);
+	family(p, "backend_info", "gauge", "The backend that runs kernels, as a label.");
+	sample(p, "backend_info", "backend", backend, 1);
+	family(p, "state", "gauge", "1 for the state that the runtime is in.");
+	for (int i = 0; i < RK_STATE_COUNT; i++)
+		sample(p, "state", "state", rk_state_name((enum rk_state)i), i == (int)now);
+	rk_runtime_health(p->rt, &health);
+	family(p, "health_status", "gauge", "1 for the status that the health checks found.");
+	for (int i = 0; i <= RK_HEALTH_UNHEALTHY; i++)
+		sample(p, "health_status", "status", rk_health_name((enum rk_health_status)i),
+		       i == (int)health.status);
+	family(p, "health_checks_total", "counter", "Health checks that have ended.");
+	sample(p, "health_checks_total", "outcome", "passed", health.passed);
+	sample(p, "health_checks_total", "outcome", "failed", health.failed);
+	sample(p, "health_checks_total", "outcome", "overdue", health.overdue);
+	gauge(p, "live", "Whether the runtime is alive: health/live.", rk_runtime_live(p->rt));
+	gauge(p, "ready", "Whether it takes messages: health/ready.", rk_runtime_ready(p->rt));
+	gauge(p, "uptime_seconds", "Time since Running was reached.",
+	      rk_runtime_uptime_secs(p->rt));
+}
+
+static void print_totals(struct page *p)
+{
+	struct rk_runtime *rt = p->rt;
+	struct rk_counts all;
+
+	rk_dispatch_snapshot(rk_runtime_dispatch(rt), NULL, &all);
+	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s_total", rk_counter_name(counters[i].counter));
+		single(p, name, "counter", counters[i].help, all.count[counters[i].counter]);
+	}
+	gauge(p, "messages_in_flight", "Messages that are queued or running.", all.in_flight);
+	gauge(p, "kernels_registered", "Kernels that are known.",
+	      rk_registry_count(rk_runtime_registry(rt)));
+	gauge(p, "kernels_active", "Kernels that are loaded and take messages.",
+	      rk_runtime_kernels_active(rt));
+	gauge(p, "gpu_memory_bytes", "Device memory that the worker holds.",
+	      rk_runtime_gpu_memory(rt));
+	gauge(p, "gpu_memory_peak_bytes", "The most device memory it has held.",
+	      rk_runtime_gpu_memory_peak(rt));
+}
+
+/* --- of each kernel --- */
+
+struct kernel_family {
+	const char *name, *type, *help;
+	/* Print the sample of @k; @arg is the family's. */
+	void (*print)(struct page *p, const char *name, struct rk_kernel *k, int arg);
+	int arg;
+};
+
+static void kernel_sample(struct page *p, const char *name, const struct rk_kernel *k,
+			  uint64_t value)
+{
+	sample(p, name, "kernel", k->manifest.id, value);
+}
+
+static void print_count(struct page *p, const char *name, struct rk_kernel *k, int arg)
+{
+	kernel_sample(p, name, k, atomic_load(&k->stats->count[arg]));
+}
+
+static void print_in_flight(struct page *p, const char *name, struct rk_kernel *k, int arg)
+{
+	(void)arg;
+	kernel_sample(p, name, k, atomic_load(&k->stats->in_flight));
+}
+
+static void print_queued(struct page *p, const char *name, struct rk_kernel *k, int arg)
+{
+	(void)arg;
+	kernel_sample(p, name, k, atomic_load(&k->queued));
+}
+
+static void print_bucket(struct page *p, const char *name, const struct rk_kernel *k,
+			 const char *bound, uint64_t below)
+{
+	begin(p, name, "_bucket");
+	label(p, "kernel", k->manifest.id);
+	label(p, "le", bound);
+	end(p, "%" PRIu64, below);
+}
+
+/* The buckets are read before the count: it may be a little ahead, never behind. */
+static void print_latency(struct page *p, const char *name, struct rk_kernel *k, int arg)
+{
+	const struct rk_histogram *h = &k->stats->latency;
+	uint64_t below[NPOWERS], count;
+	char bound[32];
+
+	(void)arg;
+	for (size_t i = 0; i < NPOWERS; i++)
+		below[i] = rk_histogram_below(h, powers[i]);
+	count = rk_histogram_below(h, 64);
+	for (size_t i = 0; i < NPOWERS; i++) {
+		snprintf(bound, sizeof(bound), "%.6f",
+			 (double)(UINT64_C(1) << powers[i]) / USECS_SEC);
+		print_bucket(p, name, k, bound, below[i]);
+	}
+	print_bucket(p, name, k, "+Inf", count);
+	begin(p, name, "_sum");
+	label(p, "kernel", k->manifest.id);
+	end(p, "%.6f", (double)rk_histogram_sum(h) / USECS_SEC);
+	kernel_sample(p, "kernel_latency_seconds_count", k, count);
+}
+
+static const struct kernel_family kernel_families[] = {
+	{"kernel_messages_accepted_total", "counter", "Messages put into the kernel's queue.",
+	 print_count, RK_COUNT_ACCEPTED},
+	{"kernel_messages_processed_total", "counter", "Messages of the kernel that completed.",
+	 print_count, RK_COUNT_PROCESSED},
+	{"kernel_messages_failed_total", "counter", "Messages of the kernel that failed.",
+	 print_count, RK_COUNT_FAILED},
+	{"kernel_messages_cancelled_total", "counter",
+	 "Messages of the kernel that were cancelled.", print_count, RK_COUNT_CANCELLED},
+	{"kernel_messages_timed_out_total", "counter", "Messages over the kernel's timeout.",
+	 print_count, RK_COUNT_TIMED_OUT},
+	{"kernel_messages_rejected_total", "counter",
+	 "Requests to the kernel that were never accepted.", print_count, RK_COUNT_REJECTED},
+	{"kernel_messages_in_flight", "gauge", "Messages of the kernel that are queued or running.",
+	 print_in_flight, 0},
+	{"kernel_queue_depth", "gauge", "Messages in the kernel's queue.", print_queued, 0},
+	{"kernel_latency_seconds", "histogram",
+	 "Time from acceptance to completion of the messages that completed.", print_latency, 0},
+};
+
+static void print_kernels(struct page *p)
+{
+	struct rk_registry *registry = rk_runtime_registry(p->rt);
+	struct rk_kernel *k;
+
+	for (size_t i = 0; i < sizeof(kernel_families) / sizeof(kernel_families[0]); i++) {
+		const struct kernel_family *f = &kernel_families[i];
+
+		family(p, f->name, f->type, f->help);
+		for (uint32_t slot = 1; (k = rk_registry_next(registry, slot, 0)); slot++) {
+			slot = k->slot;
+			f->print(p, f->name, k, f->arg);
+			rk_kernel_unref(k);
+		}
+	}
+}
+
+/* --- of each device --- */
+
+#define ALWAYS 0
+
+static const struct device_family {
+	const char *name, *type, *help;
+	uint32_t known;	      /* RK_WIRE_KNOWS_*, ALWAYS */
+	size_t offset, bytes; /* in struct rk_device */
+	double unit;	      /* what one of it is in the base unit */
+} device_families[] = {
+#define MEMBER(name) offsetof(struct rk_device, name), sizeof(((struct rk_device *)0)->name)
+	{"device_memory_total_bytes", "gauge", "Memory of the device.", RK_WIRE_KNOWS_MEMORY,
+	 MEMBER(memory_total_bytes), 1},
+	{"device_memory_used_bytes", "gauge", "Memory of the device in use, by anybody.",
+	 RK_WIRE_KNOWS_MEMORY, MEMBER(memory_used_bytes), 1},
+	{"device_utilisation_ratio", "gauge",
+	 "Share of the last sample period in which a kernel ran.", RK_WIRE_KNOWS_UTILISATION,
+	 MEMBER(utilisation_percent), 0.01},
+	{"device_temperature_celsius", "gauge", "Temperature of the device.",
+	 RK_WIRE_KNOWS_TEMPERATURE, MEMBER(temperature_celsius), 1},
+	{"device_power_watts", "gauge", "Power that the device draws.", RK_WIRE_KNOWS_POWER,
+	 MEMBER(power_milliwatts), 0.001},
+	{"device_xids_total", "counter", "Critical Xids that were seen of the device.",
+	 RK_WIRE_KNOWS_XID, MEMBER(xid_count), 1},
+	{"device_xid_last", "gauge", "The last of them, 0 where there was none.", RK_WIRE_KNOWS_XID,
+	 MEMBER(xid_last), 1},
+	{"device_ecc_uncorrected_total", "counter",
+	 "Errors of its memory that were not corrected since the driver was loaded.",
+	 RK_WIRE_KNOWS_ECC, MEMBER(ecc_uncorrected), 1},
+	{"device_remap_pending", "gauge", "1 where a reset would remap rows of its memory.",
+	 RK_WIRE_KNOWS_REMAP, MEMBER(remap_pending), 1},
+	{"device_remap_failed", "gauge", "1 where rows of its memory could not be remapped.",
+	 RK_WIRE_KNOWS_REMAP, MEMBER(remap_failed), 1},
+	{"device_lost", "gauge", "1 from the first loss of the device on.", ALWAYS, MEMBER(lost),
+	 1},
+#undef MEMBER
+};
+
+static double device_value(const struct rk_device *device, const struct device_family *f)
+{
+	const char *at = (const char *)device + f->offset;
+	uint64_t value64;
+	uint32_t value32;
+
+	if (f->bytes == sizeof(bool))
+		return *(const bool *)at;
+	if (f->bytes == sizeof(value32)) {
+		memcpy(&value32, at, sizeof(value32));
+		return value32 * f->unit;
+	}
+	memcpy(&value64, at, sizeof(value64));
+	return (double)value64 * f->unit;
+}
+
+static void print_devices(struct page *p)
+{
+	struct rk_device device;
+	char number[16];
+
+	for (size_t i = 0; i < sizeof(device_families) / sizeof(device_families[0]); i++) {
+		const struct device_family *f = &device_families[i];
+
+		family(p, f->name, f->type, f->help);
+		for (uint32_t n = 0; rk_runtime_device(p->rt, n, &device); n++) {
+			if (f->known && !(device.known & f->known))
+				continue;
+			snprintf(number, sizeof(number), "%" PRIu32, n);
+			begin(p, f->name, "");
+			label(p, "device", number);
+			label(p, "uuid", device.uuid);
+			label(p, "name", device.name);
+			end(p, "%.15g", device_value(&device, f));
+		}
+	}
+}
+
+int rk_metrics_print(struct rk_runtime *rt, char **text, size_t *len)
+{
+	char *buf = NULL;
+	size_t size = 0;
+	struct page page = {.out = open_memstream(&buf, &size), .rt = rt};
+	bool failed;
+
+	if (!page.out)
+		return -ENOMEM;
+	print_state(&page);
+	print_time(&page);
+	print_totals(&page);
+	print_kernels(&page);
+	print_devices(&page);
+	failed = ferror(page.out);
+	if (fclose(page.out) || failed) {
+		free(buf);
+		return -ENOMEM;
+	}
+	*text = buf;
+	*len = size;
+	return 0;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/request/codec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+const struct rk_codec *const rk_codecs[] = {
+	&rk_codec_json,
+	&rk_codec_safetensors,
+	&rk_codec_raw,
+	NULL,
+};
+
+void rk_request_init(struct rk_request *r, struct rk_kernel *kernel, struct rk_payload *pool)
+{
+	r->kernel = rk_kernel_ref(kernel);
+	r->pool = rk_payload_ref(pool);
+}
+
+void rk_request_drop(struct rk_request *r)
+{
+	if (r->state)
+		r->codec->drop(r);
+	rk_message_unref(r->message);
+	if (r->pool)
+		rk_payload_uncharge(r->pool, r->charged);
+	rk_payload_unref(r->pool);
+	rk_kernel_unref(r->kernel);
+	*r = (struct rk_request){0};
+}
+
+int rk_request_charge(struct rk_request *r, int64_t bytes, struct rk_error *err)
+{
+	int rc;
+
+	if (bytes > 0) {
+		rc = rk_payload_charge(r->pool, (uint64_t)bytes, err);
+		if (rc)
+			return rc;
+	} else {
+		rk_payload_uncharge(r->pool, 0 - (uint64_t)bytes);
+	}
+	r->charged += (uint64_t)bytes;
+	return 0;
+}
+
+void rk_answer_drop(struct rk_answer *a)
+{
+	free(a->text);
+	*a = (struct rk_answer){0};
+}
+
+int rk_request_message(struct rk_request *r, struct rk_error *err)
+{
+	r->message = rk_message_new(r->kernel, r->uid, r->pid);
+	if (!r->message)
+		return rk_error_set(err, ENOMEM, "no memory for a message");
+	return 0;
+}
+
+int rk_request_layout(struct rk_request *r, struct rk_error *err)
+{
+	struct rk_message *m = r->message;
+	int rc = rk_plan_layout(&m->plan, r->max_message_bytes, err);
+
+	if (rc)
+		return rc;
+	if (m->block.pool)
+		return rk_payload_resize(&m->block, m->plan.block_bytes, err);
+	return rk_payload_alloc(r->pool, m->plan.block_bytes, &m->block, err);
+}

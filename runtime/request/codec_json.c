@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/request/codec_json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/request/codec.h"
+#include "runtime/base/json_number.h"
+#include "runtime/base/json_text.h"
+
+#define MIN_CAPACITY 4096
+#define SHOWN_MAX    (2 * RK_NAME_MAX) /* bytes of a name in the request, quoted or looked up */
+
+/* Where in an input we are, for sentences: "a[1][2]". */
+struct place {
+	const struct rk_port *port;
+	uint64_t index[RK_MAX_RANK];
+};
+
+static void prefix_place(const struct place *at, unsigned int depth, struct rk_error *err)
+{
+	char path[RK_MAX_RANK * 24] = "";
+	unsigned int i;
+	size_t len = 0;
+
+	for (i = 0; i < depth; i++)
+		len += (size_t)snprintf(path + len, sizeof(path) - len, "[%" PRIu64 "]",
+					at->index[i]);
+	rk_error_prefix(err, "input %s%s", at->port->name, path);
+}
+
+/* Parsing: the shapes */
+
+/* The shape of one input, as its arrays show it one after the other. */
+struct shape {
+	const struct rk_manifest *manifest;
+	struct place place;
+	const char *at, *end; /* of the text */
+	uint64_t axes[RK_MAX_RANK];
+	unsigned int known;  /* bit i: axes[i] is: an array that deep has ended */
+	unsigned int opened; /* how deep arrays have been seen */
+	bool has_element;
+};
+
+static int wrong_rank(const struct shape *s, struct rk_error *err)
+{
+	const struct rk_port *port = s->place.port;
+	char signature[128];
+
+	rk_port_print(s->manifest, port, signature, sizeof(signature));
+	if (port->rank == 0)
+		return rk_error_set(err, EINVAL, "input %s: a single number is wanted (%s)",
+				    port->name, signature);
+	return rk_error_set(err, EINVAL, "input %s: an array nested %u deep is wanted (%s)",
+			    port->name, port->rank, signature);
+}
+
+/* An element that is no array: what it is, store sees. */
+static int measure_element(struct shape *s, const struct rk_json_token *token, struct rk_error *err)
+{
+	const struct rk_port *port = s->place.port;
+	unsigned char unused[sizeof(uint64_t)];
+	int rc;
+
+	if (token->kind == RK_JSON_ARRAY && !s->has_element)
+		return wrong_rank(s, err);
+	if (token->kind == RK_JSON_ARRAY || token->kind == RK_JSON_OBJECT) {
+		rc = rk_json_number_store(token, port->dtype, unused, err);
+		prefix_place(&s->place, port->rank, err);
+		return rc;
+	}
+	s->has_element = true;
+	return 0;
+}
+
+/* An array of @size elements ends. All at the same @depth must be as long as the first. */
+static int measure_end(struct shape *s, unsigned int depth, uint64_t size, struct rk_error *err)
+{
+	int rc;
+
+	if (!(s->known & 1u << depth)) {
+		s->axes[depth] = size;
+		s->known |= 1u << depth;
+		return 0;
+	}
+	if (s->axes[depth] == size)
+		return 0;
+	rc = rk_error_set(err, EINVAL, "a row of %" PRIu64 " where the first such row has %" PRIu64,
+			  size, s->axes[depth]);
+	prefix_place(&s->place, depth, err);
+	return rc;
+}
+
+/* The value that begins with @token, inside @depth arrays; at most RK_MAX_RANK + 1 deep. */
+static int measure(struct shape *s, const struct rk_json_token *token, unsigned int depth,
+		   struct rk_error *err)
+{
+	struct rk_json_token element;
+	uint64_t size;
+	int rc;
+
+	if (depth == s->place.port->rank)
+		return measure_element(s, token, err);
+	if (token->kind != RK_JSON_ARRAY) {
+		if (depth >= s->opened)
+			return wrong_rank(s, err);
+		rc = rk_error_set(err, EINVAL, "%s where the first such row is an array",
+				  rk_json_kind_name(token->kind));
+		prefix_place(&s->place, depth, err);
+		return rc;
+	}
+	if (s->opened == depth)
+		s->opened++;
+	for (size = 0;; size++) {
+		s->at = rk_json_next(s->at, s->end, &element);
+		if (element.kind == RK_JSON_CLOSE)
+			return measure_end(s, depth, size, err);
+		s->place.index[depth] = size;
+		rc = measure(s, &element, depth + 1, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* The input called @name, which the request does not have yet. Returns its index or -EINVAL. */
+static int find_input(const struct rk_manifest *m, const char *text, const struct rk_json *doc,
+		      const struct rk_json_token *name, struct rk_error *err)
+{
+	char shown[SHOWN_MAX], what[SHOWN_MAX + 32], names[RK_MAX_PORTS * (RK_NAME_MAX + 2)] = "";
+	unsigned int i;
+	size_t len = 0;
+
+	rk_json_unescape(name, shown, sizeof(shown));
+	for (i = 0; i < m->ninputs && strcmp(m->inputs[i].name, shown) != 0; i++)
+		;
+	if (i < m->ninputs && doc->inputs[i]) {
+		snprintf(what, sizeof(what), "duplicate input '%s'", shown);
+		return rk_json_malformed(text, name->text, what, err);
+	}
+	if (i < m->ninputs)
+		return (int)i;
+	for (i = 0; i < m->ninputs; i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
+					m->inputs[i].name);
+	return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s", shown,
+			    len ? names : "none");
+}
+
+/* All "NAME": VALUE of the object that begins before @at. */
+static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, struct rk_json *doc,
+		       struct rk_error *err)
+{
+	const struct rk_manifest *m = plan->manifest;
+	struct rk_json_token token;
+	int index, rc;
+
+	for (;;) {
+		struct shape s = {.manifest = m, .end = doc->end};
+
+		at = rk_json_next(at, doc->end, &token);
+		if (token.kind == RK_JSON_CLOSE)
+			return rk_plan_complete(plan, err);
+		index = find_input(m, text, doc, &token, err);
+		if (index < 0)
+			return index;
+		s.place.port = &m->inputs[index];
+		doc->inputs[index] = at;
+		s.at = rk_json_next(at, doc->end, &token);
+		rc = measure(&s, &token, 0, err);
+		if (rc < 0)
+			return rc;
+		rc = rk_plan_bind_shown(plan, (unsigned int)index, s.opened, s.axes, err);
+		if (rc < 0)
+			return rc;
+		at = s.at;
+	}
+}
+
+int rk_json_parse(const char *text, size_t len, struct rk_plan *plan, struct rk_json *doc,
+		  struct rk_error *err)
+{
+	struct rk_json found = {.end = text + len};
+	struct rk_plan next = *plan;
+	struct rk_json_token token;
+	const char *at;
+	int rc;
+
+	rc = rk_json_check(text, len, err);
+	if (rc < 0)
+		return rc;
+	at = rk_json_next(text, found.end, &token);
+	if (token.kind != RK_JSON_OBJECT)
+		return rk_error_set(err, EINVAL,
+				    "a request is an object of inputs like {\"NAME\": [1, 2]}, "
+				    "not %s",
+				    rk_json_kind_name(token.kind));
+	rc = bind_inputs(text, at, &next, &found, err);
+	if (rc < 0)
+		return rc;
+	*plan = next;
+	*doc = found;
+	return 0;
+}
+
+/* Storing: the numbers */
+
+/* Where element @n of an input of this @shape is. */
+static void find_place(struct place *place, uint64_t n, const uint64_t *shape)
+{
+	unsigned int axis;
+
+	for (axis = place->port->rank; axis-- > 0; n /= shape[axis])
+		place->index[axis] = n % shape[axis];
+}
+
+/* The brackets are known to be right: only what is between them counts. */
+static int store_input(const struct rk_json *doc, const struct rk_plan *plan, unsigned int index,
+		       unsigned char *dst, struct rk_error *err)
+{
+	struct place place = {.port = &plan->manifest->inputs[index]};
+	enum rk_dtype dtype = place.port->dtype;
+	const char *at = doc->inputs[index];
+	struct rk_json_token token;
+	uint64_t n;
+	int rc;
+
+	for (n = 0; n < plan->inputs[index].count; n++) {
+		do
+			at = rk_json_next(at, doc->end, &token);
+		while (token.kind == RK_JSON_ARRAY || token.kind == RK_JSON_CLOSE);
+		rc = rk_json_number_store(&token, dtype, dst, err);
+		if (rc < 0) {
+			find_place(&place, n, plan->shapes[index]);
+			prefix_place(&place, place.port->rank, err);
+			return rc;
+		}
+		dst += rk_dtype_info(dtype)->size;
+	}
+	return 0;
+}
+
+int rk_json_store(const struct rk_json *doc, const struct rk_plan *plan, void *block,
+		  struct rk_error *err)
+{
+	unsigned int i;
+	int rc;
+
+	for (i = 0; i < plan->manifest->ninputs; i++) {
+		if (!doc->inputs[i])
+			continue; /* the default */
+		rc = store_input(doc, plan, i, (unsigned char *)block + plan->inputs[i].offset,
+				 err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Encoding */
+
+/* A growing text. Once memory has run out it stays failed and takes nothing more. */
+struct out {
+	char *text;
+	size_t len, size;
+	bool failed;
+};
+
+/* Room for @more bytes at the end, or NULL. */
+static char *out_reserve(struct out *out, size_t more)
+{
+	size_t need, size;
+	char *text;
+
+	if (!out->failed && out->size - out->len >= more)
+		return out->text + out->len;
+	if (out->failed || __builtin_add_overflow(out->len, more, &need) ||
+	    __builtin_mul_overflow(need, 2, &size)) {
+		out->failed = true;
+		return NULL;
+	}
+	text = realloc(out->text, size);
+	if (!text) {
+		out->failed = true;
+		return NULL;
+	}
+	out->text = text;
+	out->size = size;
+	return text + out->len;
+}
+
+static void out_add(struct out *out, const char *text, size_t len)
+{
+	char *at = out_reserve(out, len);
+
+	if (!at)
+		return;
+	memcpy(at, text, len);
+	out->len += len;
+}
+
+/* @shape[0 .. @rank) of elements from *@src on. */
+static void encode_axis(struct out *out, enum rk_dtype dtype, const uint64_t *shape,
+			unsigned int rank, const unsigned char **src)
+{
+	uint64_t i;
+	char *at;
+
+	if (rank == 0) {
+		at = out_reserve(out, RK_JSON_NUMBER_MAX);
+		if (at)
+			out->len += rk_json_number_print(dtype, *src, at);
+		*src += rk_dtype_info(dtype)->size;
+		return;
+	}
+	out_add(out, "[", 1);
+	for (i = 0; i < shape[0] && !out->failed; i++) {
+		if (i)
+			out_add(out, ",", 1);
+		encode_axis(out, dtype, shape + 1, rank - 1, src);
+	}
+	out_add(out, "]", 1);
+}
+
+int rk_json_encode(const struct rk_plan *plan, const void *block, char **text, size_t *len,
+		   struct rk_error *err)
+{
+	const struct rk_manifest *m = plan->manifest;
+	uint64_t shape[RK_MAX_RANK];
+	struct out out = {0};
+	unsigned int i;
+	char *fit;
+
+	for (i = 0; i < m->noutputs; i++) {
+		const struct rk_port *port = &m->outputs[i];
+		const unsigned char *src = (const unsigned char *)block + plan->outputs[i].offset;
+
+		/* names are C identifiers: nothing in them to escape */
+		out_add(&out, i ? ",\"" : "{\"", 2);
+		out_add(&out, port->name, strlen(port->name));
+		out_add(&out, "\":", 2);
+		rk_plan_output_shape(plan, i, shape);
+		encode_axis(&out, port->dtype, shape, port->rank, &src);
+	}
+	out_add(&out, "}\n", sizeof("}\n")); /* with its NUL */
+	if (out.failed) {
+		free(out.text);
+		return rk_error_set(err, ENOMEM, "not enough memory for the answer's text");
+	}
+	/* answers wait for slow readers: give back what doubling took too much */
+	fit = realloc(out.text, out.len);
+	*text = fit ? fit : out.text;
+	*len = out.len - 1;
+	return 0;
+}
+
+/* The codec */
+
+struct text {
+	char *data;
+	size_t len, size;
+};
+
+static bool json_applies(const struct rk_manifest *m)
+{
+	(void)m;
+	return true;
+}
+
+/* Room for @more bytes of text. */
+static int text_reserve(struct rk_request *r, struct text *text, size_t more, struct rk_error *err)
+{
+	size_t need, size = text->size ? text->size : MIN_CAPACITY;
+	char *grown;
+
+	if (__builtin_add_overflow(text->len, more, &need) || need > r->max_json_bytes)
+		return rk_error_set(err, EMSGSIZE,
+				    "the request is larger than max_json_bytes (%" PRIu64 " bytes)",
+				    r->max_json_bytes);
+	while (size < need)
+		size *= 2;
+	if (size == text->size)
+		return 0;
+	if (rk_request_charge(r, (int64_t)(size - text->size), err))
+		return -ENOMEM;
+	grown = realloc(text->data, size);
+	if (!grown)
+		return rk_error_set(err, ENOMEM, "no memory for the request");
+	text->data = grown;
+	text->size = size;
+	return 0;
+}
+
+static int json_feed(struct rk_request *r, const void *data, size_t len, struct rk_error *err)
+{
+	struct text *text = r->state;
+	int rc;
+
+	if (!text) {
+		r->state = text = calloc(1, sizeof(*text));
+		if (!text)
+			return rk_error_set(err, ENOMEM, "no memory for the request");
+	}
+	rc = text_reserve(r, text, len, err);
+	if (rc)
+		return rc;
+	if (len)
+		memcpy(text->data + text->len, data, len);
+	text->len += len;
+	return 0;
+}
+
+static uint64_t json_work(const struct rk_request *r)
+{
+	const struct text *text = r->state;
+
+	if (r->message)
+		return r->message->plan.block_bytes;
+	return text ? text->len : 0;
+}
+
+/* The text has been read: its memory is free for others while the message waits and runs. */
+static void drop_text(struct rk_request *r)
+{
+	struct text *text = r->state;
+
+	(void)rk_request_charge(r, -(int64_t)text->size, NULL);
+	free(text->data);
+	*text = (struct text){0};
+}
+
+static int json_finish(struct rk_request *r, struct rk_error *err)
+{
+	const struct text *text;
+	struct rk_json doc;
+	int rc;
+
+	rc = json_feed(r, NULL, 0, err); /* there may have been nothing */
+	text = r->state;
+	if (!rc)
+		rc = rk_request_message(r, err);
+	if (!rc)
+		rc = rk_json_parse(text->data ? text->data : "", text->len, &r->message->plan, &doc,
+				   err);
+	if (!rc)
+		rc = rk_request_layout(r, err);
+	if (!rc)
+		rc = rk_json_store(&doc, &r->message->plan, r->message->block.data, err);
+	if (rc)
+		return rc;
+	rk_plan_clear(&r->message->plan, r->message->block.data);
+	drop_text(r);
+	return 0;
+}
+
+static int json_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
+{
+	char *text;
+	size_t len;
+	int rc;
+
+	rc = rk_json_encode(&r->message->plan, r->message->block.data, &text, &len, err);
+	if (rc)
+		return rc;
+	rc = rk_request_charge(r, (int64_t)len, err);
+	if (rc) {
+		free(text);
+		return rc;
+	}
+	rk_payload_free(&r->message->block); /* the answer has it all */
+	*a = (struct rk_answer){.parts = {{text, len}}, .nparts = 1, .text = text};
+	return 0;
+}
+
+static void json_drop(struct rk_request *r)
+{
+	struct text *text = r->state;
+
+	free(text->data);
+	free(text);
+}
+
+const struct rk_codec rk_codec_json = {
+	.file = "call.json",
+	.applies = json_applies,
+	.feed = json_feed,
+	.work = json_work,
+	.finish = json_finish,
+	.answer = json_answer,
+	.drop = json_drop,
+};

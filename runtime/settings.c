@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime's configuration and the numbers that files show. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/internal.h"
+
+/* --- sources --- */
+
+static void free_strings(const char *const *list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free((char *)(uintptr_t)list[i]);
+	free((void *)(uintptr_t)list);
+}
+
+/* A deep copy of a NULL-terminated list; NULL for NULL, and where memory is out (*@rc is set). */
+static const char *const *copy_strings(const char *const *list, int *rc)
+{
+	const char **copy;
+	size_t n = 0;
+
+	if (!list)
+		return NULL;
+	while (list[n])
+		n++;
+	copy = calloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; copy && i < n; i++) {
+		copy[i] = strdup(list[i]);
+		if (!copy[i]) {
+			free_strings(copy);
+			copy = NULL;
+		}
+	}
+	if (!copy)
+		*rc = -ENOMEM;
+	return copy;
+}
+
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err)
+{
+	int rc = 0;
+
+	if (sources->file) {
+		/* Read again after the daemon has changed its directory. */
+		rt->sources.file = realpath(sources->file, NULL);
+		if (!rt->sources.file)
+			return rk_error_set(err, errno, "%s: %m", sources->file);
+	}
+	rt->sources.payload_bytes = sources->payload_bytes;
+	rt->sources.options = copy_strings(sources->options, &rc);
+	rt->sources.environ = copy_strings(sources->environ, &rc);
+	return rc ? rk_error_set(err, ENOMEM, "no memory for the configuration") : 0;
+}
+
+void rk_runtime_free_sources(struct rk_runtime *rt)
+{
+	free((char *)(uintptr_t)rt->sources.file);
+	free_strings(rt->sources.options);
+	free_strings(rt->sources.environ);
+}
+
+/* --- configuration --- */
+
+static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INFO, RK_LOG_DEBUG,
+					   RK_LOG_TRACE};
+
+/* What other parts have a copy of. */
+struct hot {
+	uint32_t max_queue_depth;
+	uint64_t message_timeout_ns;
+	uint64_t sample_ms;
+	enum rk_log_level log_level;
+};
+
+static struct hot read_hot(struct rk_runtime *rt)
+{
+	struct hot hot = {.log_level = rk_log_level()};
+
+	pthread_mutex_lock(&rt->config_lock);
+	hot.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
+	hot.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
+	hot.sample_ms = rt->config.metrics_interval;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (!strcmp(rk_log_level_name(levels[i]), rt->config.log_level))
+			hot.log_level = levels[i];
+	pthread_mutex_unlock(&rt->config_lock);
+	return hot;
+}
+
+/*
+ * Put what the hot fields say into effect. Two threads may do so at once, and no lock may be
+ * held meanwhile: so look again whether what was put into effect is still what holds.
+ */
+static void apply_hot(struct rk_runtime *rt)
+{
+	struct hot now = read_hot(rt), applied;
+	bool changed;
+
+	do {
+		applied = now;
+		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
+				       applied.message_timeout_ns);
+		changed = atomic_exchange(&rt->sample_ms, applied.sample_ms) != applied.sample_ms;
+		if (applied.log_level != rk_log_level()) {
+			rk_log_set_level(applied.log_level);
+			changed = true;
+		}
+		if (changed)
+			rk_worker_settings_changed(rt->worker, applied.sample_ms);
+		rk_health_config_changed(rt->health); /* they read it themselves */
+		if (rt->metrics)		      /* not while the runtime is being made */
+			rk_metrics_config_changed(rt->metrics);
+		now = read_hot(rt);
+	} while (now.max_queue_depth != applied.max_queue_depth ||
+		 now.message_timeout_ns != applied.message_timeout_ns ||
+		 now.sample_ms != applied.sample_ms || now.log_level != applied.log_level);
+}
+
+void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
+			     struct rk_payload *payload)
+{
+	struct rk_payload *old;
+
+	pthread_mutex_lock(&rt->config_lock);
+	rt->config = rt->loaded = *config;
+	old = rt->payload;
+	rt->payload = rk_payload_ref(payload);
+	pthread_mutex_unlock(&rt->config_lock);
+	rk_payload_unref(old);
+	atomic_store(&rt->max_json_bytes, config->max_json_bytes);
+	atomic_store(&rt->max_message_bytes, config->max_message_bytes);
+	apply_hot(rt);
+}
+
+static bool hot_reload_enabled(struct rk_runtime *rt)
+{
+	bool enabled;
+
+	pthread_mutex_lock(&rt->config_lock);
+	enabled = rt->config.hot_reload_enabled;
+	pthread_mutex_unlock(&rt->config_lock);
+	return enabled;
+}
+
+static int refuse_reload(struct rk_error *err, const char *what)
+{
+	return rk_error_set(err, EPERM,
+			    "%s: hot_reload_enabled is no: set it to yes in the file and reset",
+			    what);
+}
+
+/* Copy the hot fields that differ; returns their names as an array, the others' in *@pending. */
+static json_t *take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *pending)
+{
+	json_t *changed = json_array();
+	size_t count;
+	const struct rk_config_field *fields = rk_config_fields(&count);
+
+	pthread_mutex_lock(&rt->config_lock);
+	for (size_t i = 0; i < count; i++) {
+		if (rk_config_equal(&rt->config, from, &fields[i]))
+			continue;
+		json_array_append_new(fields[i].hot ? changed : pending,
+				      json_string(fields[i].key));
+		if (fields[i].hot)
+			rk_config_copy(&rt->config, from, &fields[i]);
+	}
+	rt->loaded = *from;
+	pthread_mutex_unlock(&rt->config_lock);
+	return changed;
+}
+
+static int reload(struct rk_runtime *rt, struct rk_error *err)
+{
+	struct rk_config *config;
+	json_t *changed, *pending;
+	struct rk_error why;
+	int rc, refused;
+
+	if (!hot_reload_enabled(rt))
+		return refuse_reload(err, "reload");
+	config = malloc(sizeof(*config));
+	if (!config)
+		return rk_error_set(err, ENOMEM, "reload: no memory");
+	rc = rk_runtime_load_config(rt, RK_JOB_RELOAD, config, err);
+	if (rc) {
+		rk_error_prefix(err, "reload");
+		free(config);
+		return rc;
+	}
+	pending = json_array();
+	changed = take_hot(rt, config, pending);
+	free(config);
+	apply_hot(rt);
+	rk_runtime_event(rt, "ConfigReloaded",
+			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
+	refused = rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RELOAD], &why);
+	if (refused)
+		return rk_error_set(err, why.code, "reload: %d refused, all else is applied: %s",
+				    refused, why.msg);
+	return 0;
+}
+
+static void conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
+		     int rc, const struct rk_error *err)
+{
+	rk_runtime_set_status(rt, rc ? err->msg : "ok");
+	rk_runtime_log_command(what, caller, rc, err);
+}
+
+int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)
+{
+	struct rk_error why = {0};
+	int rc = rk_runtime_job_begin(rt, RK_JOB_RELOAD, &why);
+
+	if (!rc) {
+		rc = reload(rt, &why);
+		rk_runtime_job_end(rt, RK_JOB_RELOAD);
+	}
+	conclude(rt, "reload", caller, rc, &why);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+static int set_field(struct rk_runtime *rt, const struct rk_config_field *field, const char *value,
+		     struct rk_error *err)
+{
+	int rc;
+
+	if (!field->hot)
+		return rk_error_set(err, EPERM,
+				    "%s cannot change while running: edit the file, then reset",
+				    field->key);
+	if (!hot_reload_enabled(rt))
+		return refuse_reload(err, field->key);
+	pthread_mutex_lock(&rt->config_lock);
+	rc = rk_config_set(&rt->config, field, value, err);
+	pthread_mutex_unlock(&rt->config_lock);
+	if (rc)
+		return rc;
+	apply_hot(rt);
+	rk_runtime_event(rt, "ConfigChanged",
+			 json_pack("{s:s,s:s}", "field", field->key, "value", value));
+	return 0;
+}
+
+int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *field,
+			  const char *value, const struct rk_caller *caller, struct rk_error *err)
+{
+	struct rk_error why = {0};
+	int rc = set_field(rt, field, value, &why);
+	char what[RK_ERROR_MAX];
+
+	snprintf(what, sizeof(what), "%s = %s", field->key, value);
+	conclude(rt, what, caller, rc, &why);
+	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+}
+
+size_t rk_runtime_config_print(struct rk_runtime *rt, const struct rk_config_field *field,
+			       char *buf, size_t size)
+{
+	size_t len;
+
+	pthread_mutex_lock(&rt->config_lock);
+	len = rk_config_print(&rt->config, field, buf, size);
+	pthread_mutex_unlock(&rt->config_lock);
+	return len;
+}
+
+ssize_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
+				  char *buf, size_t size)
+{
+	ssize_t len = -ENODATA;
+
+	pthread_mutex_lock(&rt->config_lock);
+	if (!field->hot && !rk_config_equal(&rt->config, &rt->loaded, field))
+		len = (ssize_t)rk_config_print(&rt->loaded, field, buf, size);
+	pthread_mutex_unlock(&rt->config_lock);
+	return len;
+}
+
+void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config)
+{
+	pthread_mutex_lock(&rt->config_lock);
+	*config = rt->config;
+	pthread_mutex_unlock(&rt->config_lock);
+}
+
+/* --- sentences and numbers --- */
+
+void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
+{
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(rt->status, sizeof(rt->status), "%s", sentence);
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+{
+	pthread_mutex_lock(&rt->text_lock);
+	memcpy(sentence, rt->status, RK_ERROR_MAX);
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+{
+	bool failed = rk_runtime_state(rt) == RK_FAILED;
+
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
+	pthread_mutex_unlock(&rt->text_lock);
+}
+
+const char *rk_runtime_mount(const struct rk_runtime *rt)
+{
+	return rt->mount;
+}
+
+enum rk_state rk_runtime_state(const struct rk_runtime *rt)
+{
+	return rk_lifecycle_state(&rt->lifecycle);
+}
+
+struct rk_dispatch *rk_runtime_dispatch(struct rk_runtime *rt)
+{
+	return &rt->dispatch;
+}
+
+struct rk_registry *rk_runtime_registry(struct rk_runtime *rt)
+{
+	return rt->registry;
+}
+
+struct rk_events *rk_runtime_events(struct rk_runtime *rt)
+{
+	return &rt->events;
+}
+
+struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
+{
+	struct rk_payload *payload;
+
+	pthread_mutex_lock(&rt->config_lock);
+	payload = rk_payload_ref(rt->payload);
+	pthread_mutex_unlock(&rt->config_lock);
+	return payload;
+}
+
+uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->max_json_bytes, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->max_message_bytes, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->dispatch.kernels_active, memory_order_relaxed);
+}
+
+/*
+ * With memory_lock held. A worker that was told to end is of no interest: what it holds is on its
+ * way back, and after a reset it would be another start's.
+ */
+static uint64_t look_at_memory_locked(struct rk_runtime *rt)
+{
+	uint64_t now = 0, peak = 0;
+
+	if (rk_worker_settled(rt->worker))
+		rk_worker_gpu_memory(rt->worker, &now, &peak);
+	if (peak > rt->memory_peak)
+		rt->memory_peak = peak;
+	return now;
+}
+
+void rk_runtime_note_memory(struct rk_runtime *rt)
+{
+	(void)rk_runtime_gpu_memory(rt);
+}
+
+uint64_t rk_runtime_gpu_memory(struct rk_runtime *rt)
+{
+	uint64_t now;
+
+	pthread_mutex_lock(&rt->memory_lock);
+	now = look_at_memory_locked(rt);
+	pthread_mutex_unlock(&rt->memory_lock);
+	return now;
+}
+
+uint64_t rk_runtime_gpu_memory_peak(struct rk_runtime *rt)
+{
+	uint64_t peak;
+
+	pthread_mutex_lock(&rt->memory_lock);
+	(void)look_at_memory_locked(rt);
+	peak = rt->memory_peak;
+	pthread_mutex_unlock(&rt->memory_lock);
+	return peak;
+}
+
+uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt)
+{
+	uint64_t start = atomic_load(&rt->started_ns);
+	uint64_t end = atomic_load(&rt->stopped_ns);
+
+	if (!start)
+		return 0;
+	if (!end)
+		end = rk_now_ns();
+	return end > start ? (end - start) / RK_NS_PER_SEC : 0;
+}
+
+void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
+{
+	rk_worker_backend(rt->worker, name);
+}
+
+void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report)
+{
+	rk_health_report(rt->health, report);
+}
+
+void rk_runtime_trouble(struct rk_runtime *rt, enum rk_trouble which, const char *sentence)
+{
+	rk_health_trouble(rt->health, which, sentence);
+}
+
+bool rk_runtime_live(const struct rk_runtime *rt)
+{
+	return rk_runtime_state(rt) != RK_FAILED;
+}
+
+bool rk_runtime_ready(struct rk_runtime *rt)
+{
+	struct rk_health_report report;
+
+	if (rk_runtime_state(rt) != RK_RUNNING)
+		return false;
+	rk_health_report(rt->health, &report);
+	return report.status == RK_HEALTH_HEALTHY || report.status == RK_HEALTH_DEGRADED;
+}
+
+bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *device)
+{
+	return rk_worker_device(rt->worker, index, device);
+}
+
+int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt)
+{
+	uint64_t deadline = atomic_load(&rt->drain_deadline_ns);
+	uint64_t now = rk_now_ns();
+
+	if (rk_runtime_state(rt) != RK_DRAINING || !deadline)
+		return -ENODATA;
+	return deadline > now ? (int64_t)((deadline - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS) : 0;
+}

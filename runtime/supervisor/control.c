@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* The control protocol with a worker, as seen from the supervisor thread. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/base/log.h"
+#include "runtime/supervisor/internal.h"
+
+static struct rk_wire_settings settings_of(const struct rk_worker *w)
+{
+	return (struct rk_wire_settings){
+		.log_level = rk_log_level(),
+		.sample_ms = w->params.sample_ms,
+	};
+}
+
+int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_HELLO,
+		.hello =
+			{
+				.threads = w->params.threads,
+				.skip = w->skip,
+				.payload_bytes = rk_payload_size(w->params.payload),
+				.settings = settings_of(w),
+				.device = w->params.device,
+			},
+	};
+
+	memcpy(packet.hello.primary, w->params.primary, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.fallback, w->params.fallback, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.skip_why, w->skip_why, sizeof(w->skip_why));
+	return rk_process_send(&p->os, &packet, -1);
+}
+
+int rk_worker_send_shutdown(struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_SHUTDOWN,
+	};
+
+	return rk_process_send(&p->os, &packet, -1);
+}
+
+void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_SETTINGS,
+		.settings = settings_of(w),
+	};
+
+	/* A dead worker needs no settings, and a full socket means that it is not listening. */
+	if (rk_process_send(&p->os, &packet, -1))
+		rk_log(RK_LOG_WARN, "worker %d does not take the new settings", p->os.pid);
+}
+
+void rk_worker_send_check(struct rk_proc *p, uint64_t number)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION,
+		.type = RK_WIRE_CHECK,
+		.check.number = number,
+	};
+
+	/* Where it does not go out no answer comes, as where the worker hangs. */
+	if (!rk_process_send(&p->os, &packet, -1))
+		p->asked_check = true;
+}
+
+/* --- what the worker says --- */
+
+/* The backend that a worker names. -EPROTO where there is none of that name. */
+static int parse_backend(const char *name, enum rk_wire_backend *backend)
+{
+	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++) {
+		if (!strcmp(name, rk_backend_title(i))) {
+			*backend = i;
+			return 0;
+		}
+	}
+	return -EPROTO;
+}
+
+static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	const struct rk_wire_ready *ready = &packet->ready;
+
+	if (p->phase != RK_PHASE_HELLO || !memchr(ready->backend, '\0', sizeof(ready->backend)) ||
+	    !memchr(ready->fallback_why, '\0', sizeof(ready->fallback_why)))
+		return -EPROTO;
+	if (packet->status) {
+		char how[RK_ERROR_MAX];
+
+		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
+		snprintf(how, sizeof(how), "has no backend: %.280s", packet->text);
+		rk_worker_replace(w, p, how);
+		return 0;
+	}
+	if (parse_backend(ready->backend, &p->best))
+		return -EPROTO;
+	p->kill_at = 0; /* the loads have deadlines of their own */
+	pthread_mutex_lock(&w->lock);
+	p->phase = RK_PHASE_LOADING;
+	memcpy(p->backend, ready->backend, sizeof(p->backend));
+	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
+	pthread_mutex_unlock(&w->lock);
+	return 0;
+}
+
+bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how)
+{
+	static const char *const files[RK_WIRE_LIBRARY_COUNT] = {
+		[RK_WIRE_LIBCUDA] = "libcuda.so.1",
+		[RK_WIRE_LIBNVML] = "libnvidia-ml.so.1",
+	};
+	uint32_t opening = atomic_load(&p->os.shared->opening) & ~w->skip;
+	bool blamed = false;
+
+	/* a message did it, or it was killed for something else */
+	if (atomic_load(&p->os.shared->crashed_message) ||
+	    (p->phase == RK_PHASE_READY && p->abandon_at && !p->load_overdue))
+		return false;
+	for (unsigned int i = 0; i < RK_WIRE_LIBRARY_COUNT; i++) {
+		if (!(opening & 1U << i))
+			continue;
+		snprintf(w->skip_why[i], sizeof(w->skip_why[i]), "%.300s", how);
+		w->skip |= 1U << i;
+		blamed = true;
+		rk_log(RK_LOG_ERROR,
+		       "worker %d %s while it opened %s, which is not opened again before a reset",
+		       p->os.pid, how, files[i]);
+	}
+	return blamed;
+}
+
+static int on_checked(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	if (!p->asked_check)
+		return -EPROTO;
+	w->observer.checked(w->observer.ctx, packet->check.number, packet->status, packet->text);
+	return 0;
+}
+
+static int on_log(struct rk_proc *p, const struct rk_wire_log *log)
+{
+	if (log->level > RK_LOG_TRACE || !memchr(log->text, '\0', sizeof(log->text)))
+		return -EPROTO;
+	rk_log(log->level, "worker %d: %s", p->os.pid, log->text);
+	return 0;
+}
+
+int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+{
+	int rc;
+
+	if (packet->version != RK_WIRE_VERSION || packet->status < 0 ||
+	    !memchr(packet->text, '\0', sizeof(packet->text)))
+		return -EPROTO;
+	if (packet->type == RK_WIRE_LOG)
+		return on_log(p, &packet->log);
+	if (w->cur != p) /* told to end; whatever it says is of no interest */
+		return 0;
+	switch (packet->type) {
+	case RK_WIRE_READY:
+		rc = on_ready(w, p, packet);
+		break;
+	case RK_WIRE_LOADED:
+	case RK_WIRE_UNLOADED:
+		rc = rk_worker_kernel_answer(w, p, packet);
+		break;
+	case RK_WIRE_CHECKED:
+		return on_checked(w, p, packet);
+	default:
+		return -EPROTO;
+	}
+	if (!rc && w->cur == p)
+		rk_worker_reconcile(w, p);
+	return rc;
+}

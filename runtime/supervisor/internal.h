@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared by supervisor.c (processes and time), control.c (the control protocol), loads.c (what is
+ * loaded) and mailbox.c (what other threads ask for) only.
+ */
+#ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
+#define RK_RUNTIME_SUPERVISOR_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "runtime/supervisor/process.h"
+#include "runtime/supervisor/supervisor.h"
+
+#define RK_DEATHS 128 /* remembered for the restart budget */
+
+struct rk_proc;
+
+/* A descriptor in the event queue; fd -1 = not watched any more. */
+struct rk_source {
+	int fd;
+	void (*handle)(struct rk_worker *w, struct rk_proc *proc);
+	struct rk_proc *proc;
+};
+
+enum rk_phase {
+	RK_PHASE_HELLO,	  /* spawned, greeted */
+	RK_PHASE_LOADING, /* backend open, loading kernels */
+	RK_PHASE_READY,
+	RK_PHASE_ENDING,
+};
+
+/* What a process has of a kernel. */
+enum rk_load {
+	RK_LOAD_NONE,
+	RK_LOAD_ASKED,
+	RK_LOAD_LOADED,
+	RK_LOAD_REFUSED, /* tried and failed; not tried again before it is disabled */
+	RK_LOAD_UNLOADING,
+};
+
+struct rk_proc {
+	struct rk_process os;
+	struct rk_source control, messages, pidfd;
+	enum rk_phase phase;	   /* written with worker.lock held */
+	uint64_t epoch;		   /* of the start request that it serves */
+	uint64_t number;	   /* no other process has it */
+	bool asked_check;	   /* at least once */
+	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
+	uint64_t kill_at, abandon_at;
+	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
+	bool load_overdue;	  /* it was not, and that is why it is killed */
+	bool out_of_memory;	  /* it was killed for that */
+	char backend[RK_WIRE_NAME_MAX];
+	char fallback_why[RK_WIRE_TEXT_MAX];
+	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
+	uint8_t loads[RK_WIRE_KERNELS_MAX]; /* enum rk_load by slot */
+	uint32_t loaded;		    /* LOADED, ASKED and UNLOADING ones */
+	uint32_t outstanding;		    /* ASKED and UNLOADING ones */
+	struct rk_message_list held;	    /* released when the process is dead */
+	TAILQ_ENTRY(rk_proc) link;
+};
+
+TAILQ_HEAD(rk_proc_list, rk_proc);
+
+struct rk_worker {
+	struct rk_dispatch *dispatch;
+	struct rk_registry *registry;
+	struct rk_worker_observer observer;
+	int executable;
+	pthread_t thread;
+	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
+	atomic_bool
+		retries; /* the last death is a library's, which the next worker does not open */
+
+	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
+	bool want, force, quit, settings_changed, check_asked;
+	uint64_t asked_epoch;
+	struct rk_worker_params asked; /* payload: a reference, handed on to params */
+	uint64_t sample_ms;	       /* the newest, of a start or of changed settings */
+	uint64_t check;		       /* number of the newest */
+	uint64_t given_up; /* the process with this number is to be replaced; 0 = none */
+	char give_up_why[RK_ERROR_MAX];
+	struct rk_message_list orphans;
+	struct rk_devices devices;
+	uint64_t devices_epoch; /* of the start request since which they were seen */
+	struct rk_proc *cur;	/* written by the thread with the lock held */
+
+	/* The supervisor thread's own. */
+	int epoll;
+	struct rk_source event;
+	uint64_t epoch;
+	struct rk_worker_params params;
+	struct rk_proc_list procs; /* cur and those that are ending */
+	struct rk_proc_list dead;  /* freed after the batch */
+	uint64_t spawned;	   /* how many were */
+	uint64_t spawn_at;
+	bool ever_ready; /* since the last start request */
+	uint64_t deaths[RK_DEATHS];
+	unsigned int ndeaths;
+	uint64_t memory_kills; /* as they were when nothing was known of a death */
+	uint64_t memory_seen_ns;
+	uint32_t skip; /* 1 << enum rk_wire_library: ended a worker since the last start request */
+	char skip_why[RK_WIRE_LIBRARY_COUNT][RK_WIRE_TEXT_MAX];
+	struct rk_error scratch;
+};
+
+/* The current worker has to end: by request, not by accident. */
+void rk_worker_end_current(struct rk_worker *w, bool force);
+
+/* Do what other threads asked for. */
+void rk_worker_serve_requests(struct rk_worker *w);
+
+/* Have the thread look at the requests. */
+void rk_worker_wake(struct rk_worker *w);
+
+/* Take over what @p has seen of the devices, with the lock held. */
+void rk_worker_see_devices_locked(struct rk_worker *w, const struct rk_proc *p);
+
+/* Release all of them. */
+void rk_worker_release_held(struct rk_message_list *held);
+
+/* Kill @p; where it is the current one, its running messages fail and another follows or the
+ * runtime fails. */
+void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how);
+
+/* Send the greeting and the other packets. 0 or a negative errno. */
+int rk_worker_hello(struct rk_worker *w, struct rk_proc *p);
+int rk_worker_send_shutdown(struct rk_proc *p);
+void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p);
+void rk_worker_send_check(struct rk_proc *p, uint64_t number);
+
+/* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
+int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet);
+
+/* @p answered LOAD or UNLOAD. 0, or -EPROTO as above. */
+int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
+			    const struct rk_wire_control *packet);
+
+/*
+ * @p died (@how), and @running messages with it: if it did so in a library that was being loaded
+ * or unloaded, or was killed because that took too long, disable the kernel, which is then wanted
+ * no more, and return true.
+ */
+bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how,
+			  uint32_t running);
+
+/*
+ * @p died (@how): if it did so while it opened a library of the driver, have the next one skip
+ * that, and return true. Each library once between two starts.
+ */
+bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how);
+
+/* How @p ends, whose load_by has passed. */
+void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
+				char how[RK_ERROR_MAX]);
+
+/* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
+void rk_worker_forget_retired(struct rk_worker *w);
+
+/* No worker has any kernel: none has a backend. */
+void rk_worker_no_backends(struct rk_worker *w);
+
+/* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
+void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p);
+
+#endif

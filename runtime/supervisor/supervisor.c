@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: MIT */
+#include "runtime/supervisor/supervisor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/base/memory_limit.h"
+#include "runtime/supervisor/internal.h"
+
+#define BATCH	      16
+#define EOF_GRACE_NS  (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
+#define END_GRACE_NS  (1 * RK_NS_PER_SEC)  /* asked to end -> SIGKILL */
+#define KILL_GRACE_NS (1 * RK_NS_PER_SEC)  /* SIGKILL -> abandoned */
+#define START_NS      (60 * RK_NS_PER_SEC) /* spawn -> backend open */
+#define BUDGET_NS     (60 * RK_NS_PER_SEC)
+#define BACKOFF_NS    (100 * RK_NS_PER_MS)
+
+static int watch(struct rk_worker *w, struct rk_source *source)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
+}
+
+static void unwatch(struct rk_worker *w, struct rk_source *source)
+{
+	if (source->fd < 0)
+		return;
+	(void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, source->fd, NULL);
+	source->fd = -1;
+}
+
+void rk_worker_release_held(struct rk_message_list *held)
+{
+	struct rk_message *m;
+
+	while ((m = TAILQ_FIRST(held))) {
+		TAILQ_REMOVE(held, m, queue);
+		rk_message_unref(m);
+	}
+}
+
+static void kill_proc(struct rk_proc *p)
+{
+	rk_process_kill(&p->os);
+	p->kill_at = 0;
+	p->abandon_at = rk_now_ns() + KILL_GRACE_NS;
+}
+
+/* The current process is current no more; it is dead already, or ends by kill_at. */
+static void retire(struct rk_worker *w, struct rk_proc *p)
+{
+	unwatch(w, &p->messages);
+	atomic_store(&p->load_by, 0);
+	pthread_mutex_lock(&w->lock);
+	rk_worker_see_devices_locked(w, p);
+	w->cur = NULL;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Whether another restart is within the budget; counts this death. */
+static bool within_budget(struct rk_worker *w, uint64_t now, unsigned int *recent)
+{
+	unsigned int n = 1;
+
+	w->deaths[w->ndeaths++ % RK_DEATHS] = now;
+	for (unsigned int i = 1; i < RK_DEATHS && i < w->ndeaths; i++) {
+		if (now - w->deaths[(w->ndeaths - 1 - i) % RK_DEATHS] > BUDGET_NS)
+			break;
+		n++;
+	}
+	*recent = n;
+	return n <= w->params.restart_limit && n < RK_DEATHS;
+}
+
+/* No worker is there, for the reason @why: another one after a while, if the budget allows it. */
+static void try_again(struct rk_worker *w, const char *why)
+{
+	uint64_t now = rk_now_ns();
+	unsigned int recent;
+
+	if (within_budget(w, now, &recent)) {
+		w->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
+		return;
+	}
+	rk_error_set(&w->scratch, EIO,
+		     "%s; %u deaths within a minute are more than restart_limit %llu", why, recent,
+		     (unsigned long long)w->params.restart_limit);
+	w->observer.failed(w->observer.ctx, w->scratch.msg);
+}
+
+/* The message whose kernel ended @p, 0 = nobody knows. */
+static uint64_t culprit(struct rk_worker *w, const struct rk_proc *p)
+{
+	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
+
+	/* what grew is the worker, and nobody can tell for which of several kernels */
+	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(w->dispatch);
+}
+
+/* The current worker is lost without having been told to end. */
+static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
+{
+	char why[RK_ERROR_MAX], fault[RK_ERROR_MAX];
+	uint32_t running;
+
+	if (rk_process_fault(&p->os, fault, sizeof(fault)))
+		how = fault; /* that is why the rest happened */
+	snprintf(why, sizeof(why), "worker %d %.280s", p->os.pid, how);
+	if (w->observer.leaving)
+		w->observer.leaving(w->observer.ctx);
+	retire(w, p);
+	running = rk_dispatch_detach(w->dispatch, why, culprit(w, p), &p->held);
+	rk_worker_no_backends(w);
+	atomic_store(&w->retries, rk_worker_blame_driver(w, p, how));
+	w->observer.died(w->observer.ctx, p->os.pid, how, running);
+	if (atomic_load(&w->retries) || rk_worker_blame_load(w, p, how, running))
+		w->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
+	else if (!w->ever_ready)
+		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);
+	else
+		try_again(w, why);
+}
+
+void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how)
+{
+	kill_proc(p);
+	if (w->cur == p)
+		lost(w, p, how);
+}
+
+static void bury(struct rk_worker *w, struct rk_proc *p, bool dead)
+{
+	unwatch(w, &p->control);
+	unwatch(w, &p->messages);
+	unwatch(w, &p->pidfd);
+	TAILQ_REMOVE(&w->procs, p, link);
+	pthread_mutex_lock(&w->lock);
+	rk_worker_see_devices_locked(w, p);
+	pthread_mutex_unlock(&w->lock);
+	if (dead) {
+		rk_worker_release_held(&p->held);
+		rk_process_release(&p->os);
+		TAILQ_INSERT_TAIL(&w->dead, p, link); /* its sources may be in this batch */
+	}
+	/* An abandoned one may still write to its payload: nothing of it is ever freed. */
+}
+
+static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
+{
+	char how[RK_ERROR_MAX];
+	bool clean;
+
+	if (!rk_process_reap(&p->os, how, sizeof(how), &clean))
+		return;
+	if (!clean)
+		(void)rk_process_fault(&p->os, how, sizeof(how));
+	/* by nobody here */
+	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL) &&
+	    rk_memory_kills() > w->memory_kills) {
+		p->out_of_memory = true;
+		snprintf(how, sizeof(how),
+			 "was killed by the out-of-memory killer of the kernel (SIGKILL)");
+	}
+	if (w->cur == p)
+		lost(w, p, how); /* logs it */
+	else
+		rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
+	bury(w, p, true);
+}
+
+static void on_eof(struct rk_worker *w, struct rk_proc *p, struct rk_source *source)
+{
+	uint64_t at = rk_now_ns() + EOF_GRACE_NS;
+
+	unwatch(w, source);
+	if (!p->abandon_at && (!p->kill_at || at < p->kill_at))
+		p->kill_at = at;
+}
+
+static void on_messages(struct rk_worker *w, struct rk_proc *p)
+{
+	struct rk_error err = {0};
+
+	for (int i = 0; i < 4 * BATCH && w->cur == p; i++) {
+		struct rk_wire_done done;
+		ssize_t n = recv(p->messages.fd, &done, sizeof(done), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0 && errno == ECONNRESET) /* once; what was sent before follows */
+			continue;
+		if (n <= 0) {
+			on_eof(w, p, &p->messages);
+			return;
+		}
+		if (rk_dispatch_complete(w->dispatch, &done, (size_t)n, &err)) {
+			char how[RK_ERROR_MAX];
+
+			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
+			rk_worker_replace(w, p, how);
+		}
+	}
+}
+
+static void on_control(struct rk_worker *w, struct rk_proc *p)
+{
+	for (int i = 0; i < BATCH; i++) {
+		struct rk_wire_control packet;
+		ssize_t n = recv(p->control.fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0 && errno == ECONNRESET)
+			continue;
+		if (n <= 0) {
+			on_eof(w, p, &p->control);
+			return;
+		}
+		if ((size_t)n != sizeof(packet) || rk_worker_handle(w, p, &packet)) {
+			rk_worker_replace(w, p, "was replaced: it sent a malformed control packet");
+			return;
+		}
+	}
+}
+
+static void adopt(struct rk_worker *w, struct rk_proc *p)
+{
+	p->control = (struct rk_source){p->os.control, on_control, p};
+	p->messages = (struct rk_source){p->os.messages, on_messages, p};
+	p->pidfd = (struct rk_source){p->os.pidfd, on_pidfd, p};
+	p->kill_at = rk_now_ns() + START_NS;
+	TAILQ_INIT(&p->held);
+	TAILQ_INSERT_TAIL(&w->procs, p, link);
+	pthread_mutex_lock(&w->lock);
+	w->cur = p;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Dead before it was greeted? Then the pidfd will tell how. */
+static bool hung_up(const struct rk_proc *p)
+{
+	struct pollfd control = {.fd = p->os.control};
+
+	return poll(&control, 1, 0) == 1 && control.revents & POLLHUP;
+}
+
+static void spawn(struct rk_worker *w)
+{
+	struct rk_proc *p = calloc(1, sizeof(*p));
+	struct rk_error err = {0};
+	int rc;
+
+	w->spawn_at = 0;
+	if (!p)
+		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
+	else
+		rc = rk_process_spawn(&p->os, w->executable, w->params.payload, &err);
+	if (rc) {
+		free(p);
+		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);
+		if (w->ever_ready)
+			try_again(w, err.msg);
+		else
+			w->observer.failed(w->observer.ctx, err.msg);
+		return;
+	}
+	p->epoch = w->epoch;
+	p->number = ++w->spawned;
+	adopt(w, p);
+	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd))
+		rk_worker_replace(w, p, "could not be watched");
+	else if (rk_worker_hello(w, p) && !hung_up(p))
+		rk_worker_replace(w, p, "could not be greeted");
+}
+
+void rk_worker_end_current(struct rk_worker *w, bool force)
+{
+	struct rk_proc *p = w->cur;
+
+	retire(w, p);
+	(void)rk_dispatch_detach(w->dispatch, "the worker was stopped", 0, &p->held);
+	p->phase = RK_PHASE_ENDING;
+	p->kill_at = rk_now_ns() + END_GRACE_NS;
+	p->abandon_at = 0;
+	if (force || rk_worker_send_shutdown(p))
+		kill_proc(p);
+}
+
+static void on_wake(struct rk_worker *w, struct rk_proc *unused)
+{
+	uint64_t count;
+
+	(void)unused;
+	(void)!read(w->event.fd, &count, sizeof(count));
+	rk_worker_serve_requests(w);
+}
+
+static bool due(_Atomic uint64_t *at, uint64_t now)
+{
+	uint64_t when = atomic_load(at);
+
+	/* Re-armed meanwhile: leave it. */
+	return when && now >= when && atomic_compare_exchange_strong(at, &when, 0);
+}
+
+static void expire(struct rk_worker *w, uint64_t now)
+{
+	uint64_t next;
+	bool stuck = rk_dispatch_expire(w->dispatch, now, &next);
+
+	if (next)
+		rk_worker_arm_expiry(w, next);
+	if (stuck && w->cur)
+		rk_worker_replace(w, w->cur, "was replaced: a message ran longer than its timeout");
+}
+
+static void load_overdue(struct rk_worker *w, struct rk_proc *p)
+{
+	char how[RK_ERROR_MAX];
+
+	p->load_overdue = true;
+	rk_worker_describe_overdue(w, p, how);
+	rk_worker_replace(w, p, how);
+}
+
+/*
+ * Why @p is killed. A process that holds a device closes its connections long before it is dead:
+ * the driver cleans up between.
+ */
+static const char *why_killed(const struct rk_proc *p)
+{
+	if (p->control.fd < 0 || p->messages.fd < 0)
+		return "closed its connections, as one that was killed does";
+	return "was replaced: it did not answer in time";
+}
+
+static void run_timers(struct rk_worker *w)
+{
+	uint64_t now = rk_now_ns();
+	struct rk_proc *p, *next;
+
+	if (due(&w->drain_at, now))
+		w->observer.drain_deadline(w->observer.ctx);
+	if (due(&w->expiry_at, now))
+		expire(w, now);
+	for (p = TAILQ_FIRST(&w->procs); p; p = next) {
+		next = TAILQ_NEXT(p, link);
+		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
+			load_overdue(w, p);
+		} else if (p->kill_at && now >= p->kill_at) {
+			rk_worker_replace(w, p, why_killed(p));
+		} else if (p->abandon_at && now >= p->abandon_at) {
+			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
+			       p->os.pid);
+			w->observer.abandoned(w->observer.ctx, p->os.pid);
+			bury(w, p, false);
+		}
+	}
+	if (w->spawn_at && now >= w->spawn_at)
+		spawn(w);
+}
+
+static void earlier(uint64_t *first, uint64_t at)
+{
+	if (at && (!*first || at < *first))
+		*first = at;
+}
+
+/* Milliseconds until the next timer, rounded up; -1 = none. */
+static int timeout_ms(struct rk_worker *w)
+{
+	uint64_t first = 0, now;
+	struct rk_proc *p;
+
+	earlier(&first, atomic_load(&w->drain_at));
+	earlier(&first, atomic_load(&w->expiry_at));
+	earlier(&first, w->spawn_at);
+	TAILQ_FOREACH (p, &w->procs, link) {
+		earlier(&first, atomic_load(&p->load_by));
+		earlier(&first, p->kill_at);
+		earlier(&first, p->abandon_at);
+	}
+	if (!first)
+		return -1;
+	now = rk_now_ns();
+	if (first <= now)
+		return 0;
+	first = (first - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS;
+	return first > 3600000 ? 3600000 : (int)first;
+}
+
+static void free_dead(struct rk_worker *w)
+{
+	struct rk_proc *p;
+
+	while ((p = TAILQ_FIRST(&w->dead))) {
+		TAILQ_REMOVE(&w->dead, p, link);
+		free(p);
+	}
+}
+
+static bool finished(struct rk_worker *w)
+{
+	bool quit;
+
+	pthread_mutex_lock(&w->lock);
+	quit = w->quit;
+	pthread_mutex_unlock(&w->lock);
+	return quit && TAILQ_EMPTY(&w->procs);
+}
+
+/* Once a second, so that what the out-of-memory killer does next can be told from what it did. */
+static void count_memory_kills(struct rk_worker *w)
+{
+	uint64_t now = rk_now_ns();
+
+	/* one that has hung up is dead, or about to be, perhaps of that */
+	if (!w->cur || (w->cur->phase == RK_PHASE_READY && w->cur->kill_at) ||
+	    (w->memory_seen_ns && now - w->memory_seen_ns < RK_NS_PER_SEC))
+		return;
+	w->memory_seen_ns = now;
+	w->memory_kills = rk_memory_kills();
+}
+
+static void *supervise(void *arg)
+{
+	struct rk_worker *w = arg;
+
+	pthread_setname_np(pthread_self(), "rk-supervisor");
+	while (!finished(w)) {
+		struct epoll_event ev[BATCH];
+		int n = epoll_wait(w->epoll, ev, BATCH, timeout_ms(w));
+
+		for (int i = 0; i < n; i++) {
+			struct rk_source *s = ev[i].data.ptr;
+
+			if (s->fd >= 0) /* not unwatched earlier in this batch */
+				s->handle(w, s->proc);
+		}
+		run_timers(w);
+		free_dead(w);
+		count_memory_kills(w);
+	}
+	return NULL;
+}
+
+static int start_thread(struct rk_worker *w, struct rk_error *err)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all); /* signals are the main program's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&w->thread, NULL, supervise, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %s", strerror(rc))
+		  : 0;
+}
+
+static void worker_free(struct rk_worker *w)
+{
+	if (w->epoll >= 0)
+		close(w->epoll);
+	if (w->event.fd >= 0)
+		close(w->event.fd);
+	rk_payload_unref(w->params.payload);
+	rk_payload_unref(w->asked.payload);
+	pthread_mutex_destroy(&w->lock);
+	free(w);
+}
+
+int rk_worker_create(struct rk_worker **out, struct rk_dispatch *dispatch,
+		     struct rk_registry *registry, int executable,
+		     const struct rk_worker_observer *observer, struct rk_error *err)
+{
+	struct rk_worker *w = calloc(1, sizeof(*w));
+	int rc;
+
+	if (!w)
+		return rk_error_set(err, ENOMEM, "no memory for the supervisor");
+	rc = pthread_mutex_init(&w->lock, NULL);
+	if (rc) {
+		free(w);
+		return rk_error_set(err, rc, "cannot create a mutex");
+	}
+	w->dispatch = dispatch;
+	w->registry = registry;
+	w->executable = executable;
+	w->observer = *observer;
+	TAILQ_INIT(&w->procs);
+	TAILQ_INIT(&w->dead);
+	TAILQ_INIT(&w->orphans);
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->event = (struct rk_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake, NULL};
+	if (w->epoll < 0 || w->event.fd < 0 || watch(w, &w->event))
+		rc = rk_error_set(err, errno, "cannot create an event queue: %m");
+	else
+		rc = start_thread(w, err);
+	if (rc) {
+		worker_free(w);
+		return rc;
+	}
+	*out = w;
+	return 0;
+}
+
+void rk_worker_destroy(struct rk_worker *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->quit = true;
+	w->want = false;
+	w->asked_epoch++;
+	pthread_mutex_unlock(&w->lock);
+	rk_worker_wake(w);
+	pthread_join(w->thread, NULL);
+	free_dead(w);
+	rk_worker_release_held(&w->orphans);
+	worker_free(w);
+}
