@@ -123,9 +123,9 @@ GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cu
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ uses of runtime/base (an arrow too many fails to link)
 SHARED    = $(wildcard $(addprefix runtime/base/,error.c helper.c log.c log_file.c tensor.c))
-MAINS     = fs/mount_rkfs.c fs/rkcall.c fs/rktop.c gpu/worker_main.c
-RKCALL    = $(wildcard fs/rkcall*.c)
-RKTOP     = $(wildcard fs/rktop*.c)
+MAINS     = fs/mount/mount_rkfs.c fs/client/rkcall.c fs/client/rktop.c gpu/worker_main.c
+RKCALL    = $(wildcard fs/client/rkcall*.c)
+RKTOP     = $(wildcard fs/client/rktop*.c)
 # without cuda.h there is nothing to test with it
 UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'cuda_dl\.h\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
 	$(wildcard tests/unit/test_*.c))
@@ -139,7 +139,7 @@ DAEMON_OBJ = $(call obj,$(filter-out $(RKCALL) $(RKTOP),$(FS)) $(RUNTIME)) $(GEN
 WORKER_OBJ = $(call obj,$(GPU) $(SHARED))
 RKCALL_OBJ = $(call obj,$(RKCALL))
 RKTOP_OBJ  = $(call obj,$(RKTOP))
-LIB_OBJ    = $(call obj,$(filter-out $(MAINS) fs/rktop_view.c,$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
+LIB_OBJ    = $(call obj,$(filter-out $(MAINS) fs/client/rktop_view.c,$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
 UNIT_OBJ   = $(call obj,$(UNIT))
 HELP_OBJ   = $(call obj,$(UNIT_HELP))
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One row per file. Lookup, getattr, open, permissions and readdir all derive
- * from the row; adding a file is adding a row (fs/attr_*.c) and its man page entry.
+ * from the row; adding a file is adding a row (fs/files/) and its man page entry.
  */
 #ifndef RKFS_ATTR_H
 #define RKFS_ATTR_H
@@ -117,15 +117,15 @@ struct rkfs_attrs {
 	size_t count;
 };
 
-extern const struct rkfs_attrs rkfs_root_attrs;	  /* attr_root.c */
-extern const struct rkfs_attrs rkfs_stats_attrs;  /* attr_stats.c */
-extern const struct rkfs_attrs rkfs_wait_attrs;	  /* attr_wait.c */
-extern const struct rkfs_attrs rkfs_drain_attrs;  /* attr_drain.c */
-extern const struct rkfs_attrs rkfs_health_attrs; /* attr_health.c */
-extern const struct rkfs_attrs rkfs_kernel_attrs; /* attr_kernel.c */
-extern const struct rkfs_attrs rkfs_device_attrs; /* attr_devices.c */
+extern const struct rkfs_attrs rkfs_root_attrs;	  /* files/root.c */
+extern const struct rkfs_attrs rkfs_stats_attrs;  /* files/stats.c */
+extern const struct rkfs_attrs rkfs_wait_attrs;	  /* files/wait.c */
+extern const struct rkfs_attrs rkfs_drain_attrs;  /* files/drain.c */
+extern const struct rkfs_attrs rkfs_health_attrs; /* files/health.c */
+extern const struct rkfs_attrs rkfs_kernel_attrs; /* files/kernel.c */
+extern const struct rkfs_attrs rkfs_device_attrs; /* files/devices.c */
 extern const struct rkfs_attrs
-	rkfs_inflight_attrs; /* attr_inflight.c: one row, for every message */
+	rkfs_inflight_attrs; /* files/inflight.c: one row, for every message */
 
 /*
  * The rows of config/, made from rk_config_fields(). *@attrs is written; its rows are the caller's,
@@ -133,7 +133,7 @@ extern const struct rkfs_attrs
  */
 int rkfs_config_attrs(struct rkfs_attrs *attrs);
 
-/* attr_events.c */
+/* files/events.c */
 extern const struct rkfs_log_ops rkfs_events_log;
 extern const struct rkfs_stream_ops rkfs_events_follow_ops;
 

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "fs/control.h"
+#include "fs/files/control.h"
 #include "fs/node.h"
 
 /* Make fs->commands. 0 or -ENOMEM. */

@@ -186,14 +186,14 @@ assert_transcript() {
 	local missing=() name
 
 	# names are the CamelCase strings of these files
-	for name in $(grep -ohE '"[A-Z][A-Za-z]+\\?"' "$TOP"/runtime/*.c "$TOP/runtime/health/probe.c" "$TOP/fs/attr_events.c" |
+	for name in $(grep -ohE '"[A-Z][A-Za-z]+\\?"' "$TOP"/runtime/*.c "$TOP/runtime/health/probe.c" "$TOP/fs/files/events.c" |
 		tr -d '"\\' | sort -u); do
 		has "$DOC/rkfs.5" "^\.It Sy (.* , )?$name( |\$)" "$name"
 	done
 	assert_nothing_missing rkfs.5
 	for name in $(sed -n '/^\.Sh EVENTS/,/^\.Sh EXAMPLES/ s/^\.It Sy //p' "$DOC/rkfs.5" |
 		sed 's/ Pq .*//' | tr -d ,); do
-		grep -qE "\"$name\\\\?\"" "$TOP"/runtime/*.c "$TOP/runtime/health/probe.c" "$TOP/fs/attr_events.c" ||
+		grep -qE "\"$name\\\\?\"" "$TOP"/runtime/*.c "$TOP/runtime/health/probe.c" "$TOP/fs/files/events.c" ||
 			fail "no event is called $name"
 	done
 }

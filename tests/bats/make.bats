@@ -47,19 +47,19 @@ as_owner() {
 	rk_find_daemon
 	assert_file_executable build/rkcall
 	assert_equal "$(find build ! -uid "$NOBODY")" ""
-	touch fs/rkcall.c
+	touch fs/client/rkcall.c
 	export -f make_there
 	export TOP
 	run as_owner env HOME="$TREE" bash -c make_there
 	assert_success
-	assert [ build/rkcall -nt fs/rkcall.c ]
+	assert [ build/rkcall -nt fs/client/rkcall.c ]
 	umount "$MNT"
 	await_exit "$DAEMON"
 }
 
 @test "what a failing make of root's leaves behind is the user's too" {
 	copy_tree
-	echo 'no C' >>fs/rktop.c
+	echo 'no C' >>fs/client/rktop.c
 	run make_there -k all
 	assert_failure
 	assert_file_executable build/rkcall

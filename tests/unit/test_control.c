@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "fs/control.h"
+#include "fs/files/control.h"
 #include "fs/node.h"
 #include "runtime/base/log.h"
 

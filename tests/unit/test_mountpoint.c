@@ -16,8 +16,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "fs/mountinfo.h"
-#include "fs/mountpoint.h"
+#include "fs/mount/mountinfo.h"
+#include "fs/mount/mountpoint.h"
 
 /* A directory of its own for each test, with a table of mounts that the test writes. */
 struct place {

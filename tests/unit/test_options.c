@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "fs/attr.h"
-#include "fs/options.h"
+#include "fs/mount/options.h"
 
 #define NO_CONFIG "/nonexistent/rkfs.conf"
 #define MAX_ARGS  16

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "fs/rkcall.h"
+#include "fs/client/rkcall.h"
 
 /* --- near names --- */
 

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* config/: one file per field of the configuration table, and what waits for a restart. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/files/control.h"
+#include "fs/node.h"
+
+static const struct rk_config_field *field_of(const struct rkfs_attr *attr)
+{
+	return (const struct rk_config_field *)attr->arg;
+}
+
+static int field_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out)
+{
+	char value[RK_CONFIG_VALUE_MAX];
+
+	rk_runtime_config_print(subject->fs->rt, field_of(attr), value, sizeof(value));
+	rkfs_textbuf_line(out, value);
+	return 0;
+}
+
+/* A field that is not hot has it too: the refusal is the runtime's, with its sentence. */
+static int field_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		       const struct rk_caller *caller, const char *text, size_t len)
+{
+	char value[RKFS_COMMAND_MAX + 1];
+	struct rk_error err;
+	const char *word;
+	size_t wordlen;
+	int rc;
+
+	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
+	if (rc)
+		return rkfs_control_refuse(subject->fs, caller, &err);
+	memcpy(value, word, wordlen);
+	value[wordlen] = '\0';
+	return rk_runtime_config_set(subject->fs->rt, field_of(attr), value, caller, &err);
+}
+
+static int pending_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	char value[RK_CONFIG_VALUE_MAX];
+	size_t count;
+	const struct rk_config_field *fields = rk_config_fields(&count);
+
+	(void)attr;
+	for (size_t i = 0; i < count; i++)
+		if (rk_runtime_config_pending(subject->fs->rt, &fields[i], value, sizeof(value)) >=
+		    0)
+			rkfs_textbuf_printf(out, "%s %s\n", fields[i].key, value);
+	return 0;
+}
+
+int rkfs_config_attrs(struct rkfs_attrs *attrs)
+{
+	size_t count;
+	const struct rk_config_field *fields = rk_config_fields(&count);
+	struct rkfs_attr *rows = calloc(count + 1, sizeof(*rows));
+
+	if (!rows)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		rows[i] = (struct rkfs_attr){
+			.name = fields[i].key,
+			.mode = fields[i].hot ? 0640 : 0440,
+			.show = field_show,
+			.store = field_store,
+			.arg = (uintptr_t)&fields[i],
+		};
+	rows[count] = (struct rkfs_attr){.name = "pending", .mode = 0444, .show = pending_show};
+	*attrs = (struct rkfs_attrs){rows, count + 1};
+	return 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* The files at the top of the mount. */
+#include <stdlib.h>
+
+#include "fs/files/control.h"
+#include "fs/node.h"
+#include "runtime/metrics/metrics.h"
+
+static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	(void)attr;
+	(void)subject;
+	rkfs_textbuf_line(out, "rkfs " RK_VERSION);
+	return 0;
+}
+
+static int state_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out)
+{
+	(void)attr;
+	rkfs_textbuf_line(out, rk_state_name(rk_runtime_state(subject->fs->rt)));
+	return 0;
+}
+
+static int last_cmd_status_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+				struct rkfs_textbuf *out)
+{
+	char sentence[RK_ERROR_MAX];
+
+	(void)attr;
+	rk_runtime_status(subject->fs->rt, sentence);
+	rkfs_textbuf_line(out, sentence);
+	return 0;
+}
+
+static int metrics_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+			struct rkfs_textbuf *out)
+{
+	char *text;
+	size_t len;
+	int rc = rk_metrics_print(subject->fs->rt, &text, &len);
+
+	(void)attr;
+	if (rc)
+		return rc;
+	rkfs_textbuf_append(out, text, len);
+	free(text);
+	return 0;
+}
+
+static const struct rkfs_attr rows[] = {
+	{.name = "version", .mode = 0444, .show = version_show},
+	{.name = "state", .mode = 0444, .flags = RKFS_POLL_STATE, .show = state_show},
+	{.name = "control",
+	 .mode = RKFS_CONTROL_MODE,
+	 .flags = RKFS_FRESH,
+	 .show = rkfs_control_show,
+	 .command = rkfs_control_command},
+	{.name = "last_cmd_status", .mode = 0444, .show = last_cmd_status_show},
+	{.name = "metrics", .mode = 0444, .show = metrics_show},
+	{.name = "events", .mode = 0444, .log = &rkfs_events_log},
+	{.name = "events_follow",
+	 .mode = 0444,
+	 .flags = RKFS_HIDDEN | RKFS_STREAM | RKFS_WAITS,
+	 .stream = &rkfs_events_follow_ops},
+};
+
+const struct rkfs_attrs rkfs_root_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

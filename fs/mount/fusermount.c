@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs fusermount3, and hands on why it refuses. */
+#include "fs/mount/fusermount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HELPER	"fusermount3"
+#define COMM_FD 3 /* what _FUSE_COMMFD says: the helper sends the connection through it */
+
+extern char **environ;
+
+/* A helper on its way. */
+struct helper {
+	pid_t pid;
+	int said; /* the reading end of its stderr */
+};
+
+/* The environment and the socket's number. Owned by the caller; the strings are borrowed. */
+static char **make_environment(char *comm)
+{
+	size_t n = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	env = calloc(n + 2, sizeof(*env));
+	if (env) {
+		memcpy(env, environ, n * sizeof(*env));
+		env[n] = comm;
+	}
+	return env;
+}
+
+/* @comm (-1: none) becomes the helper's descriptor COMM_FD. */
+static int add_actions(posix_spawn_file_actions_t *actions, int comm, int said)
+{
+	int rc = posix_spawn_file_actions_adddup2(actions, said, STDERR_FILENO);
+
+	if (!rc)
+		rc = posix_spawn_file_actions_adddup2(actions, said, STDOUT_FILENO);
+	if (!rc && comm >= 0)
+		rc = posix_spawn_file_actions_adddup2(actions, comm, COMM_FD);
+	return rc;
+}
+
+static int spawn(struct helper *h, char *const *argv, int comm, int said)
+{
+	char variable[] = "_FUSE_COMMFD=3";
+	posix_spawn_file_actions_t actions;
+	char **env;
+	int rc = posix_spawn_file_actions_init(&actions);
+
+	if (rc)
+		return rc;
+	env = make_environment(comm >= 0 ? variable : NULL);
+	rc = env ? add_actions(&actions, comm, said) : ENOMEM;
+	if (!rc)
+		rc = posix_spawnp(&h->pid, argv[0], &actions, NULL, argv, env);
+	posix_spawn_file_actions_destroy(&actions);
+	free(env);
+	return rc;
+}
+
+static int start(struct helper *h, char *const *argv, int comm, struct rk_error *err)
+{
+	int fds[2], rc;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return rk_error_set(err, errno, "cannot make a pipe: %m");
+	rc = spawn(h, argv, comm, fds[1]);
+	close(fds[1]);
+	h->said = fds[0];
+	if (!rc)
+		return 0;
+	close(fds[0]);
+	if (rc == ENOENT)
+		return rk_error_set(err, rc, HELPER " is not installed (package fuse3)");
+	return rk_error_set(err, rc, HELPER ": %s", strerror(rc));
+}
+
+/* The first line that it has said, without a newline, and its exit status, or -1. */
+static int finish(struct helper *h, char *line, size_t size)
+{
+	FILE *f = fdopen(h->said, "r");
+	char more[256];
+	int status;
+
+	line[0] = '\0';
+	if (f) {
+		if (fgets(line, (int)size, f))
+			line[strcspn(line, "\n")] = '\0';
+		while (fgets(more, sizeof(more), f))
+			; /* until it closes it */
+		fclose(f);
+	} else {
+		close(h->said);
+	}
+	while (waitpid(h->pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int refusal(int status, const char *line, struct rk_error *err)
+{
+	if (*line)
+		return rk_error_set(err, EPERM, "%.400s", line);
+	return rk_error_set(err, EPERM, HELPER " ended with status %d", status);
+}
+
+/* The descriptor that comes through @sock, or -1 where the helper ends without sending one. */
+static int receive(int sock)
+{
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.room,
+			     .msg_controllen = sizeof(control.room)};
+	struct cmsghdr *cmsg;
+	ssize_t n;
+	int fd;
+
+	do
+		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS ||
+	    cmsg->cmsg_len != CMSG_LEN(sizeof(int)))
+		return -1;
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
+int rkfs_fusermount_mount(const char *path, const char *options, int *fd, struct rk_error *err)
+{
+	char *const argv[] = {
+		(char *)HELPER,		 (char *)"-o", (char *)(uintptr_t)options, (char *)"--",
+		(char *)(uintptr_t)path, NULL};
+	struct helper h;
+	int socks[2], got, rc, status;
+	char line[RK_ERROR_MAX];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0)
+		return rk_error_set(err, errno, "cannot create a socket pair: %m");
+	rc = start(&h, argv, socks[1], err);
+	close(socks[1]);
+	got = rc ? -1 : receive(socks[0]);
+	close(socks[0]);
+	if (rc)
+		return rc;
+	status = finish(&h, line, sizeof(line));
+	if (got < 0)
+		return refusal(status, line, err);
+	*fd = got;
+	return 0;
+}
+
+int rkfs_fusermount_unmount(const char *path, struct rk_error *err)
+{
+	char *const argv[] = {(char *)HELPER,	       (char *)"-u", (char *)"-z", (char *)"--",
+			      (char *)(uintptr_t)path, NULL};
+	struct helper h;
+	char line[RK_ERROR_MAX];
+	int rc = start(&h, argv, -1, err);
+
+	if (!rc) {
+		int status = finish(&h, line, sizeof(line));
+
+		if (status)
+			rc = refusal(status, line, err);
+	}
+	return rc;
+}
