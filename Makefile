@@ -118,8 +118,7 @@ obj       = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 FS        = $(wildcard fs/*.c fs/*/*.c)
 RUNTIME   = $(wildcard runtime/*.c runtime/*/*.c)
 # without nvcc there is no cuda.h either
-GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/backend_cuda.c $(wildcard gpu/cuda_*.c)), \
-	$(wildcard gpu/*.c gpu/kernels/*.c))
+GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/cuda/%),$(wildcard gpu/*.c gpu/*/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ uses of runtime/base (an arrow too many fails to link)
 SHARED    = $(wildcard $(addprefix runtime/base/,error.c helper.c log.c log_file.c tensor.c))
@@ -127,7 +126,7 @@ MAINS     = fs/mount/mount_rkfs.c fs/client/rkcall.c fs/client/rktop.c gpu/worke
 RKCALL    = $(wildcard fs/client/rkcall*.c)
 RKTOP     = $(wildcard fs/client/rktop*.c)
 # without cuda.h there is nothing to test with it
-UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'cuda_dl\.h\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
+UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'gpu/cuda/\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
 	$(wildcard tests/unit/test_*.c))
 UNIT_HELP = $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 FUZZ      = $(wildcard tests/fuzz/fuzz_*.c)

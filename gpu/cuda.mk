@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Whether there is a CUDA backend (HAVE_CUDA), how its sources are compiled (CUDA_CFLAGS, CUDA_INC),
-# and the kernels that ship: nvcc makes a fatbin and a PTX of them, gpu/cuda_images.c takes both in.
+# and the kernels that ship: nvcc makes a fatbin and a PTX of them, gpu/cuda/images.c takes both in.
 #
 # The fatbin is for drivers that are as new as the toolkit. Its members are compressed, and its PTX is of
 # the toolkit's version, so an older driver reads none of it. The PTX beside it is text for the oldest
@@ -54,8 +54,8 @@ NVCC_FLAGS   = $(NVCC_BASE) \
 # one for the builds with sanitizers too
 CUDA_DIR    := $(if $(filter build build/%,$(BUILD)),build,$(BUILD))/cuda
 
-$(BUILD)/obj/gpu/cuda_images.o: $(CUDA_DIR)/builtins.fatbin $(CUDA_DIR)/builtins.ptx
-$(BUILD)/obj/gpu/cuda_images.o: private ALL_CFLAGS += -DRK_CUDA_BUILTINS='"$(CUDA_DIR)/builtins"'
+$(BUILD)/obj/gpu/cuda/images.o: $(CUDA_DIR)/builtins.fatbin $(CUDA_DIR)/builtins.ptx
+$(BUILD)/obj/gpu/cuda/images.o: private ALL_CFLAGS += -DRK_CUDA_BUILTINS='"$(CUDA_DIR)/builtins"'
 
 builtins_cu = gpu/kernels/builtins.cu $(wildcard gpu/kernels/*.cu gpu/kernels/*.cuh) gpu/ring.h \
 	$(addprefix gpu/kernels/,kernels.h nan.h normal.h philox.h) $(CUDA_DIR)/flags

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How the host and a resident CUDA kernel talk: a ring of messages in pinned host memory that both
- * see. Plain data for both compilers; the host's side is gpu/cuda_ring.c, the device's
+ * see. Plain data for both compilers; the host's side is gpu/cuda/ring.c, the device's
  * gpu/kernels/ring.cuh, which a user's ring kernel includes too.
  *
  * Messages have numbers from 0 on. Number s lies in slot s % RK_RING_SLOTS. The host fills the

@@ -13,7 +13,7 @@
 
 #include <ffi.h>
 
-#include "gpu/cuda_syms.h"
+#include "gpu/cuda/syms.h"
 #include "runtime/base/wire.h"
 #include "tests/fake_cuda/fake_cuda.h"
 #include "tests/fake_cuda/trigger.h"

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "gpu/cuda_syms.h"
+#include "gpu/cuda/syms.h"
 #include "tests/fake_cuda/fake_cuda.h"
 
 #define FOLDER	RK_FAKE_CUDA_DIR "/"

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "gpu/backend.h"
-#include "gpu/cuda_dl.h"
+#include "gpu/cuda/dl.h"
 #include "runtime/request/plan.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

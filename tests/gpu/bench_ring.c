@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cuda_ring_internal.h"
+#include "gpu/cuda/ring_internal.h"
 #include "tests/gpu/bench.h"
 
 #define WARM	      100

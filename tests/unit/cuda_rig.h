@@ -23,7 +23,7 @@
 #include <cmocka.h>
 
 #include "gpu/backend.h"
-#include "gpu/cuda_internal.h"
+#include "gpu/cuda/internal.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "gpu/cpu_ring.h"
+#include "gpu/cpu/cpu_ring.h"
 #include "gpu/crash.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tests/unit/cuda_rig.h"
 
-#include "gpu/cuda_pool.h"
+#include "gpu/cuda/pool.h"
 
 /* --- parts of chunks ----------------------------------------------------------------- */
 
@@ -135,7 +135,7 @@ static void give(CUdeviceptr at, uint64_t bytes)
 	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_CHECK_BYTES);
 }
 
-/* Each row of the table in gpu/cuda_memory.h: whose memory it is, and when. */
+/* Each row of the table in gpu/cuda/memory.h: whose memory it is, and when. */
 static void test_settings(void **state)
 {
 	static const struct {

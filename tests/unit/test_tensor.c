@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gpu/widen.h"
+#include "gpu/cpu/widen.h"
 #include "runtime/base/tensor.h"
 
 static const struct {

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+/* Device memory from a pool of the driver's: cuMemAllocFromPoolAsync. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "gpu/cuda/memory_internal.h"
+
+#define KEEP_ALL                                                                                   \
+	(1ULL << 62) /* release threshold; no device has more, and rounding it up is safe */
+
+/* What the pool holds, into m->held. */
+static CUresult look_locked(struct rk_cuda_memory *m)
+{
+	cuuint64_t reserved = 0;
+	CUresult result;
+
+	result = rk_cu.cuMemPoolGetAttribute(m->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
+					     &reserved);
+	if (result == CUDA_SUCCESS)
+		m->held = reserved;
+	return result;
+}
+
+static CUresult drop(CUstream stream, CUdeviceptr at)
+{
+	CUresult result = rk_cu.cuMemFreeAsync(at, stream), waited;
+
+	/* what the host has not seen freed is not given back by a trim */
+	waited = rk_cu.cuStreamSynchronize(stream);
+	return result == CUDA_SUCCESS ? waited : result;
+}
+
+/*
+ * CUDA_SUCCESS with *@fits false: the pool would hold more than the limit; nothing is allocated.
+ * How much the driver adds to it for an allocation is only known afterwards.
+ */
+static CUresult try_locked(struct rk_cuda_memory *m, CUstream stream, uint64_t bytes,
+			   CUdeviceptr *at, bool *fits)
+{
+	CUresult result, looked;
+	CUdeviceptr got;
+
+	result = rk_cu.cuMemAllocFromPoolAsync(&got, bytes, m->pool, stream);
+	if (result != CUDA_SUCCESS)
+		return result;
+	looked = look_locked(m);
+	*fits = m->held <= m->limit;
+	if (looked == CUDA_SUCCESS && *fits) {
+		*at = got;
+		return CUDA_SUCCESS;
+	}
+	result = drop(stream, got);
+	return looked == CUDA_SUCCESS ? result : looked;
+}
+
+/* While the rings pause: give the driver back what is free in the pool. */
+static CUresult trim_locked(struct rk_cuda_memory *m)
+{
+	CUresult result = rk_cu.cuMemPoolTrimTo(m->pool, 0);
+
+	return result == CUDA_SUCCESS ? look_locked(m) : result;
+}
+
+static int tell_locked(struct rk_cuda_memory *m, CUresult result, uint64_t bytes, const char *who,
+		       struct rk_error *err)
+{
+	if (result != CUDA_SUCCESS)
+		return rk_memory_refused(m, result, bytes, who, err);
+	return rk_error_set(err, ENOMEM,
+			    "%s needs %" PRIu64 " bytes on the device, where %" PRIu64
+			    " are in use, and the driver's pool would exceed memory_limit_bytes "
+			    "%" PRIu64,
+			    who, bytes, m->used, m->limit);
+}
+
+/* Whether a try that ended with @result may go better once the pool has given back what is free. */
+static bool something_free_locked(const struct rk_cuda_memory *m, CUresult result)
+{
+	return m->held > m->used && (result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+/* Before the second try, which is while the rings pause, the pool gives back what is free. */
+static int try_once(struct rk_cuda_memory *m, CUstream stream, bool second, uint64_t bytes,
+		    const char *who, CUdeviceptr *at, struct rk_error *err)
+{
+	CUresult result = CUDA_SUCCESS;
+	bool fits = false;
+	int rc = 0;
+
+	pthread_mutex_lock(&m->lock);
+	if (bytes > m->limit - m->used) {
+		rc = rk_memory_over_limit(m, bytes, m->used, who, err);
+		goto out;
+	}
+	if (second)
+		result = trim_locked(m);
+	if (result == CUDA_SUCCESS)
+		result = try_locked(m, stream, bytes, at, &fits);
+	if (result == CUDA_SUCCESS && fits) {
+		m->used += bytes;
+		rk_memory_publish_locked(m);
+	} else if (!second && something_free_locked(m, result)) {
+		rc = -EAGAIN;
+	} else {
+		rc = tell_locked(m, result, bytes, who, err);
+		if (second)
+			rk_cuda_release(m->device, trim_locked(m), "cuMemPoolTrimTo");
+		rk_memory_publish_locked(m);
+	}
+out:
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+int rk_memory_async_alloc(struct rk_cuda_memory *m, CUstream stream, bool paused, uint64_t bytes,
+			  const char *who, CUdeviceptr *at, struct rk_error *err)
+{
+	int rc = try_once(m, stream, false, bytes, who, at, err);
+
+	if (rc != -EAGAIN)
+		return rc;
+	rk_memory_pause(m, paused);
+	rc = try_once(m, stream, true, bytes, who, at, err);
+	rk_memory_resume(m, paused);
+	return rc;
+}
+
+void rk_memory_async_free(struct rk_cuda_memory *m, CUstream stream, CUdeviceptr at, uint64_t bytes)
+{
+	rk_cuda_release(m->device, rk_cu.cuMemFreeAsync(at, stream), "cuMemFreeAsync");
+	/* to have it given back now, or by a trim later; the stream has nothing else to do */
+	if (!m->keeps || m->limit != UINT64_MAX || stream == m->stream)
+		rk_cuda_release(m->device, rk_cu.cuStreamSynchronize(stream),
+				"cuStreamSynchronize");
+	pthread_mutex_lock(&m->lock);
+	m->used -= bytes;
+	rk_cuda_release(m->device, look_locked(m), "cuMemPoolGetAttribute");
+	rk_memory_publish_locked(m);
+	pthread_mutex_unlock(&m->lock);
+}
+
+/*
+ * Have the pool reserve @bytes, or as much of that as the limit leaves; the driver adds memory in
+ * large pieces. *@fits is false where even one byte makes it hold more than the limit.
+ */
+static CUresult reserve(struct rk_cuda_memory *m, uint64_t bytes, bool *fits)
+{
+	CUresult result;
+	CUdeviceptr at;
+	uint64_t over;
+
+	for (;;) {
+		result = try_locked(m, m->stream, bytes, &at, fits);
+		if (result == CUDA_SUCCESS && *fits)
+			result = drop(m->stream, at);
+		if (result != CUDA_SUCCESS || *fits)
+			break;
+		over = m->held - m->limit;
+		result = trim_locked(m);
+		if (result != CUDA_SUCCESS || bytes == 1)
+			break;
+		bytes = bytes > over ? bytes - over : 1;
+	}
+	return result == CUDA_SUCCESS ? look_locked(m) : result;
+}
+
+void rk_memory_async_stop(struct rk_cuda_memory *m)
+{
+	if (!m->pool)
+		return;
+	rk_cuda_release(m->device, rk_cu.cuMemPoolDestroy(m->pool), "cuMemPoolDestroy");
+	m->pool = NULL;
+	m->held = 0;
+}
+
+int rk_memory_async_start(struct rk_cuda_memory *m, uint64_t initial, bool *fits,
+			  struct rk_error *err)
+{
+	CUmemPoolProps props = {
+		.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+		.handleTypes = CU_MEM_HANDLE_TYPE_NONE,
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = m->device->handle},
+	};
+	cuuint64_t threshold = m->keeps ? KEEP_ALL : 0;
+	CUresult result;
+
+	result = rk_cu.cuMemPoolCreate(&m->pool, &props);
+	if (result != CUDA_SUCCESS) {
+		m->pool = NULL;
+		return rk_cuda_fail(m->device, result, err, "cuMemPoolCreate");
+	}
+	result =
+		rk_cu.cuMemPoolSetAttribute(m->pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold);
+	if (result != CUDA_SUCCESS)
+		return rk_cuda_fail(m->device, result, err, "cuMemPoolSetAttribute");
+	*fits = true;
+	if (m->keeps || m->limit != UINT64_MAX)
+		result = reserve(m, m->keeps ? initial : 1, fits);
+	if (result != CUDA_SUCCESS)
+		return rk_cuda_fail(m->device, result, err,
+				    "cannot reserve pool_initial_bytes %" PRIu64, initial);
+	if (!*fits)
+		rk_memory_async_stop(m);
+	return 0;
+}
