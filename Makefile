@@ -8,7 +8,7 @@
 #   check      set up, then every test: unit, bats, and unit under ASan+UBSan and TSan;
 #              the last line is "N passed, N failed"
 #   kernels    the tests' user libraries, tests/kernels_src/, with descriptions in build/kernels
-#   unit       the unit programs, tests/unit/test_*.c, and the fuzz targets on their corpus
+#   unit       the unit programs, tests/unit/ROOM/test_*.c, and the fuzz targets on their corpus
 #   fuzz       each fuzz target, tests/fuzz/fuzz_*.c, for FUZZ_S seconds (clang, libFuzzer)
 #   bats       the tests of a mounted rkfs, tests/bats/*.bats; needs root and /dev/fuse
 #   check-system  the tests that boot a container, build a package or run other daemons,
@@ -126,9 +126,8 @@ MAINS     = fs/mount/mount_rkfs.c fs/client/rkcall.c fs/client/rktop.c gpu/worke
 RKCALL    = $(wildcard fs/client/rkcall*.c)
 RKTOP     = $(wildcard fs/client/rktop*.c)
 # without cuda.h there is nothing to test with it
-UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'gpu/cuda/\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/test_*.c)), \
-	$(wildcard tests/unit/test_*.c))
-UNIT_HELP = $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
+UNIT      = $(filter-out $(if $(HAVE_CUDA),,$(shell grep -l 'gpu/cuda/\|<cuda\.h>\|cuda_rig\.h\|fake_cuda' tests/unit/*/test_*.c)), \
+	$(wildcard tests/unit/*/test_*.c))
 FUZZ      = $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_HELP = tests/fuzz/request.c
 BENCH     = $(wildcard tests/bench/*.c)
@@ -140,7 +139,6 @@ RKCALL_OBJ = $(call obj,$(RKCALL))
 RKTOP_OBJ  = $(call obj,$(RKTOP))
 LIB_OBJ    = $(call obj,$(filter-out $(MAINS) fs/client/rktop_view.c,$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
 UNIT_OBJ   = $(call obj,$(UNIT))
-HELP_OBJ   = $(call obj,$(UNIT_HELP))
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
 FUZZ_OBJ   = $(call obj,$(FUZZ) $(FUZZ_HELP) tests/fuzz/replay.c)
 # the same targets twice: on their corpus alone, and with libFuzzer
@@ -155,9 +153,9 @@ KERNELS    = $(patsubst tests/kernels_src/%.c,$(KERNELS_DIR)/%.so,$(wildcard tes
 	$(patsubst tests/kernels_src/%,$(KERNELS_DIR)/%,$(filter-out \
 	$(if $(HAVE_CUDA),,$(patsubst %.cu,%.ini,$(CUDA_SRC))),$(wildcard tests/kernels_src/*.ini))) \
 	$(if $(HAVE_CUDA),$(patsubst tests/kernels_src/%.cu,$(KERNELS_DIR)/%.fatbin,$(CUDA_SRC)))
-ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(HELP_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ) $(call obj,tests/hangfs/hangfs.c))
+ALL_OBJ    = $(sort $(DAEMON_OBJ) $(RKCALL_OBJ) $(RKTOP_OBJ) $(WORKER_OBJ) $(UNIT_OBJ) $(FUZZ_OBJ) $(BENCH_OBJ) $(call obj,tests/hangfs/hangfs.c))
 BATS       = $(wildcard tests/bats/*.bats)
-C_FILES    = $(wildcard $(foreach room,fs runtime gpu tests,$(room)/*.[ch] $(room)/*/*.[ch]))
+C_FILES    = $(wildcard $(foreach room,fs runtime gpu tests,$(room)/*.[ch] $(room)/*/*.[ch]) tests/unit/*/*.[ch])
 
 RUN        = $(if $(RESULTS),RESULTS='$(RESULTS)') BIN='$(abspath $(BIN))' tests/run
 
@@ -189,7 +187,7 @@ $(BUILD)/rktop: $(RKTOP_OBJ) $(BUILD)/librkfs.a
 $(BUILD)/librkfs.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(HELP_OBJ) $(BUILD)/librkfs.a
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 		$(BUILD)/librkfs.a $(PKG_CMOCKA) $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
 

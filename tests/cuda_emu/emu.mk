@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The CUDA kernels as C++, for tests/unit/test_cuda_kernels*.c: no nvcc, no GPU.
+# The CUDA kernels as C++, for tests/unit/cuda/test_cuda_kernels*.c: no nvcc, no GPU.
 # -fno-strict-aliasing because CUDA has none of it; -ffp-contract=off is its -fmad=false.
 
 EMU_OBJ      = $(patsubst %,$(BUILD)/obj/tests/cuda_emu/%.o,cuda_emu kernels small)
@@ -8,7 +8,7 @@ EMU_CXXFLAGS = -std=c++17 -D_GNU_SOURCE -I. $(OPT_FLAGS) -pthread -Wall -Wextra 
 	-Wno-unused-parameter $(if $(WERROR),-Werror) -fno-exceptions -fno-rtti -fno-threadsafe-statics \
 	-fno-strict-aliasing -ffp-contract=off $(SAN_FLAGS)
 
-$(addprefix $(BUILD)/unit/,$(basename $(notdir $(wildcard tests/unit/test_cuda_kernels*.c)))): $(EMU_OBJ)
+$(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/cuda/test_cuda_kernels*.c)): $(EMU_OBJ)
 
 $(BUILD)/obj/tests/cuda_emu/cuda_emu.o: EMU_MORE = $(if $(findstring thread,$(SANITIZE)),-fno-sanitize=thread -DRK_EMU_TSAN)
 

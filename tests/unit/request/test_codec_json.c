@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "runtime/request/codec_json.h"
+#include "runtime/base/json_number.h"
+#include "tests/unit/request/codec_peer.h"
+
+#define LIMIT (1 << 24)
+
+/* One request on its way: described, parsed, laid out, stored. */
+struct job {
+	struct rk_manifest m;
+	struct rk_plan plan;
+	struct rk_json doc;
+	char *text;
+	unsigned char *block;
+	struct rk_error err;
+};
+
+static void describe(struct job *job, const char *inputs, const char *outputs, const char *args)
+{
+	char text[512];
+	int len;
+
+	memset(job, 0, sizeof(*job));
+	len = snprintf(text, sizeof(text),
+		       "[kernel]\nid = d/k\n[inputs]\n%s\n[outputs]\n%s\n[cpu]\nentry = f\n"
+		       "args = %s\n",
+		       inputs, outputs, args);
+	if (rk_manifest_parse(&job->m, text, (size_t)len, "t", &job->err) != 0)
+		fail_msg("%s", job->err.msg);
+	rk_plan_init(&job->plan, &job->m);
+}
+
+/* Parse, lay out and store @text, from memory that ends where the text does. */
+static int request(struct job *job, const char *text, size_t len)
+{
+	int rc;
+
+	job->text = malloc(len ? len : 1);
+	assert_non_null(job->text);
+	memcpy(job->text, text, len);
+	rk_plan_init(&job->plan, &job->m);
+	rc = rk_json_parse(job->text, len, &job->plan, &job->doc, &job->err);
+	if (rc < 0)
+		return rc;
+	rc = rk_plan_layout(&job->plan, LIMIT, &job->err);
+	if (rc < 0)
+		return rc;
+	job->block = malloc(job->plan.block_bytes);
+	assert_non_null(job->block);
+	rk_plan_clear(&job->plan, job->block);
+	return rk_json_store(&job->doc, &job->plan, job->block, &job->err);
+}
+
+static void finish(struct job *job)
+{
+	free(job->text);
+	free(job->block);
+	job->text = NULL;
+	job->block = NULL;
+}
+
+static void accept(struct job *job, const char *text)
+{
+	if (request(job, text, strlen(text)) != 0)
+		fail_msg("%s: %s", text, job->err.msg);
+}
+
+static void refuse(struct job *job, const char *text, size_t len, const char *words)
+{
+	struct rk_error *err = &job->err;
+
+	memset(err, 0, sizeof(*err));
+	assert_int_equal(request(job, text, len), -EINVAL);
+	if (err->code != EINVAL || !strstr(err->msg, words))
+		fail_msg("%.60s: \"%s\" lacks \"%s\"", text, err->msg, words);
+	finish(job);
+}
+
+/* What an identity kernel answers to @text. */
+static void expect_echo(struct job *job, const char *text, const char *answer)
+{
+	char *out;
+	size_t len;
+
+	accept(job, text);
+	memcpy(job->block + job->plan.outputs[0].offset, job->block + job->plan.inputs[0].offset,
+	       job->plan.inputs[0].bytes);
+	assert_int_equal(rk_json_encode(&job->plan, job->block, &out, &len, NULL), 0);
+	assert_string_equal(out, answer);
+	assert_int_equal(len, strlen(answer));
+	free(out);
+	finish(job);
+}
+
+static void test_vector_add(void **state)
+{
+	struct job job;
+	float *a, *b, *c;
+	char *out;
+	size_t len;
+
+	(void)state;
+	describe(&job, "a = f32[n]\nb = f32[n]", "c = f32[n]\nn2 = u8", "a, b, c, n2, n");
+	accept(&job, " {\"b\":[10,20.0,3e1],\n\"a\":[1,2,3]}\n");
+	a = (float *)(job.block + job.plan.inputs[0].offset);
+	b = (float *)(job.block + job.plan.inputs[1].offset);
+	c = (float *)(job.block + job.plan.outputs[0].offset);
+	for (int i = 0; i < 3; i++)
+		c[i] = a[i] + b[i];
+	assert_int_equal(rk_json_encode(&job.plan, job.block, &out, &len, NULL), 0);
+	assert_string_equal(out, "{\"c\":[11.0,22.0,33.0],\"n2\":0}\n");
+	assert_int_equal(len, strlen(out));
+	free(out);
+	finish(&job);
+}
+
+static void test_shapes(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "a = i32[n,2,m]", "c = i32[n,2,m]", "a, c");
+	expect_echo(&job, "{\"a\":[[[1,2,3],[-4,5,6]]]}", "{\"c\":[[[1,2,3],[-4,5,6]]]}\n");
+	expect_echo(&job, "{\"a\":[[[],[]],[[],[]]]}", "{\"c\":[[[],[]],[[],[]]]}\n");
+	expect_echo(&job, "{\"a\":[]}", "{\"c\":[]}\n");
+	refuse(&job, "{\"a\":[[]]}", 10, "axis 1 of input 'a' must be 2, not 0");
+	describe(&job, "a = f64", "c = f64", "a, c");
+	expect_echo(&job, "{\"a\":0.1}", "{\"c\":0.10000000000000001}\n");
+	describe(&job, "a = u8[n]", "c = u8[n]", "a, c");
+	expect_echo(&job, "{\"a\":[0,255,2.0,-0.0]}", "{\"c\":[0,255,2,0]}\n");
+}
+
+/* An empty array does not show its inner axes: another input may, before it or after it. */
+static void test_hidden_axes(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "a = f32[n,m]\nb = f32[m]", "c = f32[n,m]", "a, b, c");
+	accept(&job, "{\"a\":[],\"b\":[1,2,3]}");
+	assert_int_equal(job.plan.dims[0], 0);
+	assert_int_equal(job.plan.dims[1], 3);
+	finish(&job);
+	accept(&job, "{\"a\":[],\"b\":[]}");
+	assert_int_equal(job.plan.dims[1], 0);
+	finish(&job);
+	refuse(&job, "{\"a\":[[]],\"b\":[1]}", 18, "dim m is 0 in input 'a' but 1 in input 'b'");
+}
+
+#define NUMBER(text) "{\"x\":[0,1],\"k\":" text "}"
+#define VECTOR(text) "{\"x\":[" text "],\"k\":1}"
+
+/* x = T[2], k = T. */
+static const struct {
+	const char *dtype, *text, *words;
+} bad_numbers[] = {
+	{"f32", VECTOR("1,1e39"), "input x[1]: 1e39 is out of f32's range"},
+	{"f32", VECTOR("1,-3.5e38"), "is out of f32's range"},
+	{"f32", VECTOR("1,\"nan\""), "input x[1]: a string where f32 wants a number (or \"NaN\""},
+	{"f32", VECTOR("1,\"NaN\\u00e9\""), "a string where f32"},
+	{"f32", VECTOR("1,\"1\""), "a string where f32"},
+	{"f64", VECTOR("true,1"), "input x[0]: true where f64 wants a number"},
+	{"f64", VECTOR("null,1"), "null where f64"},
+	{"f64", VECTOR("{},1"), "an object where f64"},
+	{"f64", VECTOR("1,[]"), "input x[1]: an array where f64"},
+	{"f64", VECTOR("1,1e400"), "input x[1]: 1e400 is out of f64's range"},
+	{"f64", NUMBER("false"), "input k: false where f64"},
+	{"u8", VECTOR("1,256"), "input x[1]: 256 is out of u8's range (0 to 255)"},
+	{"u8", VECTOR("-1,256"), "input x[0]: -1 is out of u8's range (0 to 255)"},
+	{"u8", VECTOR("0.5,1"), "0.5 is a fraction; u8 wants an integer"},
+	{"u8", VECTOR("\"1\",1"), "a string where u8 wants a number"},
+	{"i32", VECTOR("0,2147483648"), "out of i32's range (-2147483648 to 2147483647)"},
+	{"i32", VECTOR("0,-2147483649"), "-2147483649 is out of i32's range"},
+	{"i32", VECTOR("0,-2147483649.0"), "-2147483649.0 is out of i32's range"},
+	{"u32", VECTOR("0,4294967296"), "out of u32's range (0 to 4294967295)"},
+	{"u32", NUMBER("4294967296.0"), "out of u32's range (0 to 4294967295)"},
+	{"i64", VECTOR("0,9223372036854775808"),
+	 "input x[1]: 9223372036854775808 is out of i64's range (-9223372036854775808 to "
+	 "9223372036854775807)"},
+	{"i64", VECTOR("0,-9223372036854775809"), "-9223372036854775809 is out of i64's range"},
+	{"i64", VECTOR("0,1e400"), "1e400 is out of i64's range"},
+	{"i64", VECTOR("0,9007199254740992.5"), "9007199254740992.5 is a fraction; i64 wants an"},
+	{"i64", VECTOR("0,1e-99999999999999999999999"), "is a fraction; i64 wants an integer"},
+	{"f64", VECTOR("0,1e99999999999999999999999"), "is out of f64's range"},
+	{"f32",
+	 VECTOR("0,1000000000000000000000000000000000000000000000000000000000000000000000000"),
+	 "input x[1]: 100000000000000000000000000000000000... is out of f32's range"},
+	{"i64", VECTOR("0,\"1\""), "a string where i64 wants a number"},
+	{"f16", VECTOR("1,65520"), "input x[1]: 65520 is out of f16's range"},
+	{"f16", VECTOR("1,-65520.0"), "-65520.0 is out of f16's range"},
+	{"f16", VECTOR("1,1e300"), "1e300 is out of f16's range"},
+	{"f16", VECTOR("1,true"), "true where f16 wants a number (or \"NaN\""},
+	{"i8", VECTOR("0,128"), "128 is out of i8's range (-128 to 127)"},
+	{"i8", VECTOR("-129,0"), "-129 is out of i8's range (-128 to 127)"},
+	{"i16", VECTOR("0,32768.0"), "32768.0 is out of i16's range (-32768 to 32767)"},
+	{"u16", VECTOR("0,65536"), "65536 is out of u16's range (0 to 65535)"},
+	{"bool", VECTOR("true,1"), "input x[1]: a number where bool wants true or false"},
+	{"bool", VECTOR("0,false"), "input x[0]: a number where bool wants true or false"},
+	{"bool", VECTOR("\"true\",false"), "a string where bool wants true or false"},
+	{"bool", VECTOR("null,false"), "null where bool wants true or false"},
+	{"u64", VECTOR("0,-1"), "-1 is out of u64's range (0 to 18446744073709551615)"},
+	{"u64", VECTOR("0,1e20"), "1e20 is out of u64's range"},
+	{"u64", VECTOR("0,18446744073709551616"), "18446744073709551616 is out of u64's range"},
+	{"u64", VECTOR("0,\"18446744073709551616\""), "a string where u64 wants a number (or its"},
+	{"u64", VECTOR("0,\"\""), "a string where u64"},
+	{"u64", VECTOR("0,\"-1\""), "a string where u64"},
+	{"u64", VECTOR("0,\" 1\""), "a string where u64"},
+	{"u64", VECTOR("0,\"1\\u0001\""), "a string where u64"},
+	{"u64", VECTOR("0,\"NaN\""), "a string where u64"},
+};
+
+static void test_bad_numbers(void **state)
+{
+	struct job job;
+	char inputs[64];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad_numbers) / sizeof(bad_numbers[0]); i++) {
+		snprintf(inputs, sizeof(inputs), "x = %s[2]\nk = %s", bad_numbers[i].dtype,
+			 bad_numbers[i].dtype);
+		describe(&job, inputs, "c = u8", "x, k, c");
+		refuse(&job, bad_numbers[i].text, strlen(bad_numbers[i].text),
+		       bad_numbers[i].words);
+	}
+}
+
+/* a = f32[n,m], b = f32[m], k = i32 */
+static const struct {
+	const char *text, *words;
+} bad_requests[] = {
+	{"", "malformed JSON at line 1, column 1: a value expected, but the text ends"},
+	{" ", "malformed JSON"},
+	{"{\"a\":[[1]],\n\"b\":[1",
+	 "malformed JSON at line 2, column 7: ',' or ']' expected, but the text ends"},
+	{"{\"a\":[[1]],\n\"b\":[1]}", "the request lacks the input 'k'"},
+	{"{}", "the request lacks the inputs 'a', 'b', 'k'"},
+	{"{} {}", "malformed JSON at line 1, column 4: end of file expected"},
+	{"[]", "a request is an object of inputs"},
+	{"1", "a request is an object of inputs like {\"NAME\": [1, 2]}, not a number"},
+	{"{\"a\":[[1]],\"b\":[1],\"k\":1,\"a\":[[1]]}",
+	 "malformed JSON at line 1, column 27: duplicate input 'a'"},
+	{"{\"q\":1}", "there is no input 'q'; the inputs are: a, b, k"},
+	{"{\"\":1}", "there is no input ''; the inputs are"},
+	{"{\"q\\n\\u00e9\\u0007\":1}", "there is no input 'q\?\?\?'; the inputs"},
+	{"{\"q\\u0000\":1}", "there is no input 'q?'"},
+	{"{\"a\":\"\\u0000\"}", "input a: an array nested 2 deep is wanted"},
+	{"{\"a\":\"\xff\"}", "malformed JSON"},
+	{"{\"a\":[NaN]}", "(write \"NaN\", \"Infinity\" and \"-Infinity\" as strings)"},
+	{"{\"a\":[-Infinity]}", "(write \"NaN\", \"Infinity\" and \"-Infinity\" as strings)"},
+	{"{\"a\":[1,]}", "malformed JSON"},
+	{"{\"a\":[01]}", "malformed JSON"},
+	{"{\"a\":1,\"b\":[1],\"k\":1}", "input a: an array nested 2 deep is wanted (a = f32[n,m])"},
+	{"{\"a\":[1],\"b\":[1],\"k\":1}", "input a: an array nested 2 deep is wanted"},
+	{"{\"a\":[[[1]]],\"b\":[1],\"k\":1}", "input a: an array nested 2 deep is wanted"},
+	{"{\"a\":[[1]],\"b\":[1],\"k\":[1]}", "input k: a single number is wanted (k = i32)"},
+	{"{\"a\":[[1],[1,2]],\"b\":[1],\"k\":1}",
+	 "input a[1]: a row of 2 where the first such row has 1"},
+	{"{\"a\":[[1],2],\"b\":[1],\"k\":1}",
+	 "input a[1]: a number where the first such row is an array"},
+	{"{\"a\":[[],[2]],\"b\":[],\"k\":1}", "input a[1]: a row of 1"},
+	{"{\"a\":[[1]],\"b\":[1,2],\"k\":1}",
+	 "the shapes disagree: dim m is 1 in input 'a' but 2 in input 'b'"},
+};
+
+static void test_bad_requests(void **state)
+{
+	struct rk_plan before;
+	struct rk_json doc = {0};
+	struct job job;
+	size_t i;
+
+	(void)state;
+	describe(&job, "a = f32[n,m]\nb = f32[m]\nk = i32", "c = f32[n]", "a, b, k, c");
+	for (i = 0; i < sizeof(bad_requests) / sizeof(bad_requests[0]); i++)
+		refuse(&job, bad_requests[i].text, strlen(bad_requests[i].text),
+		       bad_requests[i].words);
+	refuse(&job, "{\"a\":\0}", 7, "malformed JSON");
+	refuse(&job, "{}\0", 3, "malformed JSON");
+
+	/* nothing is bound by a request that is refused at its last input */
+	rk_plan_init(&job.plan, &job.m);
+	before = job.plan;
+	assert_int_equal(rk_json_parse("{\"a\":[[1]],\"b\":[1]}", 20, &job.plan, &doc, NULL),
+			 -EINVAL);
+	assert_null(doc.end);
+	assert_int_equal(job.plan.bound, before.bound);
+	assert_int_equal(job.plan.seen, before.seen);
+}
+
+static void test_depth_bomb(void **state)
+{
+	static char bomb[1 << 20];
+	struct job job;
+
+	(void)state;
+	describe(&job, "a = f32[n]", "c = f32[n]", "a, c");
+	memset(bomb, '[', sizeof(bomb));
+	memcpy(bomb, "{\"a\":", 5);
+	refuse(&job, bomb, sizeof(bomb), "the maximum parsing depth is 2048");
+	refuse(&job, bomb, 1000, "malformed JSON");
+}
+
+static void test_truncated(void **state)
+{
+	static const char text[] =
+		"{\"a\":[[1,2.5e-3],[\"NaN\",-4]],\"b\":[\"Infinity\",6],\"k\":-7}";
+	struct job job;
+	size_t len;
+
+	(void)state;
+	describe(&job, "a = f32[n,m]\nb = f32[m]\nk = i32", "c = f32[n]", "a, b, k, c");
+	for (len = 0; len < sizeof(text) - 1; len++)
+		refuse(&job, text, len, "malformed JSON");
+	accept(&job, text);
+	finish(&job);
+}
+
+static void test_specials(void **state)
+{
+	static const char text[] = "{\"x\":[\"NaN\",\"Infinity\",\"-Infinity\",-0.0]}";
+	char answer[sizeof(text) + 1];
+	struct job job;
+
+	(void)state;
+	snprintf(answer, sizeof(answer), "%s\n", text);
+	describe(&job, "x = f32[n]", "x = f32[n]", "in.x, out.x");
+	expect_echo(&job, text, answer);
+	describe(&job, "x = f64[n]", "x = f64[n]", "in.x, out.x");
+	expect_echo(&job, text, answer);
+	describe(&job, "x = u64[n]", "x = u64[n]", "in.x, out.x");
+	expect_echo(&job,
+		    "{\"x\":[\"18446744073709551615\",\"9223372036854775808\",9223372036854775807,"
+		    "\"12\",9007199254740991.0]}",
+		    "{\"x\":[\"18446744073709551615\",\"9223372036854775808\",9223372036854775807,"
+		    "12,9007199254740991]}\n");
+	describe(&job, "x = f32[n]", "x = f32[n]", "in.x, out.x");
+	expect_echo(&job, "{\"x\":[1e20,1e-45,3.40282347e38,16777217,1e-60,0.1]}",
+		    "{\"x\":[1.00000002e20,1.40129846e-45,3.40282347e38,16777216.0,0.0,"
+		    "0.100000001]}\n");
+}
+
+/* f16 rounds once, to nearest even, straight from the text's double. */
+static void test_f16(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "x = f16[n]", "x = f16[n]", "in.x, out.x");
+	/* 2^-24 and half of it (a tie, to 0), 65519.999 below the tie that would be infinity */
+	expect_echo(&job,
+		    "{\"x\":[1,0.1,65504,65519.999,5.9604644775390625e-8,2.98023223876953125e-8,"
+		    "2.9802322387695316e-8,-0.0,\"NaN\",\"-Infinity\",2049,2051,1e-300]}",
+		    "{\"x\":[1.0,0.099976,65504.0,65504.0,5.9605e-8,0.0,"
+		    "5.9605e-8,-0.0,\"NaN\",\"-Infinity\",2048.0,2052.0,0.0]}\n");
+	/* 1 + 2^-11 + 2^-40: by way of f32 it would be the tie 1 + 2^-11 and end at 1 */
+	expect_echo(&job, "{\"x\":[1.0004882812509095,1.00048828125]}", "{\"x\":[1.001,1.0]}\n");
+	describe(&job, "x = bool[n,2]", "x = bool[n,2]", "in.x, out.x");
+	expect_echo(&job, "{\"x\":[[true,false],[false,true]]}",
+		    "{\"x\":[[true,false],[false,true]]}\n");
+}
+
+/* All binary16 numbers there are. */
+static void test_f16_all(void **state)
+{
+	char text[RK_JSON_NUMBER_MAX + 1];
+	uint32_t bits;
+
+	(void)state;
+	for (bits = 0; bits <= UINT16_MAX; bits++) {
+		uint16_t half = (uint16_t)bits, back;
+		struct rk_json_token token;
+		size_t len;
+
+		len = rk_json_number_print(RK_F16, &half, text);
+		text[len] = '\0';
+		(void)rk_json_next(text, text + len, &token);
+		assert_int_equal(rk_json_number_store(&token, RK_F16, &back, NULL), 0);
+		if ((half & 0x7fff) > 0x7c00)
+			assert_true((back & 0x7fff) > 0x7c00);
+		else
+			assert_int_equal(back, half);
+		assert_int_equal(rk_f16_from_f32(rk_f16_to_f32(half)), half);
+	}
+}
+
+/* What a request leaves out is what the description says. */
+static void test_defaults(void **state)
+{
+	struct job job;
+	double k;
+
+	(void)state;
+	describe(&job, "x = u8[n]\nk = f64 = 0.85", "c = u8", "x, k, c");
+	accept(&job, "{\"x\":[1,2]}");
+	memcpy(&k, job.block + job.plan.inputs[1].offset, sizeof(k));
+	assert_true(k == 0.85);
+	finish(&job);
+	accept(&job, "{\"x\":[],\"k\":2}");
+	memcpy(&k, job.block + job.plan.inputs[1].offset, sizeof(k));
+	assert_true(k == 2);
+	finish(&job);
+	refuse(&job, "{\"k\":2}", 7, "the request lacks the input 'x'");
+	refuse(&job, "{\"x\":[],\"k\":null}", 17, "input k: null where f64 wants a number");
+}
+
+/* Axes that are expressions, in whatever order the inputs that bind them come. */
+static void test_expressions(void **state)
+{
+	struct job job;
+
+	(void)state;
+	describe(&job, "p = u8[2*n]\nx = u8[n,m]\nq = u8[n+1]", "c = u8[n-1]", "p, q, x, c");
+	accept(&job, "{\"p\":[1,2,3,4],\"x\":[[1],[2]],\"q\":[1,2,3]}");
+	assert_int_equal(job.plan.outputs[0].count, 1);
+	finish(&job);
+	refuse(&job, "{\"p\":[1,2,3],\"x\":[[1],[2]],\"q\":[1,2,3]}", 39,
+	       "axis 0 of input 'p' (2*n) must be 4, not 3");
+	refuse(&job, "{\"p\":[],\"x\":[],\"q\":[]}", 22,
+	       "axis 0 of input 'q' (n+1) must be at least 1, not 0");
+	refuse(&job, "{\"p\":[],\"x\":[],\"q\":[7]}", 23,
+	       "axis 0 of output 'c' (n-1) would be negative");
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+/* The classes that matter to a printer: any bits, few bits, near a power of two, whole, tiny. */
+static uint64_t random_bits(uint64_t *state, enum rk_dtype dtype)
+{
+	uint64_t r = next_random(state), how = next_random(state) % 5;
+	union {
+		float f;
+		double d;
+		uint32_t u32;
+		uint64_t u64;
+	} v = {.u64 = r};
+
+	if (how == 1)
+		v.u64 = r >> (r & 63);
+	else if (how == 2)
+		v.u64 = (1ULL << (r & 63)) - 1 + (r >> 62);
+	else if (how == 3 && dtype == RK_F32)
+		v.f = (float)((int64_t)r >> (r & 63));
+	else if (how == 3 && dtype == RK_F64)
+		v.d = (double)((int64_t)r >> (r & 63));
+	if (dtype == RK_F32 && !isfinite(v.f))
+		v.u32 &= 0x807fffff;
+	if (dtype == RK_F64 && !isfinite(v.d))
+		v.u64 &= 0x800fffffffffffff;
+	if (dtype == RK_F16 && (v.u64 & 0x7c00) == 0x7c00)
+		v.u64 &= 0x83ff;
+	if (dtype == RK_BOOL)
+		v.u64 &= 1;
+	return v.u64;
+}
+
+/* Whatever is encoded reads back to the same bits, and is what jansson would print. */
+static void round_trip(enum rk_dtype dtype, size_t count, uint64_t seed)
+{
+	const struct rk_dtype_info *info = rk_dtype_info(dtype);
+	size_t digits = dtype == RK_F16 ? 5 : dtype == RK_F32 ? 9 : 17;
+	uint64_t shape = count;
+	struct job job, back;
+	char port[32], *text, *again;
+	json_t *json;
+	size_t i, len;
+
+	snprintf(port, sizeof(port), "x = %s[n]", info->name);
+	describe(&job, port, port, "in.x, out.x");
+	assert_int_equal(rk_plan_bind(&job.plan, 0, 1, &shape, NULL), 0);
+	assert_int_equal(rk_plan_layout(&job.plan, LIMIT, NULL), 0);
+	job.block = malloc(job.plan.block_bytes);
+	assert_non_null(job.block);
+	for (i = 0; i < count; i++) {
+		uint64_t bits = random_bits(&seed, dtype);
+
+		memcpy(job.block + job.plan.outputs[0].offset + i * info->size, &bits, info->size);
+	}
+	assert_int_equal(rk_json_encode(&job.plan, job.block, &text, &len, NULL), 0);
+
+	back.m = job.m;
+	back.block = NULL;
+	if (request(&back, text, len) != 0)
+		fail_msg("%s", back.err.msg);
+	assert_memory_equal(back.block + back.plan.inputs[0].offset,
+			    job.block + job.plan.outputs[0].offset, job.plan.outputs[0].bytes);
+
+	json = json_loadb(text, len, 0, NULL);
+	assert_non_null(json);
+	again = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(digits));
+	assert_non_null(again);
+	assert_int_equal(strlen(again), len - 1);
+	assert_memory_equal(again, text, len - 1);
+
+	free(again);
+	json_decref(json);
+	free(text);
+	finish(&job);
+	finish(&back);
+}
+
+static void test_round_trip(void **state)
+{
+	unsigned int dtype;
+
+	(void)state;
+	for (dtype = 0; dtype < RK_DTYPE_COUNT; dtype++) {
+		round_trip((enum rk_dtype)dtype, 100000, dtype);
+		round_trip((enum rk_dtype)dtype, 1, dtype + 100);
+		round_trip((enum rk_dtype)dtype, 0, 0);
+	}
+}
+
+/* The row: pieces, limits, charges. */
+static void test_codec(void **state)
+{
+	static const char text[] = "{\"a\":[1,2,3],\"b\":[10,20,30]}";
+	static const char answer[] = "{\"c\":[0.0,0.0,0.0]}\n";
+	struct peer p;
+
+	(void)state;
+	peer_init(&p);
+	peer_describe(&p, "[inputs]\na = f32[n]\nb = f32[n]\n[outputs]\nc = f32[n]\n", "a,b,c");
+	for (size_t piece = 1; piece < sizeof(text); piece++) {
+		assert_int_equal(peer_send(&p, &rk_codec_json, text, strlen(text), piece), 0);
+		assert_int_equal(rk_payload_used(p.pool), 4096); /* the block; the text is gone */
+		peer_expect_answer(&p, answer, strlen(answer));
+		assert_int_equal(rk_payload_used(p.pool), strlen(answer)); /* now the block too */
+	}
+	peer_refuse(&p, &rk_codec_json, "", 0, EINVAL, "malformed JSON");
+	peer_refuse(&p, &rk_codec_json, "{}", 2, EINVAL, "the request lacks the inputs 'a', 'b'");
+	peer_begin(&p, &rk_codec_json);
+	p.request.max_json_bytes = strlen(text);
+	assert_int_equal(peer_feed(&p, text, strlen(text), 5), 0);
+	assert_int_equal(peer_feed(&p, " ", 1, 1), -EMSGSIZE);
+	assert_non_null(strstr(p.err.msg, "larger than max_json_bytes (28 bytes)"));
+	peer_begin(&p, &rk_codec_json);
+	p.request.max_message_bytes = 203;
+	assert_int_equal(peer_feed(&p, text, strlen(text), 5), 0);
+	assert_int_equal(rk_codec_json.finish(&p.request, &p.err), -EMSGSIZE);
+	peer_destroy(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_vector_add),   cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_hidden_axes),  cmocka_unit_test(test_bad_numbers),
+		cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_depth_bomb),
+		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_specials),
+		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_f16),
+		cmocka_unit_test(test_f16_all),	     cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_expressions),  cmocka_unit_test(test_codec),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
