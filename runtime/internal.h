@@ -29,7 +29,7 @@ struct rk_runtime {
 	struct rk_dispatch dispatch;
 	struct rk_registry *registry;
 	struct rk_events events;
-	struct rk_worker *worker;
+	struct rk_supervisor *supervisor;
 	struct rk_metrics *metrics;
 	char *mount; /* see rk_runtime_mount */
 	struct rk_health *health;
@@ -103,7 +103,7 @@ void rk_runtime_try_drained(struct rk_runtime *rt);
 
 /* What dispatch and the supervisor call; ctx is to be set to the runtime. */
 extern const struct rk_dispatch_observer rk_runtime_dispatch_observer;
-extern const struct rk_worker_observer rk_runtime_worker_observer;
+extern const struct rk_supervisor_observer rk_runtime_supervisor_observer;
 
 /* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,

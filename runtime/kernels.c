@@ -55,7 +55,7 @@ static void on_unused(void *ctx)
 {
 	struct rk_runtime *rt = ctx;
 
-	rk_worker_kernels_changed(rt->worker);
+	rk_supervisor_kernels_changed(rt->supervisor);
 }
 
 static struct rk_kernels_observer observer_of(struct rk_runtime *rt)
@@ -114,7 +114,7 @@ int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struc
 		refused = rk_kernels_scan(rt->registry, files, config->kernels_dir, &observer, err);
 	} while (!end_scan(rt));
 	free(config);
-	rk_worker_kernels_changed(rt->worker);
+	rk_supervisor_kernels_changed(rt->supervisor);
 	return refused;
 }
 

@@ -31,12 +31,12 @@ static struct rk_wire_device_settings device_settings(const struct rk_config *c)
 }
 
 /* Of the configuration only fields that are not hot are read without its lock. */
-static void worker_params(struct rk_runtime *rt, struct rk_worker_params *p)
+static void supervisor_params(struct rk_runtime *rt, struct rk_supervisor_params *p)
 {
 	const struct rk_config *c = &rt->config;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	*p = (struct rk_worker_params){
+	*p = (struct rk_supervisor_params){
 		.payload = rt->payload,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
@@ -57,14 +57,14 @@ static void worker_params(struct rk_runtime *rt, struct rk_worker_params *p)
 
 static int do_start(struct rk_runtime *rt)
 {
-	struct rk_worker_params params;
+	struct rk_supervisor_params params;
 	int rc;
 
 	rk_lifecycle_lock(&rt->lifecycle);
 	rc = rk_runtime_transit_locked(rt, RK_START, "Starting", NULL);
 	if (!rc) {
-		worker_params(rt, &params);
-		rk_worker_start(rt->worker, &params);
+		supervisor_params(rt, &params);
+		rk_supervisor_start(rt->supervisor, &params);
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
 	if (!rc)
@@ -78,7 +78,7 @@ static void set_deadline(struct rk_runtime *rt, int64_t drain_ms)
 	uint64_t at = rk_now_ns() + wait_ms * RK_NS_PER_MS;
 
 	atomic_store(&rt->drain_deadline_ns, at);
-	rk_worker_arm_drain(rt->worker, at);
+	rk_supervisor_arm_drain(rt->supervisor, at);
 }
 
 static int do_drain(struct rk_runtime *rt, int64_t drain_ms)
@@ -115,7 +115,7 @@ static int do_resume(struct rk_runtime *rt)
 	rk_lifecycle_lock(&rt->lifecycle);
 	if (rk_lifecycle_allows(&rt->lifecycle, RK_RESUME)) {
 		atomic_store(&rt->drain_deadline_ns, 0);
-		rk_worker_arm_drain(rt->worker, 0);
+		rk_supervisor_arm_drain(rt->supervisor, 0);
 		rk_dispatch_accept(&rt->dispatch, true); /* before the state can be seen */
 	}
 	rc = rk_runtime_transit_locked(rt, RK_RESUME, "Resumed", NULL);
@@ -321,7 +321,7 @@ int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 		rk_runtime_expect_kernel(rt, k);
 	else if (atomic_load(&k->state) != RK_KERNEL_OFF)
 		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_ENDING, "disabled");
-	rk_worker_kernels_changed(rt->worker);
+	rk_supervisor_kernels_changed(rt->supervisor);
 	snprintf(what, sizeof(what), "%s %s", enable ? "enable" : "disable", k->manifest.id);
 	rk_runtime_log_command(what, caller, 0, NULL);
 	return 0;
@@ -333,11 +333,11 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 			struct rk_error *err)
 {
 	struct rk_dispatch_observer dispatch_observer = rk_runtime_dispatch_observer;
-	struct rk_worker_observer worker_observer = rk_runtime_worker_observer;
+	struct rk_supervisor_observer supervisor_observer = rk_runtime_supervisor_observer;
 	struct rk_payload *payload;
 	int rc;
 
-	dispatch_observer.ctx = worker_observer.ctx = rt;
+	dispatch_observer.ctx = supervisor_observer.ctx = rt;
 	if (rk_lifecycle_init(&rt->lifecycle) || rk_events_init(&rt->events) ||
 	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
 	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
@@ -350,8 +350,8 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
 	if (rc)
 		return rc;
-	rc = rk_worker_create(&rt->worker, &rt->dispatch, rt->registry, worker_fd, &worker_observer,
-			      err);
+	rc = rk_supervisor_create(&rt->supervisor, &rt->dispatch, rt->registry, worker_fd,
+				  &supervisor_observer, err);
 	if (!rc)
 		rc = rk_health_create(&rt->health, rt, err);
 	if (!rc) {
@@ -403,7 +403,7 @@ static void end_in_flight(struct rk_runtime *rt)
 	rk_dispatch_accept(&rt->dispatch, false);
 	ended = rk_dispatch_end_all(&rt->dispatch, ECANCELED, "the runtime has ended", &held);
 	rk_dispatch_flush(&rt->dispatch);
-	rk_worker_stop(rt->worker, ended, &held);
+	rk_supervisor_stop(rt->supervisor, ended, &held);
 }
 
 void rk_runtime_destroy(struct rk_runtime *rt)
@@ -411,10 +411,10 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	if (!rt)
 		return;
 	rk_health_end(rt->health);
-	if (rt->worker)
+	if (rt->supervisor)
 		end_in_flight(rt);
 	rk_metrics_destroy(rt->metrics);
-	rk_worker_destroy(rt->worker);
+	rk_supervisor_destroy(rt->supervisor);
 	rk_health_destroy(rt->health);
 	rk_registry_destroy(rt->registry);
 	rk_dispatch_destroy(&rt->dispatch);

@@ -112,7 +112,7 @@ static void apply_hot(struct rk_runtime *rt)
 			changed = true;
 		}
 		if (changed)
-			rk_worker_settings_changed(rt->worker, applied.sample_ms);
+			rk_supervisor_settings_changed(rt->supervisor, applied.sample_ms);
 		rk_health_config_changed(rt->health); /* they read it themselves */
 		if (rt->metrics)		      /* not while the runtime is being made */
 			rk_metrics_config_changed(rt->metrics);
@@ -374,8 +374,8 @@ static uint64_t look_at_memory_locked(struct rk_runtime *rt)
 {
 	uint64_t now = 0, peak = 0;
 
-	if (rk_worker_settled(rt->worker))
-		rk_worker_gpu_memory(rt->worker, &now, &peak);
+	if (rk_supervisor_settled(rt->supervisor))
+		rk_supervisor_gpu_memory(rt->supervisor, &now, &peak);
 	if (peak > rt->memory_peak)
 		rt->memory_peak = peak;
 	return now;
@@ -421,7 +421,7 @@ uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt)
 
 void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
 {
-	rk_worker_backend(rt->worker, name);
+	rk_supervisor_backend(rt->supervisor, name);
 }
 
 void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report)
@@ -451,7 +451,7 @@ bool rk_runtime_ready(struct rk_runtime *rt)
 
 bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *device)
 {
-	return rk_worker_device(rt->worker, index, device);
+	return rk_supervisor_device(rt->supervisor, index, device);
 }
 
 int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt)

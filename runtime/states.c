@@ -68,8 +68,8 @@ void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
 			json_t *fields, bool force, struct rk_message_list *held)
 {
-	rk_worker_deactivate(rt->worker);
-	rk_worker_arm_drain(rt->worker, 0);
+	rk_supervisor_deactivate(rt->supervisor);
+	rk_supervisor_arm_drain(rt->supervisor, 0);
 	atomic_store(&rt->drain_deadline_ns, 0);
 	if (atomic_load(&rt->started_ns) && !atomic_load(&rt->stopped_ns))
 		atomic_store(&rt->stopped_ns, rk_now_ns());
@@ -77,7 +77,7 @@ static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const ch
 	rt->beginning = 0;
 	rk_health_stop(rt->health);
 	rk_runtime_note_memory(rt);
-	rk_worker_stop(rt->worker, force, held);
+	rk_supervisor_stop(rt->supervisor, force, held);
 	return rk_runtime_transit_locked(rt, trigger, event, fields);
 }
 
@@ -237,7 +237,7 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 		become_running(rt, number);
 		return;
 	}
-	if (rk_worker_retries(rt->worker)) /* the next worker has a first check of its own */
+	if (rk_supervisor_retries(rt->supervisor)) /* the next worker's first check decides */
 		return;
 	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
 	pthread_mutex_lock(&rt->command_lock);
@@ -264,7 +264,8 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 	rk_health_worker_ready(rt->health, fallback_why);
 	rk_lifecycle_lock(&rt->lifecycle);
 	/* One that a stop, reset and start have overtaken is ended at once: wait for the next. */
-	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && rk_worker_settled(rt->worker)) {
+	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending &&
+	    rk_supervisor_settled(rt->supervisor)) {
 		rt->beginning = rk_health_begin(rt->health, on_first_check, rt);
 		snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
 	}
@@ -320,7 +321,7 @@ static void on_deadline(void *ctx, uint64_t at_ns)
 {
 	struct rk_runtime *rt = ctx;
 
-	rk_worker_arm_expiry(rt->worker, at_ns);
+	rk_supervisor_arm_expiry(rt->supervisor, at_ns);
 }
 
 static void on_room(void *ctx, struct rk_kernel *k)
@@ -353,7 +354,7 @@ static void on_unloadable(void *ctx, struct rk_kernel *k)
 	struct rk_runtime *rt = ctx;
 
 	(void)k;
-	rk_worker_kernels_changed(rt->worker);
+	rk_supervisor_kernels_changed(rt->supervisor);
 }
 
 const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
@@ -364,7 +365,7 @@ const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 	.tripped = on_tripped,
 };
 
-const struct rk_worker_observer rk_runtime_worker_observer = {
+const struct rk_supervisor_observer rk_runtime_supervisor_observer = {
 	.ready = on_ready,
 	.leaving = on_leaving,
 	.died = on_died,

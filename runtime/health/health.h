@@ -20,7 +20,7 @@
  *
  * health_failure_threshold failed ones in a row make the runtime unhealthy,
  * health_success_threshold passed ones in a row make it healthy again. A driver that hangs is given
- * up with its worker when the threshold is reached: rk_worker_give_up.
+ * up with its worker when the threshold is reached: rk_supervisor_give_up.
  *
  * All functions but create, end and destroy are thread-safe, answer from memory and may be called
  * with lifecycle.lock held.

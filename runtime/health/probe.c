@@ -217,7 +217,7 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 
 static void judge(struct rk_health *h, struct probe *p)
 {
-	uint64_t in_driver = rk_worker_in_driver_ns(h->rt->worker);
+	uint64_t in_driver = rk_supervisor_in_driver_ns(h->rt->supervisor);
 	char reason[RK_ERROR_MAX];
 
 	p->v.answers = p->answered && !p->status;
@@ -225,7 +225,7 @@ static void judge(struct rk_health *h, struct probe *p)
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
 		judge_silent_driver(h, p, in_driver);
-	} else if (!p->answered && rk_worker_is_loading(h->rt->worker)) {
+	} else if (!p->answered && rk_supervisor_is_loading(h->rt->supervisor)) {
 		/* which has a deadline of its own */
 		decide(p, RK_HEALTH_OVERDUE, "the worker is loading or unloading a kernel");
 	} else if (!p->answered) {
@@ -307,7 +307,7 @@ static void look_at_devices(struct rk_health *h, char ailing[RK_ERROR_MAX])
 	struct rk_device device;
 
 	ailing[0] = '\0';
-	for (uint32_t i = 0; rk_worker_device(h->rt->worker, i, &device); i++) {
+	for (uint32_t i = 0; rk_supervisor_device(h->rt->supervisor, i, &device); i++) {
 		char sentence[RK_ERROR_MAX] = "";
 
 		look_at_device(h, i, &device, sentence);
@@ -353,7 +353,7 @@ static void send_locked(struct rk_health *h, struct probe *p)
 	pthread_mutex_unlock(&h->lock);
 	if (late || begun) /* or it was another worker's */
 		drop_echo(h);
-	rk_worker_check(h->rt->worker, number);
+	rk_supervisor_check(h->rt->supervisor, number);
 	if (!h->echo)
 		p->rc = send_echo(h, &p->err);
 	pthread_mutex_lock(&h->lock);
@@ -404,7 +404,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 		return false;
 	tell(h, p);
 	if (give_up)
-		rk_worker_give_up(h->rt->worker, p->v.reason);
+		rk_supervisor_give_up(h->rt->supervisor, p->v.reason);
 	if (!p->first)
 		return true;
 	if (p->v.outcome == RK_HEALTH_PASSED)

@@ -7,36 +7,36 @@
 #include "runtime/base/log.h"
 #include "runtime/supervisor/internal.h"
 
-static struct rk_wire_settings settings_of(const struct rk_worker *w)
+static struct rk_wire_settings settings_of(const struct rk_supervisor *sup)
 {
 	return (struct rk_wire_settings){
 		.log_level = rk_log_level(),
-		.sample_ms = w->params.sample_ms,
+		.sample_ms = sup->params.sample_ms,
 	};
 }
 
-int rk_worker_hello(struct rk_worker *w, struct rk_proc *p)
+int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_HELLO,
 		.hello =
 			{
-				.threads = w->params.threads,
-				.skip = w->skip,
-				.payload_bytes = rk_payload_size(w->params.payload),
-				.settings = settings_of(w),
-				.device = w->params.device,
+				.threads = sup->params.threads,
+				.skip = sup->skip,
+				.payload_bytes = rk_payload_size(sup->params.payload),
+				.settings = settings_of(sup),
+				.device = sup->params.device,
 			},
 	};
 
-	memcpy(packet.hello.primary, w->params.primary, RK_WIRE_NAME_MAX);
-	memcpy(packet.hello.fallback, w->params.fallback, RK_WIRE_NAME_MAX);
-	memcpy(packet.hello.skip_why, w->skip_why, sizeof(w->skip_why));
+	memcpy(packet.hello.primary, sup->params.primary, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.skip_why, sup->skip_why, sizeof(sup->skip_why));
 	return rk_process_send(&p->os, &packet, -1);
 }
 
-int rk_worker_send_shutdown(struct rk_proc *p)
+int rk_supervisor_send_shutdown(struct rk_proc *p)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
@@ -46,12 +46,12 @@ int rk_worker_send_shutdown(struct rk_proc *p)
 	return rk_process_send(&p->os, &packet, -1);
 }
 
-void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p)
+void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_SETTINGS,
-		.settings = settings_of(w),
+		.settings = settings_of(sup),
 	};
 
 	/* A dead worker needs no settings, and a full socket means that it is not listening. */
@@ -59,7 +59,7 @@ void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p)
 		rk_log(RK_LOG_WARN, "worker %d does not take the new settings", p->os.pid);
 }
 
-void rk_worker_send_check(struct rk_proc *p, uint64_t number)
+void rk_supervisor_send_check(struct rk_proc *p, uint64_t number)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
@@ -86,7 +86,8 @@ static int parse_backend(const char *name, enum rk_wire_backend *backend)
 	return -EPROTO;
 }
 
-static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
+		    const struct rk_wire_control *packet)
 {
 	const struct rk_wire_ready *ready = &packet->ready;
 
@@ -98,27 +99,27 @@ static int on_ready(struct rk_worker *w, struct rk_proc *p, const struct rk_wire
 
 		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
 		snprintf(how, sizeof(how), "has no backend: %.280s", packet->text);
-		rk_worker_replace(w, p, how);
+		rk_supervisor_replace(sup, p, how);
 		return 0;
 	}
 	if (parse_backend(ready->backend, &p->best))
 		return -EPROTO;
 	p->kill_at = 0; /* the loads have deadlines of their own */
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&sup->lock);
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));
 	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 	return 0;
 }
 
-bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how)
+bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p, const char *how)
 {
 	static const char *const files[RK_WIRE_LIBRARY_COUNT] = {
 		[RK_WIRE_LIBCUDA] = "libcuda.so.1",
 		[RK_WIRE_LIBNVML] = "libnvidia-ml.so.1",
 	};
-	uint32_t opening = atomic_load(&p->os.shared->opening) & ~w->skip;
+	uint32_t opening = atomic_load(&p->os.shared->opening) & ~sup->skip;
 	bool blamed = false;
 
 	/* a message did it, or it was killed for something else */
@@ -128,8 +129,8 @@ bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const 
 	for (unsigned int i = 0; i < RK_WIRE_LIBRARY_COUNT; i++) {
 		if (!(opening & 1U << i))
 			continue;
-		snprintf(w->skip_why[i], sizeof(w->skip_why[i]), "%.300s", how);
-		w->skip |= 1U << i;
+		snprintf(sup->skip_why[i], sizeof(sup->skip_why[i]), "%.300s", how);
+		sup->skip |= 1U << i;
 		blamed = true;
 		rk_log(RK_LOG_ERROR,
 		       "worker %d %s while it opened %s, which is not opened again before a reset",
@@ -138,11 +139,13 @@ bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const 
 	return blamed;
 }
 
-static int on_checked(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+static int on_checked(struct rk_supervisor *sup, struct rk_proc *p,
+		      const struct rk_wire_control *packet)
 {
 	if (!p->asked_check)
 		return -EPROTO;
-	w->observer.checked(w->observer.ctx, packet->check.number, packet->status, packet->text);
+	sup->observer.checked(sup->observer.ctx, packet->check.number, packet->status,
+			      packet->text);
 	return 0;
 }
 
@@ -154,7 +157,8 @@ static int on_log(struct rk_proc *p, const struct rk_wire_log *log)
 	return 0;
 }
 
-int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet)
+int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
+			 const struct rk_wire_control *packet)
 {
 	int rc;
 
@@ -163,22 +167,22 @@ int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wir
 		return -EPROTO;
 	if (packet->type == RK_WIRE_LOG)
 		return on_log(p, &packet->log);
-	if (w->cur != p) /* told to end; whatever it says is of no interest */
+	if (sup->cur != p) /* told to end; whatever it says is of no interest */
 		return 0;
 	switch (packet->type) {
 	case RK_WIRE_READY:
-		rc = on_ready(w, p, packet);
+		rc = on_ready(sup, p, packet);
 		break;
 	case RK_WIRE_LOADED:
 	case RK_WIRE_UNLOADED:
-		rc = rk_worker_kernel_answer(w, p, packet);
+		rc = rk_supervisor_kernel_answer(sup, p, packet);
 		break;
 	case RK_WIRE_CHECKED:
-		return on_checked(w, p, packet);
+		return on_checked(sup, p, packet);
 	default:
 		return -EPROTO;
 	}
-	if (!rc && w->cur == p)
-		rk_worker_reconcile(w, p);
+	if (!rc && sup->cur == p)
+		rk_supervisor_reconcile(sup, p);
 	return rc;
 }

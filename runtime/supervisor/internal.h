@@ -19,7 +19,7 @@ struct rk_proc;
 /* A descriptor in the event queue; fd -1 = not watched any more. */
 struct rk_source {
 	int fd;
-	void (*handle)(struct rk_worker *w, struct rk_proc *proc);
+	void (*handle)(struct rk_supervisor *sup, struct rk_proc *proc);
 	struct rk_proc *proc;
 };
 
@@ -63,10 +63,10 @@ struct rk_proc {
 
 TAILQ_HEAD(rk_proc_list, rk_proc);
 
-struct rk_worker {
+struct rk_supervisor {
 	struct rk_dispatch *dispatch;
 	struct rk_registry *registry;
-	struct rk_worker_observer observer;
+	struct rk_supervisor_observer observer;
 	int executable;
 	pthread_t thread;
 	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
@@ -76,9 +76,9 @@ struct rk_worker {
 	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
 	bool want, force, quit, settings_changed, check_asked;
 	uint64_t asked_epoch;
-	struct rk_worker_params asked; /* payload: a reference, handed on to params */
-	uint64_t sample_ms;	       /* the newest, of a start or of changed settings */
-	uint64_t check;		       /* number of the newest */
+	struct rk_supervisor_params asked; /* payload: a reference, handed on to params */
+	uint64_t sample_ms;		   /* the newest, of a start or of changed settings */
+	uint64_t check;			   /* number of the newest */
 	uint64_t given_up; /* the process with this number is to be replaced; 0 = none */
 	char give_up_why[RK_ERROR_MAX];
 	struct rk_message_list orphans;
@@ -90,7 +90,7 @@ struct rk_worker {
 	int epoll;
 	struct rk_source event;
 	uint64_t epoch;
-	struct rk_worker_params params;
+	struct rk_supervisor_params params;
 	struct rk_proc_list procs; /* cur and those that are ending */
 	struct rk_proc_list dead;  /* freed after the batch */
 	uint64_t spawned;	   /* how many were */
@@ -106,62 +106,64 @@ struct rk_worker {
 };
 
 /* The current worker has to end: by request, not by accident. */
-void rk_worker_end_current(struct rk_worker *w, bool force);
+void rk_supervisor_end_current(struct rk_supervisor *sup, bool force);
 
 /* Do what other threads asked for. */
-void rk_worker_serve_requests(struct rk_worker *w);
+void rk_supervisor_serve_requests(struct rk_supervisor *sup);
 
 /* Have the thread look at the requests. */
-void rk_worker_wake(struct rk_worker *w);
+void rk_supervisor_wake(struct rk_supervisor *sup);
 
 /* Take over what @p has seen of the devices, with the lock held. */
-void rk_worker_see_devices_locked(struct rk_worker *w, const struct rk_proc *p);
+void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p);
 
 /* Release all of them. */
-void rk_worker_release_held(struct rk_message_list *held);
+void rk_supervisor_release_held(struct rk_message_list *held);
 
 /* Kill @p; where it is the current one, its running messages fail and another follows or the
  * runtime fails. */
-void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how);
+void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how);
 
 /* Send the greeting and the other packets. 0 or a negative errno. */
-int rk_worker_hello(struct rk_worker *w, struct rk_proc *p);
-int rk_worker_send_shutdown(struct rk_proc *p);
-void rk_worker_send_settings(struct rk_worker *w, struct rk_proc *p);
-void rk_worker_send_check(struct rk_proc *p, uint64_t number);
+int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p);
+int rk_supervisor_send_shutdown(struct rk_proc *p);
+void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p);
+void rk_supervisor_send_check(struct rk_proc *p, uint64_t number);
 
 /* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
-int rk_worker_handle(struct rk_worker *w, struct rk_proc *p, const struct rk_wire_control *packet);
+int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
+			 const struct rk_wire_control *packet);
 
 /* @p answered LOAD or UNLOAD. 0, or -EPROTO as above. */
-int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
-			    const struct rk_wire_control *packet);
+int rk_supervisor_kernel_answer(struct rk_supervisor *sup, struct rk_proc *p,
+				const struct rk_wire_control *packet);
 
 /*
  * @p died (@how), and @running messages with it: if it did so in a library that was being loaded
  * or unloaded, or was killed because that took too long, disable the kernel, which is then wanted
  * no more, and return true.
  */
-bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how,
-			  uint32_t running);
+bool rk_supervisor_blame_load(struct rk_supervisor *sup, struct rk_proc *p, const char *how,
+			      uint32_t running);
 
 /*
  * @p died (@how): if it did so while it opened a library of the driver, have the next one skip
  * that, and return true. Each library once between two starts.
  */
-bool rk_worker_blame_driver(struct rk_worker *w, const struct rk_proc *p, const char *how);
+bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p,
+				const char *how);
 
 /* How @p ends, whose load_by has passed. */
-void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
-				char how[RK_ERROR_MAX]);
+void rk_supervisor_describe_overdue(struct rk_supervisor *sup, const struct rk_proc *p,
+				    char how[RK_ERROR_MAX]);
 
 /* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
-void rk_worker_forget_retired(struct rk_worker *w);
+void rk_supervisor_forget_retired(struct rk_supervisor *sup);
 
 /* No worker has any kernel: none has a backend. */
-void rk_worker_no_backends(struct rk_worker *w);
+void rk_supervisor_no_backends(struct rk_supervisor *sup);
 
 /* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
-void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p);
+void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p);
 
 #endif

@@ -30,112 +30,112 @@ static void set_backend(const struct rk_proc *p, struct rk_kernel *k)
 		atomic_store(&k->backend, 1 + backend);
 }
 
-static void activate(struct rk_worker *w, const struct rk_proc *p, struct rk_kernel *k)
+static void activate(struct rk_supervisor *sup, const struct rk_proc *p, struct rk_kernel *k)
 {
 	set_backend(p, k); /* one that was OFF meanwhile has none */
-	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ACTIVE, "");
+	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ACTIVE, "");
 }
 
 /* It is not loaded, be it because of the limit, and not tried again before it is disabled. */
-static void refuse_load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k, bool limit,
-			const char *why)
+static void refuse_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k,
+			bool limit, const char *why)
 {
 	p->loads[k->slot] = RK_LOAD_REFUSED;
-	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
+	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, why);
 	if (limit)
-		rk_dispatch_kernel_over_limit(w->dispatch, k);
-	rk_dispatch_kernel_error(w->dispatch, k, why);
-	w->observer.kernel(w->observer.ctx, k, why);
+		rk_dispatch_kernel_over_limit(sup->dispatch, k);
+	rk_dispatch_kernel_error(sup->dispatch, k, why);
+	sup->observer.kernel(sup->observer.ctx, k, why);
 }
 
 /* The worker loads one after the other: each has its time from the answer before it on. */
-static void await_answer(struct rk_worker *w, struct rk_proc *p)
+static void await_answer(struct rk_supervisor *sup, struct rk_proc *p)
 {
-	uint64_t limit = w->params.load_timeout_ms * RK_NS_PER_MS;
+	uint64_t limit = sup->params.load_timeout_ms * RK_NS_PER_MS;
 
 	atomic_store(&p->load_by, p->outstanding ? rk_now_ns() + limit : 0);
 }
 
 /* A load or unload packet went out. */
-static void sent(struct rk_worker *w, struct rk_proc *p)
+static void sent(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	if (!p->outstanding++)
-		await_answer(w, p);
+		await_answer(sup, p);
 }
 
-static int on_loaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k,
+static int on_loaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k,
 		     const struct rk_wire_control *packet)
 {
 	if (p->loads[k->slot] != RK_LOAD_ASKED)
 		return -EPROTO;
 	p->outstanding--;
-	await_answer(w, p);
+	await_answer(sup, p);
 	if (packet->status) {
 		p->loaded--;
-		refuse_load(w, p, k, false, packet->text);
+		refuse_load(sup, p, k, false, packet->text);
 		return 0;
 	}
 	p->loads[k->slot] = RK_LOAD_LOADED;
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
-		activate(w, p, k);
-		w->observer.kernel(w->observer.ctx, k, NULL);
+		activate(sup, p, k);
+		sup->observer.kernel(sup->observer.ctx, k, NULL);
 	}
 	if (!atomic_load(&k->wanted)) /* disabled meanwhile */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	return 0;
 }
 
-static int on_unloaded(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+static int on_unloaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	if (p->loads[k->slot] != RK_LOAD_UNLOADING)
 		return -EPROTO;
 	p->outstanding--;
-	await_answer(w, p);
+	await_answer(sup, p);
 	p->loaded--;
 	p->loads[k->slot] = RK_LOAD_NONE;
 	if (atomic_load(&k->wanted) &&
 	    !atomic_load(&k->retired)) /* again, and messages may be queued */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_LOADING, "");
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_LOADING, "");
 	else
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
-	w->observer.kernel(w->observer.ctx, k, NULL);
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "disabled");
+	sup->observer.kernel(sup->observer.ctx, k, NULL);
 	return 0;
 }
 
-int rk_worker_kernel_answer(struct rk_worker *w, struct rk_proc *p,
-			    const struct rk_wire_control *packet)
+int rk_supervisor_kernel_answer(struct rk_supervisor *sup, struct rk_proc *p,
+				const struct rk_wire_control *packet)
 {
 	struct rk_kernel *k;
 	int rc;
 
 	if (packet->kernel >= RK_WIRE_KERNELS_MAX)
 		return -EPROTO;
-	k = rk_registry_any_slot(w->registry, packet->kernel);
+	k = rk_registry_any_slot(sup->registry, packet->kernel);
 	if (!k)
 		return -EPROTO;
-	rc = packet->type == RK_WIRE_LOADED ? on_loaded(w, p, k, packet) : on_unloaded(w, p, k);
+	rc = packet->type == RK_WIRE_LOADED ? on_loaded(sup, p, k, packet) : on_unloaded(sup, p, k);
 	rk_kernel_unref(k);
 	return rc;
 }
 
-void rk_worker_deactivate(struct rk_worker *w)
+void rk_supervisor_deactivate(struct rk_supervisor *sup)
 {
 	struct rk_kernel *k;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
 		slot = k->slot;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "no worker runs");
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "no worker runs");
 		rk_kernel_unref(k);
 	}
 }
 
 /* Retired kernels that are still loaded, which max_kernel_instances does not mean. */
-static uint64_t count_retired(struct rk_worker *w, const struct rk_proc *p)
+static uint64_t count_retired(struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	struct rk_kernel *k;
 	uint64_t n = 0;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
 		slot = k->slot;
 		n += atomic_load(&k->retired) && p->loads[slot] != RK_LOAD_NONE &&
 		     p->loads[slot] != RK_LOAD_REFUSED;
@@ -145,16 +145,17 @@ static uint64_t count_retired(struct rk_worker *w, const struct rk_proc *p)
 }
 
 /* A retired kernel serves what was accepted: it is never one too many. */
-static bool over_limit(struct rk_worker *w, const struct rk_proc *p, const struct rk_kernel *k)
+static bool over_limit(struct rk_supervisor *sup, const struct rk_proc *p,
+		       const struct rk_kernel *k)
 {
-	uint64_t max = w->params.max_instances;
+	uint64_t max = sup->params.max_instances;
 
 	return !atomic_load(&k->retired) && p->loaded >= max &&
-	       p->loaded - count_retired(w, p) >= max;
+	       p->loaded - count_retired(sup, p) >= max;
 }
 
 /* Whether @p can load @k, as @backend; if not, it is refused. */
-static bool may_load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k,
+static bool may_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k,
 		     enum rk_wire_backend *backend)
 {
 	char why[RK_ERROR_MAX];
@@ -162,19 +163,19 @@ static bool may_load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k
 	if (!choose_backend(p, k, backend)) {
 		snprintf(why, sizeof(why), "%s: it has only [cuda], and the backend is %s",
 			 k->manifest.id, p->backend);
-		refuse_load(w, p, k, false, why);
+		refuse_load(sup, p, k, false, why);
 		return false;
 	}
-	if (over_limit(w, p, k)) {
+	if (over_limit(sup, p, k)) {
 		snprintf(why, sizeof(why), "%s is not loaded: max_kernel_instances is %llu",
-			 k->manifest.id, (unsigned long long)w->params.max_instances);
-		refuse_load(w, p, k, true, why);
+			 k->manifest.id, (unsigned long long)sup->params.max_instances);
+		refuse_load(sup, p, k, true, why);
 		return false;
 	}
 	return true;
 }
 
-static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+static void load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
@@ -184,7 +185,7 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 	enum rk_wire_backend backend;
 	struct rk_module *module;
 
-	if (!may_load(w, p, k, &backend))
+	if (!may_load(sup, p, k, &backend))
 		return;
 	snprintf(packet.load.id, sizeof(packet.load.id), "%s", k->manifest.id);
 	rk_manifest_wire(&k->manifest, backend, &packet.load);
@@ -193,18 +194,18 @@ static void load(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 		return; /* dead: EOF follows */
 	if (atomic_load(&k->state) ==
 	    RK_KERNEL_OFF) /* one that is ENDING only gets its queue run */
-		rk_dispatch_kernel_expect(w->dispatch, k);
+		rk_dispatch_kernel_expect(sup->dispatch, k);
 	set_backend(p, k);
 	p->loads[k->slot] = RK_LOAD_ASKED;
 	p->loaded++;
-	sent(w, p);
+	sent(sup, p);
 }
 
-void rk_worker_no_backends(struct rk_worker *w)
+void rk_supervisor_no_backends(struct rk_supervisor *sup)
 {
 	struct rk_kernel *k;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
 		slot = k->slot;
 		atomic_store(&k->backend, 0);
 		rk_kernel_unref(k);
@@ -232,12 +233,12 @@ static const char *at_what(const struct rk_proc *p, const struct rk_kernel *k)
 	return p->loads[k->slot] == RK_LOAD_UNLOADING ? "unloading" : "loading";
 }
 
-void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
-				char how[RK_ERROR_MAX])
+void rk_supervisor_describe_overdue(struct rk_supervisor *sup, const struct rk_proc *p,
+				    char how[RK_ERROR_MAX])
 {
 	uint32_t at_hand = atomic_load(&p->os.shared->loading_kernel);
-	double limit = (double)w->params.load_timeout_ms / 1000;
-	struct rk_kernel *k = at_hand ? rk_registry_any_slot(w->registry, at_hand - 1) : NULL;
+	double limit = (double)sup->params.load_timeout_ms / 1000;
+	struct rk_kernel *k = at_hand ? rk_registry_any_slot(sup->registry, at_hand - 1) : NULL;
 
 	if (k)
 		snprintf(how, RK_ERROR_MAX,
@@ -250,7 +251,7 @@ void rk_worker_describe_overdue(struct rk_worker *w, const struct rk_proc *p,
 	rk_kernel_unref(k);
 }
 
-static void describe_blame(const struct rk_worker *w, const struct rk_proc *p,
+static void describe_blame(const struct rk_supervisor *sup, const struct rk_proc *p,
 			   const struct rk_kernel *k, const char *how, char why[RK_ERROR_MAX])
 {
 	const char *what = at_what(p, k);
@@ -259,14 +260,15 @@ static void describe_blame(const struct rk_worker *w, const struct rk_proc *p,
 	if (p->load_overdue)
 		n += snprintf(why + n, RK_ERROR_MAX - (size_t)n,
 			      "%s its library took longer than kernel_load_timeout (%g s)", what,
-			      (double)w->params.load_timeout_ms / 1000);
+			      (double)sup->params.load_timeout_ms / 1000);
 	else
 		n += snprintf(why + n, RK_ERROR_MAX - (size_t)n,
 			      "the worker %.80s while %s its library", how, what);
 	snprintf(why + n, RK_ERROR_MAX - (size_t)n, ": write 1 to its enable to try again");
 }
 
-bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *how, uint32_t running)
+bool rk_supervisor_blame_load(struct rk_supervisor *sup, struct rk_proc *p, const char *how,
+			      uint32_t running)
 {
 	uint32_t at_hand = atomic_load(&p->os.shared->loading_kernel);
 	struct rk_kernel *k;
@@ -275,21 +277,21 @@ bool rk_worker_blame_load(struct rk_worker *w, struct rk_proc *p, const char *ho
 
 	if (!at_hand || !died_of_load(p, running))
 		return false;
-	k = rk_registry_any_slot(w->registry, at_hand - 1);
+	k = rk_registry_any_slot(sup->registry, at_hand - 1);
 	/* one that is being unloaded is often not wanted any more */
 	blamed =
 		k && (atomic_exchange(&k->wanted, false) || p->loads[k->slot] == RK_LOAD_UNLOADING);
 	if (blamed) {
-		describe_blame(w, p, k, how, why);
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, why);
-		rk_dispatch_kernel_error(w->dispatch, k, why);
-		w->observer.kernel(w->observer.ctx, k, why);
+		describe_blame(sup, p, k, how, why);
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, why);
+		rk_dispatch_kernel_error(sup->dispatch, k, why);
+		sup->observer.kernel(sup->observer.ctx, k, why);
 	}
 	rk_kernel_unref(k);
 	return blamed;
 }
 
-static void unload(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+static void unload(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
@@ -300,50 +302,50 @@ static void unload(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
 	if (rk_process_send(&p->os, &packet, -1))
 		return;
 	p->loads[k->slot] = RK_LOAD_UNLOADING;
-	sent(w, p);
+	sent(sup, p);
 }
 
 /* No worker has it, and nobody can call it any more, or it must not be loaded again. */
-static void forget(struct rk_worker *w, struct rk_kernel *k)
+static void forget(struct rk_supervisor *sup, struct rk_kernel *k)
 {
 	/* one whose worker died is ACTIVE still */
-	rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "the kernel was removed");
+	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "the kernel was removed");
 	rk_log(RK_LOG_DEBUG, "kernel %s, slot %u, is gone", k->manifest.id, k->slot);
-	rk_registry_forget(w->registry, k);
+	rk_registry_forget(sup->registry, k);
 }
 
-void rk_worker_forget_retired(struct rk_worker *w)
+void rk_supervisor_forget_retired(struct rk_supervisor *sup)
 {
 	struct rk_kernel *k;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(w->registry, slot)); slot++) {
+	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
 		slot = k->slot;
 		if (atomic_load(&k->retired) && !atomic_load(&k->pins))
-			forget(w, k);
+			forget(sup, k);
 		rk_kernel_unref(k);
 	}
 }
 
 /* A retired kernel serves the messages that were made for it, then goes. */
-static void reconcile_retired(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+static void reconcile_retired(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	bool pinned = atomic_load(&k->pins);
 
 	switch (p->loads[k->slot]) {
 	case RK_LOAD_NONE:
 		if (pinned && atomic_load(&k->wanted)) {
-			load(w, p, k);
+			load(sup, p, k);
 			break;
 		}
 		/* fall through */
 	case RK_LOAD_REFUSED:
-		forget(w, k);
+		forget(sup, k);
 		break;
 	case RK_LOAD_LOADED:
 		if (pinned)
 			break;
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "removed");
-		unload(w, p, k);
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ENDING, "removed");
+		unload(sup, p, k);
 		break;
 	case RK_LOAD_ASKED:
 	case RK_LOAD_UNLOADING:
@@ -351,34 +353,34 @@ static void reconcile_retired(struct rk_worker *w, struct rk_proc *p, struct rk_
 	}
 }
 
-static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_kernel *k)
+static void reconcile_kernel(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	bool wanted = atomic_load(&k->wanted);
 	bool ending, idle;
 
 	if (!wanted &&
 	    atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled and disabled at once */
-		rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_ENDING, "disabled");
+		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
-	idle = !ending || rk_dispatch_kernel_idle(w->dispatch, k);
+	idle = !ending || rk_dispatch_kernel_idle(sup->dispatch, k);
 	switch (p->loads[k->slot]) {
 	case RK_LOAD_NONE:
 		if (wanted || !idle)
-			load(w, p, k);
+			load(sup, p, k);
 		else if (ending)
-			rk_dispatch_kernel_state(w->dispatch, k, RK_KERNEL_OFF, "disabled");
+			rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "disabled");
 		break;
 	case RK_LOAD_REFUSED:
 		if (!wanted)
 			p->loads[k->slot] = RK_LOAD_NONE;
 		else if (atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled once more */
-			load(w, p, k);
+			load(sup, p, k);
 		break;
 	case RK_LOAD_LOADED:
 		if (wanted && atomic_load(&k->state) != RK_KERNEL_ACTIVE)
-			activate(w, p, k);
+			activate(sup, p, k);
 		else if (ending && idle)
-			unload(w, p, k);
+			unload(sup, p, k);
 		break;
 	case RK_LOAD_ASKED:
 	case RK_LOAD_UNLOADING:
@@ -386,31 +388,32 @@ static void reconcile_kernel(struct rk_worker *w, struct rk_proc *p, struct rk_k
 	}
 }
 
-void rk_worker_reconcile(struct rk_worker *w, struct rk_proc *p)
+void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	struct rk_kernel *k;
 
 	if (p->phase != RK_PHASE_LOADING && p->phase != RK_PHASE_READY)
 		return;
 	for (uint32_t slot = 1; p->outstanding < WINDOW; slot++) {
-		k = rk_registry_any_next(w->registry, slot);
+		k = rk_registry_any_next(sup->registry, slot);
 		if (!k)
 			break;
 		slot = k->slot;
 		if (atomic_load(&k->retired))
-			reconcile_retired(w, p, k);
+			reconcile_retired(sup, p, k);
 		else
-			reconcile_kernel(w, p, k);
+			reconcile_kernel(sup, p, k);
 		rk_kernel_unref(k);
 	}
 	if (p->phase != RK_PHASE_LOADING || p->outstanding)
 		return;
-	pthread_mutex_lock(&w->lock);
+	pthread_mutex_lock(&sup->lock);
 	p->phase = RK_PHASE_READY;
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 	p->kill_at = 0;
-	w->ever_ready = true;
-	rk_dispatch_attach(w->dispatch, p->os.messages, w->params.threads, w->params.fuse_max);
-	w->observer.ready(w->observer.ctx, p->os.pid, p->backend, p->fallback_why);
-	atomic_store(&w->retries, false);
+	sup->ever_ready = true;
+	rk_dispatch_attach(sup->dispatch, p->os.messages, sup->params.threads,
+			   sup->params.fuse_max);
+	sup->observer.ready(sup->observer.ctx, p->os.pid, p->backend, p->fallback_why);
+	atomic_store(&sup->retries, false);
 }

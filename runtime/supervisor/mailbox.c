@@ -7,12 +7,12 @@
 #include "runtime/base/clock.h"
 #include "runtime/supervisor/internal.h"
 
-void rk_worker_wake(struct rk_worker *w)
+void rk_supervisor_wake(struct rk_supervisor *sup)
 {
 	const uint64_t one = 1;
 
 	/* Fails only where the counter is full, and then the thread is awake. */
-	(void)!write(w->event.fd, &one, sizeof(one));
+	(void)!write(sup->event.fd, &one, sizeof(one));
 }
 
 /* --- in the supervisor's thread --- */
@@ -27,245 +27,245 @@ struct requests {
 	char why[RK_ERROR_MAX];
 };
 
-static void take_requests(struct rk_worker *w, struct requests *r)
+static void take_requests(struct rk_supervisor *sup, struct requests *r)
 {
 	*r = (struct requests){.orphans = TAILQ_HEAD_INITIALIZER(r->orphans)};
-	pthread_mutex_lock(&w->lock);
-	TAILQ_CONCAT(&r->orphans, &w->orphans, queue);
-	r->force = w->force;
-	r->settings = w->settings_changed;
-	r->check = w->check_asked;
-	r->check_number = w->check;
-	r->given_up = w->given_up;
-	memcpy(r->why, w->give_up_why, sizeof(r->why));
-	w->force = w->settings_changed = w->check_asked = false;
-	w->given_up = 0;
-	r->started = w->epoch != w->asked_epoch;
+	pthread_mutex_lock(&sup->lock);
+	TAILQ_CONCAT(&r->orphans, &sup->orphans, queue);
+	r->force = sup->force;
+	r->settings = sup->settings_changed;
+	r->check = sup->check_asked;
+	r->check_number = sup->check;
+	r->given_up = sup->given_up;
+	memcpy(r->why, sup->give_up_why, sizeof(r->why));
+	sup->force = sup->settings_changed = sup->check_asked = false;
+	sup->given_up = 0;
+	r->started = sup->epoch != sup->asked_epoch;
 	if (r->started) {
-		w->epoch = w->asked_epoch;
-		r->old = w->params.payload;
-		w->params = w->asked;
-		w->asked.payload = NULL;
-		w->ever_ready = false;
-		w->skip = 0;
-		w->ndeaths = 0;
-		w->spawn_at = w->want ? rk_now_ns() : 0;
+		sup->epoch = sup->asked_epoch;
+		r->old = sup->params.payload;
+		sup->params = sup->asked;
+		sup->asked.payload = NULL;
+		sup->ever_ready = false;
+		sup->skip = 0;
+		sup->ndeaths = 0;
+		sup->spawn_at = sup->want ? rk_now_ns() : 0;
 	}
-	w->params.sample_ms = w->sample_ms;
-	pthread_mutex_unlock(&w->lock);
+	sup->params.sample_ms = sup->sample_ms;
+	pthread_mutex_unlock(&sup->lock);
 }
 
 /* What is asked of the worker that is there. */
-static void ask_current(struct rk_worker *w, const struct requests *r)
+static void ask_current(struct rk_supervisor *sup, const struct requests *r)
 {
 	char how[RK_ERROR_MAX];
 
 	if (r->settings)
-		rk_worker_send_settings(w, w->cur);
-	if (r->check && w->cur->phase == RK_PHASE_READY)
-		rk_worker_send_check(w->cur, r->check_number);
-	if (r->given_up == w->cur->number) {
+		rk_supervisor_send_settings(sup, sup->cur);
+	if (r->check && sup->cur->phase == RK_PHASE_READY)
+		rk_supervisor_send_check(sup->cur, r->check_number);
+	if (r->given_up == sup->cur->number) {
 		snprintf(how, sizeof(how), "was replaced: %.280s", r->why);
-		rk_worker_replace(w, w->cur, how);
+		rk_supervisor_replace(sup, sup->cur, how);
 	}
 }
 
-void rk_worker_serve_requests(struct rk_worker *w)
+void rk_supervisor_serve_requests(struct rk_supervisor *sup)
 {
 	struct requests r;
 	struct rk_proc *p;
 
-	take_requests(w, &r);
+	take_requests(sup, &r);
 	rk_payload_unref(r.old);
-	p = w->cur ? w->cur : TAILQ_LAST(&w->procs, rk_proc_list);
+	p = sup->cur ? sup->cur : TAILQ_LAST(&sup->procs, rk_proc_list);
 	if (p)
 		TAILQ_CONCAT(&p->held, &r.orphans, queue);
 	else
-		rk_worker_release_held(&r.orphans);
-	if (w->cur && w->cur->epoch != w->epoch)
-		rk_worker_end_current(w, r.force);
+		rk_supervisor_release_held(&r.orphans);
+	if (sup->cur && sup->cur->epoch != sup->epoch)
+		rk_supervisor_end_current(sup, r.force);
 	if (r.started) /* it may have loaded one after the runtime had seen to that */
-		rk_worker_deactivate(w);
-	if (w->cur)
-		ask_current(w, &r);
-	if (w->cur)
-		rk_worker_reconcile(w, w->cur);
+		rk_supervisor_deactivate(sup);
+	if (sup->cur)
+		ask_current(sup, &r);
+	if (sup->cur)
+		rk_supervisor_reconcile(sup, sup->cur);
 	else
-		rk_worker_forget_retired(w);
+		rk_supervisor_forget_retired(sup);
 }
 
 /* --- what other threads ask for and read --- */
 
-void rk_worker_start(struct rk_worker *w, const struct rk_worker_params *params)
+void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_params *params)
 {
-	pthread_mutex_lock(&w->lock);
-	rk_payload_unref(w->asked.payload);
-	w->asked = *params;
-	rk_payload_ref(w->asked.payload);
-	w->sample_ms = params->sample_ms;
-	w->want = true;
-	w->devices_epoch = ++w->asked_epoch;
-	memset(&w->devices, 0, sizeof(w->devices));
-	pthread_mutex_unlock(&w->lock);
-	rk_worker_wake(w);
+	pthread_mutex_lock(&sup->lock);
+	rk_payload_unref(sup->asked.payload);
+	sup->asked = *params;
+	rk_payload_ref(sup->asked.payload);
+	sup->sample_ms = params->sample_ms;
+	sup->want = true;
+	sup->devices_epoch = ++sup->asked_epoch;
+	memset(&sup->devices, 0, sizeof(sup->devices));
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
 }
 
-void rk_worker_stop(struct rk_worker *w, bool force, struct rk_message_list *held)
+void rk_supervisor_stop(struct rk_supervisor *sup, bool force, struct rk_message_list *held)
 {
-	pthread_mutex_lock(&w->lock);
-	w->want = false;
-	w->force |= force;
-	w->asked_epoch++;
-	TAILQ_CONCAT(&w->orphans, held, queue);
-	pthread_mutex_unlock(&w->lock);
-	rk_worker_wake(w);
+	pthread_mutex_lock(&sup->lock);
+	sup->want = false;
+	sup->force |= force;
+	sup->asked_epoch++;
+	TAILQ_CONCAT(&sup->orphans, held, queue);
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
 }
 
-void rk_worker_kernels_changed(struct rk_worker *w)
+void rk_supervisor_kernels_changed(struct rk_supervisor *sup)
 {
-	rk_worker_wake(w);
+	rk_supervisor_wake(sup);
 }
 
-void rk_worker_settings_changed(struct rk_worker *w, uint64_t sample_ms)
+void rk_supervisor_settings_changed(struct rk_supervisor *sup, uint64_t sample_ms)
 {
-	pthread_mutex_lock(&w->lock);
-	w->sample_ms = sample_ms;
-	w->settings_changed = true;
-	pthread_mutex_unlock(&w->lock);
-	rk_worker_wake(w);
+	pthread_mutex_lock(&sup->lock);
+	sup->sample_ms = sample_ms;
+	sup->settings_changed = true;
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
 }
 
-void rk_worker_check(struct rk_worker *w, uint64_t number)
+void rk_supervisor_check(struct rk_supervisor *sup, uint64_t number)
 {
-	pthread_mutex_lock(&w->lock);
-	w->check = number;
-	w->check_asked = true;
-	pthread_mutex_unlock(&w->lock);
-	rk_worker_wake(w);
+	pthread_mutex_lock(&sup->lock);
+	sup->check = number;
+	sup->check_asked = true;
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
 }
 
 /* The worker that serves, or NULL. */
-static struct rk_proc *serving_locked(struct rk_worker *w)
+static struct rk_proc *serving_locked(struct rk_supervisor *sup)
 {
-	return w->cur && w->cur->phase == RK_PHASE_READY ? w->cur : NULL;
+	return sup->cur && sup->cur->phase == RK_PHASE_READY ? sup->cur : NULL;
 }
 
-uint64_t rk_worker_in_driver_ns(struct rk_worker *w)
+uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup)
 {
 	uint64_t since = 0, now;
 	struct rk_proc *p;
 
-	pthread_mutex_lock(&w->lock);
-	p = serving_locked(w);
+	pthread_mutex_lock(&sup->lock);
+	p = serving_locked(sup);
 	if (p)
 		since = atomic_load(&p->os.shared->in_driver_since_ns);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 	now = rk_now_ns();
 	if (!since)
 		return 0;
 	return now > since ? now - since : 1;
 }
 
-bool rk_worker_is_loading(struct rk_worker *w)
+bool rk_supervisor_is_loading(struct rk_supervisor *sup)
 {
 	struct rk_proc *p;
 	bool loading;
 
-	pthread_mutex_lock(&w->lock);
-	p = serving_locked(w);
+	pthread_mutex_lock(&sup->lock);
+	p = serving_locked(sup);
 	loading = p && atomic_load(&p->load_by);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 	return loading;
 }
 
-void rk_worker_give_up(struct rk_worker *w, const char *why)
+void rk_supervisor_give_up(struct rk_supervisor *sup, const char *why)
 {
 	struct rk_proc *p;
 
-	pthread_mutex_lock(&w->lock);
-	p = serving_locked(w);
+	pthread_mutex_lock(&sup->lock);
+	p = serving_locked(sup);
 	if (p) {
-		w->given_up = p->number;
-		snprintf(w->give_up_why, sizeof(w->give_up_why), "%s", why);
+		sup->given_up = p->number;
+		snprintf(sup->give_up_why, sizeof(sup->give_up_why), "%s", why);
 	}
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 	if (p)
-		rk_worker_wake(w);
+		rk_supervisor_wake(sup);
 }
 
-void rk_worker_see_devices_locked(struct rk_worker *w, const struct rk_proc *p)
+void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p)
 {
-	if (p->epoch == w->devices_epoch)
-		rk_devices_update(&w->devices, p->os.shared, p->number);
+	if (p->epoch == sup->devices_epoch)
+		rk_devices_update(&sup->devices, p->os.shared, p->number);
 }
 
-bool rk_worker_device(struct rk_worker *w, uint32_t index, struct rk_device *device)
+bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_device *device)
 {
 	bool there;
 
-	pthread_mutex_lock(&w->lock);
-	if (w->cur)
-		rk_worker_see_devices_locked(w, w->cur);
-	there = index < w->devices.count;
+	pthread_mutex_lock(&sup->lock);
+	if (sup->cur)
+		rk_supervisor_see_devices_locked(sup, sup->cur);
+	there = index < sup->devices.count;
 	if (there)
-		*device = w->devices.devices[index];
-	pthread_mutex_unlock(&w->lock);
+		*device = sup->devices.devices[index];
+	pthread_mutex_unlock(&sup->lock);
 	return there;
 }
 
-void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns)
+void rk_supervisor_arm_drain(struct rk_supervisor *sup, uint64_t at_ns)
 {
-	atomic_store(&w->drain_at, at_ns);
+	atomic_store(&sup->drain_at, at_ns);
 	if (at_ns) /* else the thread wakes once for nothing, later */
-		rk_worker_wake(w);
+		rk_supervisor_wake(sup);
 }
 
-void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns)
+void rk_supervisor_arm_expiry(struct rk_supervisor *sup, uint64_t at_ns)
 {
-	uint64_t old = atomic_load(&w->expiry_at);
+	uint64_t old = atomic_load(&sup->expiry_at);
 
 	while (!old || at_ns < old) {
-		if (atomic_compare_exchange_weak(&w->expiry_at, &old, at_ns)) {
-			rk_worker_wake(w);
+		if (atomic_compare_exchange_weak(&sup->expiry_at, &old, at_ns)) {
+			rk_supervisor_wake(sup);
 			return;
 		}
 	}
 }
 
-bool rk_worker_retries(struct rk_worker *w)
+bool rk_supervisor_retries(struct rk_supervisor *sup)
 {
-	return atomic_load(&w->retries);
+	return atomic_load(&sup->retries);
 }
 
-bool rk_worker_settled(struct rk_worker *w)
+bool rk_supervisor_settled(struct rk_supervisor *sup)
 {
 	bool settled;
 
-	pthread_mutex_lock(&w->lock);
-	settled = w->cur && w->cur->epoch == w->asked_epoch;
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_lock(&sup->lock);
+	settled = sup->cur && sup->cur->epoch == sup->asked_epoch;
+	pthread_mutex_unlock(&sup->lock);
 	return settled;
 }
 
-void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak)
+void rk_supervisor_gpu_memory(struct rk_supervisor *sup, uint64_t *now, uint64_t *peak)
 {
 	*now = *peak = 0;
-	pthread_mutex_lock(&w->lock);
-	if (w->cur) {
-		*now = atomic_load_explicit(&w->cur->os.shared->gpu_memory_bytes,
+	pthread_mutex_lock(&sup->lock);
+	if (sup->cur) {
+		*now = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_bytes,
 					    memory_order_relaxed);
-		*peak = atomic_load_explicit(&w->cur->os.shared->gpu_memory_peak_bytes,
+		*peak = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_peak_bytes,
 					     memory_order_relaxed);
 	}
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 }
 
-void rk_worker_backend(struct rk_worker *w, char name[RK_WIRE_NAME_MAX])
+void rk_supervisor_backend(struct rk_supervisor *sup, char name[RK_WIRE_NAME_MAX])
 {
-	pthread_mutex_lock(&w->lock);
-	if (w->cur && w->cur->phase == RK_PHASE_READY)
-		memcpy(name, w->cur->backend, RK_WIRE_NAME_MAX);
+	pthread_mutex_lock(&sup->lock);
+	if (sup->cur && sup->cur->phase == RK_PHASE_READY)
+		memcpy(name, sup->cur->backend, RK_WIRE_NAME_MAX);
 	else
 		snprintf(name, RK_WIRE_NAME_MAX, "none");
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_unlock(&sup->lock);
 }

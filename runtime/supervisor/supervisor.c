@@ -26,22 +26,22 @@
 #define BUDGET_NS     (60 * RK_NS_PER_SEC)
 #define BACKOFF_NS    (100 * RK_NS_PER_MS)
 
-static int watch(struct rk_worker *w, struct rk_source *source)
+static int watch(struct rk_supervisor *sup, struct rk_source *source)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
 
-	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
+	return epoll_ctl(sup->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
 }
 
-static void unwatch(struct rk_worker *w, struct rk_source *source)
+static void unwatch(struct rk_supervisor *sup, struct rk_source *source)
 {
 	if (source->fd < 0)
 		return;
-	(void)epoll_ctl(w->epoll, EPOLL_CTL_DEL, source->fd, NULL);
+	(void)epoll_ctl(sup->epoll, EPOLL_CTL_DEL, source->fd, NULL);
 	source->fd = -1;
 }
 
-void rk_worker_release_held(struct rk_message_list *held)
+void rk_supervisor_release_held(struct rk_message_list *held)
 {
 	struct rk_message *m;
 
@@ -59,58 +59,58 @@ static void kill_proc(struct rk_proc *p)
 }
 
 /* The current process is current no more; it is dead already, or ends by kill_at. */
-static void retire(struct rk_worker *w, struct rk_proc *p)
+static void retire(struct rk_supervisor *sup, struct rk_proc *p)
 {
-	unwatch(w, &p->messages);
+	unwatch(sup, &p->messages);
 	atomic_store(&p->load_by, 0);
-	pthread_mutex_lock(&w->lock);
-	rk_worker_see_devices_locked(w, p);
-	w->cur = NULL;
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_lock(&sup->lock);
+	rk_supervisor_see_devices_locked(sup, p);
+	sup->cur = NULL;
+	pthread_mutex_unlock(&sup->lock);
 }
 
 /* Whether another restart is within the budget; counts this death. */
-static bool within_budget(struct rk_worker *w, uint64_t now, unsigned int *recent)
+static bool within_budget(struct rk_supervisor *sup, uint64_t now, unsigned int *recent)
 {
 	unsigned int n = 1;
 
-	w->deaths[w->ndeaths++ % RK_DEATHS] = now;
-	for (unsigned int i = 1; i < RK_DEATHS && i < w->ndeaths; i++) {
-		if (now - w->deaths[(w->ndeaths - 1 - i) % RK_DEATHS] > BUDGET_NS)
+	sup->deaths[sup->ndeaths++ % RK_DEATHS] = now;
+	for (unsigned int i = 1; i < RK_DEATHS && i < sup->ndeaths; i++) {
+		if (now - sup->deaths[(sup->ndeaths - 1 - i) % RK_DEATHS] > BUDGET_NS)
 			break;
 		n++;
 	}
 	*recent = n;
-	return n <= w->params.restart_limit && n < RK_DEATHS;
+	return n <= sup->params.restart_limit && n < RK_DEATHS;
 }
 
 /* No worker is there, for the reason @why: another one after a while, if the budget allows it. */
-static void try_again(struct rk_worker *w, const char *why)
+static void try_again(struct rk_supervisor *sup, const char *why)
 {
 	uint64_t now = rk_now_ns();
 	unsigned int recent;
 
-	if (within_budget(w, now, &recent)) {
-		w->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
+	if (within_budget(sup, now, &recent)) {
+		sup->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
 		return;
 	}
-	rk_error_set(&w->scratch, EIO,
+	rk_error_set(&sup->scratch, EIO,
 		     "%s; %u deaths within a minute are more than restart_limit %llu", why, recent,
-		     (unsigned long long)w->params.restart_limit);
-	w->observer.failed(w->observer.ctx, w->scratch.msg);
+		     (unsigned long long)sup->params.restart_limit);
+	sup->observer.failed(sup->observer.ctx, sup->scratch.msg);
 }
 
 /* The message whose kernel ended @p, 0 = nobody knows. */
-static uint64_t culprit(struct rk_worker *w, const struct rk_proc *p)
+static uint64_t culprit(struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
 
 	/* what grew is the worker, and nobody can tell for which of several kernels */
-	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(w->dispatch);
+	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(sup->dispatch);
 }
 
 /* The current worker is lost without having been told to end. */
-static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
+static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 {
 	char why[RK_ERROR_MAX], fault[RK_ERROR_MAX];
 	uint32_t running;
@@ -118,46 +118,46 @@ static void lost(struct rk_worker *w, struct rk_proc *p, const char *how)
 	if (rk_process_fault(&p->os, fault, sizeof(fault)))
 		how = fault; /* that is why the rest happened */
 	snprintf(why, sizeof(why), "worker %d %.280s", p->os.pid, how);
-	if (w->observer.leaving)
-		w->observer.leaving(w->observer.ctx);
-	retire(w, p);
-	running = rk_dispatch_detach(w->dispatch, why, culprit(w, p), &p->held);
-	rk_worker_no_backends(w);
-	atomic_store(&w->retries, rk_worker_blame_driver(w, p, how));
-	w->observer.died(w->observer.ctx, p->os.pid, how, running);
-	if (atomic_load(&w->retries) || rk_worker_blame_load(w, p, how, running))
-		w->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
-	else if (!w->ever_ready)
-		w->observer.failed(w->observer.ctx, p->refusal[0] ? p->refusal : why);
+	if (sup->observer.leaving)
+		sup->observer.leaving(sup->observer.ctx);
+	retire(sup, p);
+	running = rk_dispatch_detach(sup->dispatch, why, culprit(sup, p), &p->held);
+	rk_supervisor_no_backends(sup);
+	atomic_store(&sup->retries, rk_supervisor_blame_driver(sup, p, how));
+	sup->observer.died(sup->observer.ctx, p->os.pid, how, running);
+	if (atomic_load(&sup->retries) || rk_supervisor_blame_load(sup, p, how, running))
+		sup->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
+	else if (!sup->ever_ready)
+		sup->observer.failed(sup->observer.ctx, p->refusal[0] ? p->refusal : why);
 	else
-		try_again(w, why);
+		try_again(sup, why);
 }
 
-void rk_worker_replace(struct rk_worker *w, struct rk_proc *p, const char *how)
+void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 {
 	kill_proc(p);
-	if (w->cur == p)
-		lost(w, p, how);
+	if (sup->cur == p)
+		lost(sup, p, how);
 }
 
-static void bury(struct rk_worker *w, struct rk_proc *p, bool dead)
+static void bury(struct rk_supervisor *sup, struct rk_proc *p, bool dead)
 {
-	unwatch(w, &p->control);
-	unwatch(w, &p->messages);
-	unwatch(w, &p->pidfd);
-	TAILQ_REMOVE(&w->procs, p, link);
-	pthread_mutex_lock(&w->lock);
-	rk_worker_see_devices_locked(w, p);
-	pthread_mutex_unlock(&w->lock);
+	unwatch(sup, &p->control);
+	unwatch(sup, &p->messages);
+	unwatch(sup, &p->pidfd);
+	TAILQ_REMOVE(&sup->procs, p, link);
+	pthread_mutex_lock(&sup->lock);
+	rk_supervisor_see_devices_locked(sup, p);
+	pthread_mutex_unlock(&sup->lock);
 	if (dead) {
-		rk_worker_release_held(&p->held);
+		rk_supervisor_release_held(&p->held);
 		rk_process_release(&p->os);
-		TAILQ_INSERT_TAIL(&w->dead, p, link); /* its sources may be in this batch */
+		TAILQ_INSERT_TAIL(&sup->dead, p, link); /* its sources may be in this batch */
 	}
 	/* An abandoned one may still write to its payload: nothing of it is ever freed. */
 }
 
-static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
+static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	char how[RK_ERROR_MAX];
 	bool clean;
@@ -168,32 +168,32 @@ static void on_pidfd(struct rk_worker *w, struct rk_proc *p)
 		(void)rk_process_fault(&p->os, how, sizeof(how));
 	/* by nobody here */
 	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL) &&
-	    rk_memory_kills() > w->memory_kills) {
+	    rk_memory_kills() > sup->memory_kills) {
 		p->out_of_memory = true;
 		snprintf(how, sizeof(how),
 			 "was killed by the out-of-memory killer of the kernel (SIGKILL)");
 	}
-	if (w->cur == p)
-		lost(w, p, how); /* logs it */
+	if (sup->cur == p)
+		lost(sup, p, how); /* logs it */
 	else
 		rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
-	bury(w, p, true);
+	bury(sup, p, true);
 }
 
-static void on_eof(struct rk_worker *w, struct rk_proc *p, struct rk_source *source)
+static void on_eof(struct rk_supervisor *sup, struct rk_proc *p, struct rk_source *source)
 {
 	uint64_t at = rk_now_ns() + EOF_GRACE_NS;
 
-	unwatch(w, source);
+	unwatch(sup, source);
 	if (!p->abandon_at && (!p->kill_at || at < p->kill_at))
 		p->kill_at = at;
 }
 
-static void on_messages(struct rk_worker *w, struct rk_proc *p)
+static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	struct rk_error err = {0};
 
-	for (int i = 0; i < 4 * BATCH && w->cur == p; i++) {
+	for (int i = 0; i < 4 * BATCH && sup->cur == p; i++) {
 		struct rk_wire_done done;
 		ssize_t n = recv(p->messages.fd, &done, sizeof(done), MSG_DONTWAIT | MSG_TRUNC);
 
@@ -202,19 +202,19 @@ static void on_messages(struct rk_worker *w, struct rk_proc *p)
 		if (n < 0 && errno == ECONNRESET) /* once; what was sent before follows */
 			continue;
 		if (n <= 0) {
-			on_eof(w, p, &p->messages);
+			on_eof(sup, p, &p->messages);
 			return;
 		}
-		if (rk_dispatch_complete(w->dispatch, &done, (size_t)n, &err)) {
+		if (rk_dispatch_complete(sup->dispatch, &done, (size_t)n, &err)) {
 			char how[RK_ERROR_MAX];
 
 			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
-			rk_worker_replace(w, p, how);
+			rk_supervisor_replace(sup, p, how);
 		}
 	}
 }
 
-static void on_control(struct rk_worker *w, struct rk_proc *p)
+static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	for (int i = 0; i < BATCH; i++) {
 		struct rk_wire_control packet;
@@ -225,27 +225,28 @@ static void on_control(struct rk_worker *w, struct rk_proc *p)
 		if (n < 0 && errno == ECONNRESET)
 			continue;
 		if (n <= 0) {
-			on_eof(w, p, &p->control);
+			on_eof(sup, p, &p->control);
 			return;
 		}
-		if ((size_t)n != sizeof(packet) || rk_worker_handle(w, p, &packet)) {
-			rk_worker_replace(w, p, "was replaced: it sent a malformed control packet");
+		if ((size_t)n != sizeof(packet) || rk_supervisor_handle(sup, p, &packet)) {
+			rk_supervisor_replace(sup, p,
+					      "was replaced: it sent a malformed control packet");
 			return;
 		}
 	}
 }
 
-static void adopt(struct rk_worker *w, struct rk_proc *p)
+static void adopt(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	p->control = (struct rk_source){p->os.control, on_control, p};
 	p->messages = (struct rk_source){p->os.messages, on_messages, p};
 	p->pidfd = (struct rk_source){p->os.pidfd, on_pidfd, p};
 	p->kill_at = rk_now_ns() + START_NS;
 	TAILQ_INIT(&p->held);
-	TAILQ_INSERT_TAIL(&w->procs, p, link);
-	pthread_mutex_lock(&w->lock);
-	w->cur = p;
-	pthread_mutex_unlock(&w->lock);
+	TAILQ_INSERT_TAIL(&sup->procs, p, link);
+	pthread_mutex_lock(&sup->lock);
+	sup->cur = p;
+	pthread_mutex_unlock(&sup->lock);
 }
 
 /* Dead before it was greeted? Then the pidfd will tell how. */
@@ -256,55 +257,55 @@ static bool hung_up(const struct rk_proc *p)
 	return poll(&control, 1, 0) == 1 && control.revents & POLLHUP;
 }
 
-static void spawn(struct rk_worker *w)
+static void spawn(struct rk_supervisor *sup)
 {
 	struct rk_proc *p = calloc(1, sizeof(*p));
 	struct rk_error err = {0};
 	int rc;
 
-	w->spawn_at = 0;
+	sup->spawn_at = 0;
 	if (!p)
 		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
 	else
-		rc = rk_process_spawn(&p->os, w->executable, w->params.payload, &err);
+		rc = rk_process_spawn(&p->os, sup->executable, sup->params.payload, &err);
 	if (rc) {
 		free(p);
 		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);
-		if (w->ever_ready)
-			try_again(w, err.msg);
+		if (sup->ever_ready)
+			try_again(sup, err.msg);
 		else
-			w->observer.failed(w->observer.ctx, err.msg);
+			sup->observer.failed(sup->observer.ctx, err.msg);
 		return;
 	}
-	p->epoch = w->epoch;
-	p->number = ++w->spawned;
-	adopt(w, p);
-	if (watch(w, &p->control) || watch(w, &p->messages) || watch(w, &p->pidfd))
-		rk_worker_replace(w, p, "could not be watched");
-	else if (rk_worker_hello(w, p) && !hung_up(p))
-		rk_worker_replace(w, p, "could not be greeted");
+	p->epoch = sup->epoch;
+	p->number = ++sup->spawned;
+	adopt(sup, p);
+	if (watch(sup, &p->control) || watch(sup, &p->messages) || watch(sup, &p->pidfd))
+		rk_supervisor_replace(sup, p, "could not be watched");
+	else if (rk_supervisor_hello(sup, p) && !hung_up(p))
+		rk_supervisor_replace(sup, p, "could not be greeted");
 }
 
-void rk_worker_end_current(struct rk_worker *w, bool force)
+void rk_supervisor_end_current(struct rk_supervisor *sup, bool force)
 {
-	struct rk_proc *p = w->cur;
+	struct rk_proc *p = sup->cur;
 
-	retire(w, p);
-	(void)rk_dispatch_detach(w->dispatch, "the worker was stopped", 0, &p->held);
+	retire(sup, p);
+	(void)rk_dispatch_detach(sup->dispatch, "the worker was stopped", 0, &p->held);
 	p->phase = RK_PHASE_ENDING;
 	p->kill_at = rk_now_ns() + END_GRACE_NS;
 	p->abandon_at = 0;
-	if (force || rk_worker_send_shutdown(p))
+	if (force || rk_supervisor_send_shutdown(p))
 		kill_proc(p);
 }
 
-static void on_wake(struct rk_worker *w, struct rk_proc *unused)
+static void on_wake(struct rk_supervisor *sup, struct rk_proc *unused)
 {
 	uint64_t count;
 
 	(void)unused;
-	(void)!read(w->event.fd, &count, sizeof(count));
-	rk_worker_serve_requests(w);
+	(void)!read(sup->event.fd, &count, sizeof(count));
+	rk_supervisor_serve_requests(sup);
 }
 
 static bool due(_Atomic uint64_t *at, uint64_t now)
@@ -315,24 +316,25 @@ static bool due(_Atomic uint64_t *at, uint64_t now)
 	return when && now >= when && atomic_compare_exchange_strong(at, &when, 0);
 }
 
-static void expire(struct rk_worker *w, uint64_t now)
+static void expire(struct rk_supervisor *sup, uint64_t now)
 {
 	uint64_t next;
-	bool stuck = rk_dispatch_expire(w->dispatch, now, &next);
+	bool stuck = rk_dispatch_expire(sup->dispatch, now, &next);
 
 	if (next)
-		rk_worker_arm_expiry(w, next);
-	if (stuck && w->cur)
-		rk_worker_replace(w, w->cur, "was replaced: a message ran longer than its timeout");
+		rk_supervisor_arm_expiry(sup, next);
+	if (stuck && sup->cur)
+		rk_supervisor_replace(sup, sup->cur,
+				      "was replaced: a message ran longer than its timeout");
 }
 
-static void load_overdue(struct rk_worker *w, struct rk_proc *p)
+static void load_overdue(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	char how[RK_ERROR_MAX];
 
 	p->load_overdue = true;
-	rk_worker_describe_overdue(w, p, how);
-	rk_worker_replace(w, p, how);
+	rk_supervisor_describe_overdue(sup, p, how);
+	rk_supervisor_replace(sup, p, how);
 }
 
 /*
@@ -346,30 +348,30 @@ static const char *why_killed(const struct rk_proc *p)
 	return "was replaced: it did not answer in time";
 }
 
-static void run_timers(struct rk_worker *w)
+static void run_timers(struct rk_supervisor *sup)
 {
 	uint64_t now = rk_now_ns();
 	struct rk_proc *p, *next;
 
-	if (due(&w->drain_at, now))
-		w->observer.drain_deadline(w->observer.ctx);
-	if (due(&w->expiry_at, now))
-		expire(w, now);
-	for (p = TAILQ_FIRST(&w->procs); p; p = next) {
+	if (due(&sup->drain_at, now))
+		sup->observer.drain_deadline(sup->observer.ctx);
+	if (due(&sup->expiry_at, now))
+		expire(sup, now);
+	for (p = TAILQ_FIRST(&sup->procs); p; p = next) {
 		next = TAILQ_NEXT(p, link);
 		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
-			load_overdue(w, p);
+			load_overdue(sup, p);
 		} else if (p->kill_at && now >= p->kill_at) {
-			rk_worker_replace(w, p, why_killed(p));
+			rk_supervisor_replace(sup, p, why_killed(p));
 		} else if (p->abandon_at && now >= p->abandon_at) {
 			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
 			       p->os.pid);
-			w->observer.abandoned(w->observer.ctx, p->os.pid);
-			bury(w, p, false);
+			sup->observer.abandoned(sup->observer.ctx, p->os.pid);
+			bury(sup, p, false);
 		}
 	}
-	if (w->spawn_at && now >= w->spawn_at)
-		spawn(w);
+	if (sup->spawn_at && now >= sup->spawn_at)
+		spawn(sup);
 }
 
 static void earlier(uint64_t *first, uint64_t at)
@@ -379,15 +381,15 @@ static void earlier(uint64_t *first, uint64_t at)
 }
 
 /* Milliseconds until the next timer, rounded up; -1 = none. */
-static int timeout_ms(struct rk_worker *w)
+static int timeout_ms(struct rk_supervisor *sup)
 {
 	uint64_t first = 0, now;
 	struct rk_proc *p;
 
-	earlier(&first, atomic_load(&w->drain_at));
-	earlier(&first, atomic_load(&w->expiry_at));
-	earlier(&first, w->spawn_at);
-	TAILQ_FOREACH (p, &w->procs, link) {
+	earlier(&first, atomic_load(&sup->drain_at));
+	earlier(&first, atomic_load(&sup->expiry_at));
+	earlier(&first, sup->spawn_at);
+	TAILQ_FOREACH (p, &sup->procs, link) {
 		earlier(&first, atomic_load(&p->load_by));
 		earlier(&first, p->kill_at);
 		earlier(&first, p->abandon_at);
@@ -401,133 +403,133 @@ static int timeout_ms(struct rk_worker *w)
 	return first > 3600000 ? 3600000 : (int)first;
 }
 
-static void free_dead(struct rk_worker *w)
+static void free_dead(struct rk_supervisor *sup)
 {
 	struct rk_proc *p;
 
-	while ((p = TAILQ_FIRST(&w->dead))) {
-		TAILQ_REMOVE(&w->dead, p, link);
+	while ((p = TAILQ_FIRST(&sup->dead))) {
+		TAILQ_REMOVE(&sup->dead, p, link);
 		free(p);
 	}
 }
 
-static bool finished(struct rk_worker *w)
+static bool finished(struct rk_supervisor *sup)
 {
 	bool quit;
 
-	pthread_mutex_lock(&w->lock);
-	quit = w->quit;
-	pthread_mutex_unlock(&w->lock);
-	return quit && TAILQ_EMPTY(&w->procs);
+	pthread_mutex_lock(&sup->lock);
+	quit = sup->quit;
+	pthread_mutex_unlock(&sup->lock);
+	return quit && TAILQ_EMPTY(&sup->procs);
 }
 
 /* Once a second, so that what the out-of-memory killer does next can be told from what it did. */
-static void count_memory_kills(struct rk_worker *w)
+static void count_memory_kills(struct rk_supervisor *sup)
 {
 	uint64_t now = rk_now_ns();
 
 	/* one that has hung up is dead, or about to be, perhaps of that */
-	if (!w->cur || (w->cur->phase == RK_PHASE_READY && w->cur->kill_at) ||
-	    (w->memory_seen_ns && now - w->memory_seen_ns < RK_NS_PER_SEC))
+	if (!sup->cur || (sup->cur->phase == RK_PHASE_READY && sup->cur->kill_at) ||
+	    (sup->memory_seen_ns && now - sup->memory_seen_ns < RK_NS_PER_SEC))
 		return;
-	w->memory_seen_ns = now;
-	w->memory_kills = rk_memory_kills();
+	sup->memory_seen_ns = now;
+	sup->memory_kills = rk_memory_kills();
 }
 
 static void *supervise(void *arg)
 {
-	struct rk_worker *w = arg;
+	struct rk_supervisor *sup = arg;
 
 	pthread_setname_np(pthread_self(), "rk-supervisor");
-	while (!finished(w)) {
+	while (!finished(sup)) {
 		struct epoll_event ev[BATCH];
-		int n = epoll_wait(w->epoll, ev, BATCH, timeout_ms(w));
+		int n = epoll_wait(sup->epoll, ev, BATCH, timeout_ms(sup));
 
 		for (int i = 0; i < n; i++) {
 			struct rk_source *s = ev[i].data.ptr;
 
 			if (s->fd >= 0) /* not unwatched earlier in this batch */
-				s->handle(w, s->proc);
+				s->handle(sup, s->proc);
 		}
-		run_timers(w);
-		free_dead(w);
-		count_memory_kills(w);
+		run_timers(sup);
+		free_dead(sup);
+		count_memory_kills(sup);
 	}
 	return NULL;
 }
 
-static int start_thread(struct rk_worker *w, struct rk_error *err)
+static int start_thread(struct rk_supervisor *sup, struct rk_error *err)
 {
 	sigset_t all, old;
 	int rc;
 
 	sigfillset(&all); /* signals are the main program's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&w->thread, NULL, supervise, w);
+	rc = pthread_create(&sup->thread, NULL, supervise, sup);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %s", strerror(rc))
 		  : 0;
 }
 
-static void worker_free(struct rk_worker *w)
+static void supervisor_free(struct rk_supervisor *sup)
 {
-	if (w->epoll >= 0)
-		close(w->epoll);
-	if (w->event.fd >= 0)
-		close(w->event.fd);
-	rk_payload_unref(w->params.payload);
-	rk_payload_unref(w->asked.payload);
-	pthread_mutex_destroy(&w->lock);
-	free(w);
+	if (sup->epoll >= 0)
+		close(sup->epoll);
+	if (sup->event.fd >= 0)
+		close(sup->event.fd);
+	rk_payload_unref(sup->params.payload);
+	rk_payload_unref(sup->asked.payload);
+	pthread_mutex_destroy(&sup->lock);
+	free(sup);
 }
 
-int rk_worker_create(struct rk_worker **out, struct rk_dispatch *dispatch,
-		     struct rk_registry *registry, int executable,
-		     const struct rk_worker_observer *observer, struct rk_error *err)
+int rk_supervisor_create(struct rk_supervisor **out, struct rk_dispatch *dispatch,
+			 struct rk_registry *registry, int executable,
+			 const struct rk_supervisor_observer *observer, struct rk_error *err)
 {
-	struct rk_worker *w = calloc(1, sizeof(*w));
+	struct rk_supervisor *sup = calloc(1, sizeof(*sup));
 	int rc;
 
-	if (!w)
+	if (!sup)
 		return rk_error_set(err, ENOMEM, "no memory for the supervisor");
-	rc = pthread_mutex_init(&w->lock, NULL);
+	rc = pthread_mutex_init(&sup->lock, NULL);
 	if (rc) {
-		free(w);
+		free(sup);
 		return rk_error_set(err, rc, "cannot create a mutex");
 	}
-	w->dispatch = dispatch;
-	w->registry = registry;
-	w->executable = executable;
-	w->observer = *observer;
-	TAILQ_INIT(&w->procs);
-	TAILQ_INIT(&w->dead);
-	TAILQ_INIT(&w->orphans);
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	w->event = (struct rk_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake, NULL};
-	if (w->epoll < 0 || w->event.fd < 0 || watch(w, &w->event))
+	sup->dispatch = dispatch;
+	sup->registry = registry;
+	sup->executable = executable;
+	sup->observer = *observer;
+	TAILQ_INIT(&sup->procs);
+	TAILQ_INIT(&sup->dead);
+	TAILQ_INIT(&sup->orphans);
+	sup->epoll = epoll_create1(EPOLL_CLOEXEC);
+	sup->event = (struct rk_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake, NULL};
+	if (sup->epoll < 0 || sup->event.fd < 0 || watch(sup, &sup->event))
 		rc = rk_error_set(err, errno, "cannot create an event queue: %m");
 	else
-		rc = start_thread(w, err);
+		rc = start_thread(sup, err);
 	if (rc) {
-		worker_free(w);
+		supervisor_free(sup);
 		return rc;
 	}
-	*out = w;
+	*out = sup;
 	return 0;
 }
 
-void rk_worker_destroy(struct rk_worker *w)
+void rk_supervisor_destroy(struct rk_supervisor *sup)
 {
-	if (!w)
+	if (!sup)
 		return;
-	pthread_mutex_lock(&w->lock);
-	w->quit = true;
-	w->want = false;
-	w->asked_epoch++;
-	pthread_mutex_unlock(&w->lock);
-	rk_worker_wake(w);
-	pthread_join(w->thread, NULL);
-	free_dead(w);
-	rk_worker_release_held(&w->orphans);
-	worker_free(w);
+	pthread_mutex_lock(&sup->lock);
+	sup->quit = true;
+	sup->want = false;
+	sup->asked_epoch++;
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
+	pthread_join(sup->thread, NULL);
+	free_dead(sup);
+	rk_supervisor_release_held(&sup->orphans);
+	supervisor_free(sup);
 }

@@ -20,10 +20,10 @@
 #include "runtime/request/payload.h"
 #include "runtime/kernel/registry.h"
 
-struct rk_worker;
+struct rk_supervisor;
 
 /* What a worker is started with. */
-struct rk_worker_params {
+struct rk_supervisor_params {
 	struct rk_payload *payload; /* borrowed by start, which takes a reference */
 	uint32_t threads;
 	char primary[RK_WIRE_NAME_MAX];
@@ -37,7 +37,7 @@ struct rk_worker_params {
 	struct rk_wire_device_settings device;
 };
 
-struct rk_worker_observer {
+struct rk_supervisor_observer {
 	/* A worker serves: backend open, kernels loaded. @fallback_why is "" where the primary
 	 * runs. */
 	void (*ready)(void *ctx, pid_t pid, const char *backend, const char *fallback_why);
@@ -53,7 +53,7 @@ struct rk_worker_observer {
 	void (*kernel)(void *ctx, struct rk_kernel *k, const char *why);
 	/* The worker answered check @number: @status is 0 or a positive errno, with the reason. */
 	void (*checked)(void *ctx, uint64_t number, int status, const char *why);
-	/* The time set by rk_worker_arm_drain has come. */
+	/* The time set by rk_supervisor_arm_drain has come. */
 	void (*drain_deadline)(void *ctx);
 	void *ctx;
 };
@@ -62,75 +62,75 @@ struct rk_worker_observer {
  * Create the supervisor and its thread; no process yet. @executable is borrowed. 0 or a negative
  * errno.
  */
-int rk_worker_create(struct rk_worker **w, struct rk_dispatch *dispatch,
-		     struct rk_registry *registry, int executable,
-		     const struct rk_worker_observer *observer, struct rk_error *err);
+int rk_supervisor_create(struct rk_supervisor **sup, struct rk_dispatch *dispatch,
+			 struct rk_registry *registry, int executable,
+			 const struct rk_supervisor_observer *observer, struct rk_error *err);
 
 /* End everything and free; waits two seconds at most for processes to die. */
-void rk_worker_destroy(struct rk_worker *w);
+void rk_supervisor_destroy(struct rk_supervisor *sup);
 
 /* Have a worker from now on. */
-void rk_worker_start(struct rk_worker *w, const struct rk_worker_params *params);
+void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_params *params);
 
 /*
  * Have none from now on: @force kills it, else it is asked to end and killed after a second. Takes
  * over the messages in @held (see rk_dispatch_end_all), leaving it empty; they are released once
  * the process is dead.
  */
-void rk_worker_stop(struct rk_worker *w, bool force, struct rk_message_list *held);
+void rk_supervisor_stop(struct rk_supervisor *sup, bool force, struct rk_message_list *held);
 
 /* Make every kernel OFF. Nothing is in flight. */
-void rk_worker_deactivate(struct rk_worker *w);
+void rk_supervisor_deactivate(struct rk_supervisor *sup);
 
 /* A kernel's `wanted` changed, or it became unloadable: load and unload what has to be. */
-void rk_worker_kernels_changed(struct rk_worker *w);
+void rk_supervisor_kernels_changed(struct rk_supervisor *sup);
 
 /* Pass the daemon's log level, and @sample_ms, on to the worker. */
-void rk_worker_settings_changed(struct rk_worker *w, uint64_t sample_ms);
+void rk_supervisor_settings_changed(struct rk_supervisor *sup, uint64_t sample_ms);
 
 /*
  * Have the worker that serves touch its device: the observer's checked follows, unless there is no
  * worker, it dies, or it hangs. Only the newest number asked for is sure to be answered.
  */
-void rk_worker_check(struct rk_worker *w, uint64_t number);
+void rk_supervisor_check(struct rk_supervisor *sup, uint64_t number);
 
 /* How long a check has been in the driver now, nanoseconds; 0 = none is. */
-uint64_t rk_worker_in_driver_ns(struct rk_worker *w);
+uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup);
 
 /* Whether the worker that serves is loading or unloading a kernel, and so may answer no check. */
-bool rk_worker_is_loading(struct rk_worker *w);
+bool rk_supervisor_is_loading(struct rk_supervisor *sup);
 
 /*
  * Kill the worker that serves, which "was replaced: @why": what runs on it fails, and another
  * follows within the restart budget. Nothing where there is none.
  */
-void rk_worker_give_up(struct rk_worker *w, const char *why);
+void rk_supervisor_give_up(struct rk_supervisor *sup, const char *why);
 
 /*
  * Device @index as the worker saw it last; what a worker has seen is kept when it is gone, and a
- * loss is remembered by UUID, until rk_worker_start. False where there is no such device.
+ * loss is remembered by UUID, until rk_supervisor_start. False where there is no such device.
  */
-bool rk_worker_device(struct rk_worker *w, uint32_t index, struct rk_device *device);
+bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_device *device);
 
 /* Call drain_deadline at @at_ns (CLOCK_MONOTONIC); 0 = never. */
-void rk_worker_arm_drain(struct rk_worker *w, uint64_t at_ns);
+void rk_supervisor_arm_drain(struct rk_supervisor *sup, uint64_t at_ns);
 
 /* Look for expired messages at @at_ns or before. */
-void rk_worker_arm_expiry(struct rk_worker *w, uint64_t at_ns);
+void rk_supervisor_arm_expiry(struct rk_supervisor *sup, uint64_t at_ns);
 
 /*
  * Whether a worker was ended by a library of the driver, and one that does without it is on its
  * way: from before `died` is told until after the next `ready`. Any thread; never blocks.
  */
-bool rk_worker_retries(struct rk_worker *w);
+bool rk_supervisor_retries(struct rk_supervisor *sup);
 
 /* Whether the worker that runs is the one that was asked for last. */
-bool rk_worker_settled(struct rk_worker *w);
+bool rk_supervisor_settled(struct rk_supervisor *sup);
 
 /* Device memory held by the worker, bytes, from the shared page: 0 where there is none. */
-void rk_worker_gpu_memory(struct rk_worker *w, uint64_t *now, uint64_t *peak);
+void rk_supervisor_gpu_memory(struct rk_supervisor *sup, uint64_t *now, uint64_t *peak);
 
 /* The backend that runs, or "none". */
-void rk_worker_backend(struct rk_worker *w, char name[RK_WIRE_NAME_MAX]);
+void rk_supervisor_backend(struct rk_supervisor *sup, char name[RK_WIRE_NAME_MAX]);
 
 #endif

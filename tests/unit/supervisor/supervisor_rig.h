@@ -29,10 +29,10 @@ struct rig {
 	struct rk_dispatch d;
 	struct rk_registry *reg;
 	struct rk_payload *pool;
-	struct rk_worker *w;
+	struct rk_supervisor *sup;
 	struct rk_kernel *k[KERNELS];
 	int executable;
-	struct rk_worker_params params;
+	struct rk_supervisor_params params;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	/* what the observers were told, guarded by lock */
@@ -154,7 +154,7 @@ static inline int setup(void **state)
 		.unloadable = on_kernel_nothing,
 		.ctx = r,
 	};
-	const struct rk_worker_observer observer = {
+	const struct rk_supervisor_observer observer = {
 		.ready = on_ready,
 		.died = on_died,
 		.abandoned = on_abandoned,
@@ -182,8 +182,9 @@ static inline int setup(void **state)
 	}
 	rk_dispatch_set_limits(&r->d, 100, 0);
 	rk_dispatch_accept(&r->d, true);
-	assert_int_equal(rk_worker_create(&r->w, &r->d, r->reg, r->executable, &observer, &err), 0);
-	r->params = (struct rk_worker_params){
+	assert_int_equal(
+		rk_supervisor_create(&r->sup, &r->d, r->reg, r->executable, &observer, &err), 0);
+	r->params = (struct rk_supervisor_params){
 		.payload = r->pool,
 		.threads = 4,
 		.primary = "cpu",
@@ -202,7 +203,7 @@ static inline int teardown(void **state)
 {
 	struct rig *r = *state;
 
-	rk_worker_destroy(r->w);
+	rk_supervisor_destroy(r->sup);
 	fake_worker_be(NULL);
 	assert_int_equal(rk_dispatch_in_flight(&r->d), 0);
 	for (unsigned int i = 0; i < KERNELS; i++)
@@ -245,7 +246,7 @@ static inline void start(struct rig *r, const char *mode)
 	ready = r->ready;
 	pthread_mutex_unlock(&r->lock);
 	fake_worker_be(mode);
-	rk_worker_start(r->w, &r->params);
+	rk_supervisor_start(r->sup, &r->params);
 	await(r, &r->ready, ready + 1);
 }
 
@@ -254,7 +255,7 @@ static inline void stop(struct rig *r)
 	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
 
 	rk_dispatch_end_all(&r->d, ECANCELED, "stopped", &held);
-	rk_worker_stop(r->w, true, &held);
+	rk_supervisor_stop(r->sup, true, &held);
 }
 
 /* The worker shows these numbers. */
@@ -265,7 +266,7 @@ static inline void await_shown(struct rig *r, uint64_t now, uint64_t peak)
 
 	do {
 		sched_yield();
-		rk_worker_gpu_memory(r->w, &seen[0], &seen[1]);
+		rk_supervisor_gpu_memory(r->sup, &seen[0], &seen[1]);
 		clock_gettime(CLOCK_REALTIME, &at);
 	} while ((seen[0] != now || seen[1] != peak) && at.tv_sec < until.tv_sec);
 	assert_int_equal(seen[0], now);

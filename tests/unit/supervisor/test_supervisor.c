@@ -15,9 +15,9 @@ static void test_settings(void **state)
 	start(r, "settings");
 	await_shown(r, 1234, 5678);
 	rk_log_set_level(RK_LOG_DEBUG);
-	rk_worker_settings_changed(r->w, 99);
+	rk_supervisor_settings_changed(r->sup, 99);
 	await_shown(r, 99, RK_LOG_DEBUG);
-	rk_worker_give_up(r->w, "it is to be another one");
+	rk_supervisor_give_up(r->sup, "it is to be another one");
 	await(r, &r->ready, 2);
 	await_shown(r, 99, 5678);
 	rk_log_set_level(level);
@@ -63,7 +63,7 @@ static void test_backends(void **state)
 	assert_int_equal(r->k[ON_CUDA]->state, RK_KERNEL_ACTIVE);
 	rk_dispatch_kernel_state(&r->d, r->k[ON_CUDA], RK_KERNEL_OFF, "disabled");
 	expect_refused(r, ON_CUDA, ENODEV, "test/cuda: the kernel is not enabled");
-	rk_worker_kernels_changed(r->w); /* it is wanted, and loaded */
+	rk_supervisor_kernels_changed(r->sup); /* it is wanted, and loaded */
 	while (atomic_load(&r->k[ON_CUDA]->state) != RK_KERNEL_ACTIVE)
 		sched_yield();
 	expect_backends(r, 1 + RK_WIRE_CPU, 1 + RK_WIRE_CUDA, 1 + RK_WIRE_CUDA);
@@ -111,13 +111,13 @@ static void test_load_hangs_later(void **state)
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	start(r, "stuck-load-hangs");
 	m = submit(r, ON_CPU);
-	assert_false(rk_worker_is_loading(r->w));
+	assert_false(rk_supervisor_is_loading(r->sup));
 	atomic_store(&r->k[ON_BOTH]->wanted, true);
-	rk_worker_kernels_changed(r->w);
+	rk_supervisor_kernels_changed(r->sup);
 	expect_failed(r, m, "was replaced: loading test/both took longer than kernel_load_timeout");
 	await(r, &r->ready, 2);
 	assert_false(r->k[ON_BOTH]->wanted);
-	assert_false(rk_worker_is_loading(r->w));
+	assert_false(rk_supervisor_is_loading(r->sup));
 }
 
 /* That it loads shows meanwhile. */
@@ -127,13 +127,13 @@ static void test_loading(void **state)
 
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	start(r, "load-hangs");
-	assert_false(rk_worker_is_loading(r->w));
+	assert_false(rk_supervisor_is_loading(r->sup));
 	atomic_store(&r->k[ON_BOTH]->wanted, true);
-	rk_worker_kernels_changed(r->w);
-	while (!rk_worker_is_loading(r->w))
+	rk_supervisor_kernels_changed(r->sup);
+	while (!rk_supervisor_is_loading(r->sup))
 		sched_yield();
 	stop(r);
-	while (rk_worker_is_loading(r->w))
+	while (rk_supervisor_is_loading(r->sup))
 		sched_yield();
 }
 
@@ -146,7 +146,7 @@ static void test_unload_hangs(void **state)
 	start(r, "unload-hangs");
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	rk_dispatch_kernel_state(&r->d, r->k[ON_BOTH], RK_KERNEL_ENDING, "disabled");
-	rk_worker_kernels_changed(r->w);
+	rk_supervisor_kernels_changed(r->sup);
 	await(r, &r->ready, 2);
 	assert_int_equal(r->k[ON_BOTH]->state, RK_KERNEL_OFF);
 	rk_dispatch_kernel_last_error(&r->d, r->k[ON_BOTH], last);
@@ -164,7 +164,7 @@ static void test_load_unanswered(void **state)
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	start(r, "load-unanswered");
 	atomic_store(&r->k[ON_BOTH]->wanted, true);
-	rk_worker_kernels_changed(r->w);
+	rk_supervisor_kernels_changed(r->sup);
 	await_locked(r, &r->failed, 1);
 	assert_non_null(strstr(r->how, "did not answer within kernel_load_timeout (0.2 s)"));
 	pthread_mutex_unlock(&r->lock);
@@ -177,18 +177,18 @@ static void test_no_worker(void **state)
 	struct rig *r = *state;
 	struct rk_device device;
 
-	rk_worker_check(r->w, 1);
-	rk_worker_give_up(r->w, "there is none");
-	rk_worker_settings_changed(r->w, 1);
-	assert_int_equal(rk_worker_in_driver_ns(r->w), 0);
-	assert_false(rk_worker_device(r->w, 0, &device));
+	rk_supervisor_check(r->sup, 1);
+	rk_supervisor_give_up(r->sup, "there is none");
+	rk_supervisor_settings_changed(r->sup, 1);
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
+	assert_false(rk_supervisor_device(r->sup, 0, &device));
 	start(r, "cuda");
-	rk_worker_check(r->w, 2);
+	rk_supervisor_check(r->sup, 2);
 	await_locked(r, &r->checked, 1);
 	assert_int_equal(r->number, 2); /* not 1 */
 	pthread_mutex_unlock(&r->lock);
 	assert_int_equal(r->died, 0);
-	rk_worker_give_up(r->w, "it was there");
+	rk_supervisor_give_up(r->sup, "it was there");
 	await(r, &r->ready, 2);
 	assert_int_equal(r->died, 1);
 	assert_int_equal(r->backends, 0);
@@ -205,7 +205,7 @@ static void test_check(void **state)
 	for (uint64_t number = 1; number < 1ULL << 60; number *= 1000) {
 		unsigned int n = r->checked;
 
-		rk_worker_check(r->w, number);
+		rk_supervisor_check(r->sup, number);
 		await_locked(r, &r->checked, n + 1);
 		assert_int_equal(r->number, number);
 		assert_int_equal(r->status, 0);
@@ -214,7 +214,7 @@ static void test_check(void **state)
 	}
 	stop(r);
 	start(r, "check-fails");
-	rk_worker_check(r->w, 7);
+	rk_supervisor_check(r->sup, 7);
 	await_locked(r, &r->checked, r->checked + 1);
 	assert_int_equal(r->number, 7);
 	assert_int_equal(r->status, EIO);
@@ -230,7 +230,7 @@ static void test_malformed(void **state)
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		fake_worker_be(modes[i]);
-		rk_worker_start(r->w, &r->params);
+		rk_supervisor_start(r->sup, &r->params);
 		await_locked(r, &r->failed, i + 1);
 		assert_non_null(strstr(r->why, "malformed control packet"));
 		pthread_mutex_unlock(&r->lock);
@@ -244,17 +244,17 @@ static void test_hang(void **state)
 	struct rig *r = *state;
 
 	start(r, "check-hangs");
-	assert_int_equal(rk_worker_in_driver_ns(r->w), 0);
-	rk_worker_check(r->w, 1);
-	while (rk_worker_in_driver_ns(r->w) < RK_NS_PER_MS)
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
+	rk_supervisor_check(r->sup, 1);
+	while (rk_supervisor_in_driver_ns(r->sup) < RK_NS_PER_MS)
 		sched_yield();
-	rk_worker_give_up(r->w, "the driver hangs");
+	rk_supervisor_give_up(r->sup, "the driver hangs");
 	await_locked(r, &r->died, 1);
 	assert_string_equal(r->how, "was replaced: the driver hangs");
 	assert_int_equal(r->checked, 0);
 	pthread_mutex_unlock(&r->lock);
 	await(r, &r->ready, 2);
-	assert_int_equal(rk_worker_in_driver_ns(r->w), 0);
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
 	assert_int_equal(r->failed, 0);
 }
 
@@ -265,7 +265,7 @@ static void test_give_up_running(void **state)
 
 	start(r, "stuck");
 	m = submit(r, ON_CPU);
-	rk_worker_give_up(r->w, "it is stuck");
+	rk_supervisor_give_up(r->sup, "it is stuck");
 	expect_failed(r, m, "was replaced: it is stuck");
 	await_locked(r, &r->died, 1);
 	assert_int_equal(r->running, 1);
@@ -298,29 +298,29 @@ static void test_lost(void **state)
 	struct rk_device device;
 
 	start(r, "lost");
-	assert_true(rk_worker_device(r->w, 0, &device));
+	assert_true(rk_supervisor_device(r->sup, 0, &device));
 	assert_false(device.lost);
-	assert_false(rk_worker_device(r->w, 1, &device));
+	assert_false(rk_supervisor_device(r->sup, 1, &device));
 	expect_failed(r, submit(r, ON_CPU), "lost its device: it fell?off xxx");
 	await_locked(r, &r->died, 1);
 	assert_int_equal(strlen(r->how), strlen("lost its device: ") + 280); /* cut */
 	pthread_mutex_unlock(&r->lock);
 	assert_int_equal(r->k[ON_CPU]->kills, 0); /* nobody is to blame */
-	assert_true(rk_worker_device(r->w, 0, &device));
+	assert_true(rk_supervisor_device(r->sup, 0, &device));
 	assert_true(device.lost);
 	await(r, &r->ready, 2);
-	assert_true(rk_worker_device(r->w, 0, &device)); /* for which it is in order */
+	assert_true(rk_supervisor_device(r->sup, 0, &device)); /* for which it is in order */
 	assert_string_equal(device.uuid, "GPU-fake");
 	assert_true(device.lost);
 	stop(r);
-	assert_true(rk_worker_device(r->w, 0, &device));
+	assert_true(rk_supervisor_device(r->sup, 0, &device));
 	assert_true(device.lost);
 	fake_worker_be("silent"); /* says nothing of devices */
-	rk_worker_start(r->w, &r->params);
-	assert_false(rk_worker_device(r->w, 0, &device));
+	rk_supervisor_start(r->sup, &r->params);
+	assert_false(rk_supervisor_device(r->sup, 0, &device));
 	stop(r);
 	start(r, "lost");
-	assert_true(rk_worker_device(r->w, 0, &device));
+	assert_true(rk_supervisor_device(r->sup, 0, &device));
 	assert_false(device.lost);
 }
 
@@ -378,7 +378,7 @@ static void test_cannot_fork(void **state)
 	start(r, "cuda");
 	old = take_descriptors();
 	rk_log_set_sink(count_line, &lines);
-	rk_worker_give_up(r->w, "it is to be another one");
+	rk_supervisor_give_up(r->sup, "it is to be another one");
 	while (atomic_load(&lines) < 2)
 		sched_yield();
 	give_descriptors(old);
@@ -397,7 +397,7 @@ static void test_cannot_fork_ever(void **state)
 	r->params.restart_limit = 2;
 	start(r, "cuda");
 	old = take_descriptors();
-	rk_worker_give_up(r->w, "it is to be another one");
+	rk_supervisor_give_up(r->sup, "it is to be another one");
 	await_locked(r, &r->failed, 1);
 	give_descriptors(old);
 	assert_non_null(strstr(r->why, "cannot open /dev/null"));
@@ -412,7 +412,7 @@ static void test_cannot_start(void **state)
 	rlim_t old = take_descriptors();
 
 	fake_worker_be("cuda");
-	rk_worker_start(r->w, &r->params);
+	rk_supervisor_start(r->sup, &r->params);
 	await_locked(r, &r->failed, 1);
 	give_descriptors(old);
 	assert_memory_equal(r->why, "cannot open /dev/null", 21);
