@@ -149,6 +149,7 @@ BENCH_BIN  = $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH))
 CUDA_SRC   = $(wildcard tests/kernels_src/*.cu)
 # compiled as a user does it, whatever the build: one directory for the builds with sanitizers too
 KERNELS_DIR = $(if $(filter build build/%,$(BUILD)),build,$(BUILD))/kernels
+RING_H      = $(addprefix $(KERNELS_DIR)/include/rkfs/,ring.h ring.cuh)
 KERNELS    = $(patsubst tests/kernels_src/%.c,$(KERNELS_DIR)/%.so,$(wildcard tests/kernels_src/*.c)) \
 	$(patsubst tests/kernels_src/%,$(KERNELS_DIR)/%,$(filter-out \
 	$(if $(HAVE_CUDA),,$(patsubst %.cu,%.ini,$(CUDA_SRC))),$(wildcard tests/kernels_src/*.ini))) \
@@ -225,9 +226,11 @@ $(KERNELS_DIR)/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(K
 	$(call say,CC,$@)$(CC) $(LIB_CFLAGS) $(LIB_LDFLAGS) -o $@.$$$$ $< -lm && mv $@.$$$$ $@
 
 # as a user would, with the header where `make install` puts it
-$(KERNELS_DIR)/%.fatbin: tests/kernels_src/%.cu gpu/ring.h gpu/kernels/ring.cuh $(KERNELS_DIR)/flags
-	$(call say,NVCC,$@)mkdir -p $(@D)/include/rkfs && cp gpu/ring.h gpu/kernels/ring.cuh $(@D)/include/rkfs/ && \
-		$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.$$$$ $< && mv $@.$$$$ $@
+$(KERNELS_DIR)/%.fatbin: tests/kernels_src/%.cu $(RING_H) $(KERNELS_DIR)/flags
+	$(call say,NVCC,$@)$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.$$$$ $< && mv $@.$$$$ $@
+
+$(RING_H) &: gpu/ring.h gpu/kernels/ring.cuh
+	@mkdir -p $(@D) && cp gpu/ring.h gpu/kernels/ring.cuh $(@D)/
 
 $(KERNELS_DIR)/%.ini: tests/kernels_src/%.ini $(KERNELS_DIR)/flags
 	$(call say,CP,$@)cp $< $@
