@@ -95,12 +95,8 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	    !memchr(ready->fallback_why, '\0', sizeof(ready->fallback_why)))
 		return -EPROTO;
 	if (packet->status) {
-		char how[RK_ERROR_MAX];
-
 		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
-		snprintf(how, sizeof(how), "has no backend: %.280s", packet->text);
-		rk_supervisor_replace(sup, p, how);
-		return 0;
+		return -ENODEV;
 	}
 	if (parse_backend(ready->backend, &p->best))
 		return -EPROTO;
@@ -182,7 +178,7 @@ int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
 	default:
 		return -EPROTO;
 	}
-	if (!rc && sup->cur == p)
+	if (!rc)
 		rk_supervisor_reconcile(sup, p);
 	return rc;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by supervisor.c (processes and time), control.c (the control protocol), loads.c (what is
- * loaded) and mailbox.c (what other threads ask for) only.
+ * Shared by the files of this folder only, each of which calls only those named before it:
+ * mailbox.c (what other threads ask for), loads.c (what is loaded), control.c (the control
+ * protocol), supervisor.c (processes and time).
  */
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
 #define RK_RUNTIME_SUPERVISOR_INTERNAL_H
@@ -105,36 +106,30 @@ struct rk_supervisor {
 	struct rk_error scratch;
 };
 
-/* The current worker has to end: by request, not by accident. */
-void rk_supervisor_end_current(struct rk_supervisor *sup, bool force);
+/* What other threads asked for, as the supervisor's thread takes it over. */
+struct rk_requests {
+	struct rk_message_list orphans;
+	struct rk_payload *old; /* of the start before; the taker drops it */
+	bool force, settings, check, started;
+	uint64_t check_number;
+	uint64_t given_up; /* number of a process, 0 = none */
+	char why[RK_ERROR_MAX];
+};
 
-/* Do what other threads asked for. */
-void rk_supervisor_serve_requests(struct rk_supervisor *sup);
+/* mailbox.c: what other threads ask for and read; knows none of the files below */
 
-/* Have the thread look at the requests. */
+/* Have the thread look at the requests. Any thread; never blocks. */
 void rk_supervisor_wake(struct rk_supervisor *sup);
+
+/* Take the requests over, and the parameters of a start that is among them. */
+void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r);
 
 /* Take over what @p has seen of the devices, with the lock held. */
 void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p);
 
-/* Release all of them. */
-void rk_supervisor_release_held(struct rk_message_list *held);
+/* loads.c: what is loaded; in the supervisor's thread */
 
-/* Kill @p; where it is the current one, its running messages fail and another follows or the
- * runtime fails. */
-void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how);
-
-/* Send the greeting and the other packets. 0 or a negative errno. */
-int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p);
-int rk_supervisor_send_shutdown(struct rk_proc *p);
-void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p);
-void rk_supervisor_send_check(struct rk_proc *p, uint64_t number);
-
-/* Handle one packet from @p. 0, or -EPROTO where it makes no sense: @p must be replaced. */
-int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
-			 const struct rk_wire_control *packet);
-
-/* @p answered LOAD or UNLOAD. 0, or -EPROTO as above. */
+/* @p answered LOAD or UNLOAD. 0, or -EPROTO where that makes no sense. */
 int rk_supervisor_kernel_answer(struct rk_supervisor *sup, struct rk_proc *p,
 				const struct rk_wire_control *packet);
 
@@ -145,13 +140,6 @@ int rk_supervisor_kernel_answer(struct rk_supervisor *sup, struct rk_proc *p,
  */
 bool rk_supervisor_blame_load(struct rk_supervisor *sup, struct rk_proc *p, const char *how,
 			      uint32_t running);
-
-/*
- * @p died (@how): if it did so while it opened a library of the driver, have the next one skip
- * that, and return true. Each library once between two starts.
- */
-bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p,
-				const char *how);
 
 /* How @p ends, whose load_by has passed. */
 void rk_supervisor_describe_overdue(struct rk_supervisor *sup, const struct rk_proc *p,
@@ -165,5 +153,27 @@ void rk_supervisor_no_backends(struct rk_supervisor *sup);
 
 /* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
 void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p);
+
+/* control.c: the control protocol; in the supervisor's thread, calls loads.c */
+
+/* Send the greeting and the other packets. 0 or a negative errno. */
+int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p);
+int rk_supervisor_send_shutdown(struct rk_proc *p);
+void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p);
+void rk_supervisor_send_check(struct rk_proc *p, uint64_t number);
+
+/*
+ * Handle one packet from @p. 0, or the reason why @p must be replaced: -EPROTO where the packet
+ * makes no sense, -ENODEV where it says that @p has no backend (p->refusal has its words).
+ */
+int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
+			 const struct rk_wire_control *packet);
+
+/*
+ * @p died (@how): if it did so while it opened a library of the driver, have the next one skip
+ * that, and return true. Each library once between two starts.
+ */
+bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p,
+				const char *how);
 
 #endif

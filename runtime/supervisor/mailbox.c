@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What other threads ask of the supervisor, and what they read of its worker. */
+/* What other threads ask of the supervisor, and what they read of its worker; the lowest file. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,19 +17,9 @@ void rk_supervisor_wake(struct rk_supervisor *sup)
 
 /* --- in the supervisor's thread --- */
 
-/* What other threads asked for, taken over. */
-struct requests {
-	struct rk_message_list orphans;
-	struct rk_payload *old; /* of the start before */
-	bool force, settings, check, started;
-	uint64_t check_number;
-	uint64_t given_up;
-	char why[RK_ERROR_MAX];
-};
-
-static void take_requests(struct rk_supervisor *sup, struct requests *r)
+void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r)
 {
-	*r = (struct requests){.orphans = TAILQ_HEAD_INITIALIZER(r->orphans)};
+	*r = (struct rk_requests){.orphans = TAILQ_HEAD_INITIALIZER(r->orphans)};
 	pthread_mutex_lock(&sup->lock);
 	TAILQ_CONCAT(&r->orphans, &sup->orphans, queue);
 	r->force = sup->force;
@@ -53,45 +43,6 @@ static void take_requests(struct rk_supervisor *sup, struct requests *r)
 	}
 	sup->params.sample_ms = sup->sample_ms;
 	pthread_mutex_unlock(&sup->lock);
-}
-
-/* What is asked of the worker that is there. */
-static void ask_current(struct rk_supervisor *sup, const struct requests *r)
-{
-	char how[RK_ERROR_MAX];
-
-	if (r->settings)
-		rk_supervisor_send_settings(sup, sup->cur);
-	if (r->check && sup->cur->phase == RK_PHASE_READY)
-		rk_supervisor_send_check(sup->cur, r->check_number);
-	if (r->given_up == sup->cur->number) {
-		snprintf(how, sizeof(how), "was replaced: %.280s", r->why);
-		rk_supervisor_replace(sup, sup->cur, how);
-	}
-}
-
-void rk_supervisor_serve_requests(struct rk_supervisor *sup)
-{
-	struct requests r;
-	struct rk_proc *p;
-
-	take_requests(sup, &r);
-	rk_payload_unref(r.old);
-	p = sup->cur ? sup->cur : TAILQ_LAST(&sup->procs, rk_proc_list);
-	if (p)
-		TAILQ_CONCAT(&p->held, &r.orphans, queue);
-	else
-		rk_supervisor_release_held(&r.orphans);
-	if (sup->cur && sup->cur->epoch != sup->epoch)
-		rk_supervisor_end_current(sup, r.force);
-	if (r.started) /* it may have loaded one after the runtime had seen to that */
-		rk_supervisor_deactivate(sup);
-	if (sup->cur)
-		ask_current(sup, &r);
-	if (sup->cur)
-		rk_supervisor_reconcile(sup, sup->cur);
-	else
-		rk_supervisor_forget_retired(sup);
 }
 
 /* --- what other threads ask for and read --- */

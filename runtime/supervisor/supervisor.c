@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
+/* The supervisor's thread: it spawns worker processes, ends them, and keeps every deadline. */
 #include "runtime/supervisor/supervisor.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ static void unwatch(struct rk_supervisor *sup, struct rk_source *source)
 	source->fd = -1;
 }
 
-void rk_supervisor_release_held(struct rk_message_list *held)
+static void release_held(struct rk_message_list *held)
 {
 	struct rk_message *m;
 
@@ -133,7 +134,11 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 		try_again(sup, why);
 }
 
-void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
+/*
+ * Kill @p; where it is the current one, its running messages fail and another follows or the
+ * runtime fails.
+ */
+static void replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 {
 	kill_proc(p);
 	if (sup->cur == p)
@@ -150,7 +155,7 @@ static void bury(struct rk_supervisor *sup, struct rk_proc *p, bool dead)
 	rk_supervisor_see_devices_locked(sup, p);
 	pthread_mutex_unlock(&sup->lock);
 	if (dead) {
-		rk_supervisor_release_held(&p->held);
+		release_held(&p->held);
 		rk_process_release(&p->os);
 		TAILQ_INSERT_TAIL(&sup->dead, p, link); /* its sources may be in this batch */
 	}
@@ -209,9 +214,19 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 			char how[RK_ERROR_MAX];
 
 			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
-			rk_supervisor_replace(sup, p, how);
+			replace(sup, p, how);
 		}
 	}
+}
+
+/* It sent something that it must be replaced for, and @rc says what. */
+static void replace_speaker(struct rk_supervisor *sup, struct rk_proc *p, int rc)
+{
+	char how[RK_ERROR_MAX] = "was replaced: it sent a malformed control packet";
+
+	if (rc == -ENODEV)
+		snprintf(how, sizeof(how), "has no backend: %.280s", p->refusal);
+	replace(sup, p, how);
 }
 
 static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
@@ -219,6 +234,7 @@ static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
 	for (int i = 0; i < BATCH; i++) {
 		struct rk_wire_control packet;
 		ssize_t n = recv(p->control.fd, &packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
+		int rc;
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
@@ -228,9 +244,9 @@ static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
 			on_eof(sup, p, &p->control);
 			return;
 		}
-		if ((size_t)n != sizeof(packet) || rk_supervisor_handle(sup, p, &packet)) {
-			rk_supervisor_replace(sup, p,
-					      "was replaced: it sent a malformed control packet");
+		rc = (size_t)n == sizeof(packet) ? rk_supervisor_handle(sup, p, &packet) : -EPROTO;
+		if (rc) {
+			replace_speaker(sup, p, rc);
 			return;
 		}
 	}
@@ -281,12 +297,13 @@ static void spawn(struct rk_supervisor *sup)
 	p->number = ++sup->spawned;
 	adopt(sup, p);
 	if (watch(sup, &p->control) || watch(sup, &p->messages) || watch(sup, &p->pidfd))
-		rk_supervisor_replace(sup, p, "could not be watched");
+		replace(sup, p, "could not be watched");
 	else if (rk_supervisor_hello(sup, p) && !hung_up(p))
-		rk_supervisor_replace(sup, p, "could not be greeted");
+		replace(sup, p, "could not be greeted");
 }
 
-void rk_supervisor_end_current(struct rk_supervisor *sup, bool force)
+/* The current worker has to end: by request, not by accident. */
+static void end_current(struct rk_supervisor *sup, bool force)
 {
 	struct rk_proc *p = sup->cur;
 
@@ -299,13 +316,53 @@ void rk_supervisor_end_current(struct rk_supervisor *sup, bool force)
 		kill_proc(p);
 }
 
+/* What is asked of the worker that is there. */
+static void ask_current(struct rk_supervisor *sup, const struct rk_requests *r)
+{
+	char how[RK_ERROR_MAX];
+
+	if (r->settings)
+		rk_supervisor_send_settings(sup, sup->cur);
+	if (r->check && sup->cur->phase == RK_PHASE_READY)
+		rk_supervisor_send_check(sup->cur, r->check_number);
+	if (r->given_up == sup->cur->number) {
+		snprintf(how, sizeof(how), "was replaced: %.280s", r->why);
+		replace(sup, sup->cur, how);
+	}
+}
+
+/* Do what other threads asked for. */
+static void serve_requests(struct rk_supervisor *sup)
+{
+	struct rk_requests r;
+	struct rk_proc *p;
+
+	rk_supervisor_take_requests(sup, &r);
+	rk_payload_unref(r.old);
+	p = sup->cur ? sup->cur : TAILQ_LAST(&sup->procs, rk_proc_list);
+	if (p)
+		TAILQ_CONCAT(&p->held, &r.orphans, queue);
+	else
+		release_held(&r.orphans);
+	if (sup->cur && sup->cur->epoch != sup->epoch)
+		end_current(sup, r.force);
+	if (r.started) /* it may have loaded one after the runtime had seen to that */
+		rk_supervisor_deactivate(sup);
+	if (sup->cur)
+		ask_current(sup, &r);
+	if (sup->cur)
+		rk_supervisor_reconcile(sup, sup->cur);
+	else
+		rk_supervisor_forget_retired(sup);
+}
+
 static void on_wake(struct rk_supervisor *sup, struct rk_proc *unused)
 {
 	uint64_t count;
 
 	(void)unused;
 	(void)!read(sup->event.fd, &count, sizeof(count));
-	rk_supervisor_serve_requests(sup);
+	serve_requests(sup);
 }
 
 static bool due(_Atomic uint64_t *at, uint64_t now)
@@ -324,8 +381,7 @@ static void expire(struct rk_supervisor *sup, uint64_t now)
 	if (next)
 		rk_supervisor_arm_expiry(sup, next);
 	if (stuck && sup->cur)
-		rk_supervisor_replace(sup, sup->cur,
-				      "was replaced: a message ran longer than its timeout");
+		replace(sup, sup->cur, "was replaced: a message ran longer than its timeout");
 }
 
 static void load_overdue(struct rk_supervisor *sup, struct rk_proc *p)
@@ -334,7 +390,7 @@ static void load_overdue(struct rk_supervisor *sup, struct rk_proc *p)
 
 	p->load_overdue = true;
 	rk_supervisor_describe_overdue(sup, p, how);
-	rk_supervisor_replace(sup, p, how);
+	replace(sup, p, how);
 }
 
 /*
@@ -362,7 +418,7 @@ static void run_timers(struct rk_supervisor *sup)
 		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
 			load_overdue(sup, p);
 		} else if (p->kill_at && now >= p->kill_at) {
-			rk_supervisor_replace(sup, p, why_killed(p));
+			replace(sup, p, why_killed(p));
 		} else if (p->abandon_at && now >= p->abandon_at) {
 			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
 			       p->os.pid);
@@ -530,6 +586,6 @@ void rk_supervisor_destroy(struct rk_supervisor *sup)
 	rk_supervisor_wake(sup);
 	pthread_join(sup->thread, NULL);
 	free_dead(sup);
-	rk_supervisor_release_held(&sup->orphans);
+	release_held(&sup->orphans);
 	supervisor_free(sup);
 }
