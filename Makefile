@@ -17,7 +17,7 @@
 #              and /var/cache/rkfs keeps; without CUDA; needs root
 #   asan       a build in build/asan with AddressSanitizer and UBSan; runs its unit programs
 #   tsan       the same in build/tsan with ThreadSanitizer
-#   lint       arrows between folders, format, shellcheck, cppcheck, man pages
+#   lint       who includes and calls whom (tests/lint/tower), format, shellcheck, cppcheck, man pages
 #   fmt        clang-format -i on all C files
 #   bench      measure the binaries in BIN against their floors; needs root and /dev/fuse.
 #              Its programs are built by bats too, which runs each for one round
@@ -335,7 +335,8 @@ fuzz-run: $(FUZZ_BIN)
 
 lint:
 	@.ci/deps.sh build lint
-	@tests/lint/run
+	@+$(MAKE) --no-print-directory $(ALL_CORES) all
+	@tests/lint/run '$(BUILD)/obj'
 
 fmt:
 	clang-format -i $(C_FILES)

@@ -39,6 +39,7 @@ test  mount           command findmnt umount
 test  util-linux      command unshare setpriv
 test  mandoc          command mandoc
 lint  clang-format    command clang-format
+lint  python3         command python3
 lint  shellcheck      command shellcheck
 lint  cppcheck        command cppcheck
 lint  mandoc          command mandoc
