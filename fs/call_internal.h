@@ -7,8 +7,9 @@
  * with PREPARED between DECODING and FLYING where O_NONBLOCK met a full queue, and FAILED
  * (REFUSED while the request is still being written) holding the error that the next read returns.
  *
- * Shared by call.c (the file) and call_run.c (from the request to the answer) only. A call's own
- * lock is taken inside the file's lock and never held across a call of dispatch.
+ * Shared by call.c (the file), call_run.c (from the request to the answer) and call_state.c (the
+ * machine itself), each of which uses only those named after it. A call's own lock is taken inside
+ * the file's lock and never held across a call of dispatch.
  */
 #ifndef RKFS_CALL_INTERNAL_H
 #define RKFS_CALL_INTERNAL_H
@@ -72,6 +73,8 @@ struct rkfs_call {
 	struct rk_error error;
 };
 
+/* call_state.c */
+
 /* With the call's lock held. */
 void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state);
 /*
@@ -85,6 +88,8 @@ void rkfs_call_drop_locked(struct rkfs_call *c);
 void rkfs_call_unref(struct rkfs_call *c);
 /* The end of what another thread did for the call. */
 void rkfs_call_wake_and_unref(struct rkfs_call *c);
+
+/* call_run.c */
 
 /*
  * The request failed before dispatch saw it: count it, name it, remember why for the next

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From a written request to its answer: decode, submit, encode. */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fs/call_internal.h"
 
