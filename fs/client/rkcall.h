@@ -7,13 +7,14 @@
 #ifndef RKFS_CLIENT_RKCALL_H
 #define RKFS_CLIENT_RKCALL_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
 #include "runtime/base/error.h"
 
-/* --- the mount --- */
+/* rkcall_mount.c */
 
 struct rkcall_mount {
 	char *dir; /* as sentences and examples name it; owned */
@@ -47,7 +48,7 @@ int rkcall_kernels_read(struct rkcall_kernels *k, const struct rkcall_mount *m,
 			struct rk_error *err);
 void rkcall_kernels_free(struct rkcall_kernels *k);
 
-/* --- encodings --- */
+/* rkcall_encoding.c */
 
 struct rkcall_encoding {
 	const char *name;	   /* of --encoding */
@@ -63,11 +64,15 @@ extern const struct rkcall_encoding rkcall_encodings[];
 const struct rkcall_encoding *rkcall_encoding_find(const char *name);
 const struct rkcall_encoding *rkcall_encoding_of(const char *path);
 
+/* "kernels/@kernel/FILE", its call file, into @path; false where that does not fit. */
+bool rkcall_call_path(char path[PATH_MAX], const char *kernel,
+		      const struct rkcall_encoding *encoding);
+
 /* Names of those that @kernel has a call file for, with blanks between, into @buf of @size. */
 void rkcall_encodings_print(const struct rkcall_mount *m, const char *kernel, char *buf,
 			    size_t size);
 
-/* --- a call --- */
+/* rkcall_call.c */
 
 struct rkcall_request {
 	const char *kernel;
@@ -85,7 +90,7 @@ struct rkcall_request {
  */
 int rkcall_call(const struct rkcall_mount *m, const struct rkcall_request *r, struct rk_error *err);
 
-/* --- sentences --- */
+/* rkcall_why.c */
 
 /*
  * Why opening @kernel's call file, or using it, failed with errno @code. They ask the mount for
@@ -106,7 +111,7 @@ int rkcall_no_kernel(const struct rkcall_mount *m, const char *kernel, struct rk
  */
 size_t rkcall_near(const struct rkcall_kernels *k, const char *id, const char *near[RKCALL_NEAR]);
 
-/* --- --list and --describe --- */
+/* rkcall_show.c */
 
 /* One line per kernel. Those of rkcall_kernels_read(). What @out cannot take shows in ferror(). */
 int rkcall_list(const struct rkcall_mount *m, FILE *out, struct rk_error *err);

@@ -14,56 +14,6 @@
 
 #define PIECE_BYTES (1UL << 20) /* what FUSE takes at once */
 
-const struct rkcall_encoding rkcall_encodings[] = {
-	{"json", "call.json", {".json"}, false},
-	{"safetensors", "call.safetensors", {".safetensors"}, true},
-	{"raw", "call.raw", {".raw", ".bin"}, true},
-	{0},
-};
-
-const struct rkcall_encoding *rkcall_encoding_find(const char *name)
-{
-	for (const struct rkcall_encoding *e = rkcall_encodings; e->name; e++)
-		if (strcmp(e->name, name) == 0)
-			return e;
-	return NULL;
-}
-
-const struct rkcall_encoding *rkcall_encoding_of(const char *path)
-{
-	size_t len = strlen(path);
-
-	for (const struct rkcall_encoding *e = rkcall_encodings; e->name; e++) {
-		for (const char *const *ext = e->extensions; *ext; ext++) {
-			size_t n = strlen(*ext);
-
-			if (len > n && strcmp(path + len - n, *ext) == 0)
-				return e;
-		}
-	}
-	return NULL;
-}
-
-/* "kernels/KERNEL/FILE" into @path of PATH_MAX; false where it does not fit. */
-static bool call_path(char *path, const char *kernel, const struct rkcall_encoding *encoding)
-{
-	return snprintf(path, PATH_MAX, "kernels/%s/%s", kernel, encoding->file) < PATH_MAX;
-}
-
-void rkcall_encodings_print(const struct rkcall_mount *m, const char *kernel, char *buf,
-			    size_t size)
-{
-	char path[PATH_MAX];
-	size_t len = 0;
-
-	buf[0] = '\0';
-	for (const struct rkcall_encoding *e = rkcall_encodings; e->name; e++)
-		if (call_path(path, kernel, e) && faccessat(m->fd, path, F_OK, 0) == 0 &&
-		    len < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? " " : "",
-						e->name);
-}
-
 /* --- bytes --- */
 
 /* After -1: whether to try again. A descriptor that was handed to us may be non-blocking. */
@@ -229,7 +179,7 @@ int rkcall_call(const struct rkcall_mount *m, const struct rkcall_request *r, st
 		rc = open_output(r->output, &c.out, err);
 	if (rc)
 		return rc;
-	if (!call_path(path, r->kernel, r->encoding))
+	if (!rkcall_call_path(path, r->kernel, r->encoding))
 		rc = rkcall_no_kernel(m, r->kernel, err);
 	else if ((c.fd = openat(m->fd, path, O_RDWR | O_CLOEXEC)) < 0)
 		rc = rkcall_why_not_open(m, r->kernel, r->encoding, errno, err);

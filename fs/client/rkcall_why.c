@@ -251,8 +251,7 @@ int rkcall_why_not_open(const struct rkcall_mount *m, const char *kernel,
 		return rk_error_set(err, code, "it has no %s; its encodings: %s", encoding->file,
 				    encodings);
 	}
-	if (code == EACCES && snprintf(path, sizeof(path), "kernels/%s/%s", kernel,
-				       encoding->file) < (int)sizeof(path))
+	if (code == EACCES && rkcall_call_path(path, kernel, encoding))
 		return why_denied(m, path, err);
 	return rkcall_why(m, kernel, code, err);
 }
