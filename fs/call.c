@@ -263,8 +263,7 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 		if (c->kernel->stats != k->stats || c->round >= round)
 			continue;
 		c->round = round;
-		atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-		found[n++] = c;
+		found[n++] = rkfs_call_ref(c);
 		if (n == max)
 			break;
 	}

@@ -85,6 +85,7 @@ int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err);
 /* Forget request, message and answer; nothing of them is in use any more. */
 void rkfs_call_drop_locked(struct rkfs_call *c);
 
+struct rkfs_call *rkfs_call_ref(struct rkfs_call *c);
 void rkfs_call_unref(struct rkfs_call *c);
 /* The end of what another thread did for the call. */
 void rkfs_call_wake_and_unref(struct rkfs_call *c);

@@ -6,6 +6,20 @@
 
 #define INLINE_BYTES (64 * 1024) /* codec work up to here is done by the thread at hand */
 
+/* On to @state; false where the file was closed meanwhile: nobody will read an answer any more. */
+static bool move_on(struct rkfs_call *c, enum call_state state)
+{
+	bool closed;
+
+	pthread_mutex_lock(&c->lock);
+	closed = c->closed;
+	if (closed)
+		rkfs_call_drop_locked(c);
+	rkfs_call_set_state_locked(c, closed ? CALL_IDLE : state);
+	pthread_mutex_unlock(&c->lock);
+	return !closed;
+}
+
 /* The request has failed: remember why, for the next read. Does not wake, as rkfs_call_reject. */
 static void fail(struct rkfs_call *c, uint64_t id, const struct rk_error *err,
 		 enum call_state state)
@@ -27,13 +41,6 @@ void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state
 
 /* --- answer --- */
 
-/* Nobody will read an answer any more. */
-static void abandon_locked(struct rkfs_call *c)
-{
-	rkfs_call_drop_locked(c);
-	rkfs_call_set_state_locked(c, CALL_IDLE);
-}
-
 static void encode(struct rkfs_call *c)
 {
 	uint64_t id = c->request.message->id;
@@ -45,12 +52,7 @@ static void encode(struct rkfs_call *c)
 		fail(c, id, &err, CALL_FAILED);
 		return;
 	}
-	pthread_mutex_lock(&c->lock);
-	if (c->closed)
-		abandon_locked(c);
-	else
-		rkfs_call_set_state_locked(c, CALL_ANSWER);
-	pthread_mutex_unlock(&c->lock);
+	(void)move_on(c, CALL_ANSWER);
 }
 
 static struct rkfs_call *call_of(struct rk_job *job)
@@ -86,33 +88,6 @@ static void on_done(struct rk_message *m, void *ctx)
 
 /* --- request --- */
 
-/* FLYING, unless the file was closed meanwhile. */
-static bool take_off(struct rkfs_call *c, bool *may_wait)
-{
-	bool closed;
-
-	pthread_mutex_lock(&c->lock);
-	closed = c->closed;
-	*may_wait = c->may_wait;
-	if (closed)
-		abandon_locked(c);
-	else
-		rkfs_call_set_state_locked(c, CALL_FLYING);
-	pthread_mutex_unlock(&c->lock);
-	return !closed;
-}
-
-/* The queue was full: wait for another read. */
-static void land(struct rkfs_call *c)
-{
-	pthread_mutex_lock(&c->lock);
-	if (c->closed)
-		abandon_locked(c);
-	else
-		rkfs_call_set_state_locked(c, CALL_PREPARED);
-	pthread_mutex_unlock(&c->lock);
-}
-
 static bool is_closed(struct rkfs_call *c)
 {
 	bool closed;
@@ -127,20 +102,20 @@ void rkfs_call_submit(struct rkfs_call *c)
 {
 	struct rk_dispatch *d = rk_runtime_dispatch(c->rt);
 	struct rk_message *m = rk_message_ref(c->request.message);
+	bool may_wait = c->may_wait;
 	struct rk_error err = {0};
-	bool may_wait;
 	int rc;
 
-	if (!take_off(c, &may_wait)) {
+	if (!move_on(c, CALL_FLYING)) {
 		rk_message_unref(m);
 		return;
 	}
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed); /* on_done's */
+	rkfs_call_ref(c); /* on_done's */
 	rc = rk_dispatch_submit(d, m, may_wait, &err);
 	if (!rc && is_closed(c)) /* the close may have come before there was anything to cancel */
 		rk_dispatch_cancel(d, m);
-	else if (rc == -EAGAIN)
-		land(c);
+	else if (rc == -EAGAIN) /* the queue was full: another read shall try */
+		(void)move_on(c, CALL_PREPARED);
 	else if (rc)
 		fail(c, 0, &err, CALL_FAILED);
 	rk_message_unref(m);
@@ -174,7 +149,7 @@ void rkfs_call_decode(struct rkfs_call *c)
 		decode(c);
 		return;
 	}
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	rkfs_call_ref(c);
 	c->job.run = decode_job;
 	rk_jobs_run(c->calls->jobs, &c->job);
 }

@@ -68,6 +68,12 @@ void rkfs_call_drop_locked(struct rkfs_call *c)
 	rk_kernel_unref(k);
 }
 
+struct rkfs_call *rkfs_call_ref(struct rkfs_call *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
 void rkfs_call_unref(struct rkfs_call *c)
 {
 	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
