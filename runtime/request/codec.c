@@ -1,15 +1,9 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
+/* A request from its first byte to its end, as far as it is the same in every encoding. */
 #include "runtime/request/codec.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-const struct rk_codec *const rk_codecs[] = {
-	&rk_codec_json,
-	&rk_codec_safetensors,
-	&rk_codec_raw,
-	NULL,
-};
 
 void rk_request_init(struct rk_request *r, struct rk_kernel *kernel, struct rk_payload *pool)
 {

@@ -80,10 +80,10 @@ struct rk_codec {
 	void (*drop)(struct rk_request *r);
 };
 
+/* codec_json.c, codec_safetensors.c, codec_raw.c: a row each, which fs/files/kernel.c names */
 extern const struct rk_codec rk_codec_json, rk_codec_safetensors, rk_codec_raw;
 
-/* All of them, NULL-terminated; static storage. */
-extern const struct rk_codec *const rk_codecs[];
+/* codec.c */
 
 /*
  * Begin a request to @kernel, which the caller keeps pinned (references to it and to @pool are

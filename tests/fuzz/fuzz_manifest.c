@@ -17,8 +17,9 @@ static void print_ports(const struct rk_manifest *m)
 		(void)rk_port_print(m, &m->outputs[i], text, sizeof(text));
 	for (unsigned int i = 0; i < m->nscratch; i++)
 		(void)rk_port_print(m, &m->scratch[i], text, sizeof(text));
-	for (unsigned int i = 0; rk_codecs[i]; i++)
-		(void)rk_codecs[i]->applies(m);
+	(void)rk_codec_json.applies(m);
+	(void)rk_codec_safetensors.applies(m);
+	(void)rk_codec_raw.applies(m);
 }
 
 static void use(const struct rk_manifest *m, uint64_t size)
