@@ -264,9 +264,9 @@ static int check_section(const char *section, struct rk_error *err)
 		rk_nearest_try(&near, keys[i].section);
 	}
 	for (i = 0; i < RK_SECTION_COUNT; i++) {
-		if (strcmp(rk_port_sections[i].section, section) == 0)
+		if (strcmp(rk_port_sections[i].name, section) == 0)
 			return 0;
-		rk_nearest_try(&near, rk_port_sections[i].section);
+		rk_nearest_try(&near, rk_port_sections[i].name);
 	}
 	return rk_error_set(err, EINVAL,
 			    "unknown section [%s]%s; there are [kernel], [inputs], [outputs], "
@@ -351,7 +351,7 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 	if (!key)
 		return check_section(section, err);
 	for (i = 0; i < RK_SECTION_COUNT; i++)
-		if (strcmp(section, rk_port_sections[i].section) == 0)
+		if (strcmp(section, rk_port_sections[i].name) == 0)
 			return on_port(b, (enum rk_port_section)i, key, value, err);
 	for (i = 0; i < NKEYS; i++)
 		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0)

@@ -33,6 +33,21 @@ struct rk_axis {
 	uint8_t dims[RK_MAX_FACTORS]; /* indices into the description's dims[] */
 };
 
+/* The sections of a description that hold ports, in the order in which a message's block has them.
+ */
+enum rk_port_section {
+	RK_SECTION_INPUTS,
+	RK_SECTION_OUTPUTS,
+	RK_SECTION_SCRATCH,
+	RK_SECTION_COUNT,
+};
+
+struct rk_port_section_info {
+	const char *name; /* "inputs" */
+	const char *what; /* "input" */
+};
+extern const struct rk_port_section_info rk_port_sections[RK_SECTION_COUNT];
+
 /* One input, output or scratch. rank 0 is a scalar. */
 struct rk_port {
 	char name[RK_NAME_MAX];
@@ -84,10 +99,21 @@ struct rk_manifest {
 	char version[RK_NAME_MAX];	   /* default "1.0" */
 	uint64_t timeout_ms;		   /* of one message; 0 = as message_timeout says */
 	uint64_t max_queue_depth;	   /* 0 = as the runtime's says */
-	unsigned int ninputs, noutputs, nscratch, ndims;
-	struct rk_port inputs[RK_MAX_PORTS];
-	struct rk_port outputs[RK_MAX_PORTS];
-	struct rk_port scratch[RK_MAX_PORTS];
+	union {				   /* by enum rk_port_section, or by name */
+		unsigned int nports[RK_SECTION_COUNT];
+		struct {
+			unsigned int ninputs, noutputs, nscratch;
+		};
+	};
+	union {
+		struct rk_port ports[RK_SECTION_COUNT][RK_MAX_PORTS];
+		struct {
+			struct rk_port inputs[RK_MAX_PORTS];
+			struct rk_port outputs[RK_MAX_PORTS];
+			struct rk_port scratch[RK_MAX_PORTS];
+		};
+	};
+	unsigned int ndims;
 	char dims[RK_MAX_DIMS][RK_NAME_MAX];
 	uint64_t state_bytes; /* [state] bytes; ring kernels only */
 	/*
@@ -118,6 +144,12 @@ int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const
  */
 int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const char *path,
 			   struct rk_error *err);
+
+/* What an axis comes to with @dims: 0, -EDOM below zero, -ERANGE from 2^64 on. */
+int rk_axis_evaluate(const struct rk_axis *axis, const uint64_t *dims, uint64_t *size);
+
+/* The section whose port @param is; RK_SECTION_COUNT where it is none: a dim, the state. */
+enum rk_port_section rk_param_section(const struct rk_param *param);
 
 /* Whether both say the same, a comment or the order of sections apart. */
 bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b);

@@ -111,31 +111,13 @@ int rk_manifest_read_args(struct rk_builder *b, struct rk_code *code, const char
 	return 0;
 }
 
-/* The section whose ports a parameter of @kind names; RK_SECTION_COUNT = none. */
-static enum rk_port_section section_of(enum rk_wire_arg_kind kind)
-{
-	switch (kind) {
-	case RK_WIRE_ARG_INPUT:
-	case RK_WIRE_ARG_SCALAR:
-		return RK_SECTION_INPUTS;
-	case RK_WIRE_ARG_OUTPUT:
-		return RK_SECTION_OUTPUTS;
-	case RK_WIRE_ARG_SCRATCH:
-		return RK_SECTION_SCRATCH;
-	case RK_WIRE_ARG_DIM:
-	case RK_WIRE_ARG_STATE:
-		break;
-	}
-	return RK_SECTION_COUNT;
-}
-
 static unsigned int count_port(const struct rk_code *code, enum rk_port_section section,
 			       unsigned int port)
 {
 	unsigned int i, uses = 0;
 
 	for (i = 0; i < code->nparams; i++)
-		uses += section_of(code->params[i].kind) == section &&
+		uses += rk_param_section(&code->params[i]) == section &&
 			code->params[i].index == port;
 	return uses;
 }
@@ -168,20 +150,19 @@ int rk_manifest_check_args(struct rk_builder *b, struct rk_code *code, const cha
 {
 	const struct rk_code *other = &b->m.code[is_cuda(b, code) ? RK_WIRE_CPU : RK_WIRE_CUDA];
 	enum rk_port_section section;
-	unsigned int *count, port, uses;
-	const struct rk_port *ports;
+	unsigned int port, uses;
 	int rc;
 
 	(void)value;
 	for (section = 0; section < RK_SECTION_SCRATCH; section++) {
-		ports = rk_section_ports(&b->m, section, &count);
-		for (port = 0; port < *count; port++) {
+		for (port = 0; port < b->m.nports[section]; port++) {
 			uses = count_port(code, section, port);
 			if (uses != 1)
 				return rk_error_set(
 					err, EINVAL,
 					"%s '%s' is %s: args names every input and output once",
-					rk_port_sections[section].what, ports[port].name,
+					rk_port_sections[section].what,
+					b->m.ports[section][port].name,
 					uses ? "repeated" : "missing");
 		}
 	}

@@ -212,20 +212,17 @@ int rk_manifest_check_batchable(struct rk_builder *b, struct rk_code *code, cons
 				struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
-	unsigned int dim = m->fused_dim - 1, *count, i;
+	unsigned int dim = m->fused_dim - 1, i;
 	enum rk_port_section section;
-	const struct rk_port *ports;
 	int rc;
 
 	(void)code;
-	for (section = 0; section < RK_SECTION_COUNT; section++) {
-		ports = rk_section_ports(m, section, &count);
-		for (i = 0; i < *count; i++) {
-			rc = check_port(m, section, &ports[i], dim, err);
+	for (section = 0; section < RK_SECTION_COUNT; section++)
+		for (i = 0; i < m->nports[section]; i++) {
+			rc = check_port(m, section, &m->ports[section][i], dim, err);
 			if (rc < 0)
 				return rc;
 		}
-	}
 	if (!grid_has(&m->launch, dim))
 		return rk_error_set(err, EINVAL,
 				    "grid of [cuda] does not grow with %s: several messages would "

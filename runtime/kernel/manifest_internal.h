@@ -15,22 +15,6 @@
 
 #define IDENTIFIER_RULE "a letter or '_', then letters, digits and '_', at most 63 in all"
 
-/* The sections that hold ports. */
-enum rk_port_section {
-	RK_SECTION_INPUTS,
-	RK_SECTION_OUTPUTS,
-	RK_SECTION_SCRATCH,
-	RK_SECTION_COUNT,
-};
-
-/* What the sections are called, and where their ports go. */
-struct rk_port_section_info {
-	const char *section; /* "inputs" */
-	const char *what;    /* "input" */
-	size_t ports, count; /* offsets in struct rk_manifest */
-};
-extern const struct rk_port_section_info rk_port_sections[RK_SECTION_COUNT];
-
 /*
  * Sections may come in any order, but outputs refer to the dims of inputs, and
  * args and grid to all of them. So the text is read once per stage: every error is then
@@ -107,9 +91,5 @@ const char *rk_next_word(const char **pos, const char *end, char sep, size_t *le
 int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
 		 size_t len);
 int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len);
-
-/* The ports of a section, and how many they are. */
-struct rk_port *rk_section_ports(struct rk_manifest *m, enum rk_port_section section,
-				 unsigned int **count);
 
 #endif

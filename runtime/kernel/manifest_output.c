@@ -2,10 +2,45 @@
 /* What others get to see of a description: its ports as text, its wire form. */
 #include "runtime/kernel/manifest.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+const struct rk_port_section_info rk_port_sections[RK_SECTION_COUNT] = {
+	[RK_SECTION_INPUTS] = {"inputs", "input"},
+	[RK_SECTION_OUTPUTS] = {"outputs", "output"},
+	[RK_SECTION_SCRATCH] = {"scratch", "scratch"},
+};
+
+int rk_axis_evaluate(const struct rk_axis *axis, const uint64_t *dims, uint64_t *size)
+{
+	uint64_t addend = axis->addend < 0 ? 0 - (uint64_t)axis->addend : (uint64_t)axis->addend;
+	uint64_t product = axis->factor;
+	bool overflow = false;
+	unsigned int i;
+
+	for (i = 0; i < axis->ndims; i++) {
+		uint64_t dim = dims[axis->dims[i]];
+
+		if (dim == 0)
+			overflow = false;
+		overflow |= __builtin_mul_overflow(product, dim, &product);
+		if (dim == 0)
+			break;
+	}
+	if (!overflow && axis->addend < 0 && product < addend)
+		return -EDOM;
+	if (axis->addend < 0)
+		product -= addend;
+	else
+		overflow |= __builtin_add_overflow(product, addend, &product);
+	if (overflow)
+		return -ERANGE;
+	*size = product;
+	return 0;
+}
 
 /* Text that is put together piece by piece; counts what it would need. */
 struct text {
@@ -72,22 +107,30 @@ size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, ch
 	return t.len;
 }
 
-static enum rk_dtype param_dtype(const struct rk_manifest *m, const struct rk_param *param)
+enum rk_port_section rk_param_section(const struct rk_param *param)
 {
 	switch (param->kind) {
 	case RK_WIRE_ARG_INPUT:
 	case RK_WIRE_ARG_SCALAR:
-		return m->inputs[param->index].dtype;
+		return RK_SECTION_INPUTS;
 	case RK_WIRE_ARG_OUTPUT:
-		return m->outputs[param->index].dtype;
+		return RK_SECTION_OUTPUTS;
 	case RK_WIRE_ARG_SCRATCH:
-		return m->scratch[param->index].dtype;
-	case RK_WIRE_ARG_STATE:
-		return RK_U8;
+		return RK_SECTION_SCRATCH;
 	case RK_WIRE_ARG_DIM:
+	case RK_WIRE_ARG_STATE:
 		break;
 	}
-	return RK_U64;
+	return RK_SECTION_COUNT;
+}
+
+static enum rk_dtype param_dtype(const struct rk_manifest *m, const struct rk_param *param)
+{
+	enum rk_port_section section = rk_param_section(param);
+
+	if (section < RK_SECTION_COUNT)
+		return m->ports[section][param->index].dtype;
+	return param->kind == RK_WIRE_ARG_STATE ? RK_U8 : RK_U64;
 }
 
 void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,

@@ -7,26 +7,6 @@
 #include "runtime/base/json_number.h"
 #include "runtime/kernel/manifest_internal.h"
 
-#define SECTION(name, singular, ports_, count_)                                                    \
-	{                                                                                          \
-		.section = (name), .what = (singular),                                             \
-		.ports = offsetof(struct rk_manifest, ports_),                                     \
-		.count = offsetof(struct rk_manifest, count_)                                      \
-	}
-
-const struct rk_port_section_info rk_port_sections[RK_SECTION_COUNT] = {
-	[RK_SECTION_INPUTS] = SECTION("inputs", "input", inputs, ninputs),
-	[RK_SECTION_OUTPUTS] = SECTION("outputs", "output", outputs, noutputs),
-	[RK_SECTION_SCRATCH] = SECTION("scratch", "scratch", scratch, nscratch),
-};
-
-struct rk_port *rk_section_ports(struct rk_manifest *m, enum rk_port_section section,
-				 unsigned int **count)
-{
-	*count = (unsigned int *)((char *)m + rk_port_sections[section].count);
-	return (struct rk_port *)((char *)m + rk_port_sections[section].ports);
-}
-
 static int find_name(const char *name, size_t len, const void *table, size_t stride,
 		     unsigned int count)
 {
@@ -44,10 +24,9 @@ static int find_name(const char *name, size_t len, const void *table, size_t str
 int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
 		 size_t len)
 {
-	unsigned int *count;
-	const struct rk_port *ports = rk_section_ports((struct rk_manifest *)m, section, &count);
+	const struct rk_port *ports = m->ports[section];
 
-	return find_name(name, len, ports[0].name, sizeof(ports[0]), *count);
+	return find_name(name, len, ports[0].name, sizeof(ports[0]), m->nports[section]);
 }
 
 int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len)
@@ -346,21 +325,20 @@ static int read_type(struct rk_manifest *m, struct rk_port *port, bool is_input,
 int rk_manifest_read_port(struct rk_manifest *m, enum rk_port_section section, const char *key,
 			  const char *value, struct rk_error *err)
 {
-	const struct rk_port_section_info *info = &rk_port_sections[section];
 	size_t len = strlen(key);
-	unsigned int *count;
-	struct rk_port *port = rk_section_ports(m, section, &count);
+	struct rk_port *port;
 	int rc;
 
 	rc = check_new_name(m, section, key, len, err);
 	if (rc < 0)
 		return rc;
-	if (*count == RK_MAX_PORTS)
-		return rk_error_set(err, EINVAL, "more than %d %s", RK_MAX_PORTS, info->section);
-	port += *count;
+	if (m->nports[section] == RK_MAX_PORTS)
+		return rk_error_set(err, EINVAL, "more than %d %s", RK_MAX_PORTS,
+				    rk_port_sections[section].name);
+	port = &m->ports[section][m->nports[section]];
 	rk_copy_text(port->name, key, len);
 	rc = read_type(m, port, section == RK_SECTION_INPUTS, value, err);
 	if (rc == 0)
-		++*count;
+		m->nports[section]++;
 	return rc;
 }

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
+/* A plan from the shapes of a request to the layout of its block, and the grid of its launch. */
 #include "runtime/request/plan.h"
 
 #include <errno.h>
@@ -6,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/request/plan_internal.h"
+#define AXIS_TEXT 128
 
 void rk_plan_init(struct rk_plan *plan, const struct rk_manifest *manifest)
 {
@@ -45,7 +46,7 @@ static int axis_error(const struct rk_plan *plan, const char *what, const struct
 		      unsigned int i, struct rk_error *err, const char *why)
 {
 	const struct rk_axis *axis = &port->axes[i];
-	char text[128];
+	char text[AXIS_TEXT];
 
 	rk_axis_print(plan->manifest, axis, text, sizeof(text));
 	return rk_error_set(err, EINVAL, "axis %u of %s '%s'%s%s%s %s", i, what, port->name,
@@ -199,18 +200,6 @@ int rk_plan_complete(struct rk_plan *plan, struct rk_error *err)
 	return 0;
 }
 
-void rk_plan_sections(const struct rk_plan *plan, struct rk_plan_section section[RK_PLAN_SECTIONS])
-{
-	const struct rk_manifest *m = plan->manifest;
-	struct rk_plan *p = (struct rk_plan *)plan; /* written to by layout alone */
-
-	section[0] = (struct rk_plan_section){"input", m->inputs, p->inputs, m->ninputs, 0};
-	section[1] = (struct rk_plan_section){"output", m->outputs, p->outputs, m->noutputs,
-					      RK_WIRE_GUARD};
-	section[2] = (struct rk_plan_section){"scratch", m->scratch, p->scratch, m->nscratch,
-					      RK_WIRE_GUARD};
-}
-
 static int too_large(const struct rk_port *port, uint64_t max, struct rk_error *err)
 {
 	return rk_error_set(err, EMSGSIZE,
@@ -246,10 +235,11 @@ static int count_elements(const struct rk_plan *plan, const char *what, const st
  * The extent of port @i at the first aligned offset from *@end on, and the guard
  * bytes behind it; moves *@end.
  */
-static int place(const struct rk_plan *plan, const struct rk_plan_section *section, unsigned int i,
-		 uint64_t max, uint64_t *end, struct rk_error *err)
+static int place(struct rk_plan *plan, enum rk_port_section section, unsigned int i, uint64_t max,
+		 uint64_t *end, struct rk_error *err)
 {
-	const struct rk_port *port = &section->ports[i];
+	const struct rk_port *port = &plan->manifest->ports[section][i];
+	uint64_t guard = section == RK_SECTION_INPUTS ? 0 : RK_WIRE_GUARD;
 	uint64_t size = rk_dtype_info(port->dtype)->size;
 	uint64_t count = 0, padded = 0, bytes, offset, next;
 	int rc;
@@ -258,7 +248,7 @@ static int place(const struct rk_plan *plan, const struct rk_plan_section *secti
 	 * An axis of 0 counts as 1 for the limit: the other axes of an empty
 	 * tensor must stay sane too, as an encoder may have to walk them.
 	 */
-	rc = count_elements(plan, section->what, port, max, &count, &padded, err);
+	rc = count_elements(plan, rk_port_sections[section].what, port, max, &count, &padded, err);
 	if (rc < 0)
 		return rc;
 	if (__builtin_mul_overflow(padded, size, &bytes) || bytes > max ||
@@ -267,10 +257,48 @@ static int place(const struct rk_plan *plan, const struct rk_plan_section *secti
 	bytes = count * size;
 	offset -= offset % RK_WIRE_ALIGN;
 	if (__builtin_add_overflow(offset, bytes, &next) ||
-	    __builtin_add_overflow(next, section->guard, &next) || next > max)
+	    __builtin_add_overflow(next, guard, &next) || next > max)
 		return too_large(port, max, err);
-	section->extents[i] = (struct rk_extent){.count = count, .bytes = bytes, .offset = offset};
+	plan->extents[section][i] =
+		(struct rk_extent){.count = count, .bytes = bytes, .offset = offset};
 	*end = next;
+	return 0;
+}
+
+int rk_plan_grid(const struct rk_plan *plan, uint64_t fused_size, uint32_t grid[RK_WIRE_AXES],
+		 struct rk_error *err)
+{
+	static const uint32_t most[RK_WIRE_AXES] = {INT32_MAX, 65535, 65535};
+	const struct rk_manifest *m = plan->manifest;
+	const struct rk_launch *launch = &m->launch;
+	uint64_t dims[RK_MAX_DIMS];
+	unsigned int i;
+
+	memcpy(dims, plan->dims, sizeof(dims));
+	if (m->fused_dim)
+		dims[m->fused_dim - 1] = fused_size;
+	for (i = 0; i < RK_WIRE_AXES; i++)
+		grid[i] = 1;
+	for (i = 0; i < launch->naxes; i++) {
+		uint64_t threads = 0, blocks;
+		int rc = rk_axis_evaluate(&launch->grid[i], dims, &threads);
+		char text[AXIS_TEXT];
+
+		/* -EDOM: fewer than none are none */
+		blocks = threads / launch->block[i] + (threads % launch->block[i] != 0);
+		if (rc == -ERANGE || blocks > most[i]) {
+			rk_axis_print(m, &launch->grid[i], text, sizeof(text));
+			return rk_error_set(err, EINVAL,
+					    "axis %u of the grid (%s) needs %s%" PRIu64
+					    " blocks of %" PRIu32 " threads; CUDA has %" PRIu32
+					    " at most",
+					    i, text, rc == -ERANGE ? "more than " : "",
+					    rc == -ERANGE ? UINT64_MAX / launch->block[i] : blocks,
+					    launch->block[i], most[i]);
+		}
+		if (blocks)
+			grid[i] = (uint32_t)blocks;
+	}
 	return 0;
 }
 
@@ -284,20 +312,19 @@ static uint64_t fused_size(const struct rk_plan *plan)
 
 int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *err)
 {
-	struct rk_plan_section sections[RK_PLAN_SECTIONS];
 	struct rk_plan next = *plan;
 	uint32_t grid[RK_WIRE_AXES];
-	unsigned int s, i;
+	enum rk_port_section s;
+	unsigned int i;
 	uint64_t end = 0;
 	int rc;
 
 	rc = rk_plan_complete(&next, err);
 	if (rc < 0)
 		return rc;
-	rk_plan_sections(&next, sections);
-	for (s = 0; s < RK_PLAN_SECTIONS; s++)
-		for (i = 0; i < sections[s].count; i++) {
-			rc = place(&next, &sections[s], i, max_bytes, &end, err);
+	for (s = 0; s < RK_SECTION_COUNT; s++)
+		for (i = 0; i < next.manifest->nports[s]; i++) {
+			rc = place(&next, s, i, max_bytes, &end, err);
 			if (rc < 0)
 				return rc;
 		}

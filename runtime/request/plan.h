@@ -36,9 +36,14 @@ struct rk_plan {
 	/* the inputs' axes as the request shows them, and how many it shows */
 	uint64_t shapes[RK_MAX_PORTS][RK_MAX_RANK];
 	uint8_t shown[RK_MAX_PORTS];
-	struct rk_extent inputs[RK_MAX_PORTS];
-	struct rk_extent outputs[RK_MAX_PORTS];
-	struct rk_extent scratch[RK_MAX_PORTS];
+	union { /* by enum rk_port_section, or by name */
+		struct rk_extent extents[RK_SECTION_COUNT][RK_MAX_PORTS];
+		struct {
+			struct rk_extent inputs[RK_MAX_PORTS];
+			struct rk_extent outputs[RK_MAX_PORTS];
+			struct rk_extent scratch[RK_MAX_PORTS];
+		};
+	};
 	uint64_t block_bytes; /* of the whole block, guards included; at least 1 */
 };
 
