@@ -43,7 +43,6 @@ struct rk_runtime {
 
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
 	_Atomic uint64_t max_json_bytes, max_message_bytes;
-	_Atomic uint64_t sample_ms; /* that the worker was told last */
 
 	pthread_mutex_t memory_lock; /* outside of the worker's */
 	uint64_t memory_peak;	     /* over all workers since the last reset, as far as seen */
@@ -59,10 +58,11 @@ struct rk_runtime {
 	bool running[RK_JOB_COUNT];		/* it is under way */
 	bool scanning, scan_again; /* kernels_dir is being read; it has to be once more */
 
-	pthread_mutex_t config_lock; /* innermost */
+	pthread_mutex_t config_lock; /* outside of the supervisor's and of health's */
 	struct rk_config config;     /* effective */
 	struct rk_config loaded;     /* as the sources said at the last load */
 	struct rk_payload *payload;
+	uint64_t sample_ms;		  /* that the supervisor was told last */
 	struct rk_config_sources sources; /* owned copies */
 
 	pthread_mutex_t text_lock; /* innermost */
@@ -92,18 +92,13 @@ void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 int rk_runtime_end_by(struct rk_runtime *rt, enum rk_trigger trigger, int code, const char *why,
 		      const char *event, json_t *fields);
 
-/* The status of health has changed: tell the observer. No lock may be held. */
-void rk_runtime_health_changed(struct rk_runtime *rt);
-
-/* Remember the peak of the device memory that the worker holds, which dies with it. */
-void rk_runtime_note_memory(struct rk_runtime *rt);
-
 /* Draining and nothing in flight any more: Stopped. With no lock held but perhaps command_lock. */
 void rk_runtime_try_drained(struct rk_runtime *rt);
 
-/* What dispatch and the supervisor call; ctx is to be set to the runtime. */
+/* What the parts call; ctx is to be set to the runtime. */
 extern const struct rk_dispatch_observer rk_runtime_dispatch_observer;
 extern const struct rk_supervisor_observer rk_runtime_supervisor_observer;
+extern const struct rk_health_observer rk_runtime_health_observer;
 
 /* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,

@@ -43,7 +43,7 @@ static void supervisor_params(struct rk_runtime *rt, struct rk_supervisor_params
 		.load_timeout_ms = c->kernel_load_timeout,
 		.max_instances = c->max_kernel_instances,
 		.fuse_max = c->kernel_fusion ? (uint32_t)c->max_batch_size : 1,
-		.sample_ms = atomic_load(&rt->sample_ms),
+		.sample_ms = rt->sample_ms,
 		.device = device_settings(c),
 	};
 	if (!p->threads)
@@ -334,10 +334,11 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 {
 	struct rk_dispatch_observer dispatch_observer = rk_runtime_dispatch_observer;
 	struct rk_supervisor_observer supervisor_observer = rk_runtime_supervisor_observer;
+	struct rk_health_observer health_observer = rk_runtime_health_observer;
 	struct rk_payload *payload;
 	int rc;
 
-	dispatch_observer.ctx = supervisor_observer.ctx = rt;
+	dispatch_observer.ctx = supervisor_observer.ctx = health_observer.ctx = rt;
 	if (rk_lifecycle_init(&rt->lifecycle) || rk_events_init(&rt->events) ||
 	    rk_dispatch_init(&rt->dispatch, &dispatch_observer) ||
 	    rk_registry_create(&rt->registry) || pthread_mutex_init(&rt->command_lock, NULL) ||
@@ -353,7 +354,8 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	rc = rk_supervisor_create(&rt->supervisor, &rt->dispatch, rt->registry, worker_fd,
 				  &supervisor_observer, err);
 	if (!rc)
-		rc = rk_health_create(&rt->health, rt, err);
+		rc = rk_health_create(&rt->health, &rt->dispatch, rt->registry, rt->supervisor,
+				      &health_observer, err);
 	if (!rc) {
 		rk_runtime_adopt_config(rt, config, payload);
 		rc = rk_runtime_register_kernels(rt, err);

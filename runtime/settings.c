@@ -70,56 +70,66 @@ void rk_runtime_free_sources(struct rk_runtime *rt)
 static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INFO, RK_LOG_DEBUG,
 					   RK_LOG_TRACE};
 
-/* What other parts have a copy of. */
-struct hot {
+static enum rk_log_level log_level_of(const struct rk_config *config)
+{
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (!strcmp(rk_log_level_name(levels[i]), config->log_level))
+			return levels[i];
+	return rk_log_level();
+}
+
+/* Tell all parts that call nobody back what they have a copy of. With config_lock held. */
+static void push_locked(struct rk_runtime *rt)
+{
+	const enum rk_log_level level = log_level_of(&rt->config);
+
+	if (level != rk_log_level() || rt->config.metrics_interval != rt->sample_ms) {
+		rk_log_set_level(level);
+		rt->sample_ms = rt->config.metrics_interval;
+		rk_supervisor_settings_changed(rt->supervisor, rt->sample_ms);
+	}
+	rk_health_config_changed(rt->health, &rt->config, rt->payload);
+}
+
+/* What dispatch has a copy of. */
+struct limits {
 	uint32_t max_queue_depth;
 	uint64_t message_timeout_ns;
-	uint64_t sample_ms;
-	enum rk_log_level log_level;
 };
 
-static struct hot read_hot(struct rk_runtime *rt)
+static struct limits limits_of(struct rk_runtime *rt)
 {
-	struct hot hot = {.log_level = rk_log_level()};
+	struct limits limits;
 
 	pthread_mutex_lock(&rt->config_lock);
-	hot.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
-	hot.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
-	hot.sample_ms = rt->config.metrics_interval;
-	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-		if (!strcmp(rk_log_level_name(levels[i]), rt->config.log_level))
-			hot.log_level = levels[i];
+	limits.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
+	limits.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
 	pthread_mutex_unlock(&rt->config_lock);
-	return hot;
+	return limits;
 }
 
 /*
- * Put what the hot fields say into effect. Two threads may do so at once, and no lock may be
- * held meanwhile: so look again whether what was put into effect is still what holds.
+ * Put what the hot fields say into effect. Dispatch calls back, so that config_lock may not be held
+ * meanwhile, and two threads may be here at once: look again whether what was put into effect is
+ * still what holds.
  */
 static void apply_hot(struct rk_runtime *rt)
 {
-	struct hot now = read_hot(rt), applied;
-	bool changed;
+	struct limits now, applied;
 
+	pthread_mutex_lock(&rt->config_lock);
+	push_locked(rt);
+	pthread_mutex_unlock(&rt->config_lock);
+	now = limits_of(rt);
 	do {
 		applied = now;
 		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
 				       applied.message_timeout_ns);
-		changed = atomic_exchange(&rt->sample_ms, applied.sample_ms) != applied.sample_ms;
-		if (applied.log_level != rk_log_level()) {
-			rk_log_set_level(applied.log_level);
-			changed = true;
-		}
-		if (changed)
-			rk_supervisor_settings_changed(rt->supervisor, applied.sample_ms);
-		rk_health_config_changed(rt->health); /* they read it themselves */
-		if (rt->metrics)		      /* not while the runtime is being made */
-			rk_metrics_config_changed(rt->metrics);
-		now = read_hot(rt);
+		now = limits_of(rt);
 	} while (now.max_queue_depth != applied.max_queue_depth ||
-		 now.message_timeout_ns != applied.message_timeout_ns ||
-		 now.sample_ms != applied.sample_ms || now.log_level != applied.log_level);
+		 now.message_timeout_ns != applied.message_timeout_ns);
+	if (rt->metrics) /* not while the runtime is being made */
+		rk_metrics_config_changed(rt->metrics);
 }
 
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
@@ -381,11 +391,6 @@ static uint64_t look_at_memory_locked(struct rk_runtime *rt)
 	return now;
 }
 
-void rk_runtime_note_memory(struct rk_runtime *rt)
-{
-	(void)rk_runtime_gpu_memory(rt);
-}
-
 uint64_t rk_runtime_gpu_memory(struct rk_runtime *rt)
 {
 	uint64_t now;
@@ -426,7 +431,16 @@ void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX])
 
 void rk_runtime_health(struct rk_runtime *rt, struct rk_health_report *report)
 {
+	enum rk_state state = rk_runtime_state(rt);
+
 	rk_health_report(rt->health, report);
+	if (!report->wanted)
+		snprintf(report->reason, sizeof(report->reason), "the runtime is %s",
+			 rk_state_name(state));
+	if (state == RK_FAILED) {
+		report->status = RK_HEALTH_UNHEALTHY;
+		rk_runtime_failure(rt, report->reason);
+	}
 }
 
 void rk_runtime_trouble(struct rk_runtime *rt, enum rk_trouble which, const char *sentence)

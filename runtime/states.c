@@ -48,12 +48,6 @@ int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, co
 	return rc;
 }
 
-void rk_runtime_health_changed(struct rk_runtime *rt)
-{
-	if (rt->observer.health)
-		rt->observer.health(rt->observer.ctx);
-}
-
 void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 {
 	rt->observer.state(rt->observer.ctx);
@@ -76,7 +70,7 @@ static int leave_locked(struct rk_runtime *rt, enum rk_trigger trigger, const ch
 	/* all before the state can be seen: who sees Stopped sees no memory held */
 	rt->beginning = 0;
 	rk_health_stop(rt->health);
-	rk_runtime_note_memory(rt);
+	(void)rk_runtime_gpu_memory(rt); /* its peak is remembered */
 	rk_supervisor_stop(rt->supervisor, force, held);
 	return rk_runtime_transit_locked(rt, trigger, event, fields);
 }
@@ -246,6 +240,33 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 	pthread_mutex_unlock(&rt->command_lock);
 }
 
+/* --- what the health checks tell --- */
+
+static void on_health_event(void *ctx, const char *name, json_t *fields)
+{
+	rk_runtime_event(ctx, name, fields);
+}
+
+static void on_health_changed(void *ctx)
+{
+	struct rk_runtime *rt = ctx;
+
+	if (rt->observer.health)
+		rt->observer.health(rt->observer.ctx);
+}
+
+/* Remember the peak of the device memory that the worker holds, which dies with it. */
+static void note_memory(void *ctx)
+{
+	(void)rk_runtime_gpu_memory(ctx);
+}
+
+const struct rk_health_observer rk_runtime_health_observer = {
+	.event = on_health_event,
+	.changed = on_health_changed,
+	.memory = note_memory,
+};
+
 /* --- what the supervisor tells --- */
 
 static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
@@ -270,11 +291,6 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 		snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
-}
-
-static void on_leaving(void *ctx)
-{
-	rk_runtime_note_memory(ctx);
 }
 
 static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
@@ -367,7 +383,7 @@ const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 
 const struct rk_supervisor_observer rk_runtime_supervisor_observer = {
 	.ready = on_ready,
-	.leaving = on_leaving,
+	.leaving = note_memory,
 	.died = on_died,
 	.abandoned = on_abandoned,
 	.failed = on_failed,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is known of the runtime's health, and what is made of it. */
+/* The health checks: what the runtime tells them, and the thread that decides when to probe. */
 #include "runtime/health/health.h"
 
 #include <errno.h>
@@ -10,112 +10,6 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/health/internal.h"
-#include "runtime/base/log.h"
-
-const char *rk_health_name(enum rk_health_status status)
-{
-	static const char *const names[] = {
-		[RK_HEALTH_UNKNOWN] = "unknown",
-		[RK_HEALTH_HEALTHY] = "healthy",
-		[RK_HEALTH_DEGRADED] = "degraded",
-		[RK_HEALTH_UNHEALTHY] = "unhealthy",
-	};
-
-	return names[status];
-}
-
-/* --- conclusions --- */
-
-static enum rk_health_status because(enum rk_health_status status, const char *why,
-				     char reason[RK_ERROR_MAX])
-{
-	snprintf(reason, RK_ERROR_MAX, "%s", why);
-	return status;
-}
-
-enum rk_health_status rk_health_status_locked(const struct rk_health *h, char reason[RK_ERROR_MAX])
-{
-	if (!h->wanted)
-		return because(RK_HEALTH_UNKNOWN, "no worker serves", reason);
-	if (!h->ended_ns)
-		return because(RK_HEALTH_UNKNOWN, "the first health check has not ended yet",
-			       reason);
-	if (h->unhealthy)
-		return because(RK_HEALTH_UNHEALTHY, h->reason, reason);
-	if (h->died)
-		return because(RK_HEALTH_DEGRADED, h->death, reason);
-	if (h->failures)
-		return because(RK_HEALTH_DEGRADED, h->reason, reason);
-	if (h->ailing[0])
-		return because(RK_HEALTH_DEGRADED, h->ailing, reason);
-	if (h->fallback[0])
-		return because(RK_HEALTH_DEGRADED, h->fallback, reason);
-	for (int i = 0; i < RK_TROUBLE_COUNT; i++)
-		if (h->trouble[i][0])
-			return because(RK_HEALTH_DEGRADED, h->trouble[i], reason);
-	return because(RK_HEALTH_HEALTHY, "ok", reason);
-}
-
-void rk_health_conclude_locked(struct rk_health *h, const struct rk_health_verdict *verdict)
-{
-	h->ended_ns = rk_now_ns();
-	h->counts[verdict->outcome]++;
-	if (verdict->outcome == RK_HEALTH_FAILED) {
-		h->successes = 0;
-		if (++h->failures >= h->config.failure_threshold)
-			h->unhealthy = true;
-		memcpy(h->reason, verdict->reason, sizeof(h->reason));
-	} else if (verdict->outcome == RK_HEALTH_PASSED || verdict->answers) {
-		h->failures = 0;
-		h->died = false;
-		if (++h->successes >= h->config.success_threshold)
-			h->unhealthy = false;
-	} /* else it was busy, which ends neither row */
-}
-
-void rk_health_tell_change(struct rk_health *h)
-{
-	enum rk_health_status now;
-	char reason[RK_ERROR_MAX];
-	bool changed;
-
-	pthread_mutex_lock(&h->lock);
-	now = rk_health_status_locked(h, reason);
-	changed = now != h->shown;
-	h->shown = now;
-	pthread_mutex_unlock(&h->lock);
-	if (!changed)
-		return;
-	if (now == RK_HEALTH_HEALTHY)
-		rk_log(RK_LOG_INFO, "health: healthy");
-	else
-		rk_log(RK_LOG_WARN, "health: %s: %s", rk_health_name(now), reason);
-	rk_runtime_health_changed(h->rt);
-}
-
-void rk_health_report(struct rk_health *h, struct rk_health_report *report)
-{
-	enum rk_state state = rk_runtime_state(h->rt);
-	uint64_t now = rk_now_ns();
-
-	memset(report, 0, sizeof(*report));
-	pthread_mutex_lock(&h->lock);
-	report->status = rk_health_status_locked(h, report->reason);
-	report->checked = h->ended_ns;
-	if (now > h->ended_ns)
-		report->last_check_age_secs = (now - h->ended_ns) / RK_NS_PER_SEC;
-	report->passed = h->counts[RK_HEALTH_PASSED];
-	report->failed = h->counts[RK_HEALTH_FAILED];
-	report->overdue = h->counts[RK_HEALTH_OVERDUE];
-	if (!h->wanted)
-		snprintf(report->reason, sizeof(report->reason), "the runtime is %s",
-			 rk_state_name(state));
-	pthread_mutex_unlock(&h->lock);
-	if (state == RK_FAILED) {
-		report->status = RK_HEALTH_UNHEALTHY;
-		rk_runtime_failure(h->rt, report->reason);
-	}
-}
 
 /* --- what others tell --- */
 
@@ -173,12 +67,24 @@ void rk_health_check_now(struct rk_health *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void rk_health_config_changed(struct rk_health *h)
+void rk_health_config_changed(struct rk_health *h, const struct rk_config *config,
+			      struct rk_payload *payload)
 {
+	struct rk_payload *old;
+
 	pthread_mutex_lock(&h->lock);
-	h->config_changed = true;
+	h->config = (struct rk_health_config){
+		.interval = config->health_check_interval * RK_NS_PER_MS,
+		.timeout = config->health_check_timeout * RK_NS_PER_MS,
+		.stall_timeout = config->health_stall_timeout * RK_NS_PER_MS,
+		.failure_threshold = config->health_failure_threshold,
+		.success_threshold = config->health_success_threshold,
+	};
+	old = h->payload;
+	h->payload = rk_payload_ref(payload);
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
+	rk_payload_unref(old);
 }
 
 void rk_health_checked(struct rk_health *h, uint64_t number, int status, const char *why)
@@ -217,15 +123,40 @@ void rk_health_worker_ready(struct rk_health *h, const char *fallback_why)
 	rk_health_tell_change(h);
 }
 
-void rk_health_trouble(struct rk_health *h, enum rk_trouble which, const char *sentence)
+/* --- the thread --- */
+
+/* With the lock held, which is released meanwhile. */
+static void drop_echo_locked(struct rk_health *h)
 {
-	pthread_mutex_lock(&h->lock);
-	snprintf(h->trouble[which], sizeof(h->trouble[which]), "%s", sentence);
 	pthread_mutex_unlock(&h->lock);
-	rk_health_tell_change(h);
+	rk_health_drop_echo(h);
+	pthread_mutex_lock(&h->lock);
 }
 
-/* --- life and death --- */
+static void *run(void *arg)
+{
+	struct rk_health *h = arg;
+
+	pthread_setname_np(pthread_self(), "rk-health");
+	pthread_mutex_lock(&h->lock);
+	while (!h->quit) {
+		uint64_t next = h->begun_ns + h->config.interval;
+
+		if (!h->wanted && h->echo)
+			drop_echo_locked(h);
+		else if (!h->wanted || !h->serves)
+			rk_health_wait_locked(h, 0);
+		else if (h->asked || rk_now_ns() >= next)
+			rk_health_probe_locked(h);
+		else
+			rk_health_wait_locked(h, next);
+	}
+	pthread_mutex_unlock(&h->lock);
+	rk_health_drop_echo(h);
+	return NULL;
+}
+
+/* --- birth and death --- */
 
 static int start_thread(struct rk_health *h, struct rk_error *err)
 {
@@ -234,21 +165,25 @@ static int start_thread(struct rk_health *h, struct rk_error *err)
 
 	sigfillset(&all); /* signals are the main program's */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&h->thread, NULL, rk_health_run, h);
+	rc = pthread_create(&h->thread, NULL, run, h);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	h->started = !rc;
 	return rc ? rk_error_set(err, rc, "cannot start the health thread: %s", strerror(rc)) : 0;
 }
 
-int rk_health_create(struct rk_health **out, struct rk_runtime *rt, struct rk_error *err)
+int rk_health_create(struct rk_health **out, struct rk_dispatch *dispatch,
+		     struct rk_registry *registry, struct rk_supervisor *supervisor,
+		     const struct rk_health_observer *observer, struct rk_error *err)
 {
 	struct rk_health *h = calloc(1, sizeof(*h));
 	int rc;
 
 	if (!h)
 		return rk_error_set(err, ENOMEM, "no memory for the health checks");
-	h->rt = rt;
-	h->config_changed = true;
+	h->dispatch = dispatch;
+	h->registry = registry;
+	h->supervisor = supervisor;
+	h->observer = *observer;
 	rc = pthread_mutex_init(&h->lock, NULL);
 	if (rc)
 		goto free_it;
@@ -285,6 +220,7 @@ void rk_health_destroy(struct rk_health *h)
 {
 	if (!h)
 		return;
+	rk_payload_unref(h->payload);
 	pthread_cond_destroy(&h->changed);
 	pthread_mutex_destroy(&h->lock);
 	free(h);

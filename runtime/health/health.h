@@ -22,19 +22,24 @@
  * health_success_threshold passed ones in a row make it healthy again. A driver that hangs is given
  * up with its worker when the threshold is reached: rk_supervisor_give_up.
  *
- * All functions but create, end and destroy are thread-safe, answer from memory and may be called
- * with lifecycle.lock held.
+ * All functions but create, end and destroy are thread-safe and answer from memory. Those that may
+ * call the observer say so; the others may be called with any lock held.
  */
 #ifndef RK_RUNTIME_HEALTH_HEALTH_H
 #define RK_RUNTIME_HEALTH_HEALTH_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/base/error.h"
+#include "runtime/config/config.h"
+#include "runtime/request/payload.h"
 
-struct rk_runtime;
+struct rk_dispatch;
 struct rk_health;
+struct rk_registry;
+struct rk_supervisor;
 
 enum rk_health_status {
 	RK_HEALTH_UNKNOWN,   /* not probed yet, or no worker is wanted */
@@ -48,6 +53,7 @@ enum rk_health_status {
 struct rk_health_report {
 	enum rk_health_status status;
 	char reason[RK_ERROR_MAX];	  /* one sentence; "ok" where healthy */
+	bool wanted;			  /* a worker is: between begin and stop */
 	bool checked;			  /* a probe has ended since the start */
 	uint64_t last_check_age_secs;	  /* since the last one ended; where checked */
 	uint64_t passed, failed, overdue; /* probes since the last reset */
@@ -60,8 +66,23 @@ enum rk_trouble {
 	RK_TROUBLE_COUNT,
 };
 
-/* Start the thread. @rt is borrowed. 0 or a negative errno. */
-int rk_health_create(struct rk_health **health, struct rk_runtime *rt, struct rk_error *err);
+/* What it tells its owner, from any thread, with no lock held. */
+struct rk_health_observer {
+	/* An event called @name has happened; the reference to @fields is handed over. */
+	void (*event)(void *ctx, const char *name, json_t *fields);
+	void (*changed)(void *ctx); /* the status is another one */
+	void (*memory)(void *ctx);  /* a probe is over: what memory the worker holds is known */
+	void *ctx;
+};
+
+/*
+ * Start the thread, which does nothing before the first rk_health_config_changed and
+ * rk_health_begin. All parts are borrowed until destroy, @observer is copied. 0 or a negative
+ * errno.
+ */
+int rk_health_create(struct rk_health **health, struct rk_dispatch *dispatch,
+		     struct rk_registry *registry, struct rk_supervisor *supervisor,
+		     const struct rk_health_observer *observer, struct rk_error *err);
 
 /*
  * End the thread; a probe under way is cancelled. Before the worker is destroyed, whose supervisor
@@ -92,18 +113,22 @@ void rk_health_reset(struct rk_health *health);
 /* Probe now, or once a worker serves; a probe that is under way will do. */
 void rk_health_check_now(struct rk_health *health);
 
-/* The [health] fields of the configuration may have changed. */
-void rk_health_config_changed(struct rk_health *health);
+/*
+ * The [health] fields of @config hold from now on, and echoes go through @payload, of which a
+ * reference is taken.
+ */
+void rk_health_config_changed(struct rk_health *health, const struct rk_config *config,
+			      struct rk_payload *payload);
 
 /*
- * What the supervisor tells, with no lock held: the answer to a check; a worker died; one serves,
- * on the fallback for the reason @fallback_why ("" = on the primary).
+ * What the supervisor tells: the answer to a check; a worker died; one serves, on the fallback for
+ * the reason @fallback_why ("" = on the primary). The last two call the observer.
  */
 void rk_health_checked(struct rk_health *health, uint64_t number, int status, const char *why);
 void rk_health_worker_died(struct rk_health *health, const char *how);
 void rk_health_worker_ready(struct rk_health *health, const char *fallback_why);
 
-/* @sentence says what is wrong, "" that it is no more. With no lock held. */
+/* @sentence says what is wrong, "" that it is no more. Calls the observer. */
 void rk_health_trouble(struct rk_health *health, enum rk_trouble which, const char *sentence);
 
 void rk_health_report(struct rk_health *health, struct rk_health_report *report);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by health.c (what is known) and probe.c (the thread and its probes) only. */
+/* Shared by the files of runtime/health/ only. */
 #ifndef RK_RUNTIME_HEALTH_INTERNAL_H
 #define RK_RUNTIME_HEALTH_INTERNAL_H
 
@@ -7,7 +7,6 @@
 
 #include "runtime/health/health.h"
 #include "runtime/request/message.h"
-#include "runtime/internal.h"
 
 #define RK_HEALTH_FIRST 10 /* times the timeout, at the start */
 
@@ -34,22 +33,25 @@ struct rk_health_config {
 };
 
 struct rk_health {
-	struct rk_runtime *rt;
+	struct rk_dispatch *dispatch;
+	struct rk_registry *registry;
+	struct rk_supervisor *supervisor;
+	struct rk_health_observer observer;
 	pthread_t thread;
 	bool started; /* the thread */
 
-	/* Innermost but for nothing: no other lock is taken while it is held. */
+	/* Guards all that follows; innermost: no other lock is taken while it is held. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	bool quit;
-	bool wanted;	     /* between begin and stop */
-	bool serves;	     /* a worker does */
-	bool asked;	     /* for a probe, at once */
-	bool config_changed; /* not read yet */
-	uint64_t epoch;	     /* of begin, stop and reset: what is older is of no interest */
+	bool wanted;	/* between begin and stop */
+	bool serves;	/* a worker does */
+	bool asked;	/* for a probe, at once */
+	uint64_t epoch; /* of begin, stop and reset: what is older is of no interest */
 	rk_health_first *first;
 	void *first_ctx;
 	struct rk_health_config config;
+	struct rk_payload *payload; /* where echoes are put; a reference */
 
 	/* The probe under way, or the last one. */
 	bool probing;
@@ -82,8 +84,21 @@ struct rk_health {
 	} told[RK_WIRE_DEVICES_MAX];
 };
 
-/* The thread. */
-void *rk_health_run(void *health);
+/* probe.c: one probe; the thread's alone */
+
+/* Wait for news, until @at_ns at the latest (0 = for ever). With the lock held. */
+void rk_health_wait_locked(struct rk_health *h, uint64_t at_ns);
+
+/*
+ * Probe: send, wait for the answers, judge them and tell what came of it. With the lock held, which
+ * is released meanwhile.
+ */
+void rk_health_probe_locked(struct rk_health *h);
+
+/* Look no more at the echo, wherever it is. Without the lock; returns with no callback to come. */
+void rk_health_drop_echo(struct rk_health *h);
+
+/* status.c: what is known */
 
 /* The status now and its reason. With the lock held. */
 enum rk_health_status rk_health_status_locked(const struct rk_health *h, char reason[RK_ERROR_MAX]);

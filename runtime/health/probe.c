@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The health thread: when to probe, and one probe from its echo to its verdict. */
+/* One probe, from its echo to its verdict. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,18 +7,19 @@
 #include <unistd.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/health/internal.h"
 #include "runtime/base/log.h"
+#include "runtime/dispatch/dispatch.h"
+#include "runtime/events.h"
+#include "runtime/health/internal.h"
+#include "runtime/supervisor/supervisor.h"
 
 #define ECHO_BYTES 64
 
 static const char *const outcomes[RK_HEALTH_OUTCOME_COUNT] = {"passed", "failed", "overdue"};
 
-/* Wait for news, until @at_ns at the latest (0 = for ever). With the lock held. */
-static void wait_locked(struct rk_health *h, uint64_t at_ns)
+void rk_health_wait_locked(struct rk_health *h, uint64_t at_ns)
 {
-	const struct timespec at = {.tv_sec = (time_t)(at_ns / RK_NS_PER_SEC),
-				    .tv_nsec = (long)(at_ns % RK_NS_PER_SEC)};
+	const struct timespec at = rk_timespec(at_ns);
 
 	if (at_ns)
 		(void)pthread_cond_timedwait(&h->changed, &h->lock, &at);
@@ -77,7 +78,9 @@ static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *er
 
 	if (!m)
 		return rk_error_set(err, ENOMEM, "no memory for a health check");
-	pool = rk_runtime_payload(h->rt);
+	pthread_mutex_lock(&h->lock);
+	pool = rk_payload_ref(h->payload);
+	pthread_mutex_unlock(&h->lock);
 	rc = write_echo(m, pool, err);
 	rk_payload_unref(pool);
 	if (!rc) {
@@ -85,7 +88,7 @@ static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *er
 		m->done = on_echo_done;
 		m->ctx = h;
 		h->echo_done = false; /* nobody else has it yet */
-		rc = rk_dispatch_submit_probe(rk_runtime_dispatch(h->rt), m, err);
+		rc = rk_dispatch_submit_probe(h->dispatch, m, err);
 	}
 	if (rc)
 		rk_message_unref(m);
@@ -97,7 +100,7 @@ static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *er
 /* Send an echo. 0; -ENODEV where core/echo is not loaded; or what stands in its way. */
 static int send_echo(struct rk_health *h, struct rk_error *err)
 {
-	struct rk_kernel *k = rk_registry_find(rk_runtime_registry(h->rt), "core", "echo");
+	struct rk_kernel *k = rk_registry_find(h->registry, "core", "echo");
 	int rc;
 
 	if (!k)
@@ -113,17 +116,16 @@ static int send_echo(struct rk_health *h, struct rk_error *err)
 	return rc;
 }
 
-/* Look no more at the echo, wherever it is. Without the lock; returns with no callback to come. */
-static void drop_echo(struct rk_health *h)
+void rk_health_drop_echo(struct rk_health *h)
 {
 	struct rk_message *m = h->echo;
 
 	if (!m)
 		return;
-	rk_dispatch_cancel(rk_runtime_dispatch(h->rt), m);
+	rk_dispatch_cancel(h->dispatch, m);
 	pthread_mutex_lock(&h->lock);
 	while (!h->echo_done) /* at once, or by another thread that is at it */
-		wait_locked(h, 0);
+		rk_health_wait_locked(h, 0);
 	pthread_mutex_unlock(&h->lock);
 	h->echo = NULL;
 	rk_message_unref(m);
@@ -150,7 +152,7 @@ static bool check_echo(const struct rk_message *m, char reason[RK_ERROR_MAX])
 
 /* A probe while it runs; the thread's own. */
 struct probe {
-	uint64_t epoch, deaths, begun, deadline;
+	uint64_t epoch, deaths, begun, deadline, stall_timeout;
 	rk_health_first *first; /* to be told; NULL = nobody */
 	void *ctx;
 	int rc; /* of the sending */
@@ -189,7 +191,7 @@ static void judge_pending_echo(struct rk_health *h, struct probe *p)
 	double waited = secs(rk_now_ns() - p->begun);
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(rk_runtime_dispatch(h->rt), &quiet))
+	if (rk_dispatch_is_busy(h->dispatch, &quiet))
 		decide(p, RK_HEALTH_OVERDUE,
 		       "the health check was not answered in %.1f s: the device is busy", waited);
 	else
@@ -204,8 +206,7 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 {
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(rk_runtime_dispatch(h->rt), &quiet) &&
-	    quiet < h->config.stall_timeout) {
+	if (rk_dispatch_is_busy(h->dispatch, &quiet) && quiet < p->stall_timeout) {
 		decide(p, RK_HEALTH_OVERDUE, "the device is busy: its check has taken %.1f s",
 		       secs(in_driver));
 		return;
@@ -217,7 +218,7 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 
 static void judge(struct rk_health *h, struct probe *p)
 {
-	uint64_t in_driver = rk_supervisor_in_driver_ns(h->rt->supervisor);
+	uint64_t in_driver = rk_supervisor_in_driver_ns(h->supervisor);
 	char reason[RK_ERROR_MAX];
 
 	p->v.answers = p->answered && !p->status;
@@ -225,7 +226,7 @@ static void judge(struct rk_health *h, struct probe *p)
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
 		judge_silent_driver(h, p, in_driver);
-	} else if (!p->answered && rk_supervisor_is_loading(h->rt->supervisor)) {
+	} else if (!p->answered && rk_supervisor_is_loading(h->supervisor)) {
 		/* which has a deadline of its own */
 		decide(p, RK_HEALTH_OVERDUE, "the worker is loading or unloading a kernel");
 	} else if (!p->answered) {
@@ -264,7 +265,7 @@ static void tell_of_device(struct rk_health *h, const char *event, uint32_t inde
 	if (more && fields)
 		json_object_update(fields, more); /* without memory the event says less */
 	json_decref(more);
-	rk_runtime_event(h->rt, event, fields);
+	h->observer.event(h->observer.ctx, event, fields);
 }
 
 /* What is wrong with device @index goes into @sentence, where one is. Each is told once. */
@@ -307,7 +308,7 @@ static void look_at_devices(struct rk_health *h, char ailing[RK_ERROR_MAX])
 	struct rk_device device;
 
 	ailing[0] = '\0';
-	for (uint32_t i = 0; rk_supervisor_device(h->rt->supervisor, i, &device); i++) {
+	for (uint32_t i = 0; rk_supervisor_device(h->supervisor, i, &device); i++) {
 		char sentence[RK_ERROR_MAX] = "";
 
 		look_at_device(h, i, &device, sentence);
@@ -332,6 +333,7 @@ static void begin_locked(struct rk_health *h, struct probe *p)
 		.epoch = h->epoch,
 		.deaths = h->deaths,
 		.begun = rk_now_ns(),
+		.stall_timeout = h->config.stall_timeout,
 		.first = h->first,
 		.ctx = h->first_ctx,
 	};
@@ -352,8 +354,8 @@ static void send_locked(struct rk_health *h, struct probe *p)
 
 	pthread_mutex_unlock(&h->lock);
 	if (late || begun) /* or it was another worker's */
-		drop_echo(h);
-	rk_supervisor_check(h->rt->supervisor, number);
+		rk_health_drop_echo(h);
+	rk_supervisor_check(h->supervisor, number);
 	if (!h->echo)
 		p->rc = send_echo(h, &p->err);
 	pthread_mutex_lock(&h->lock);
@@ -369,8 +371,8 @@ static void tell(struct rk_health *h, const struct probe *p)
 	pthread_mutex_unlock(&h->lock);
 	rk_log(RK_LOG_DEBUG, "health check %s in %llu ms: %s", outcomes[p->v.outcome],
 	       (unsigned long long)p->v.took_ms, p->v.reason);
-	rk_runtime_event(
-		h->rt, "HealthCheckCompleted",
+	h->observer.event(
+		h->observer.ctx, "HealthCheckCompleted",
 		json_pack("{s:s,s:s,s:o,s:I}", "status", rk_health_name(status), "outcome",
 			  outcomes[p->v.outcome], "reason",
 			  rk_events_text(p->v.outcome == RK_HEALTH_PASSED ? reason : p->v.reason),
@@ -389,7 +391,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 		memcpy(reason, p->v.reason, sizeof(reason));
 		decide(p, RK_HEALTH_FAILED, "%.120s: %.180s", ailing, reason);
 	}
-	rk_runtime_note_memory(h->rt);
+	h->observer.memory(h->observer.ctx);
 	p->v.took_ms = (rk_now_ns() - p->begun) / RK_NS_PER_MS;
 	pthread_mutex_lock(&h->lock);
 	h->probing = false; /* who asks from now on gets another */
@@ -404,7 +406,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 		return false;
 	tell(h, p);
 	if (give_up)
-		rk_supervisor_give_up(h->rt->supervisor, p->v.reason);
+		rk_supervisor_give_up(h->supervisor, p->v.reason);
 	if (!p->first)
 		return true;
 	if (p->v.outcome == RK_HEALTH_PASSED)
@@ -414,8 +416,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 	return true;
 }
 
-/* With the lock held, which is released meanwhile. */
-static void probe_locked(struct rk_health *h)
+void rk_health_probe_locked(struct rk_health *h)
 {
 	struct probe p;
 	bool stands;
@@ -425,7 +426,7 @@ static void probe_locked(struct rk_health *h)
 		memset(h->told, 0, sizeof(h->told)); /* a new start */
 	send_locked(h, &p);
 	while (!is_over_locked(h, &p) && rk_now_ns() < p.deadline)
-		wait_locked(h, p.deadline);
+		rk_health_wait_locked(h, p.deadline);
 	stands = !h->quit && h->epoch == p.epoch;
 	p.died = h->deaths != p.deaths;
 	p.answered = h->answered;
@@ -438,62 +439,8 @@ static void probe_locked(struct rk_health *h)
 		stands = conclude(h, &p);
 	}
 	/* one that the worker still has is waited for by the next probe */
-	if (!stands || p.echo_done ||
-	    (h->echo && !rk_dispatch_is_running(rk_runtime_dispatch(h->rt), h->echo)))
-		drop_echo(h);
+	if (!stands || p.echo_done || (h->echo && !rk_dispatch_is_running(h->dispatch, h->echo)))
+		rk_health_drop_echo(h);
 	pthread_mutex_lock(&h->lock);
 	h->probing = false;
-}
-
-/* --- the thread --- */
-
-/* With the lock held, which is released meanwhile. */
-static void drop_locked(struct rk_health *h)
-{
-	pthread_mutex_unlock(&h->lock);
-	drop_echo(h);
-	pthread_mutex_lock(&h->lock);
-}
-
-/* With the lock held, which is released meanwhile. */
-static void read_config_locked(struct rk_health *h)
-{
-	struct rk_config config;
-
-	h->config_changed = false;
-	pthread_mutex_unlock(&h->lock);
-	rk_runtime_config(h->rt, &config);
-	pthread_mutex_lock(&h->lock);
-	h->config = (struct rk_health_config){
-		.interval = config.health_check_interval * RK_NS_PER_MS,
-		.timeout = config.health_check_timeout * RK_NS_PER_MS,
-		.stall_timeout = config.health_stall_timeout * RK_NS_PER_MS,
-		.failure_threshold = config.health_failure_threshold,
-		.success_threshold = config.health_success_threshold,
-	};
-}
-
-void *rk_health_run(void *arg)
-{
-	struct rk_health *h = arg;
-
-	pthread_setname_np(pthread_self(), "rk-health");
-	pthread_mutex_lock(&h->lock);
-	while (!h->quit) {
-		uint64_t next = h->begun_ns + h->config.interval;
-
-		if (h->config_changed)
-			read_config_locked(h);
-		else if (!h->wanted && h->echo)
-			drop_locked(h);
-		else if (!h->wanted || !h->serves)
-			wait_locked(h, 0);
-		else if (h->asked || rk_now_ns() >= next)
-			probe_locked(h);
-		else
-			wait_locked(h, next);
-	}
-	pthread_mutex_unlock(&h->lock);
-	drop_echo(h);
-	return NULL;
 }
