@@ -229,8 +229,8 @@ $(KERNELS_DIR)/%.so: tests/kernels_src/%.c $(wildcard tests/kernels_src/*.h) $(K
 $(KERNELS_DIR)/%.fatbin: tests/kernels_src/%.cu $(RING_H) $(KERNELS_DIR)/flags
 	$(call say,NVCC,$@)$(NVCC) -fatbin -arch=all-major -I $(@D)/include -o $@.$$$$ $< && mv $@.$$$$ $@
 
-$(RING_H) &: gpu/ring.h gpu/kernels/ring.cuh
-	@mkdir -p $(@D) && cp gpu/ring.h gpu/kernels/ring.cuh $(@D)/
+$(RING_H) &: gpu/kernels/ring.h gpu/kernels/ring.cuh
+	@mkdir -p $(@D) && cp gpu/kernels/ring.h gpu/kernels/ring.cuh $(@D)/
 
 $(KERNELS_DIR)/%.ini: tests/kernels_src/%.ini $(KERNELS_DIR)/flags
 	$(call say,CP,$@)cp $< $@
@@ -371,7 +371,7 @@ install: all
 	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog
 	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/rkfs' etc/prometheus/rkfs.rules.yml
-	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/ring.h gpu/kernels/ring.cuh
+	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/kernels/ring.h gpu/kernels/ring.cuh
 	[ -e '$(DESTDIR)/etc/logrotate.d/rkfs' ] || \
 		install -D -m 644 etc/logrotate/rkfs '$(DESTDIR)/etc/logrotate.d/rkfs'
 	[ -e '$(DESTDIR)/etc/rkfs/rkfs.conf' ] || \

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 
 #ifdef RK_HAVE_CUDA
 #define CUDA_OPS &rk_backend_cuda

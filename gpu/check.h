@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 #include "runtime/base/error.h"
 
 struct rk_check;

@@ -57,7 +57,7 @@ CUDA_DIR    := $(if $(filter build build/%,$(BUILD)),build,$(BUILD))/cuda
 $(BUILD)/obj/gpu/cuda/images.o: $(CUDA_DIR)/builtins.fatbin $(CUDA_DIR)/builtins.ptx
 $(BUILD)/obj/gpu/cuda/images.o: private ALL_CFLAGS += -DRK_CUDA_BUILTINS='"$(CUDA_DIR)/builtins"'
 
-builtins_cu = gpu/kernels/builtins.cu $(wildcard gpu/kernels/*.cu gpu/kernels/*.cuh) gpu/ring.h \
+builtins_cu = gpu/kernels/builtins.cu $(wildcard gpu/kernels/*.cu gpu/kernels/*.cuh) gpu/kernels/ring.h \
 	$(addprefix gpu/kernels/,kernels.h nan.h normal.h philox.h) $(CUDA_DIR)/flags
 
 # two builds may be at it at the same time

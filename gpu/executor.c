@@ -11,9 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gpu/crash.h"
+#include "gpu/base/crash.h"
 #include "gpu/executor.h"
-#include "gpu/packet.h"
+#include "gpu/base/packet.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 

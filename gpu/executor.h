@@ -9,7 +9,7 @@
 #ifndef RK_GPU_EXECUTOR_H
 #define RK_GPU_EXECUTOR_H
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 #include "runtime/base/wire.h"
 #include "runtime/base/error.h"
 

@@ -12,12 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 #include "gpu/check.h"
-#include "gpu/crash.h"
-#include "gpu/devices.h"
+#include "gpu/base/crash.h"
+#include "gpu/nvml/devices.h"
 #include "gpu/executor.h"
-#include "gpu/packet.h"
+#include "gpu/base/packet.h"
 #include "runtime/base/wire.h"
 #include "gpu/worker.h"
 #include "runtime/base/log.h"

@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "gpu/packet.h"
+#include "gpu/base/packet.h"
 #include "runtime/base/wire.h"
 #include "gpu/worker.h"
 

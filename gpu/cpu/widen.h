@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 
 /* Memory for the widened arguments of one thread; all zero = none yet. */
 struct rk_widen {

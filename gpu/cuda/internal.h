@@ -14,14 +14,14 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 #include "gpu/cuda/dl.h"
 #include "gpu/cuda/memory.h"
 #include "gpu/cuda/module.h"
 #include "gpu/cuda/ring.h"
 #include "gpu/cuda/staging.h"
 #include "gpu/cuda/stream.h"
-#include "gpu/devices.h"
+#include "gpu/nvml/devices.h"
 
 #define RK_CUDA_UUID_MAX 48
 

@@ -8,7 +8,7 @@
 #include <strings.h>
 
 #include "gpu/cuda/internal.h"
-#include "gpu/fatal.h"
+#include "gpu/base/fatal.h"
 #include "runtime/base/log.h"
 
 #define STAGING_MAX 64 /* blocks, however many threads there are */

@@ -19,7 +19,7 @@
 #include <time.h>
 
 #include "gpu/cuda/ring_internal.h"
-#include "gpu/fatal.h"
+#include "gpu/base/fatal.h"
 
 #define NSEC_PER_SEC  1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Resident kernels (mode = ring) on CUDA: the host's side of gpu/ring.h.
+ * Resident kernels (mode = ring) on CUDA: the host's side of gpu/kernels/ring.h.
  *
  * While one is on the device nothing may be called that waits for the whole context, or it would
  * wait for ever: cuMemAlloc, cuMemFree, cuMemHostAlloc, cuMemFreeHost, loading and unloading of
@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "gpu/backend.h"
+#include "gpu/base/backend.h"
 #include "gpu/cuda/dl.h"
 
 struct rk_cuda_device;
@@ -44,8 +44,8 @@ void rk_rings_resume(struct rk_rings *rings);
  * on the device (part of gpu_memory_bytes through memory->alloc), launched with load->block in one
  * block, which is within what the function and the device allow. It has a stream of its own. To be
  * called between pause and resume; a first launch shows whether the function is a resident kernel.
- * *@ring belongs to the caller. Returns 0, -ENOMEM, -EIO (it does not keep to gpu/ring.h), or
- * -ENOTSUP where such a block finds no room on a multiprocessor.
+ * *@ring belongs to the caller. Returns 0, -ENOMEM, -EIO (it does not keep to gpu/kernels/ring.h),
+ * or -ENOTSUP where such a block finds no room on a multiprocessor.
  */
 struct rk_ring_memory {
 	/* Device memory for the state, as the backend's settings have it. 0 or a negative errno. */

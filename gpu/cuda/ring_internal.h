@@ -9,7 +9,7 @@
 #include <sys/queue.h>
 
 #include "gpu/cuda/internal.h"
-#include "gpu/ring.h"
+#include "gpu/kernels/ring.h"
 
 struct rk_rings {
 	struct rk_cuda_device *device; /* borrowed */
@@ -69,7 +69,7 @@ void rk_ring_see_off(struct rk_cuda_ring *ring);
 /* Whether the last launch says that it returns. */
 bool rk_ring_said_goodbye(const struct rk_cuda_ring *ring);
 
-/* What is to be said of a kernel that does not keep to gpu/ring.h. Returns -EIO. */
+/* What is to be said of a kernel that does not keep to gpu/kernels/ring.h. Returns -EIO. */
 int rk_ring_stranger(const struct rk_cuda_ring *ring, struct rk_error *err);
 
 /*

@@ -9,7 +9,7 @@
 
 #define DATA_MIN (64ULL * 1024) /* pinned for messages from the start */
 
-static_assert(RK_RING_ARGS == RK_WIRE_ARGS_MAX, "gpu/ring.h has room for every argument");
+static_assert(RK_RING_ARGS == RK_WIRE_ARGS_MAX, "gpu/kernels/ring.h has room for every argument");
 
 int rk_ring_pin(const struct rk_cuda_ring *ring, uint64_t bytes, void **host, CUdeviceptr *device,
 		struct rk_error *err)

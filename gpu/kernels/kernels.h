@@ -2,7 +2,7 @@
 /*
  * The kernels that ship, as C functions. Each is called by many threads at once, those for
  * mode = ring by one, on buffers that do not overlap; n may be 0. They need nothing of rkfs but
- * gpu/parallel.h.
+ * gpu/base/parallel.h.
  *
  * A C signature has no room for an error: where input that fits its shapes makes no sense, the
  * results become NaN. A NaN that is computed is always the one of gpu/kernels/nan.h; echo and

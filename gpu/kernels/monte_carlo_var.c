@@ -28,7 +28,7 @@
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
-#include "gpu/parallel.h"
+#include "gpu/base/parallel.h"
 
 #define BATCH	   1024
 #define ROUND	   (64 * BATCH) /* paths simulated before their losses are looked at */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "gpu/kernels/kernels.h"
-#include "gpu/parallel.h"
+#include "gpu/base/parallel.h"
 
 #define MIN_CHUNK  4096 /* nodes: tens of microseconds */
 #define MAX_CHUNKS 256

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The device's side of gpu/ring.h: what makes a resident kernel (mode = ring) of a function.
+ * The device's side of gpu/kernels/ring.h: what makes a resident kernel (mode = ring) of a function.
  *
  *	#include <rkfs/ring.cuh>
  *
@@ -26,13 +26,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#if __has_include("ring.h")
-#include "ring.h" /* installed beside this file */
-#else
-#include "gpu/ring.h"
-#endif
+#include "ring.h" /* beside this file, where it is installed too */
 
-#define RK_RING_LOOK	 32	 /* slots that a warp looks at at once */
+#define RK_RING_LOOK	 32	 /* slots that a warp reads together */
 #define RK_RING_BATCH_NS 20000	 /* answers wait for others of the same look no longer than this */
 #define RK_RING_BUSY_NS	 1000000 /* after so long without a message it looks less often */
 #define RK_RING_NAP_NS	 500
@@ -106,7 +102,7 @@ template <typename... P, void (*F)(P...)> struct rk_ring_function<void (*)(P...)
 	}
 };
 
-/* What a block keeps while it is resident; the same in all threads but where it is said. */
+/* What a block keeps while it is resident: the same in all threads, unless a comment says whose. */
 struct rk_ring_block {
 	struct rk_ring *ring;
 	uint64_t next; /* the first message without an answer */
@@ -114,7 +110,7 @@ struct rk_ring_block {
 	uint64_t since; /* the first thread: when there was a message last */
 	/* the first warp: its slot's request; the first thread: the flag */
 	uint64_t seen, quiesce;
-	bool is_seen; /* they are of the messages from next on */
+	bool is_seen; /* seen and quiesce were read for the messages from next on */
 	unsigned int thread, threads;
 	uint32_t lookers; /* the first warp's mask */
 	unsigned int turn;
@@ -164,13 +160,13 @@ static inline __device__ void rk_ring_look_ahead(struct rk_ring_block &b, uint32
 	b.seen = rk_ring_load(&rk_ring_slot_of(b, b.next + count + b.thread)->request);
 }
 
-/* All threads: what the first one of them has seen. @found is in shared memory. */
+/* All threads: what the first thread has seen. @found is in shared memory. */
 static inline __device__ uint32_t rk_ring_wait(struct rk_ring_block &b, uint32_t found[2])
 {
 	if (b.thread < RK_RING_LOOK) {
 		uint32_t count = rk_ring_look(b);
 
-		/* in turns, because nobody waits until the others have read the last one */
+		/* by turns in two places: a thread may still have to read the last one */
 		if (b.thread == 0)
 			found[b.turn] = count;
 	}
@@ -242,8 +238,8 @@ static __device__ void rk_ring_serve(struct rk_ring *ring, uint64_t next)
 }
 
 /*
- * A ring of another version, or of another number of arguments than the function has, is left at
- * once; the latter says so in `exited`, without an answer.
+ * A ring of another version is left at once, with nothing stored. One whose messages have another
+ * number of arguments than the function is left without an answer, but `exited` is stored.
  */
 template <typename FUNCTION>
 static __device__ void rk_ring_enter(struct rk_ring *ring, uint64_t launch, uint64_t next)

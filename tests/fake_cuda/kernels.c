@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/builtin.h"
+#include "gpu/kernels/builtin.h"
 #include "tests/fake_cuda/test_kernels.h"
 
 /* clang-format off */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The fake libnvidia-ml.so.1: what it says comes from the trigger file, see README. */
-#include "gpu/nvml_syms.h"
+#include "gpu/nvml/syms.h"
 
 #include <pthread.h>
 #include <stdint.h>

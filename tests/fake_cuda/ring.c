@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* The loop of a resident kernel, as gpu/ring.h describes it and gpu/kernels/ring.cuh does it. */
-#include "gpu/ring.h"
+/* The loop of a resident kernel, as gpu/kernels/ring.h describes it and gpu/kernels/ring.cuh does
+ * it. */
+#include "gpu/kernels/ring.h"
 
 #include <sched.h>
 

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "gpu/builtin.h"
+#include "gpu/kernels/builtin.h"
 
 /* clang-format off */
 #define FAKE_KERNELS(X)                                                                            \

@@ -35,11 +35,11 @@ $(BUILD)/gpu/bench: $(call obj,$(GPU_BENCH_SRC)) $(BUILD)/librkfs.a
 # they run where there is a GPU, but are compiled by every check, so that they keep up
 bats: $(BUILD)/gpu/check $(BUILD)/gpu/bench
 
-$(BUILD)/gpu/modules/gpu.fatbin: tests/gpu/modules.cu gpu/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
+$(BUILD)/gpu/modules/gpu.fatbin: tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
 	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -t 0 -fatbin -o $@ $<
 
 # for the oldest, so that any device can have it; what comes of fusing is rounding
-$(BUILD)/gpu/modules/gpu.ptx: tests/gpu/modules.cu gpu/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
+$(BUILD)/gpu/modules/gpu.ptx: tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
 	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) -std=c++17 -O3 -I. -fmad=false \
 		-arch=compute_$(firstword $(CUDA_ARCHS)) -ptx -o $@ $<
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * gpu/kernels/ring.cuh and the resident kernels, run as C++ by tests/cuda_emu, with the host of
- * gpu/ring.h played here.
+ * gpu/kernels/ring.h played here.
  */
 #include <math.h>
 #include <pthread.h>
@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "gpu/kernels/kernels.h"
-#include "gpu/ring.h"
+#include "gpu/kernels/ring.h"
 #include "tests/cuda_emu/cuda_emu.h"
 #include "tests/cuda_emu/kernels.h"
 

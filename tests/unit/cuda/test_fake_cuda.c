@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "gpu/ring.h"
+#include "gpu/kernels/ring.h"
 #include "tests/fake_cuda/rig.h"
 
 #define N 1000

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "gpu/nvml_syms.h"
+#include "gpu/nvml/syms.h"
 
 #define FOLDER RK_FAKE_CUDA_DIR "/"
 

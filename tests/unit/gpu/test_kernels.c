@@ -12,7 +12,7 @@
 
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
-#include "gpu/parallel.h"
+#include "gpu/base/parallel.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -11,7 +11,7 @@
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
-#include "gpu/parallel.h"
+#include "gpu/base/parallel.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

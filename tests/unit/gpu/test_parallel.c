@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gpu/parallel.h"
+#include "gpu/base/parallel.h"
 #include "runtime/base/wire.h"
 
 #define ELEMENTS 1000

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "gpu/crash.h"
+#include "gpu/base/crash.h"
 #include "tests/unit/gpu/worker_peer.h"
 
 #define LIBRARY_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)

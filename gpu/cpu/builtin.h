@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The built-in kernels on the CPU. */
-#ifndef RK_GPU_CPU_CPU_BUILTIN_H
-#define RK_GPU_CPU_CPU_BUILTIN_H
+#ifndef RK_GPU_CPU_BUILTIN_H
+#define RK_GPU_CPU_BUILTIN_H
 
 #include "runtime/base/wire.h"
 #include "runtime/base/error.h"

@@ -3,8 +3,8 @@
  * A kernel of mode ring on the CPU: a thread of its own, and memory that stays from message to
  * message. All functions but run are for the control thread.
  */
-#ifndef RK_GPU_CPU_CPU_RING_H
-#define RK_GPU_CPU_CPU_RING_H
+#ifndef RK_GPU_CPU_RING_H
+#define RK_GPU_CPU_RING_H
 
 #include <stdint.h>
 
@@ -24,8 +24,8 @@ int rk_cpu_ring_start(struct rk_cpu_ring **ring, uint32_t number, uint64_t state
 
 /*
  * Have the thread call @fn, and wait for its end. It is what is blamed for a death meanwhile, as
- * @message (gpu/crash.h). Any thread; callers that come at once are served in the order in which
- * they came, one at a time.
+ * @message (gpu/base/crash.h). Any thread; callers that come at once are served in the order in
+ * which they came, one at a time.
  */
 void rk_cpu_ring_run(struct rk_cpu_ring *ring, uint64_t message, rk_cpu_ring_fn *fn, void *ctx);
 

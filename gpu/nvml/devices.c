@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "gpu/devices.h"
-#include "gpu/fatal.h"
-#include "gpu/nvml_dl.h"
+#include "gpu/nvml/devices.h"
+#include "gpu/base/fatal.h"
+#include "gpu/nvml/dl.h"
 #include "runtime/base/log.h"
 
 #define NSEC_PER_SEC  1000000000ULL

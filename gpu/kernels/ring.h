@@ -15,8 +15,8 @@
  * as the last thing: what was posted and has no answer then is for the next launch. The state stays
  * in device memory.
  */
-#ifndef RK_GPU_RING_H
-#define RK_GPU_RING_H
+#ifndef RK_GPU_KERNELS_RING_H
+#define RK_GPU_KERNELS_RING_H
 
 #include <stdint.h>
 

@@ -5,8 +5,8 @@
  * once: helpers go where work is left, and pause while the threads inside rk_parallel_for() are
  * as many as the pool was started for, so that a busy worker is not oversubscribed.
  */
-#ifndef RK_GPU_PARALLEL_H
-#define RK_GPU_PARALLEL_H
+#ifndef RK_GPU_BASE_PARALLEL_H
+#define RK_GPU_BASE_PARALLEL_H
 
 #include <stdint.h>
 

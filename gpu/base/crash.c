@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "gpu/crash.h"
+#include "gpu/base/crash.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "gpu/packet.h"
+#include "gpu/base/packet.h"
 #include "runtime/base/log.h"
 
 /* Room for the handler of a sanitizer too, which runs around ours. */

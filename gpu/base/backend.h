@@ -11,8 +11,8 @@
  * block as long as the device does: the daemon ends a worker that takes too long. check is
  * called by a thread of its own, one at a time, beside all others between open and close.
  */
-#ifndef RK_GPU_BACKEND_H
-#define RK_GPU_BACKEND_H
+#ifndef RK_GPU_BASE_BACKEND_H
+#define RK_GPU_BASE_BACKEND_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -88,7 +88,7 @@ struct rk_backend_ops {
 	 * *@run_ns is the time the kernel itself took, in nanoseconds. Returns 0, or a negative
 	 * errno for all of its messages (-EIO: the kernel failed; -ENOMEM: no device memory, or
 	 * over the limit). An error that spoils the device for this process does not return:
-	 * rk_fatal() (gpu/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a time.
+	 * rk_fatal() (gpu/base/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a time.
 	 */
 	int (*run)(void *backend, void *kernel, const struct rk_backend_run *run, uint64_t *run_ns,
 		   struct rk_error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Packets over the worker's sockets. Thread-safe; both calls block, and go on after a signal. */
-#ifndef RK_GPU_PACKET_H
-#define RK_GPU_PACKET_H
+#ifndef RK_GPU_BASE_PACKET_H
+#define RK_GPU_BASE_PACKET_H
 
 #include <stdbool.h>
 #include <stddef.h>

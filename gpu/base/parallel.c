@@ -7,8 +7,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include "gpu/packet.h"
-#include "gpu/parallel.h"
+#include "gpu/base/packet.h"
+#include "gpu/base/parallel.h"
 #include "runtime/base/wire.h"
 #include "runtime/base/log.h"
 

@@ -3,7 +3,7 @@
 #ifndef RK_GPU_NVML_DL_H
 #define RK_GPU_NVML_DL_H
 
-#include "gpu/nvml_syms.h"
+#include "gpu/nvml/syms.h"
 #include "runtime/base/error.h"
 
 /* Its functions; an OPTIONAL one that it has not is NULL. Call them as rk_nvml.nvmlInit_v2(). */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "gpu/fatal.h"
+#include "gpu/base/fatal.h"
 
 /* No log line: who calls may hold the log's lock, and the daemon tells the sentence. */
 void rk_fatal(struct rk_wire_shared *shared, enum rk_wire_fault_kind kind, uint64_t message,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How a worker ends itself where its device is spoiled for it. */
-#ifndef RK_GPU_FATAL_H
-#define RK_GPU_FATAL_H
+#ifndef RK_GPU_BASE_FATAL_H
+#define RK_GPU_BASE_FATAL_H
 
 #include "runtime/base/wire.h"
 

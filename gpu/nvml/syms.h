@@ -2,14 +2,14 @@
 /*
  * Every function of libnvidia-ml.so.1 that is used, once: RK_NVML_SYMBOLS(X) with
  * X(need, result, name, parameters), where need is REQUIRED or OPTIONAL. The declarations are the
- * project's own, because a toolkit need not have nvml.h. The loader (gpu/nvml_dl.h) and the tests'
+ * project's own, because a toolkit need not have nvml.h. The loader (gpu/nvml/dl.h) and the tests'
  * own libnvidia-ml.so.1 (tests/fake_cuda) expand this list.
  */
 #ifndef RK_GPU_NVML_SYMS_H
 #define RK_GPU_NVML_SYMS_H
 
 #ifdef NVML_API_VERSION
-#error "nvml.h and gpu/nvml_syms.h declare the same functions"
+#error "nvml.h and gpu/nvml/syms.h declare the same functions"
 #endif
 
 typedef struct nvmlDevice_st *rk_nvml_device;

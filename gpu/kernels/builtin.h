@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels that are compiled in: one row each, entry name and signature.
- * The function is rk_kernel_ENTRY in gpu/kernels/kernels.h. The signature is
- * checked against the description at load: a C function called with other
- * arguments than it was written for takes the worker down.
+ * The kernels that are compiled in, a row each: the entry and its signature. The function is
+ * rk_kernel_ENTRY in gpu/kernels/kernels.h. The signature is checked against the description at
+ * load, because a C function that is called with other arguments than it was written for takes the
+ * worker down.
  *
  * X(entry, parameters...), each of RK_IN, RK_OUT, RK_SCRATCH, RK_VALUE(dtype), RK_DIM, RK_STATE.
  */
-#ifndef RK_GPU_BUILTIN_H
-#define RK_GPU_BUILTIN_H
+#ifndef RK_GPU_KERNELS_BUILTIN_H
+#define RK_GPU_KERNELS_BUILTIN_H
 
 #include "gpu/kernels/kernels.h"
 #include "runtime/base/wire.h"

@@ -7,8 +7,8 @@
  * Nobody is blamed for a signal that another process sent, and for one that hits a thread outside
  * of a message, those that a kernel created included.
  */
-#ifndef RK_GPU_CRASH_H
-#define RK_GPU_CRASH_H
+#ifndef RK_GPU_BASE_CRASH_H
+#define RK_GPU_BASE_CRASH_H
 
 #include <stdint.h>
 

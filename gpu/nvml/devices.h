@@ -3,8 +3,8 @@
  * The machine's devices as NVML sees them, written to the shared page by a thread of its own: a
  * call of NVML may hang for as long as the driver does.
  */
-#ifndef RK_GPU_DEVICES_H
-#define RK_GPU_DEVICES_H
+#ifndef RK_GPU_NVML_DEVICES_H
+#define RK_GPU_NVML_DEVICES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gpu/packet.h"
+#include "gpu/base/packet.h"
 #include "runtime/base/wire.h"
 #include "runtime/base/log.h"
 
