@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* All CUDA kernels that ship, as one source: nvcc reads its own headers but once for each device.
- */
+/* All CUDA kernels that ship, as one source, so that nvcc reads its headers once per architecture. */
 #include "gpu/kernels/delay.cu"
 #include "gpu/kernels/echo.cu"
 #include "gpu/kernels/matmul.cu"

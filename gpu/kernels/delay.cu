@@ -3,7 +3,7 @@
 #include "gpu/kernels/grid.cuh"
 
 #define NSEC_PER_MSEC 1000000ULL
-#define NAP_NS	      500000 /* the device takes no more than 1 ms */
+#define NAP_NS	      500000 /* the device sleeps for 1 ms at most */
 
 extern "C" __global__ void delay(uint32_t ms, uint32_t *waited_ms)
 {

@@ -31,7 +31,7 @@
 struct operand {
 	const float *at;
 	uint64_t rows, columns;
-	bool aligned; /* a row's groups of four, to 16 bytes */
+	bool aligned; /* each group of four in a row begins at a multiple of 16 bytes */
 };
 
 /* Columns @column to @column + 3 of a row; what lies outside is 0. */

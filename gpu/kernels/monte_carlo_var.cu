@@ -5,11 +5,11 @@
  *
  * The losses are too many to keep and come from a counter, so a pass simulates all paths and
  * keeps those in a range: of losses around the expected value at risk, by the binomial distribution
- * of how many exceed it, and up to the greatest one if they will fit. One pass does, unless more
- * fall in than can be kept or the value at risk falls out: then a histogram of the range's losses
- * says where the next pass looks (R. W. Floyd and R. L. Rivest, "Expected time bounds for
- * selection", Comm. ACM 18(3), 1975). Losses are compared by their bits, in an order that is
- * theirs.
+ * of how many exceed it, and up to the greatest one if they will fit. One pass is enough, unless
+ * more losses fall into the range than can be kept, or the value at risk lies outside of it: then a
+ * histogram of the range's losses says where the next pass looks (R. W. Floyd and R. L. Rivest,
+ * "Expected time bounds for selection", Comm. ACM 18(3), 1975). Losses are compared as integers
+ * made of their bits, which have the same order.
  *
  * var and mean_pnl have monte_carlo_var.c's bits. expected_shortfall has them too where the losses
  * beyond var are all kept: up to some 6700 = (1 - confidence) paths. With more it differs by
@@ -62,7 +62,7 @@ struct var_work {
 static_assert(sizeof(struct var_work) == 21515 * 8, "etc/kernels.d/monte-carlo-var.ini has it");
 #endif
 
-/* What all threads know. */
+/* One run, as all threads see it. */
 struct var_run {
 	const double *exposure;
 	uint64_t k, paths, seed, batches;
@@ -72,7 +72,7 @@ struct var_run {
 	struct var_work *work;
 };
 
-/* A number for a loss, which is never -0 or NaN, that is in the order of losses. */
+/* An integer for a loss, which is never -0 or NaN: the integers have the order of the losses. */
 static __device__ inline uint64_t var_key(double loss)
 {
 	uint64_t bits;

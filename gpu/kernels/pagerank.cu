@@ -19,7 +19,7 @@
 #define PAGERANK_THREADS   512
 #define PAGERANK_CHUNKS	   256	/* of nodes, with a partial sum each */
 #define PAGERANK_MIN_CHUNK 1024 /* nodes */
-#define PAGERANK_SHARE	   2048 /* nodes and links for which it is worth to have a block */
+#define PAGERANK_SHARE	   2048 /* nodes and links that make one more block worthwhile */
 #define PAGERANK_ONE	   0x1p63
 
 /* Scratch: zeroed before the run. */
@@ -27,7 +27,7 @@ struct pagerank_work {
 	uint64_t arrived; /* rk_grid_sync() */
 	uint64_t invalid;
 	double dangling[PAGERANK_CHUNKS]; /* what the chunk's nodes without links hold */
-	double moved[PAGERANK_CHUNKS];	  /* by how much the chunk's ranks did in this step */
+	double moved[PAGERANK_CHUNKS];	  /* by how much the chunk's ranks moved in this step */
 	uint64_t incoming[];		  /* n: what has arrived at each node in this step */
 };
 

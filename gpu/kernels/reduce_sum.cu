@@ -10,7 +10,7 @@
 
 #define REDUCE_THREADS 256
 #define REDUCE_BLOCKS  512  /* elements of @partial; blocks beyond have nothing to do */
-#define REDUCE_SHARE   2048 /* elements for which it is worth to have a block */
+#define REDUCE_SHARE   2048 /* elements that make one more block worthwhile */
 
 static __device__ double reduce_share(const float *x, uint64_t n, uint32_t blocks)
 {

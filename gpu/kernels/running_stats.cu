@@ -5,8 +5,9 @@
  * for Computing the Sample Variance", The American Statistician 37(3), 1983.
  *
  * count is the same; mean and variance differ by rounding: the mean by less than 1e-14 of the
- * greatest |x|, the variance by less than 1e-14 of the greatest x^2. Where an infinity or NaN came
- * in, mean or variance are not finite either, but may be another one of these.
+ * greatest |x|, the variance by less than 1e-14 of the greatest x^2. Where an infinity or a NaN
+ * came in, mean and variance are not finite on either side, but one may be NaN where the other is
+ * infinite.
  */
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/nan.h"
