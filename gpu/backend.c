@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
+/* The table of backends: each name that the configuration allows, and what there is for it. */
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
-#include "gpu/base/backend.h"
+#include "gpu/backend.h"
+#include "gpu/cpu/backend_cpu.h"
 
 #ifdef RK_HAVE_CUDA
+#include "gpu/cuda/backend_cuda.h"
 #define CUDA_OPS &rk_backend_cuda
 #else
 #define CUDA_OPS NULL

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "gpu/base/crash.h"
-#include "gpu/executor.h"
 #include "gpu/base/packet.h"
+#include "gpu/executor.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 

@@ -10,8 +10,8 @@
 #define RK_GPU_EXECUTOR_H
 
 #include "gpu/base/backend.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 struct rk_executor;
 

@@ -12,16 +12,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gpu/base/backend.h"
-#include "gpu/check.h"
+#include "gpu/backend.h"
 #include "gpu/base/crash.h"
-#include "gpu/nvml/devices.h"
-#include "gpu/executor.h"
 #include "gpu/base/packet.h"
-#include "runtime/base/wire.h"
+#include "gpu/check.h"
+#include "gpu/executor.h"
+#include "gpu/nvml/devices.h"
 #include "gpu/worker.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
+#include "runtime/base/wire.h"
 
 struct worker {
 	int control;

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 #include "gpu/base/packet.h"
-#include "runtime/base/wire.h"
 #include "gpu/worker.h"
+#include "runtime/base/wire.h"
 
 #define EXIT_USAGE  2
 #define STACK_BYTES (8UL << 20) /* of a thread: the usual limit of a shell */

@@ -17,8 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 #define RK_BACKEND_THREADS_MAX (RK_WIRE_THREADS_MAX + 1) /* one for health probes */
 
@@ -100,14 +100,5 @@ struct rk_backend_ops {
 	 */
 	int (*check)(void *backend, struct rk_error *err);
 };
-
-extern const struct rk_backend_ops rk_backend_cpu;
-extern const struct rk_backend_ops rk_backend_cuda; /* only where RK_HAVE_CUDA is defined */
-
-/*
- * The backend called @name. Returns 0; -ENODEV where this build was made without it; -EINVAL
- * where no backend has that name. *@ops is static storage. Never blocks.
- */
-int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err);
 
 #endif

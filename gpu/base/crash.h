@@ -12,8 +12,8 @@
 
 #include <stdint.h>
 
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 /*
  * Set the process's signal handlers, and write to @shared, which is borrowed until

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "gpu/base/packet.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/log.h"
+#include "runtime/base/wire.h"
 
 int rk_packet_send(int fd, const void *packet, size_t len)
 {

@@ -9,8 +9,8 @@
 
 #include "gpu/base/packet.h"
 #include "gpu/base/parallel.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/log.h"
+#include "runtime/base/wire.h"
 
 /* One loop. It lies on its caller's stack, and on the list while chunks are left to take. */
 struct loop {

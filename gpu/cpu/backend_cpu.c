@@ -16,11 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gpu/base/backend.h"
-#include "gpu/cpu/builtin.h"
-#include "gpu/cpu/ring.h"
-#include "gpu/cpu/elf.h"
 #include "gpu/base/parallel.h"
+#include "gpu/cpu/backend_cpu.h"
+#include "gpu/cpu/builtin.h"
+#include "gpu/cpu/elf.h"
+#include "gpu/cpu/ring.h"
 #include "gpu/cpu/widen.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gpu/kernels/builtin.h"
 #include "gpu/cpu/builtin.h"
+#include "gpu/kernels/builtin.h"
 
 struct builtin {
 	const char *entry;

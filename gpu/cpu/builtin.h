@@ -3,8 +3,8 @@
 #ifndef RK_GPU_CPU_BUILTIN_H
 #define RK_GPU_CPU_BUILTIN_H
 
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 /*
  * The C function of the built-in that @load names. Returns 0; -ENOENT: there is none; -EINVAL: it

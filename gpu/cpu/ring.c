@@ -11,9 +11,9 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
-#include "gpu/cpu/ring.h"
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
+#include "gpu/cpu/ring.h"
 #include "runtime/base/log.h"
 
 #define STATE_ALIGN 64

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gpu/cuda/backend_cuda.h"
 #include "gpu/cuda/internal.h"
 #include "runtime/base/log.h"
 

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 #include "gpu/cuda/syms.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 /* Its functions; an OPTIONAL one that the driver has not is NULL. Call them as rk_cu.cuInit(0). */
 struct rk_cuda_functions {

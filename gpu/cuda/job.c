@@ -2,8 +2,8 @@
 /* Where a run's buffers lie on the device, and copying between the payload and pinned memory. */
 #include <string.h>
 
-#include "gpu/cuda/job.h"
 #include "gpu/base/parallel.h"
+#include "gpu/cuda/job.h"
 
 #define ALIGN	   256		/* of a buffer, as of what cuMemAlloc gives */
 #define COPY_GRAIN (256U << 10) /* bytes that one thread copies at a time */

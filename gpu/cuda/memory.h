@@ -42,8 +42,8 @@
 #include <stdint.h>
 
 #include "gpu/cuda/dl.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 struct rk_cuda_device;
 struct rk_cuda_memory;

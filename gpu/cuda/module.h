@@ -9,8 +9,8 @@
 #define RK_GPU_CUDA_MODULE_H
 
 #include "gpu/cuda/dl.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/error.h"
+#include "runtime/base/wire.h"
 
 struct rk_cuda_device;
 struct rk_cuda_modules; /* all of a backend */

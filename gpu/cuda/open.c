@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "gpu/cuda/internal.h"
 #include "gpu/base/fatal.h"
+#include "gpu/cuda/internal.h"
 #include "runtime/base/log.h"
 
 #define STAGING_MAX 64 /* blocks, however many threads there are */

@@ -18,8 +18,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "gpu/cuda/ring_internal.h"
 #include "gpu/base/fatal.h"
+#include "gpu/cuda/ring_internal.h"
 
 #define NSEC_PER_SEC  1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL

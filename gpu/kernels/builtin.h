@@ -11,8 +11,8 @@
 #define RK_GPU_KERNELS_BUILTIN_H
 
 #include "gpu/kernels/kernels.h"
-#include "runtime/base/wire.h"
 #include "runtime/base/tensor.h"
+#include "runtime/base/wire.h"
 
 /* clang-format off */
 #define RK_BUILTINS(X)                                             \

@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
 #include "gpu/kernels/nan.h"
-#include "gpu/base/parallel.h"
 
 #define MR	RK_MATMUL_MR
 #define VECTORS 2 /* per row of a micro-kernel: its 6 x 2 sums fill the 16 registers of AVX2 */

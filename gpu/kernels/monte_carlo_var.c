@@ -25,10 +25,10 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+#include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
-#include "gpu/base/parallel.h"
 
 #define BATCH	   1024
 #define ROUND	   (64 * BATCH) /* paths simulated before their losses are looked at */

@@ -12,8 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "gpu/kernels/kernels.h"
 #include "gpu/base/parallel.h"
+#include "gpu/kernels/kernels.h"
 
 #define MIN_CHUNK  4096 /* nodes: tens of microseconds */
 #define MAX_CHUNKS 256

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "gpu/nvml/devices.h"
 #include "gpu/base/fatal.h"
+#include "gpu/nvml/devices.h"
 #include "gpu/nvml/dl.h"
 #include "runtime/base/log.h"
 

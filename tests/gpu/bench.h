@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gpu/base/backend.h"
+#include "gpu/cuda/backend_cuda.h"
 #include "gpu/cuda/dl.h"
 #include "runtime/request/plan.h"
 

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "gpu/base/backend.h"
+#include "gpu/cuda/backend_cuda.h"
 #include "gpu/cuda/internal.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"

@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "gpu/cpu/ring.h"
 #include "gpu/base/crash.h"
+#include "gpu/cpu/ring.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define STATE_BYTES  1000

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
-#include "gpu/base/parallel.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

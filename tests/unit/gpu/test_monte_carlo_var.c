@@ -8,10 +8,10 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
-#include "gpu/base/parallel.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

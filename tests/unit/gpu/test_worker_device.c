@@ -3,9 +3,10 @@
 #include <sched.h>
 #include <time.h>
 
-#include "gpu/base/backend.h"
+#include "gpu/backend.h"
 #include "gpu/base/fatal.h"
 #include "gpu/base/packet.h"
+#include "gpu/cpu/backend_cpu.h"
 #include "tests/unit/gpu/worker_peer.h"
 
 #define MANY	 64 /* messages in one run */

@@ -22,10 +22,10 @@
 
 #include <cmocka.h>
 
-#include "runtime/base/wire.h"
 #include "gpu/worker.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
+#include "runtime/base/wire.h"
 
 #define PAYLOAD_BYTES	 (1U << 20)
 #define PATIENCE_SECS	 30 /* before a packet that does not come fails the test */
