@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "runtime/health/health.h"
+#include "runtime/stats.h"
 
 /* Upper bounds of the latency histogram: powers of two of a microsecond. */
 static const unsigned int powers[] = {4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24};
@@ -119,25 +120,7 @@ static void single(struct page *p, const char *name, const char *type, const cha
 	end(p, "%" PRIu64, value);
 }
 
-static void gauge(struct page *p, const char *name, const char *help, uint64_t value)
-{
-	single(p, name, "gauge", help, value);
-}
-
 /* --- of the whole runtime --- */
-
-/* name in stats.h and here, help; and of a kernel's messages the same */
-static const struct {
-	enum rk_counter counter;
-	const char *help;
-} counters[] = {
-	{RK_COUNT_ACCEPTED, "Messages put into a queue."},
-	{RK_COUNT_PROCESSED, "Accepted messages that completed."},
-	{RK_COUNT_FAILED, "Accepted messages that failed."},
-	{RK_COUNT_CANCELLED, "Accepted messages that were cancelled."},
-	{RK_COUNT_TIMED_OUT, "Accepted messages that took longer than their timeout."},
-	{RK_COUNT_REJECTED, "Requests that were never accepted."},
-};
 
 /* For alerts: a text file stays as it is when its daemon has been killed. */
 static void print_time(struct page *p)
@@ -179,33 +162,23 @@ static void print_state(struct page *p)
 	sample(p, "health_checks_total", "outcome", "passed", health.passed);
 	sample(p, "health_checks_total", "outcome", "failed", health.failed);
 	sample(p, "health_checks_total", "outcome", "overdue", health.overdue);
-	gauge(p, "live", "Whether the runtime is alive: health/live.", rk_runtime_live(p->rt));
-	gauge(p, "ready", "Whether it takes messages: health/ready.", rk_runtime_ready(p->rt));
-	gauge(p, "uptime_seconds", "Time since Running was reached.",
-	      rk_runtime_uptime_secs(p->rt));
+	single(p, "live", "gauge", "Whether the runtime is alive: health/live.",
+	       rk_runtime_live(p->rt));
+	single(p, "ready", "gauge", "Whether it takes messages: health/ready.",
+	       rk_runtime_ready(p->rt));
 }
 
-static void print_totals(struct page *p)
+/* The numbers of stats/. */
+static void print_stats(struct page *p)
 {
-	struct rk_runtime *rt = p->rt;
-	struct rk_counts all;
+	uint64_t values[RK_STAT_COUNT];
 
-	rk_dispatch_snapshot(rk_runtime_dispatch(rt), NULL, &all);
-	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
-		char name[64];
+	rk_stat_values(p->rt, values);
+	for (size_t i = 0; i < RK_STAT_COUNT; i++) {
+		const struct rk_stat *stat = &rk_stats_table[i];
 
-		snprintf(name, sizeof(name), "%s_total", rk_counter_name(counters[i].counter));
-		single(p, name, "counter", counters[i].help, all.count[counters[i].counter]);
+		single(p, stat->metric, stat->type, stat->help, values[i]);
 	}
-	gauge(p, "messages_in_flight", "Messages that are queued or running.", all.in_flight);
-	gauge(p, "kernels_registered", "Kernels that are known.",
-	      rk_registry_count(rk_runtime_registry(rt)));
-	gauge(p, "kernels_active", "Kernels that are loaded and take messages.",
-	      rk_runtime_kernels_active(rt));
-	gauge(p, "gpu_memory_bytes", "Device memory that the worker holds.",
-	      rk_runtime_gpu_memory(rt));
-	gauge(p, "gpu_memory_peak_bytes", "The most device memory it has held.",
-	      rk_runtime_gpu_memory_peak(rt));
 }
 
 /* --- of each kernel --- */
@@ -396,7 +369,7 @@ int rk_metrics_print(struct rk_runtime *rt, char **text, size_t *len)
 		return -ENOMEM;
 	print_state(&page);
 	print_time(&page);
-	print_totals(&page);
+	print_stats(&page);
 	print_kernels(&page);
 	print_devices(&page);
 	failed = ferror(page.out);
