@@ -222,35 +222,6 @@ const struct rkfs_stream_ops rkfs_call_ops = {
 
 /* --- all of them --- */
 
-int rkfs_calls_create(struct rkfs_calls **out)
-{
-	struct rkfs_calls *calls = calloc(1, sizeof(*calls));
-
-	if (!calls)
-		return -ENOMEM;
-	TAILQ_INIT(&calls->open);
-	if (rk_jobs_create(&calls->jobs, CODEC_THREADS)) {
-		free(calls);
-		return -ENOMEM;
-	}
-	if (pthread_mutex_init(&calls->lock, NULL)) {
-		rk_jobs_destroy(calls->jobs);
-		free(calls);
-		return -ENOMEM;
-	}
-	*out = calls;
-	return 0;
-}
-
-void rkfs_calls_destroy(struct rkfs_calls *calls)
-{
-	if (!calls)
-		return;
-	rk_jobs_destroy(calls->jobs);
-	pthread_mutex_destroy(&calls->lock);
-	free(calls);
-}
-
 /* Up to @max open calls of @k that round @round has not visited yet, with a reference each. */
 static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned long round,
 			 struct rkfs_call **found, size_t max)
@@ -271,8 +242,10 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 	return n;
 }
 
-void rkfs_calls_room(struct rkfs_calls *calls, struct rk_kernel *k)
+/* A full queue of @k has room: pollers for POLLOUT look again. */
+static void on_room(void *ctx, struct rk_kernel *k)
 {
+	struct rkfs_calls *calls = ctx;
 	unsigned long round = atomic_fetch_add(&calls->round, 1) + 1;
 	struct rkfs_call *found[64];
 	size_t n;
@@ -282,6 +255,36 @@ void rkfs_calls_room(struct rkfs_calls *calls, struct rk_kernel *k)
 		for (size_t i = 0; i < n; i++)
 			rkfs_call_wake_and_unref(found[i]);
 	} while (n == 64);
+}
+
+int rkfs_calls_create(struct rkfs_calls **out, struct rk_dispatch *dispatch)
+{
+	struct rkfs_calls *calls = calloc(1, sizeof(*calls));
+
+	if (!calls)
+		return -ENOMEM;
+	TAILQ_INIT(&calls->open);
+	if (rk_jobs_create(&calls->jobs, CODEC_THREADS)) {
+		free(calls);
+		return -ENOMEM;
+	}
+	if (pthread_mutex_init(&calls->lock, NULL)) {
+		rk_jobs_destroy(calls->jobs);
+		free(calls);
+		return -ENOMEM;
+	}
+	rk_dispatch_on_room(dispatch, on_room, calls);
+	*out = calls;
+	return 0;
+}
+
+void rkfs_calls_destroy(struct rkfs_calls *calls)
+{
+	if (!calls)
+		return;
+	rk_jobs_destroy(calls->jobs);
+	pthread_mutex_destroy(&calls->lock);
+	free(calls);
 }
 
 size_t rkfs_calls_unfinished(struct rkfs_calls *calls)

@@ -6,15 +6,15 @@
 #include <stddef.h>
 
 struct rkfs;
-struct rk_kernel;
+struct rk_dispatch;
 struct rkfs_calls;
 
-/* Start and end the codec threads and the list of open calls. 0 or -ENOMEM, or pthread_create's. */
-int rkfs_calls_create(struct rkfs_calls **calls);
+/*
+ * Start and end the codec threads and the list of open calls, whose pollers are woken whenever a
+ * full queue of @dispatch has room. 0 or -ENOMEM, or pthread_create's.
+ */
+int rkfs_calls_create(struct rkfs_calls **calls, struct rk_dispatch *dispatch);
 void rkfs_calls_destroy(struct rkfs_calls *calls); /* no call file is open any more */
-
-/* A full queue of @k has room: pollers for POLLOUT look again. */
-void rkfs_calls_room(struct rkfs_calls *calls, struct rk_kernel *k);
 
 /* Call files whose message is in flight or whose answer is not read to its end. */
 size_t rkfs_calls_unfinished(struct rkfs_calls *calls);

@@ -45,7 +45,7 @@ struct rkfs_calls {
 	TAILQ_HEAD(, rkfs_call) open;
 	struct rk_jobs *jobs;
 	atomic_size_t unfinished;
-	atomic_ulong round; /* of rkfs_calls_room */
+	atomic_ulong round; /* in which its poller was last told of room */
 	void (*on_finished)(void *ctx);
 	void *ctx;
 };

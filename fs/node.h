@@ -48,6 +48,8 @@ TAILQ_HEAD(rkfs_files, rkfs_file);
 /* The filesystem, one per mount. */
 struct rkfs {
 	struct rk_runtime *rt;
+	struct rk_runtime_observer observer; /* that the runtime is to have; rkfs_init sets it */
+	const char *mount;	   /* the path of the mount, for metrics; NULL = not known */
 	struct rkfs_access access; /* rkfs_init sets what it is without options */
 	struct timespec born;	   /* the time of directories, and of files until they change */
 	struct rkfs_looks *looks;  /* since when files have the content that they have */
@@ -96,8 +98,7 @@ struct rkfs_file {
 
 /*
  * Prepare @fs (zeroed by the caller); @fs->rt and @fs->calls are set by the caller afterwards,
- * before anything else is called. Returns 0 or a negative errno. rkfs_observer() is what the
- * runtime must call.
+ * before anything else is called. Returns 0 or a negative errno.
  */
 int rkfs_init(struct rkfs *fs);
 /*
@@ -107,7 +108,6 @@ int rkfs_init(struct rkfs *fs);
 void rkfs_close_files(struct rkfs *fs);
 /* Free what rkfs_init made. No file is open and the runtime is destroyed. */
 void rkfs_destroy(struct rkfs *fs);
-struct rk_runtime_observer rkfs_observer(struct rkfs *fs);
 
 /* Answer whoever waits in wait/ and events_follow with EOF, now and from now on. */
 void rkfs_end_waiters(struct rkfs *fs);

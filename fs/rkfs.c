@@ -5,14 +5,33 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "fs/call.h"
 #include "fs/command.h"
 #include "fs/looks.h"
+
+static void on_news(void *ctx, enum rk_news news)
+{
+	struct rkfs *fs = ctx;
+
+	switch (news) {
+	case RK_NEWS_STATE:
+		atomic_fetch_add(&fs->changes, 1);
+		/* fall through */
+	case RK_NEWS_HEALTH: /* who waits to be ready waits with those who wait for a state */
+		rkfs_waitq_wake(&fs->state_wait);
+		break;
+	case RK_NEWS_EVENT:
+		rkfs_waitq_wake(&fs->event_wait);
+		break;
+	case RK_NEWS_CONFIG:
+		break;
+	}
+}
 
 int rkfs_init(struct rkfs *fs)
 {
 	int rc;
 
+	fs->observer = (struct rk_runtime_observer){.tell = on_news, .ctx = fs};
 	rkfs_access_init(&fs->access);
 	rc = rkfs_access_complete(&fs->access, NULL);
 	if (rc)
@@ -71,47 +90,6 @@ void rkfs_destroy(struct rkfs *fs)
 	pthread_mutex_destroy(&fs->files_lock);
 	rkfs_looks_destroy(fs->looks);
 	free((void *)fs->attrs[RKFS_CONFIG].rows);
-}
-
-static void on_state(void *ctx)
-{
-	struct rkfs *fs = ctx;
-
-	atomic_fetch_add(&fs->changes, 1);
-	rkfs_waitq_wake(&fs->state_wait);
-}
-
-static void on_event(void *ctx)
-{
-	struct rkfs *fs = ctx;
-
-	rkfs_waitq_wake(&fs->event_wait);
-}
-
-static void on_room(void *ctx, struct rk_kernel *k)
-{
-	struct rkfs *fs = ctx;
-
-	rkfs_calls_room(fs->calls, k);
-}
-
-/* Who waits to be ready waits with those who wait for a state. */
-static void on_health(void *ctx)
-{
-	struct rkfs *fs = ctx;
-
-	rkfs_waitq_wake(&fs->state_wait);
-}
-
-struct rk_runtime_observer rkfs_observer(struct rkfs *fs)
-{
-	return (struct rk_runtime_observer){
-		.state = on_state,
-		.event = on_event,
-		.room = on_room,
-		.health = on_health,
-		.ctx = fs,
-	};
 }
 
 void rkfs_end_waiters(struct rkfs *fs)

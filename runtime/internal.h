@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 
 #include "runtime/health/health.h"
-#include "runtime/metrics/metrics.h"
 #include "runtime/runtime.h"
 #include "runtime/supervisor/supervisor.h"
 
@@ -24,14 +23,12 @@ enum rk_job_kind {
 struct rk_files;
 
 struct rk_runtime {
-	struct rk_runtime_observer observer;
+	const struct rk_runtime_observer *observer;
 	struct rk_lifecycle lifecycle;
 	struct rk_dispatch dispatch;
 	struct rk_registry *registry;
 	struct rk_events events;
 	struct rk_supervisor *supervisor;
-	struct rk_metrics *metrics;
-	char *mount; /* see rk_runtime_mount */
 	struct rk_health *health;
 
 	pthread_mutex_t
@@ -70,7 +67,12 @@ struct rk_runtime {
 	char failure[RK_ERROR_MAX];
 };
 
-/* Add an event and tell who follows. Steals @fields. No lock may be held. */
+/* news.c */
+
+/* Tell all observers. No lock may be held but command_lock. */
+void rk_runtime_tell(const struct rk_runtime *rt, enum rk_news news);
+
+/* Add an event and tell who follows. Steals @fields. No lock may be held but command_lock. */
 void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
 
 /*

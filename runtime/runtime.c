@@ -156,6 +156,7 @@ static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 	rc = rk_runtime_transit_locked(rt, RK_RESET, "Reset", NULL);
 	rk_lifecycle_unlock(&rt->lifecycle);
 	rk_runtime_after_transition(rt, RK_RESET);
+	rk_runtime_tell(rt, RK_NEWS_CONFIG);
 	return rc;
 }
 
@@ -360,23 +361,19 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 		rk_runtime_adopt_config(rt, config, payload);
 		rc = rk_runtime_register_kernels(rt, err);
 	}
-	if (!rc)
-		rc = rk_metrics_create(&rt->metrics, rt, err);
 	rk_payload_unref(payload);
 	return rc;
 }
 
 int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *sources,
-		      const char *mount, int worker_fd, const struct rk_runtime_observer *observer,
+		      int worker_fd, const struct rk_runtime_observer *observer,
 		      struct rk_error *err)
 {
 	struct rk_config *config = malloc(sizeof(*config));
 	struct rk_runtime *rt = calloc(1, sizeof(*rt));
 	int rc;
 
-	if (rt)
-		rt->mount = strdup(mount ? mount : "");
-	if (!rt || !rt->mount || !config)
+	if (!rt || !config)
 		rc = rk_error_set(err, ENOMEM, "no memory for the runtime");
 	else
 		rc = rk_config_load(config, sources, err);
@@ -384,7 +381,7 @@ int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *s
 		rc = rk_runtime_copy_sources(rt, sources, err);
 	if (!rc) {
 		strcpy(rt->status, "ok");
-		rt->observer = *observer;
+		rt->observer = observer;
 		rc = create_parts(rt, config, worker_fd, err);
 	}
 	free(config);
@@ -415,7 +412,6 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	rk_health_end(rt->health);
 	if (rt->supervisor)
 		end_in_flight(rt);
-	rk_metrics_destroy(rt->metrics);
 	rk_supervisor_destroy(rt->supervisor);
 	rk_health_destroy(rt->health);
 	rk_registry_destroy(rt->registry);
@@ -425,7 +421,6 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	rk_lifecycle_destroy(&rt->lifecycle);
 	rk_payload_unref(rt->payload);
 	rk_runtime_free_sources(rt);
-	free(rt->mount);
 	pthread_mutex_destroy(&rt->command_lock);
 	pthread_mutex_destroy(&rt->config_lock);
 	pthread_mutex_destroy(&rt->text_lock);

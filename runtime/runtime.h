@@ -25,12 +25,18 @@
 
 struct rk_runtime;
 
+/* What observers are told of. */
+enum rk_news {
+	RK_NEWS_STATE,	/* the state has changed */
+	RK_NEWS_EVENT,	/* an event was added */
+	RK_NEWS_HEALTH, /* the status of health has changed */
+	RK_NEWS_CONFIG, /* the configuration may have changed: a reload, a reset, a field was set */
+};
+
 struct rk_runtime_observer {
-	void (*state)(void *ctx);		      /* the state has changed */
-	void (*event)(void *ctx);		      /* an event was added */
-	void (*room)(void *ctx, struct rk_kernel *k); /* a full queue has room again */
-	void (*health)(void *ctx); /* the status of health has changed; may be NULL */
+	void (*tell)(void *ctx, enum rk_news news);
 	void *ctx;
+	struct rk_runtime_observer *next; /* who is told after it; NULL = nobody */
 };
 
 /* Who gave a command, for the log and the events. */
@@ -42,13 +48,12 @@ struct rk_caller {
 
 /*
  * Create a runtime in state Created with the built-in kernels registered. @sources is copied;
- * @mount is the path where it can be seen, for the metrics, copied, NULL = nowhere;
- * @worker_fd is the open rk-worker executable (borrowed until destroy), @observer is
- * copied. Starts threads: call after any fork. Fails with the errors of
- * rk_config_load, ENOMEM, or those of pthread_create and epoll.
+ * @worker_fd is the open rk-worker executable, borrowed until destroy as @observer is, and those
+ * after it. Starts threads: call after any fork. Fails with the errors of rk_config_load, ENOMEM,
+ * or those of pthread_create and epoll.
  */
 int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *sources,
-		      const char *mount, int worker_fd, const struct rk_runtime_observer *observer,
+		      int worker_fd, const struct rk_runtime_observer *observer,
 		      struct rk_error *err);
 
 /*
@@ -59,9 +64,6 @@ int rk_runtime_create(struct rk_runtime **rt, const struct rk_config_sources *so
 void rk_runtime_destroy(struct rk_runtime *rt);
 
 enum rk_state rk_runtime_state(const struct rk_runtime *rt);
-
-/* The path of the mount, "" where there is none; lives as long as the runtime. */
-const char *rk_runtime_mount(const struct rk_runtime *rt);
 
 /*
  * Drive the state machine. @trigger is START, DRAIN, RESUME, STOP or RESET; @drain_ms is

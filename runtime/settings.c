@@ -128,8 +128,6 @@ static void apply_hot(struct rk_runtime *rt)
 		now = limits_of(rt);
 	} while (now.max_queue_depth != applied.max_queue_depth ||
 		 now.message_timeout_ns != applied.message_timeout_ns);
-	if (rt->metrics) /* not while the runtime is being made */
-		rk_metrics_config_changed(rt->metrics);
 }
 
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
@@ -208,6 +206,7 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 	changed = take_hot(rt, config, pending);
 	free(config);
 	apply_hot(rt);
+	rk_runtime_tell(rt, RK_NEWS_CONFIG);
 	rk_runtime_event(rt, "ConfigReloaded",
 			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
 	refused = rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RELOAD], &why);
@@ -254,6 +253,7 @@ static int set_field(struct rk_runtime *rt, const struct rk_config_field *field,
 	if (rc)
 		return rc;
 	apply_hot(rt);
+	rk_runtime_tell(rt, RK_NEWS_CONFIG);
 	rk_runtime_event(rt, "ConfigChanged",
 			 json_pack("{s:s,s:s}", "field", field->key, "value", value));
 	return 0;
@@ -324,11 +324,6 @@ void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 	pthread_mutex_lock(&rt->text_lock);
 	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
 	pthread_mutex_unlock(&rt->text_lock);
-}
-
-const char *rk_runtime_mount(const struct rk_runtime *rt)
-{
-	return rt->mount;
 }
 
 enum rk_state rk_runtime_state(const struct rk_runtime *rt)

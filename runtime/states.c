@@ -10,26 +10,6 @@
 
 #define STUCK_NAMED 32 /* messages that an event of cancelled ones names */
 
-/* --- events --- */
-
-void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields)
-{
-	rk_events_add(&rt->events, name, fields);
-	rt->observer.event(rt->observer.ctx);
-}
-
-void rk_runtime_message_failed(struct rk_runtime *rt, const struct rk_kernel *k, uint64_t id,
-			       const struct rk_caller *caller, const struct rk_error *err)
-{
-	if (err->code == ECANCELED || err->code == ESHUTDOWN)
-		return;
-	rk_runtime_event(rt, id ? "MessageFailed" : "MessageRejected",
-			 json_pack("{s:I,s:s,s:s,s:o,s:i,s:i}", "id", (json_int_t)id, "kernel",
-				   k->manifest.id, "errno", rk_error_name(err->code), "why",
-				   rk_events_text(err->msg), "uid", (int)caller->uid, "pid",
-				   (int)caller->pid));
-}
-
 /*
  * Fire @trigger with lifecycle.lock held; the event goes in before the state can be seen, its
  * followers are told by after_transition. -EBUSY with no effect where the table does not list it.
@@ -50,8 +30,8 @@ int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, co
 
 void rk_runtime_after_transition(struct rk_runtime *rt, enum rk_trigger trigger)
 {
-	rt->observer.state(rt->observer.ctx);
-	rt->observer.event(rt->observer.ctx);
+	rk_runtime_tell(rt, RK_NEWS_STATE);
+	rk_runtime_tell(rt, RK_NEWS_EVENT);
 	rk_log(RK_LOG_INFO, "state %s (%s)", rk_state_name(rk_runtime_state(rt)),
 	       rk_trigger_name(trigger));
 }
@@ -249,10 +229,7 @@ static void on_health_event(void *ctx, const char *name, json_t *fields)
 
 static void on_health_changed(void *ctx)
 {
-	struct rk_runtime *rt = ctx;
-
-	if (rt->observer.health)
-		rt->observer.health(rt->observer.ctx);
+	rk_runtime_tell(ctx, RK_NEWS_HEALTH);
 }
 
 /* Remember the peak of the device memory that the worker holds, which dies with it. */
@@ -340,13 +317,6 @@ static void on_deadline(void *ctx, uint64_t at_ns)
 	rk_supervisor_arm_expiry(rt->supervisor, at_ns);
 }
 
-static void on_room(void *ctx, struct rk_kernel *k)
-{
-	struct rk_runtime *rt = ctx;
-
-	rt->observer.room(rt->observer.ctx, k);
-}
-
 /* It killed too many workers; what it has queued would kill more. */
 static void on_tripped(void *ctx, struct rk_kernel *k)
 {
@@ -376,7 +346,6 @@ static void on_unloadable(void *ctx, struct rk_kernel *k)
 const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 	.idle = on_idle,
 	.deadline = on_deadline,
-	.room = on_room,
 	.unloadable = on_unloadable,
 	.tripped = on_tripped,
 };

@@ -39,7 +39,7 @@ static int metrics_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 {
 	char *text;
 	size_t len;
-	int rc = rk_metrics_print(subject->fs->rt, &text, &len);
+	int rc = rk_metrics_print(subject->fs->rt, subject->fs->mount, &text, &len);
 
 	(void)attr;
 	if (rc)

@@ -23,6 +23,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/memory_limit.h"
+#include "runtime/metrics/metrics.h"
 
 #define UMOUNT_GRACE_MS 1000
 #define EOF_GRACE_NS	RK_NS_PER_SEC /* for those who wait to read on until EOF */
@@ -42,7 +43,8 @@ enum stage {
 struct daemon {
 	const struct rkfs_daemon_params *params;
 	struct rkfs fs;
-	struct rk_runtime_observer tree; /* the tree's own observer */
+	struct rk_runtime_observer observer;
+	struct rk_metrics *metrics;
 	struct rkfs_session *session;
 	int event; /* something below has changed */
 	int signals;
@@ -95,34 +97,16 @@ static void on_all_read(void *ctx)
 		poke(d);
 }
 
-static void on_state(void *ctx)
+static void on_news(void *ctx, enum rk_news news)
 {
 	struct daemon *d = ctx;
 
-	d->tree.state(d->tree.ctx);
-	atomic_store(&d->changed, true);
-	poke(d);
-}
-
-static void on_event(void *ctx)
-{
-	struct daemon *d = ctx;
-
-	d->tree.event(d->tree.ctx);
-}
-
-static void on_room(void *ctx, struct rk_kernel *k)
-{
-	struct daemon *d = ctx;
-
-	d->tree.room(d->tree.ctx, k);
-}
-
-static void on_health(void *ctx)
-{
-	struct daemon *d = ctx;
-
-	d->tree.health(d->tree.ctx);
+	if (news == RK_NEWS_STATE) {
+		atomic_store(&d->changed, true);
+		poke(d);
+	} else if (news == RK_NEWS_CONFIG) {
+		rk_metrics_config_changed(d->metrics);
+	}
 }
 
 static void on_answered(void *ctx)
@@ -628,26 +612,30 @@ static void stop_signals(struct daemon *d)
 
 static int create(struct daemon *d, struct rk_error *err)
 {
-	const struct rk_runtime_observer observer = {on_state, on_event, on_room, on_health, d};
 	const struct rkfs_daemon_params *p = d->params;
 	int rc;
 
 	check_memory(p->config);
 	rc = rkfs_init(&d->fs);
-	if (!rc)
-		rc = rkfs_calls_create(&d->fs.calls);
 	if (rc)
 		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
+	d->fs.mount = p->point->path;
 	d->fs.access = p->options->access;
-	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
 	d->fs.on_no_waiter = on_all_read;
 	d->fs.on_no_waiter_ctx = d;
 	d->fs.follow_log = on_follow_log;
 	d->fs.follow_log_ctx = d;
-	d->tree = rkfs_observer(&d->fs);
-	rc = rk_runtime_create(&d->fs.rt, p->sources, p->point->path, p->worker_fd, &observer, err);
+	d->observer = (struct rk_runtime_observer){.tell = on_news, .ctx = d};
+	d->fs.observer.next = &d->observer;
+	rc = rk_runtime_create(&d->fs.rt, p->sources, p->worker_fd, &d->fs.observer, err);
+	if (!rc)
+		rc = rk_metrics_create(&d->metrics, d->fs.rt, d->fs.mount, err);
 	if (rc)
 		return rc;
+	rc = rkfs_calls_create(&d->fs.calls, rk_runtime_dispatch(d->fs.rt));
+	if (rc)
+		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
+	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
 	rk_log_on_trouble(on_log_trouble, d);
 	atomic_store(&d->served, true); /* from now on there is something to undo */
 	return mount(d, err);
@@ -729,6 +717,7 @@ static void destroy(struct daemon *d)
 	if (d->fs.rt)
 		rk_runtime_give_up(d->fs.rt);
 	rkfs_commands_destroy(&d->fs);
+	rk_metrics_destroy(d->metrics);
 	rk_runtime_destroy(d->fs.rt);
 	rkfs_calls_destroy(d->fs.calls);
 	rkfs_destroy(&d->fs);

@@ -25,6 +25,13 @@ int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *o
 	return -pthread_mutex_init(&d->lock, NULL);
 }
 
+void rk_dispatch_on_room(struct rk_dispatch *d, void (*room)(void *ctx, struct rk_kernel *k),
+			 void *ctx)
+{
+	d->room = room;
+	d->room_ctx = ctx;
+}
+
 void rk_dispatch_destroy(struct rk_dispatch *d)
 {
 	pthread_mutex_destroy(&d->lock);

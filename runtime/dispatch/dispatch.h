@@ -25,7 +25,6 @@ struct rk_dispatch_observer {
 	void (*idle)(void *ctx); /* the last message in flight is gone */
 	/* A message must be done by @at_ns (CLOCK_MONOTONIC): call rk_dispatch_expire then. */
 	void (*deadline)(void *ctx, uint64_t at_ns);
-	void (*room)(void *ctx, struct rk_kernel *k); /* a queue that was full has room */
 	/* It has killed RK_KILLS_MAX workers in a row and is not wanted any more: disable it. */
 	void (*tripped)(void *ctx, struct rk_kernel *k);
 	void (*unloadable)(void *ctx,
@@ -47,6 +46,8 @@ struct rk_death {
 struct rk_dispatch {
 	pthread_mutex_t lock;
 	struct rk_dispatch_observer observer;
+	void (*room)(void *ctx, struct rk_kernel *k); /* NULL = nobody is told */
+	void *room_ctx;
 	bool accepting;
 	uint64_t next_id;
 	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
@@ -79,6 +80,13 @@ struct rk_dispatch {
 
 /* Returns 0 or a negative errno. Nothing is accepted yet. */
 int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *observer);
+
+/*
+ * Call @room, with no lock held, whenever the queue of a kernel that was full has room again. Set
+ * before the first message is submitted.
+ */
+void rk_dispatch_on_room(struct rk_dispatch *d, void (*room)(void *ctx, struct rk_kernel *k),
+			 void *ctx);
 void rk_dispatch_destroy(struct rk_dispatch *d);
 
 /* Limits for messages accepted from now on. @timeout_ns 0 = none. */

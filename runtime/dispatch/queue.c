@@ -254,8 +254,8 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 		k->is_noticed = false;
 		k->notices = 0;
 		pthread_mutex_unlock(&d->lock);
-		if (notices & RK_NOTICE_ROOM)
-			d->observer.room(d->observer.ctx, k);
+		if (notices & RK_NOTICE_ROOM && d->room)
+			d->room(d->room_ctx, k);
 		if (notices & RK_NOTICE_UNLOADABLE)
 			d->observer.unloadable(d->observer.ctx, k);
 		if (notices & RK_NOTICE_TRIPPED)

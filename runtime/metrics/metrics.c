@@ -23,7 +23,8 @@ static const unsigned int powers[] = {4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24};
 struct page {
 	FILE *out;
 	struct rk_runtime *rt;
-	bool labelled; /* the sample under way has labels already */
+	const char *mount; /* NULL = none */
+	bool labelled;	   /* the sample under way has labels already */
 };
 
 static void family(struct page *p, const char *name, const char *type, const char *help)
@@ -83,12 +84,10 @@ static void label(struct page *p, const char *name, const char *value)
  * apart. */
 static void begin(struct page *p, const char *name, const char *suffix)
 {
-	const char *mount = rk_runtime_mount(p->rt);
-
 	fprintf(p->out, "rkfs_%s%s", name, suffix);
 	p->labelled = false;
-	if (*mount)
-		label(p, "mount", mount);
+	if (p->mount)
+		label(p, "mount", p->mount);
 }
 
 static void __attribute__((format(printf, 2, 3))) end(struct page *p, const char *format, ...)
@@ -358,11 +357,11 @@ static void print_devices(struct page *p)
 	}
 }
 
-int rk_metrics_print(struct rk_runtime *rt, char **text, size_t *len)
+int rk_metrics_print(struct rk_runtime *rt, const char *mount, char **text, size_t *len)
 {
 	char *buf = NULL;
 	size_t size = 0;
-	struct page page = {.out = open_memstream(&buf, &size), .rt = rt};
+	struct page page = {.out = open_memstream(&buf, &size), .rt = rt, .mount = mount};
 	bool failed;
 
 	if (!page.out)

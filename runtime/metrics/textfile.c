@@ -25,6 +25,7 @@
 
 struct rk_metrics {
 	struct rk_runtime *rt;
+	const char *mount; /* NULL = none */
 	pthread_t thread;
 	int wake; /* an eventfd: quit, or the configuration may have changed */
 	atomic_bool quit;
@@ -184,7 +185,7 @@ static bool write_textfile(struct rk_metrics *m, bool last)
 {
 	char *text;
 	size_t len;
-	int rc = rk_metrics_print(m->rt, &text, &len);
+	int rc = rk_metrics_print(m->rt, m->mount, &text, &len);
 
 	if (!rc) {
 		rc = write_away(m, text, len, last);
@@ -248,7 +249,8 @@ static void *metrics_main(void *arg)
 	return NULL;
 }
 
-int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, struct rk_error *err)
+int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, const char *mount,
+		      struct rk_error *err)
 {
 	struct rk_metrics *m = calloc(1, sizeof(*m));
 	sigset_t all, old;
@@ -257,6 +259,7 @@ int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, struct
 	if (!m)
 		return rk_error_set(err, ENOMEM, "no memory for the metrics");
 	m->rt = rt;
+	m->mount = mount;
 	m->helper = RK_HELPER_NONE;
 	m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = m->wake < 0 ? errno : 0;

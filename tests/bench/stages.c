@@ -52,6 +52,7 @@ static char bytes[BYTES];
 
 struct rig {
 	struct rk_runtime *rt;
+	struct rk_runtime_observer observer;
 	struct rk_kernel *kernel; /* pinned */
 	struct rk_payload *pool;
 	sem_t running, answered;
@@ -59,22 +60,24 @@ struct rig {
 	uint64_t done, end; /* of the message, of the answer */
 };
 
-static void on_state(void *ctx)
+static void on_news(void *ctx, enum rk_news news)
 {
 	struct rig *rig = ctx;
 
+	if (news != RK_NEWS_STATE)
+		return;
 	if (rk_runtime_state(rig->rt) == RK_RUNNING)
 		sem_post(&rig->running);
 	else if (rk_runtime_state(rig->rt) == RK_FAILED)
 		errx(1, "the runtime has failed");
 }
 
-static void on_event(void *unused)
+static void on_idle(void *unused)
 {
 	(void)unused;
 }
 
-static void on_room(void *unused, struct rk_kernel *k)
+static void on_kernel(void *unused, struct rk_kernel *k)
 {
 	(void)unused;
 	(void)k;
@@ -89,8 +92,6 @@ static void drop_line(void *unused, enum rk_log_level level, const char *line)
 
 static void start_runtime(struct rig *rig, int worker)
 {
-	const struct rk_runtime_observer observer = {
-		.state = on_state, .event = on_event, .room = on_room, .ctx = rig};
 	const char *const options[] = {"primary_backend=cpu", NULL};
 	const struct rk_config_sources sources = {.options = options};
 	struct rk_error error = {0};
@@ -98,7 +99,8 @@ static void start_runtime(struct rig *rig, int worker)
 	rk_log_set_sink(drop_line, NULL);
 	if (sem_init(&rig->running, 0, 0) || sem_init(&rig->answered, 0, 0))
 		err(1, "sem_init");
-	if (rk_runtime_create(&rig->rt, &sources, NULL, worker, &observer, &error) ||
+	rig->observer = (struct rk_runtime_observer){.tell = on_news, .ctx = rig};
+	if (rk_runtime_create(&rig->rt, &sources, worker, &rig->observer, &error) ||
 	    rk_runtime_command(rig->rt, RK_START, -1, NULL, &error))
 		errx(1, "%s", error.msg);
 	sem_wait(&rig->running);
@@ -183,11 +185,10 @@ static void on_deadline(void *unused, uint64_t at_ns)
 
 static void start_alone(struct alone *a, const struct rig *rig)
 {
-	const struct rk_dispatch_observer observer = {.idle = on_event,
+	const struct rk_dispatch_observer observer = {.idle = on_idle,
 						      .deadline = on_deadline,
-						      .room = on_room,
-						      .tripped = on_room,
-						      .unloadable = on_room};
+						      .tripped = on_kernel,
+						      .unloadable = on_kernel};
 	const struct rk_kernel_source source = {.manifest = &rig->kernel->manifest};
 	struct rk_error error = {0};
 	int pair[2];

@@ -72,6 +72,7 @@ _Noreturn void gpu_unavailable(const char *fmt, ...) __attribute__((format(print
 
 struct gpu_rig {
 	struct rk_runtime *rt;
+	struct rk_runtime_observer observer;
 	int worker_fd;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

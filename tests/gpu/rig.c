@@ -28,8 +28,9 @@ static void tell(struct gpu_rig *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
-static void on_change(void *ctx)
+static void on_news(void *ctx, enum rk_news news)
 {
+	(void)news;
 	tell(ctx);
 }
 
@@ -80,11 +81,6 @@ static const char *const common[] = {
 
 void gpu_open_options(struct gpu_rig *r, bool cuda, const char *const *more)
 {
-	const struct rk_runtime_observer observer = {.state = on_change,
-						     .event = on_change,
-						     .room = on_room,
-						     .health = on_change,
-						     .ctx = r};
 	const char *options[OPTIONS_MAX] = {0};
 	const struct rk_config_sources sources = {.options = options};
 	char kernels_dir[sizeof(r->dir) + 16];
@@ -107,8 +103,10 @@ void gpu_open_options(struct gpu_rig *r, bool cuda, const char *const *more)
 	pthread_cond_init(&r->changed, NULL);
 	r->worker_fd = open(gpu_options.worker, O_RDONLY | O_CLOEXEC);
 	GPU_EXPECT(r->worker_fd >= 0, "%s: %s", gpu_options.worker, strerror(errno));
-	if (rk_runtime_create(&r->rt, &sources, NULL, r->worker_fd, &observer, &err))
+	r->observer = (struct rk_runtime_observer){.tell = on_news, .ctx = r};
+	if (rk_runtime_create(&r->rt, &sources, r->worker_fd, &r->observer, &err))
 		gpu_fail("rk_runtime_create: %s", err.msg);
+	rk_dispatch_on_room(rk_runtime_dispatch(r->rt), on_room, r);
 }
 
 static bool books_balance(struct gpu_rig *r)

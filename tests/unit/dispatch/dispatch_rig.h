@@ -122,7 +122,6 @@ static inline int rig_setup(void **state)
 	struct rig *r = aligned_alloc(64, (sizeof(*r) + 63) / 64 * 64);
 	const struct rk_dispatch_observer observer = {.idle = on_idle,
 						      .deadline = on_deadline,
-						      .room = on_room,
 						      .unloadable = on_unloadable,
 						      .tripped = on_tripped,
 						      .ctx = r};
@@ -134,6 +133,7 @@ static inline int rig_setup(void **state)
 	r->fd = r->peer = -1;
 	TAILQ_INIT(&r->held);
 	assert_int_equal(rk_dispatch_init(&r->d, &observer), 0);
+	rk_dispatch_on_room(&r->d, on_room, r);
 	assert_int_equal(rk_registry_create(&r->reg), 0);
 	assert_int_equal(rk_payload_create(LIMIT, &r->pool, &err), 0);
 	rk_dispatch_set_limits(&r->d, 4, 0);

@@ -217,11 +217,8 @@ static void test_storm(void **state)
 	(void)state;
 	assert_non_null(s);
 	memset((void *)s, 0, sizeof(*s));
-	const struct rk_dispatch_observer observer = {.idle = storm_idle,
-						      .room = storm_none,
-						      .unloadable = storm_none,
-						      .tripped = storm_tripped,
-						      .ctx = s};
+	const struct rk_dispatch_observer observer = {
+		.idle = storm_idle, .unloadable = storm_none, .tripped = storm_tripped, .ctx = s};
 
 	assert_int_equal(rk_dispatch_init(&s->d, &observer), 0);
 	assert_int_equal(rk_registry_create(&s->reg), 0);

@@ -159,11 +159,10 @@ static int setup(void **state)
 {
 	static const char *const options[] = {"preset=development", NULL};
 	const struct rk_config_sources sources = {.options = options};
-	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
 	(void)state;
-	return rkfs_init(&fs) || rk_runtime_create(&fs.rt, &sources, NULL, -1, &observer, &err);
+	return rkfs_init(&fs) || rk_runtime_create(&fs.rt, &sources, -1, &fs.observer, &err);
 }
 
 static int teardown(void **state)

@@ -31,14 +31,14 @@ static int setup(void **state)
 	static const char *const options[] = {"preset=testing", "worker_threads=2",
 					      "drain_timeout=30s", NULL};
 	const struct rk_config_sources sources = {.options = options};
-	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
 	(void)state;
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open(RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
-	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
+	return worker_fd < 0 || rkfs_init(&fs) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
+	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
 }
 
 static int teardown(void **state)
@@ -722,14 +722,14 @@ static int setup_broken(void **state)
 {
 	static const char *const options[] = {"preset=testing", "restart_limit=0", NULL};
 	const struct rk_config_sources sources = {.options = options};
-	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
 	(void)state;
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
+	return worker_fd < 0 || rkfs_init(&fs) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
+	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
 }
 
 static void test_poll_state(void **state)

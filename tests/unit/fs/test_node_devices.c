@@ -12,14 +12,14 @@ static int fs_setup(void **state)
 {
 	static const char *const options[] = {"preset=testing", FOREVER, NULL};
 	const struct rk_config_sources sources = {.options = options};
-	const struct rk_runtime_observer observer = rkfs_observer(&fs);
 	struct rk_error err;
 
 	rk_log_set_sink(rig_drop_line, NULL);
 	memset(&fs, 0, sizeof(fs));
 	worker_fd = open(FAKE_WORKER, O_RDONLY | O_CLOEXEC);
-	return setup(state) || worker_fd < 0 || rkfs_init(&fs) || rkfs_calls_create(&fs.calls) ||
-	       rk_runtime_create(&fs.rt, &sources, NULL, worker_fd, &observer, &err);
+	return setup(state) || worker_fd < 0 || rkfs_init(&fs) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
+	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
 }
 
 static int fs_teardown(void **state)

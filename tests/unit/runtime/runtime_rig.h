@@ -19,8 +19,9 @@ struct rig {
 	int worker_fd;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	unsigned int states, rooms; /* how often observers were called */
-	unsigned int unbalanced;    /* snapshots in which the books did not balance */
+	struct rk_runtime_observer observer;
+	unsigned int states;	 /* how often it was told of one */
+	unsigned int unbalanced; /* snapshots in which the books did not balance */
 	pthread_t owner;
 	void (*on_event)(struct rig *r); /* called too, but by other threads than the owner's */
 };
@@ -51,24 +52,19 @@ static inline void rig_tell(struct rig *r, unsigned int *counter)
 	pthread_mutex_unlock(&r->lock);
 }
 
-static inline void rig_on_state(void *ctx)
-{
-	rig_tell(ctx, &((struct rig *)ctx)->states);
-}
-
-static inline void rig_on_event(void *ctx)
+static inline void rig_on_news(void *ctx, enum rk_news news)
 {
 	struct rig *r = ctx;
 
-	if (r->on_event && !pthread_equal(r->owner, pthread_self()))
+	if (news == RK_NEWS_EVENT && r->on_event && !pthread_equal(r->owner, pthread_self()))
 		r->on_event(r);
-	rig_tell(r, NULL);
+	rig_tell(r, news == RK_NEWS_STATE ? &r->states : NULL);
 }
 
 static inline void rig_on_room(void *ctx, struct rk_kernel *k)
 {
 	(void)k;
-	rig_tell(ctx, &((struct rig *)ctx)->rooms);
+	rig_tell(ctx, NULL);
 }
 
 static inline void rig_drop_line(void *ctx, enum rk_log_level level, const char *line)
@@ -88,11 +84,10 @@ static inline void rig_drop_line(void *ctx, enum rk_log_level level, const char 
 static inline int rig_try_open(struct rig *r, const char *worker, const char *file,
 			       const char *const *more, struct rk_error *err)
 {
-	const struct rk_runtime_observer observer = {
-		.state = rig_on_state, .event = rig_on_event, .room = rig_on_room, .ctx = r};
 	const char *options[32] = {RIG_OPTIONS};
 	const struct rk_config_sources sources = {.file = file, .options = options};
 	unsigned int n = 0;
+	int rc;
 
 	while (options[n])
 		n++;
@@ -100,12 +95,16 @@ static inline int rig_try_open(struct rig *r, const char *worker, const char *fi
 		options[n++] = *more++;
 	memset(r, 0, sizeof(*r));
 	r->owner = pthread_self();
+	r->observer = (struct rk_runtime_observer){.tell = rig_on_news, .ctx = r};
 	rk_log_set_sink(rig_drop_line, NULL);
 	assert_int_equal(pthread_mutex_init(&r->lock, NULL), 0);
 	assert_int_equal(pthread_cond_init(&r->changed, NULL), 0);
 	r->worker_fd = open(worker ? worker : RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
 	assert_true(r->worker_fd >= 0);
-	return rk_runtime_create(&r->rt, &sources, NULL, r->worker_fd, &observer, err);
+	rc = rk_runtime_create(&r->rt, &sources, r->worker_fd, &r->observer, err);
+	if (!rc)
+		rk_dispatch_on_room(rk_runtime_dispatch(r->rt), rig_on_room, r);
+	return rc;
 }
 
 #define rig_open(r, worker, ...)                                                                   \

@@ -149,7 +149,6 @@ static inline int setup(void **state)
 	const struct rk_dispatch_observer dispatch_observer = {
 		.idle = on_nothing,
 		.deadline = on_deadline,
-		.room = on_kernel_nothing,
 		.tripped = on_kernel_nothing,
 		.unloadable = on_kernel_nothing,
 		.ctx = r,
