@@ -127,21 +127,6 @@ static int check_function(struct rk_cuda_kernel *k, const struct rk_wire_load *l
 
 /* --- resident kernels ---------------------------------------------------------------- */
 
-/* For the state of a ring: device memory as any, but it is the control thread that asks. */
-static int alloc_state(void *ctx, uint64_t bytes, CUdeviceptr *at, struct rk_error *err)
-{
-	struct rk_cuda_kernel *k = ctx;
-
-	return rk_cuda_memory_alloc(k->cuda->memory, NULL, true, bytes, k->id, at, err);
-}
-
-static void free_state(void *ctx, CUdeviceptr at, uint64_t bytes)
-{
-	struct rk_cuda_kernel *k = ctx;
-
-	rk_cuda_memory_free(k->cuda->memory, NULL, true, at, bytes);
-}
-
 /* Whether there is room for one more: with cooperative held for writing. */
 static int check_ring_room(const struct rk_cuda *cuda, const char *id, struct rk_error *err)
 {
@@ -177,14 +162,12 @@ static int open_ring(struct rk_cuda_kernel *k, const struct rk_wire_load *load,
 	struct rk_cuda *cuda = k->cuda;
 	int rc;
 
-	k->ring_memory = (struct rk_ring_memory){alloc_state, free_state, k};
 	pthread_rwlock_wrlock(&cuda->cooperative);
 	rc = check_ring_room(cuda, k->id, err);
 	if (rc == 0) {
-		rk_rings_pause(cuda->device.rings);
-		rc = rk_ring_open(cuda->device.rings, k->function, load, &k->ring_memory, &k->ring,
-				  err);
-		rk_rings_resume(cuda->device.rings);
+		rk_rings_pause(cuda->rings);
+		rc = rk_ring_open(cuda->rings, cuda->memory, k->function, load, &k->ring, err);
+		rk_rings_resume(cuda->rings);
 	}
 	if (rc == 0)
 		cuda->nrings++;
@@ -197,9 +180,9 @@ static void close_ring(struct rk_cuda_kernel *k)
 	struct rk_cuda *cuda = k->cuda;
 
 	pthread_rwlock_wrlock(&cuda->cooperative);
-	rk_rings_pause(cuda->device.rings);
+	rk_rings_pause(cuda->rings);
 	rk_ring_close(k->ring);
-	rk_rings_resume(cuda->device.rings);
+	rk_rings_resume(cuda->rings);
 	cuda->nrings--;
 	pthread_rwlock_unlock(&cuda->cooperative);
 }
@@ -306,7 +289,7 @@ static int cuda_check(void *backend, struct rk_error *err)
 	/* the driver answers this from its books, also for a device that does nothing any more */
 	result = rk_cu.cuMemGetInfo(&unused, &total);
 	if (result == CUDA_SUCCESS)
-		return rk_cuda_touch(cuda, err);
+		return rk_cuda_touch(&cuda->touch, &cuda->device, err);
 	rc = rk_cuda_fail(&cuda->device, result, err, "cuMemGetInfo");
 	return rc == -EIO ? rc : rk_error_set(err, EIO, "cuMemGetInfo: %s", rk_cuda_name(result));
 }

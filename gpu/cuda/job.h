@@ -47,6 +47,8 @@ static inline bool rk_job_guarded(const struct rk_cuda_job *job, unsigned int pa
 	       job->k->params[param].kind == RK_WIRE_ARG_SCRATCH;
 }
 
+/* job.c */
+
 void rk_job_lay_out(struct rk_cuda_job *job);
 
 /* Fill the stretch with inputs from the payload. */

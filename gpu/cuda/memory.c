@@ -1,55 +1,42 @@
 // SPDX-License-Identifier: MIT
+/* Device memory: from the driver each time, from chunks that are kept, or from the driver's pool.
+ */
+#include "gpu/cuda/memory.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cuda/memory_internal.h"
+#include "gpu/cuda/account.h"
+#include "gpu/cuda/memory_async.h"
+#include "gpu/cuda/pool.h"
 #include "runtime/base/log.h"
 
 #define CHUNK_MAX (1ULL << 62)
 
+enum source {
+	FROM_DRIVER_POOL,
+	FROM_CHUNKS,
+	FROM_CALLS, /* a call of the driver for each allocation */
+};
+
+struct rk_cuda_memory {
+	struct rk_cuda_account account;
+	enum source source;
+	bool managed;
+	bool keeps; /* what is freed stays, for the next one */
+	double growth;
+	CUstream stream; /* for who has none */
+	struct rk_memory_async async;
+	struct rk_pool chunks; /* guarded by the account's lock, as is what follows */
+	uint64_t last_chunk;   /* bytes of the one that came last */
+};
+
 static uint64_t round_up(uint64_t bytes)
 {
 	return (bytes + RK_POOL_ALIGN - 1) / RK_POOL_ALIGN * RK_POOL_ALIGN;
-}
-
-void rk_memory_publish_locked(struct rk_cuda_memory *m)
-{
-	struct rk_wire_shared *shared = m->device->shared;
-
-	atomic_store(&shared->gpu_memory_bytes, m->held);
-	if (m->held > atomic_load(&shared->gpu_memory_peak_bytes))
-		atomic_store(&shared->gpu_memory_peak_bytes, m->held);
-}
-
-void rk_memory_pause(struct rk_cuda_memory *m, bool paused)
-{
-	if (!paused)
-		rk_rings_pause(m->device->rings);
-}
-
-void rk_memory_resume(struct rk_cuda_memory *m, bool paused)
-{
-	if (!paused)
-		rk_rings_resume(m->device->rings);
-}
-
-int rk_memory_over_limit(struct rk_cuda_memory *m, uint64_t bytes, uint64_t in_use, const char *who,
-			 struct rk_error *err)
-{
-	return rk_error_set(err, ENOMEM,
-			    "%s needs %" PRIu64 " bytes on the device, where %" PRIu64
-			    " of memory_limit_bytes %" PRIu64 " are in use",
-			    who, bytes, in_use, m->limit);
-}
-
-int rk_memory_refused(struct rk_cuda_memory *m, CUresult result, uint64_t bytes, const char *who,
-		      struct rk_error *err)
-{
-	return rk_cuda_fail(m->device, result, err, "%s needs %" PRIu64 " bytes on the device", who,
-			    bytes);
 }
 
 /* --- the driver, directly; while the rings pause ------------------------------------ */
@@ -67,32 +54,32 @@ static int alloc_each(struct rk_cuda_memory *m, bool paused, uint64_t bytes, con
 	CUresult result;
 	int rc = 0;
 
-	rk_memory_pause(m, paused);
-	pthread_mutex_lock(&m->lock);
-	if (bytes > m->limit - m->held) {
-		rc = rk_memory_over_limit(m, bytes, m->held, who, err);
+	rk_account_pause(&m->account, paused);
+	pthread_mutex_lock(&m->account.lock);
+	if (bytes > m->account.limit - m->account.held) {
+		rc = rk_account_over_limit(&m->account, bytes, m->account.held, who, err);
 	} else {
 		result = get(m, bytes, at);
 		if (result != CUDA_SUCCESS)
-			rc = rk_memory_refused(m, result, bytes, who, err);
+			rc = rk_account_refused(&m->account, result, bytes, who, err);
 		else
-			m->held += bytes;
-		rk_memory_publish_locked(m);
+			m->account.held += bytes;
+		rk_account_publish_locked(&m->account);
 	}
-	pthread_mutex_unlock(&m->lock);
-	rk_memory_resume(m, paused);
+	pthread_mutex_unlock(&m->account.lock);
+	rk_account_resume(&m->account, paused);
 	return rc;
 }
 
 static void free_each(struct rk_cuda_memory *m, bool paused, CUdeviceptr at, uint64_t bytes)
 {
-	rk_memory_pause(m, paused);
-	pthread_mutex_lock(&m->lock);
-	rk_cuda_release(m->device, rk_cu.cuMemFree(at), "cuMemFree");
-	m->held -= bytes;
-	rk_memory_publish_locked(m);
-	pthread_mutex_unlock(&m->lock);
-	rk_memory_resume(m, paused);
+	rk_account_pause(&m->account, paused);
+	pthread_mutex_lock(&m->account.lock);
+	rk_cuda_release(m->account.device, rk_cu.cuMemFree(at), "cuMemFree");
+	m->account.held -= bytes;
+	rk_account_publish_locked(&m->account);
+	pthread_mutex_unlock(&m->account.lock);
+	rk_account_resume(&m->account, paused);
 }
 
 /* --- a pool of our own -------------------------------------------------------------- */
@@ -104,8 +91,8 @@ static bool shrink_locked(struct rk_cuda_memory *m)
 	bool any = false;
 
 	while (rk_pool_remove_idle(&m->chunks, &at, &bytes)) {
-		rk_cuda_release(m->device, rk_cu.cuMemFree(at), "cuMemFree");
-		m->held -= bytes;
+		rk_cuda_release(m->account.device, rk_cu.cuMemFree(at), "cuMemFree");
+		m->account.held -= bytes;
 		any = true;
 	}
 	return any;
@@ -121,12 +108,12 @@ static int add_chunk_locked(struct rk_cuda_memory *m, uint64_t bytes, CUresult *
 		return -EIO;
 	rc = rk_pool_add(&m->chunks, at, bytes);
 	if (rc) {
-		rk_cuda_release(m->device, rk_cu.cuMemFree(at), "cuMemFree");
+		rk_cuda_release(m->account.device, rk_cu.cuMemFree(at), "cuMemFree");
 		return rc;
 	}
-	m->held += bytes;
+	m->account.held += bytes;
 	m->last_chunk = bytes;
-	rk_memory_publish_locked(m);
+	rk_account_publish_locked(&m->account);
 	return 0;
 }
 
@@ -136,8 +123,8 @@ static uint64_t next_chunk_locked(const struct rk_cuda_memory *m, uint64_t bytes
 	double grown = (double)m->last_chunk * m->growth;
 	uint64_t next = grown < (double)CHUNK_MAX ? (uint64_t)grown : CHUNK_MAX;
 
-	if (next > m->limit - m->held)
-		next = m->limit - m->held;
+	if (next > m->account.limit - m->account.held)
+		next = m->account.limit - m->account.held;
 	next = next / RK_POOL_ALIGN * RK_POOL_ALIGN;
 	return next > bytes ? next : bytes;
 }
@@ -165,20 +152,20 @@ static int grow_locked(struct rk_cuda_memory *m, uint64_t bytes, const char *who
 	CUresult result = CUDA_SUCCESS;
 	int rc;
 
-	if (need < bytes || need > m->limit - m->held)
+	if (need < bytes || need > m->account.limit - m->account.held)
 		(void)shrink_locked(m);
-	if (need < bytes || need > m->limit - m->held) {
-		rk_memory_publish_locked(m);
-		return rk_memory_over_limit(m, bytes, m->held, who, err);
+	if (need < bytes || need > m->account.limit - m->account.held) {
+		rk_account_publish_locked(&m->account);
+		return rk_account_over_limit(&m->account, bytes, m->account.held, who, err);
 	}
 	next = next_chunk_locked(m, need);
 	rc = add_chunk_locked(m, next, &result);
 	/* less will do, and what is free in other chunks may be what is missing */
 	if (result == CUDA_ERROR_OUT_OF_MEMORY && (shrink_locked(m) || next > need))
 		rc = add_chunk_locked(m, need, &result);
-	rk_memory_publish_locked(m);
+	rk_account_publish_locked(&m->account);
 	if (result != CUDA_SUCCESS)
-		return rk_memory_refused(m, result, bytes, who, err);
+		return rk_account_refused(&m->account, result, bytes, who, err);
 	if (rc)
 		return rk_error_set(err, ENOMEM, "%s: no memory to keep account of device memory",
 				    who);
@@ -190,21 +177,21 @@ static int alloc_from_chunks(struct rk_cuda_memory *m, bool paused, uint64_t byt
 {
 	int rc;
 
-	pthread_mutex_lock(&m->lock);
+	pthread_mutex_lock(&m->account.lock);
 	rc = take_locked(m, bytes, who, at, err);
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->account.lock);
 	if (rc != -ENOSPC)
 		return rc;
-	rk_memory_pause(m, paused);
-	pthread_mutex_lock(&m->lock);
+	rk_account_pause(&m->account, paused);
+	pthread_mutex_lock(&m->account.lock);
 	rc = take_locked(m, bytes, who, at, err); /* another thread may have let it grow */
 	if (rc == -ENOSPC) {
 		rc = grow_locked(m, bytes, who, err);
 		if (rc == 0)
 			rc = take_locked(m, bytes, who, at, err);
 	}
-	pthread_mutex_unlock(&m->lock);
-	rk_memory_resume(m, paused);
+	pthread_mutex_unlock(&m->account.lock);
+	rk_account_resume(&m->account, paused);
 	return rc;
 }
 
@@ -212,9 +199,9 @@ static void free_to_chunks(struct rk_cuda_memory *m, CUdeviceptr at)
 {
 	bool known;
 
-	pthread_mutex_lock(&m->lock);
+	pthread_mutex_lock(&m->account.lock);
 	known = rk_pool_give(&m->chunks, at);
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->account.lock);
 	if (!known)
 		rk_log(RK_LOG_ERROR, "rk-worker: device memory given back that nobody has");
 }
@@ -231,7 +218,7 @@ static int start_chunks(struct rk_cuda_memory *m, uint64_t initial, struct rk_er
 		return 0;
 	rc = add_chunk_locked(m, initial, &result);
 	if (result != CUDA_SUCCESS)
-		return rk_cuda_fail(m->device, result, err,
+		return rk_cuda_fail(m->account.device, result, err,
 				    "cannot reserve pool_initial_bytes %" PRIu64, initial);
 	return rc ? rk_error_set(err, ENOMEM, "no memory to keep account of device memory") : 0;
 }
@@ -239,7 +226,7 @@ static int start_chunks(struct rk_cuda_memory *m, uint64_t initial, struct rk_er
 static int start(struct rk_cuda_memory *m, const struct rk_wire_device_settings *settings,
 		 struct rk_error *err)
 {
-	struct rk_cuda_device *device = m->device;
+	const struct rk_cuda_device *device = m->account.device;
 	uint64_t initial = settings->pool_initial_bytes;
 	bool driver_pool = settings->async_memory && !m->managed;
 	int rc;
@@ -248,8 +235,8 @@ static int start(struct rk_cuda_memory *m, const struct rk_wire_device_settings 
 		return rk_error_set(err, ENOTSUP,
 				    "cuda_unified_memory: %s has no managed memory; set it to no",
 				    device->name);
-	if (initial > m->limit)
-		initial = m->limit;
+	if (initial > m->account.limit)
+		initial = m->account.limit;
 	if (driver_pool && (!device->pools || !rk_cuda_has_async_memory())) {
 		rk_log(RK_LOG_WARN,
 		       "rk-worker: async_memory has no effect: the %s has no "
@@ -258,26 +245,27 @@ static int start(struct rk_cuda_memory *m, const struct rk_wire_device_settings 
 		driver_pool = false;
 	}
 	if (driver_pool) {
-		rc = rk_memory_async_start(m, initial, &driver_pool, err);
+		rc = rk_memory_async_start(&m->async, initial, &driver_pool, err);
 		if (rc)
 			return rc;
 		if (!driver_pool)
 			rk_log(RK_LOG_WARN,
 			       "rk-worker: async_memory has no effect: the driver's pool takes "
 			       "more at once than memory_limit_bytes %" PRIu64,
-			       m->limit);
+			       m->account.limit);
 	}
 	if (driver_pool)
-		m->source = RK_FROM_DRIVER_POOL;
+		m->source = FROM_DRIVER_POOL;
 	else
-		m->source = m->keeps ? RK_FROM_CHUNKS : RK_FROM_CALLS;
-	rc = m->source == RK_FROM_CHUNKS ? start_chunks(m, initial, err) : 0;
-	rk_memory_publish_locked(m);
+		m->source = m->keeps ? FROM_CHUNKS : FROM_CALLS;
+	rc = m->source == FROM_CHUNKS ? start_chunks(m, initial, err) : 0;
+	rk_account_publish_locked(&m->account);
 	return rc;
 }
 
 int rk_cuda_memory_create(struct rk_cuda_memory **memory, struct rk_cuda_device *device,
-			  const struct rk_wire_device_settings *settings, struct rk_error *err)
+			  struct rk_rings *rings, const struct rk_wire_device_settings *settings,
+			  struct rk_error *err)
 {
 	struct rk_cuda_memory *m = calloc(1, sizeof(*m));
 	CUresult result;
@@ -285,18 +273,21 @@ int rk_cuda_memory_create(struct rk_cuda_memory **memory, struct rk_cuda_device 
 
 	if (!m)
 		return rk_error_set(err, ENOMEM, "no memory");
-	m->device = device;
+	m->account.device = device;
+	m->account.rings = rings;
 	m->managed = settings->unified_memory;
 	m->keeps = settings->memory_pooling;
-	m->limit = settings->memory_limit_bytes ? settings->memory_limit_bytes : UINT64_MAX;
+	m->account.limit = settings->memory_limit_bytes ? settings->memory_limit_bytes : UINT64_MAX;
 	m->growth = settings->pool_growth_factor;
 	rk_pool_init(&m->chunks);
-	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->account.lock, NULL);
 	result = rk_cu.cuStreamCreate(&m->stream, CU_STREAM_NON_BLOCKING);
 	if (result != CUDA_SUCCESS) {
 		m->stream = NULL;
 		rc = rk_cuda_fail(device, result, err, "cuStreamCreate");
 	} else {
+		m->async = (struct rk_memory_async){
+			.account = &m->account, .stream = m->stream, .keeps = m->keeps};
 		rc = start(m, settings, err);
 	}
 	if (rc) {
@@ -312,14 +303,15 @@ void rk_cuda_memory_destroy(struct rk_cuda_memory *m)
 	if (!m)
 		return;
 	(void)shrink_locked(m);
-	if (!TAILQ_EMPTY(&m->chunks.chunks) || m->used)
+	if (!TAILQ_EMPTY(&m->chunks.chunks) || m->async.used)
 		rk_log(RK_LOG_ERROR, "rk-worker: device memory is still in use at the end");
-	rk_memory_async_stop(m);
+	rk_memory_async_stop(&m->async);
 	if (m->stream)
-		rk_cuda_release(m->device, rk_cu.cuStreamDestroy(m->stream), "cuStreamDestroy");
-	m->held = 0;
-	rk_memory_publish_locked(m);
-	pthread_mutex_destroy(&m->lock);
+		rk_cuda_release(m->account.device, rk_cu.cuStreamDestroy(m->stream),
+				"cuStreamDestroy");
+	m->account.held = 0;
+	rk_account_publish_locked(&m->account);
+	pthread_mutex_destroy(&m->account.lock);
 	free(m);
 }
 
@@ -329,27 +321,28 @@ int rk_cuda_memory_alloc(struct rk_cuda_memory *m, CUstream stream, bool paused,
 	CUresult result;
 	int rc;
 
-	if (m->source == RK_FROM_CHUNKS)
+	if (m->source == FROM_CHUNKS)
 		return alloc_from_chunks(m, paused, bytes, who, at, err);
-	if (m->source == RK_FROM_CALLS)
+	if (m->source == FROM_CALLS)
 		return alloc_each(m, paused, bytes, who, at, err);
-	rc = rk_memory_async_alloc(m, stream ? stream : m->stream, paused, bytes, who, at, err);
+	rc = rk_memory_async_alloc(&m->async, stream ? stream : m->stream, paused, bytes, who, at,
+				   err);
 	if (rc || stream)
 		return rc;
 	result = rk_cu.cuStreamSynchronize(m->stream); /* now it is there for every stream */
 	if (result == CUDA_SUCCESS)
 		return 0;
 	rk_cuda_memory_free(m, NULL, paused, *at, bytes);
-	return rk_cuda_fail(m->device, result, err, "%s: cuStreamSynchronize", who);
+	return rk_cuda_fail(m->account.device, result, err, "%s: cuStreamSynchronize", who);
 }
 
 void rk_cuda_memory_free(struct rk_cuda_memory *m, CUstream stream, bool paused, CUdeviceptr at,
 			 uint64_t bytes)
 {
-	if (m->source == RK_FROM_CHUNKS)
+	if (m->source == FROM_CHUNKS)
 		free_to_chunks(m, at);
-	else if (m->source == RK_FROM_CALLS)
+	else if (m->source == FROM_CALLS)
 		free_each(m, paused, at, bytes);
 	else
-		rk_memory_async_free(m, stream ? stream : m->stream, at, bytes);
+		rk_memory_async_free(&m->async, stream ? stream : m->stream, at, bytes);
 }

@@ -41,16 +41,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/cuda/dl.h"
-#include "runtime/base/error.h"
-#include "runtime/base/wire.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/rings.h"
 
-struct rk_cuda_device;
 struct rk_cuda_memory;
 
-/* Reserves pool_initial_bytes. 0, or a negative errno: -ENOTSUP: there is no managed memory. */
+/*
+ * Reserves pool_initial_bytes. @device and @rings are borrowed. Returns 0 or a negative errno;
+ * -ENOTSUP where managed memory is wanted and there is none.
+ */
 int rk_cuda_memory_create(struct rk_cuda_memory **memory, struct rk_cuda_device *device,
-			  const struct rk_wire_device_settings *settings, struct rk_error *err);
+			  struct rk_rings *rings, const struct rk_wire_device_settings *settings,
+			  struct rk_error *err);
 
 /* All is freed. gpu_memory_bytes is 0 afterwards. NULL is fine. */
 void rk_cuda_memory_destroy(struct rk_cuda_memory *memory);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-/* Device memory from a pool of the driver's: cuMemAllocFromPoolAsync. */
+/* Device memory from a pool of the driver's, which only says afterwards how much it took for it. */
+#include "gpu/cuda/memory_async.h"
+
 #include <errno.h>
 #include <inttypes.h>
-
-#include "gpu/cuda/memory_internal.h"
 
 #define KEEP_ALL                                                                                   \
 	(1ULL << 62) /* release threshold; no device has more, and rounding it up is safe */
 
-/* What the pool holds, into m->held. */
-static CUresult look_locked(struct rk_cuda_memory *m)
+/* What the pool holds, into m->account->held. */
+static CUresult look_locked(struct rk_memory_async *m)
 {
 	cuuint64_t reserved = 0;
 	CUresult result;
@@ -17,7 +17,7 @@ static CUresult look_locked(struct rk_cuda_memory *m)
 	result = rk_cu.cuMemPoolGetAttribute(m->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
 					     &reserved);
 	if (result == CUDA_SUCCESS)
-		m->held = reserved;
+		m->account->held = reserved;
 	return result;
 }
 
@@ -34,7 +34,7 @@ static CUresult drop(CUstream stream, CUdeviceptr at)
  * CUDA_SUCCESS with *@fits false: the pool would hold more than the limit; nothing is allocated.
  * How much the driver adds to it for an allocation is only known afterwards.
  */
-static CUresult try_locked(struct rk_cuda_memory *m, CUstream stream, uint64_t bytes,
+static CUresult try_locked(struct rk_memory_async *m, CUstream stream, uint64_t bytes,
 			   CUdeviceptr *at, bool *fits)
 {
 	CUresult result, looked;
@@ -44,7 +44,7 @@ static CUresult try_locked(struct rk_cuda_memory *m, CUstream stream, uint64_t b
 	if (result != CUDA_SUCCESS)
 		return result;
 	looked = look_locked(m);
-	*fits = m->held <= m->limit;
+	*fits = m->account->held <= m->account->limit;
 	if (looked == CUDA_SUCCESS && *fits) {
 		*at = got;
 		return CUDA_SUCCESS;
@@ -54,42 +54,43 @@ static CUresult try_locked(struct rk_cuda_memory *m, CUstream stream, uint64_t b
 }
 
 /* While the rings pause: give the driver back what is free in the pool. */
-static CUresult trim_locked(struct rk_cuda_memory *m)
+static CUresult trim_locked(struct rk_memory_async *m)
 {
 	CUresult result = rk_cu.cuMemPoolTrimTo(m->pool, 0);
 
 	return result == CUDA_SUCCESS ? look_locked(m) : result;
 }
 
-static int tell_locked(struct rk_cuda_memory *m, CUresult result, uint64_t bytes, const char *who,
+static int tell_locked(struct rk_memory_async *m, CUresult result, uint64_t bytes, const char *who,
 		       struct rk_error *err)
 {
 	if (result != CUDA_SUCCESS)
-		return rk_memory_refused(m, result, bytes, who, err);
+		return rk_account_refused(m->account, result, bytes, who, err);
 	return rk_error_set(err, ENOMEM,
 			    "%s needs %" PRIu64 " bytes on the device, where %" PRIu64
 			    " are in use, and the driver's pool would exceed memory_limit_bytes "
 			    "%" PRIu64,
-			    who, bytes, m->used, m->limit);
+			    who, bytes, m->used, m->account->limit);
 }
 
 /* Whether a try that ended with @result may go better once the pool has given back what is free. */
-static bool something_free_locked(const struct rk_cuda_memory *m, CUresult result)
+static bool something_free_locked(const struct rk_memory_async *m, CUresult result)
 {
-	return m->held > m->used && (result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
+	return m->account->held > m->used &&
+	       (result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
 }
 
 /* Before the second try, which is while the rings pause, the pool gives back what is free. */
-static int try_once(struct rk_cuda_memory *m, CUstream stream, bool second, uint64_t bytes,
+static int try_once(struct rk_memory_async *m, CUstream stream, bool second, uint64_t bytes,
 		    const char *who, CUdeviceptr *at, struct rk_error *err)
 {
 	CUresult result = CUDA_SUCCESS;
 	bool fits = false;
 	int rc = 0;
 
-	pthread_mutex_lock(&m->lock);
-	if (bytes > m->limit - m->used) {
-		rc = rk_memory_over_limit(m, bytes, m->used, who, err);
+	pthread_mutex_lock(&m->account->lock);
+	if (bytes > m->account->limit - m->used) {
+		rc = rk_account_over_limit(m->account, bytes, m->used, who, err);
 		goto out;
 	}
 	if (second)
@@ -98,52 +99,53 @@ static int try_once(struct rk_cuda_memory *m, CUstream stream, bool second, uint
 		result = try_locked(m, stream, bytes, at, &fits);
 	if (result == CUDA_SUCCESS && fits) {
 		m->used += bytes;
-		rk_memory_publish_locked(m);
+		rk_account_publish_locked(m->account);
 	} else if (!second && something_free_locked(m, result)) {
 		rc = -EAGAIN;
 	} else {
 		rc = tell_locked(m, result, bytes, who, err);
 		if (second)
-			rk_cuda_release(m->device, trim_locked(m), "cuMemPoolTrimTo");
-		rk_memory_publish_locked(m);
+			rk_cuda_release(m->account->device, trim_locked(m), "cuMemPoolTrimTo");
+		rk_account_publish_locked(m->account);
 	}
 out:
-	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->account->lock);
 	return rc;
 }
 
-int rk_memory_async_alloc(struct rk_cuda_memory *m, CUstream stream, bool paused, uint64_t bytes,
+int rk_memory_async_alloc(struct rk_memory_async *m, CUstream stream, bool paused, uint64_t bytes,
 			  const char *who, CUdeviceptr *at, struct rk_error *err)
 {
 	int rc = try_once(m, stream, false, bytes, who, at, err);
 
 	if (rc != -EAGAIN)
 		return rc;
-	rk_memory_pause(m, paused);
+	rk_account_pause(m->account, paused);
 	rc = try_once(m, stream, true, bytes, who, at, err);
-	rk_memory_resume(m, paused);
+	rk_account_resume(m->account, paused);
 	return rc;
 }
 
-void rk_memory_async_free(struct rk_cuda_memory *m, CUstream stream, CUdeviceptr at, uint64_t bytes)
+void rk_memory_async_free(struct rk_memory_async *m, CUstream stream, CUdeviceptr at,
+			  uint64_t bytes)
 {
-	rk_cuda_release(m->device, rk_cu.cuMemFreeAsync(at, stream), "cuMemFreeAsync");
+	rk_cuda_release(m->account->device, rk_cu.cuMemFreeAsync(at, stream), "cuMemFreeAsync");
 	/* to have it given back now, or by a trim later; the stream has nothing else to do */
-	if (!m->keeps || m->limit != UINT64_MAX || stream == m->stream)
-		rk_cuda_release(m->device, rk_cu.cuStreamSynchronize(stream),
+	if (!m->keeps || m->account->limit != UINT64_MAX || stream == m->stream)
+		rk_cuda_release(m->account->device, rk_cu.cuStreamSynchronize(stream),
 				"cuStreamSynchronize");
-	pthread_mutex_lock(&m->lock);
+	pthread_mutex_lock(&m->account->lock);
 	m->used -= bytes;
-	rk_cuda_release(m->device, look_locked(m), "cuMemPoolGetAttribute");
-	rk_memory_publish_locked(m);
-	pthread_mutex_unlock(&m->lock);
+	rk_cuda_release(m->account->device, look_locked(m), "cuMemPoolGetAttribute");
+	rk_account_publish_locked(m->account);
+	pthread_mutex_unlock(&m->account->lock);
 }
 
 /*
  * Have the pool reserve @bytes, or as much of that as the limit leaves; the driver adds memory in
  * large pieces. *@fits is false where even one byte makes it hold more than the limit.
  */
-static CUresult reserve(struct rk_cuda_memory *m, uint64_t bytes, bool *fits)
+static CUresult reserve(struct rk_memory_async *m, uint64_t bytes, bool *fits)
 {
 	CUresult result;
 	CUdeviceptr at;
@@ -155,7 +157,7 @@ static CUresult reserve(struct rk_cuda_memory *m, uint64_t bytes, bool *fits)
 			result = drop(m->stream, at);
 		if (result != CUDA_SUCCESS || *fits)
 			break;
-		over = m->held - m->limit;
+		over = m->account->held - m->account->limit;
 		result = trim_locked(m);
 		if (result != CUDA_SUCCESS || bytes == 1)
 			break;
@@ -164,22 +166,22 @@ static CUresult reserve(struct rk_cuda_memory *m, uint64_t bytes, bool *fits)
 	return result == CUDA_SUCCESS ? look_locked(m) : result;
 }
 
-void rk_memory_async_stop(struct rk_cuda_memory *m)
+void rk_memory_async_stop(struct rk_memory_async *m)
 {
 	if (!m->pool)
 		return;
-	rk_cuda_release(m->device, rk_cu.cuMemPoolDestroy(m->pool), "cuMemPoolDestroy");
+	rk_cuda_release(m->account->device, rk_cu.cuMemPoolDestroy(m->pool), "cuMemPoolDestroy");
 	m->pool = NULL;
-	m->held = 0;
+	m->account->held = 0;
 }
 
-int rk_memory_async_start(struct rk_cuda_memory *m, uint64_t initial, bool *fits,
+int rk_memory_async_start(struct rk_memory_async *m, uint64_t initial, bool *fits,
 			  struct rk_error *err)
 {
 	CUmemPoolProps props = {
 		.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
 		.handleTypes = CU_MEM_HANDLE_TYPE_NONE,
-		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = m->device->handle},
+		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = m->account->device->handle},
 	};
 	cuuint64_t threshold = m->keeps ? KEEP_ALL : 0;
 	CUresult result;
@@ -187,17 +189,17 @@ int rk_memory_async_start(struct rk_cuda_memory *m, uint64_t initial, bool *fits
 	result = rk_cu.cuMemPoolCreate(&m->pool, &props);
 	if (result != CUDA_SUCCESS) {
 		m->pool = NULL;
-		return rk_cuda_fail(m->device, result, err, "cuMemPoolCreate");
+		return rk_cuda_fail(m->account->device, result, err, "cuMemPoolCreate");
 	}
 	result =
 		rk_cu.cuMemPoolSetAttribute(m->pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &threshold);
 	if (result != CUDA_SUCCESS)
-		return rk_cuda_fail(m->device, result, err, "cuMemPoolSetAttribute");
+		return rk_cuda_fail(m->account->device, result, err, "cuMemPoolSetAttribute");
 	*fits = true;
-	if (m->keeps || m->limit != UINT64_MAX)
+	if (m->keeps || m->account->limit != UINT64_MAX)
 		result = reserve(m, m->keeps ? initial : 1, fits);
 	if (result != CUDA_SUCCESS)
-		return rk_cuda_fail(m->device, result, err,
+		return rk_cuda_fail(m->account->device, result, err,
 				    "cannot reserve pool_initial_bytes %" PRIu64, initial);
 	if (!*fits)
 		rk_memory_async_stop(m);

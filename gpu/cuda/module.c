@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+/* CUDA modules: loading and unloading, and finding a kernel that takes what its description says.
+ */
+#include "gpu/cuda/module.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,8 +15,6 @@
 
 #include "gpu/cuda/format.h"
 #include "gpu/cuda/images.h"
-#include "gpu/cuda/internal.h"
-#include "gpu/cuda/module.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 
@@ -29,7 +31,8 @@ struct rk_cuda_module {
 };
 
 struct rk_cuda_modules {
-	struct rk_cuda_device *device;
+	struct rk_cuda_device *device; /* borrowed, as are the rings */
+	struct rk_rings *rings;
 	CUmodule *builtins; /* one per image */
 	size_t nbuiltins;   /* that are loaded */
 	SLIST_HEAD(, rk_cuda_module) users;
@@ -63,7 +66,7 @@ static const char *one_line(char *text)
 }
 
 /* One load of @data, which @name is. @log gets what the driver's compiler says of a failure. */
-static CUresult try_load(struct rk_cuda_device *device, const void *data, const char *name,
+static CUresult try_load(struct rk_cuda_modules *m, const void *data, const char *name,
 			 CUmodule *module, char log[JIT_LOG])
 {
 	char info[JIT_LOG] = "";
@@ -73,10 +76,10 @@ static CUresult try_load(struct rk_cuda_device *device, const void *data, const 
 	CUresult result;
 
 	memset(log, 0, JIT_LOG);
-	rk_rings_pause(device->rings);
+	rk_rings_pause(m->rings);
 	result = rk_cu.cuModuleLoadDataEx(module, data, sizeof(options) / sizeof(options[0]),
 					  options, values);
-	rk_rings_resume(device->rings);
+	rk_rings_resume(m->rings);
 	info[JIT_LOG - 1] = '\0';
 	log[JIT_LOG - 1] = '\0';
 	one_line(log);
@@ -119,18 +122,18 @@ static const char *advice(CUresult result)
 }
 
 /* Load the checked module @data of @size bytes, as a sentence calls it @name. */
-static int load_user(struct rk_cuda_device *device, const char *data, size_t size, const char *name,
+static int load_user(struct rk_cuda_modules *m, const char *data, size_t size, const char *name,
 		     CUmodule *module, struct rk_error *err)
 {
 	char log[JIT_LOG], what[RK_CUDA_FORMAT_MAX];
-	CUresult result = try_load(device, data, name, module, log);
+	CUresult result = try_load(m, data, name, module, log);
 
 	if (result == CUDA_SUCCESS)
 		return 0;
-	if (rk_cuda_fail(device, result, err, "%s", name) == -ENOMEM)
+	if (rk_cuda_fail(m->device, result, err, "%s", name) == -ENOMEM)
 		return -ENOMEM;
 	rk_cuda_format_describe(data, size, what);
-	return refused(device, name, err, "it is %s: %s%s%s%s", what, rk_cuda_name(result),
+	return refused(m->device, name, err, "it is %s: %s%s%s%s", what, rk_cuda_name(result),
 		       advice(result), log[0] ? ": " : "", log);
 }
 
@@ -143,44 +146,45 @@ static bool wants_ptx(void)
 }
 
 /* The fatbin, and where the driver is older than the toolkit, the PTX. */
-static int load_builtin(struct rk_cuda_device *device, const struct rk_cuda_image *image,
+static int load_builtin(struct rk_cuda_modules *m, const struct rk_cuda_image *image,
 			CUmodule *module, struct rk_error *err)
 {
 	char log[JIT_LOG], what[RK_CUDA_FORMAT_MAX];
+	const struct rk_cuda_device *device = m->device;
 	const char *why = "passed over";
 	CUresult result;
 
 	if (!wants_ptx()) {
-		result = try_load(device, image->fatbin, image->name, module, log);
+		result = try_load(m, image->fatbin, image->name, module, log);
 		if (result == CUDA_SUCCESS)
 			return 0;
-		if (rk_cuda_fail(device, result, err, "%s", image->name) == -ENOMEM)
+		if (rk_cuda_fail(m->device, result, err, "%s", image->name) == -ENOMEM)
 			return -ENOMEM;
 		why = rk_cuda_name(result);
 	}
 	rk_cuda_format_describe(image->ptx, image->ptx_size, what);
-	result = try_load(device, image->ptx, image->name, module, log);
+	result = try_load(m, image->ptx, image->name, module, log);
 	if (result == CUDA_SUCCESS) {
 		rk_log(RK_LOG_INFO,
 		       "rk-worker: %s: the driver, of CUDA %d.%d, compiled %s (fatbin: %s)",
 		       image->name, device->driver / 1000, device->driver % 1000 / 10, what, why);
 		return 0;
 	}
-	if (rk_cuda_fail(device, result, err, "%s", image->name) == -ENOMEM)
+	if (rk_cuda_fail(m->device, result, err, "%s", image->name) == -ENOMEM)
 		return -ENOMEM;
-	return refused(device, image->name, err, "fatbin: %s; %s: %s%s%s", why, what,
+	return refused(m->device, image->name, err, "fatbin: %s; %s: %s%s%s", why, what,
 		       rk_cuda_name(result), log[0] ? ": " : "", log);
 }
 
-static void unload(struct rk_cuda_device *device, CUmodule module)
+static void unload(struct rk_cuda_modules *m, CUmodule module)
 {
-	rk_rings_pause(device->rings);
-	rk_cuda_release(device, rk_cu.cuModuleUnload(module), "cuModuleUnload");
-	rk_rings_resume(device->rings);
+	rk_rings_pause(m->rings);
+	rk_cuda_release(m->device, rk_cu.cuModuleUnload(module), "cuModuleUnload");
+	rk_rings_resume(m->rings);
 }
 
 int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_device *device,
-			   struct rk_error *err)
+			   struct rk_rings *rings, struct rk_error *err)
 {
 	struct rk_cuda_modules *m = calloc(1, sizeof(*m));
 	const struct rk_cuda_image *images;
@@ -195,9 +199,10 @@ int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_devi
 		return rk_error_set(err, ENOMEM, "no memory");
 	}
 	m->device = device;
+	m->rings = rings;
 	SLIST_INIT(&m->users);
 	while (rc == 0 && m->nbuiltins < count) {
-		rc = load_builtin(device, &images[m->nbuiltins], &m->builtins[m->nbuiltins], err);
+		rc = load_builtin(m, &images[m->nbuiltins], &m->builtins[m->nbuiltins], err);
 		if (rc == 0)
 			m->nbuiltins++;
 	}
@@ -216,7 +221,7 @@ void rk_cuda_modules_destroy(struct rk_cuda_modules *m)
 	if (!SLIST_EMPTY(&m->users))
 		rk_log(RK_LOG_ERROR, "rk-worker: a module is still in use at the end");
 	while (m->nbuiltins)
-		unload(m->device, m->builtins[--m->nbuiltins]);
+		unload(m, m->builtins[--m->nbuiltins]);
 	free(m->builtins);
 	free(m);
 }
@@ -352,7 +357,7 @@ static int add_user(struct rk_cuda_modules *m, int fd, const struct stat *st, co
 	if (rc)
 		rk_error_prefix(err, "%s", path);
 	else
-		rc = load_user(m->device, data, (size_t)st->st_size, path, &module->handle, err);
+		rc = load_user(m, data, (size_t)st->st_size, path, &module->handle, err);
 	free(data);
 	if (rc) {
 		free(module);
@@ -408,6 +413,6 @@ void rk_cuda_modules_put(struct rk_cuda_modules *m, struct rk_cuda_module *modul
 	if (--module->users)
 		return;
 	SLIST_REMOVE(&m->users, module, rk_cuda_module, link);
-	unload(m->device, module->handle);
+	unload(m, module->handle);
 	free(module);
 }

@@ -8,17 +8,18 @@
 #ifndef RK_GPU_CUDA_MODULE_H
 #define RK_GPU_CUDA_MODULE_H
 
-#include "gpu/cuda/dl.h"
-#include "runtime/base/error.h"
-#include "runtime/base/wire.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/rings.h"
 
-struct rk_cuda_device;
 struct rk_cuda_modules; /* all of a backend */
 struct rk_cuda_module;	/* a user's own, counted */
 
-/* Load what is compiled in. 0 or a negative errno, naming the image that does not load. */
+/*
+ * Load what is compiled in. @device and @rings are borrowed. Returns 0 or a negative errno with a
+ * sentence that names the image which does not load.
+ */
 int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_device *device,
-			   struct rk_error *err);
+			   struct rk_rings *rings, struct rk_error *err);
 
 /* Every user module is put; NULL is fine. */
 void rk_cuda_modules_destroy(struct rk_cuda_modules *modules);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the two halves of gpu/cuda/ring.h share: running messages, and opening and closing. */
+/* A resident kernel, as rings.c, ring.c and ring_open.c see it: the lowest of them first. */
 #ifndef RK_GPU_CUDA_RING_INTERNAL_H
 #define RK_GPU_CUDA_RING_INTERNAL_H
 
@@ -8,7 +8,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "gpu/cuda/internal.h"
+#include "gpu/cuda/ring.h"
+#include "gpu/cuda/rings.h"
 #include "gpu/kernels/ring.h"
 
 struct rk_rings {
@@ -32,8 +33,8 @@ struct rk_cuda_ring {
 	struct rk_wire_param params[RK_WIRE_ARGS_MAX];
 	uint32_t block[RK_WIRE_AXES];
 	uint32_t shared_bytes;
-	struct rk_ring_memory memory;
-	CUdeviceptr state; /* 0 = it has none */
+	struct rk_cuda_memory *memory; /* borrowed, for the state */
+	CUdeviceptr state;	       /* 0 = it has none */
 	uint64_t state_bytes;
 	struct rk_ring *shared; /* with the device */
 	CUdeviceptr shared_device;
@@ -54,11 +55,53 @@ struct rk_cuda_ring {
 	bool hungry; /* a pause came upon it: no other one until it has its answer */
 };
 
+/* The slot of message `next`. */
+static inline struct rk_ring_slot *rk_ring_slot_of(const struct rk_cuda_ring *ring)
+{
+	return &ring->shared->slots[ring->next % RK_RING_SLOTS];
+}
+
+/* How long somebody has waited for a kernel, and how: first without a pause, then with longer ones.
+ */
+struct rk_patience {
+	uint64_t since;
+	unsigned int yields, naps;
+	long nap_ns;
+};
+
+/* rings.c */
+
+struct rk_patience rk_patience_begin(void);
+
+/* Between two looks at memory that the device writes: longer each time, up to a bound. */
+void rk_patience_wait(struct rk_patience *patience);
+
 /*
- * Launch the kernel with message `next` as its first; by the thread that runs a message, not while
- * somebody has paused, or by the one that has. 0, or as rk_cuda_fail.
+ * Launch the kernel with message `next` as its first. For a thread that has paused. Returns 0 or as
+ * rk_cuda_fail.
  */
 int rk_ring_launch(struct rk_cuda_ring *ring, struct rk_error *err);
+
+/*
+ * Message `next` is in its slot: tell the kernel, and launch it where it has left. Returns 0 or as
+ * rk_cuda_fail. Settle must follow, whatever comes of it.
+ */
+int rk_ring_post(struct rk_cuda_ring *ring, struct rk_error *err);
+
+/* The kernel has left without an answer: launch it again, when nobody pauses. As rk_ring_post. */
+int rk_ring_launch_again(struct rk_cuda_ring *ring, struct rk_error *err);
+
+/*
+ * The message has its answer (@done), or gets none: then no kernel is there that could still read
+ * it, and the next one takes its number.
+ */
+void rk_ring_settle(struct rk_cuda_ring *ring, bool done);
+
+/* Whether the last launch says that it returns. */
+bool rk_ring_said_goodbye(const struct rk_cuda_ring *ring);
+
+/* Whether the last launch is over, by its word or the driver's, which is asked now and then. */
+bool rk_ring_has_left(struct rk_cuda_ring *ring, const struct rk_patience *patience);
 
 /*
  * The kernel has been told to leave, or there is none: wait until the stream is empty. By the
@@ -66,8 +109,7 @@ int rk_ring_launch(struct rk_cuda_ring *ring, struct rk_error *err);
  */
 void rk_ring_see_off(struct rk_cuda_ring *ring);
 
-/* Whether the last launch says that it returns. */
-bool rk_ring_said_goodbye(const struct rk_cuda_ring *ring);
+/* ring.c */
 
 /* What is to be said of a kernel that does not keep to gpu/kernels/ring.h. Returns -EIO. */
 int rk_ring_stranger(const struct rk_cuda_ring *ring, struct rk_error *err);

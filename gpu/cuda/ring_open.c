@@ -1,44 +1,18 @@
 // SPDX-License-Identifier: MIT
+/* Opening and closing a resident kernel: its memory, its stream, and a launch to try it out. */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/cuda/memory.h"
 #include "gpu/cuda/ring_internal.h"
+#include "gpu/cuda/stream.h"
 
 #define DATA_MIN (64ULL * 1024) /* pinned for messages from the start */
 
 static_assert(RK_RING_ARGS == RK_WIRE_ARGS_MAX, "gpu/kernels/ring.h has room for every argument");
-
-int rk_ring_pin(const struct rk_cuda_ring *ring, uint64_t bytes, void **host, CUdeviceptr *device,
-		struct rk_error *err)
-{
-	struct rk_cuda_device *dev = ring->rings->device;
-	void *at = NULL;
-	CUresult result;
-
-	result = rk_cu.cuMemHostAlloc(&at, bytes,
-				      CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);
-	if (result != CUDA_SUCCESS)
-		return rk_cuda_fail(dev, result, err,
-				    "kernel %s: cannot pin %" PRIu64 " bytes of memory", ring->id,
-				    bytes);
-	result = rk_cu.cuMemHostGetDevicePointer(device, at, 0);
-	if (result != CUDA_SUCCESS) {
-		rk_ring_unpin(ring, at);
-		return rk_cuda_fail(dev, result, err, "kernel %s: cuMemHostGetDevicePointer",
-				    ring->id);
-	}
-	*host = at;
-	return 0;
-}
-
-void rk_ring_unpin(const struct rk_cuda_ring *ring, void *host)
-{
-	if (host)
-		rk_cuda_release(ring->rings->device, rk_cu.cuMemFreeHost(host), "cuMemFreeHost");
-}
 
 static int check_block(const struct rk_cuda_ring *ring, struct rk_error *err)
 {
@@ -114,7 +88,8 @@ static int furnish(struct rk_cuda_ring *ring, uint64_t state_bytes, struct rk_er
 	ring->data = at;
 	ring->data_bytes = DATA_MIN;
 	if (state_bytes)
-		rc = ring->memory.alloc(ring->memory.ctx, state_bytes, &ring->state, err);
+		rc = rk_cuda_memory_alloc(ring->memory, NULL, true, state_bytes, ring->id,
+					  &ring->state, err);
 	if (rc)
 		return rc;
 	ring->state_bytes = state_bytes;
@@ -127,7 +102,7 @@ static void give_back(struct rk_cuda_ring *ring)
 	struct rk_cuda_device *device = ring->rings->device;
 
 	if (ring->state_bytes)
-		ring->memory.free(ring->memory.ctx, ring->state, ring->state_bytes);
+		rk_cuda_memory_free(ring->memory, NULL, true, ring->state, ring->state_bytes);
 	rk_ring_unpin(ring, ring->data);
 	rk_ring_unpin(ring, ring->shared);
 	if (ring->stream)
@@ -135,9 +110,8 @@ static void give_back(struct rk_cuda_ring *ring)
 	free(ring);
 }
 
-int rk_ring_open(struct rk_rings *rings, CUfunction function, const struct rk_wire_load *load,
-		 const struct rk_ring_memory *memory, struct rk_cuda_ring **ring,
-		 struct rk_error *err)
+int rk_ring_open(struct rk_rings *rings, struct rk_cuda_memory *memory, CUfunction function,
+		 const struct rk_wire_load *load, struct rk_cuda_ring **ring, struct rk_error *err)
 {
 	struct rk_cuda_ring *r = calloc(1, sizeof(*r));
 	int rc;
@@ -151,7 +125,7 @@ int rk_ring_open(struct rk_rings *rings, CUfunction function, const struct rk_wi
 	memcpy(r->params, load->params, sizeof(r->params));
 	memcpy(r->block, load->block, sizeof(r->block));
 	r->shared_bytes = load->shared_bytes;
-	r->memory = *memory;
+	r->memory = memory;
 	rc = check_block(r, err);
 	if (rc == 0)
 		rc = furnish(r, load->state_bytes, err);

@@ -6,32 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gpu/cuda/job.h"
 
-#define SPIN_NS	     50000
-#define NSEC_PER_SEC 1000000000LL
-#define NSEC_PER_MS  1e6
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)(now.tv_sec * NSEC_PER_SEC + now.tv_nsec);
-}
-
-CUresult rk_cuda_wait(CUevent event)
-{
-	uint64_t until = now_ns() + SPIN_NS;
-	CUresult result;
-
-	do {
-		result = rk_cu.cuEventQuery(event);
-	} while (result == CUDA_ERROR_NOT_READY && now_ns() < until);
-	return result == CUDA_ERROR_NOT_READY ? rk_cu.cuEventSynchronize(event) : result;
-}
+#define NSEC_PER_MS 1e6
 
 /* --- the launch --------------------------------------------------------------------- */
 
@@ -76,7 +54,7 @@ static CUresult launch_kernel(const struct rk_cuda_job *job, void **params)
 /* The first launch that needs more local memory than any before it waits for the whole context. */
 static CUresult launch_beside_rings(const struct rk_cuda_job *job, void **params)
 {
-	struct rk_rings *rings = job->cuda->device.rings;
+	struct rk_rings *rings = job->cuda->rings;
 	atomic_int *known = &job->cuda->local_bytes;
 	int bytes = job->k->local_bytes, seen = atomic_load(known);
 	CUresult result;

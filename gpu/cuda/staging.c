@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
+/* Pinned blocks, shared by all executor threads: made, taken in turn, and given back. */
+#include "gpu/cuda/staging.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "gpu/cuda/internal.h"
-#include "gpu/cuda/staging.h"
 #include "runtime/base/log.h"
 
 struct rk_cuda_staging {
-	struct rk_cuda_device *device;
+	struct rk_cuda_device *device; /* borrowed, as are the rings */
+	struct rk_rings *rings;
 	unsigned int max;
 
 	pthread_mutex_t lock; /* guards all below */
@@ -70,7 +72,8 @@ static void add_locked(struct rk_cuda_staging *s, struct rk_cuda_block *block)
 }
 
 int rk_cuda_staging_create(struct rk_cuda_staging **staging, struct rk_cuda_device *device,
-			   unsigned int first, unsigned int max, struct rk_error *err)
+			   struct rk_rings *rings, unsigned int first, unsigned int max,
+			   struct rk_error *err)
 {
 	struct rk_cuda_staging *s = calloc(1, sizeof(*s));
 	struct rk_cuda_block *block;
@@ -79,6 +82,7 @@ int rk_cuda_staging_create(struct rk_cuda_staging **staging, struct rk_cuda_devi
 	if (!s)
 		return rk_error_set(err, ENOMEM, "no memory");
 	s->device = device;
+	s->rings = rings;
 	s->max = max;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
@@ -121,9 +125,9 @@ static bool grow_locked(struct rk_cuda_staging *s)
 	int rc;
 
 	pthread_mutex_unlock(&s->lock);
-	rk_rings_pause(s->device->rings);
+	rk_rings_pause(s->rings);
 	rc = make_block(s->device, &block, &err);
-	rk_rings_resume(s->device->rings);
+	rk_rings_resume(s->rings);
 	pthread_mutex_lock(&s->lock);
 	if (rc) {
 		rk_log(RK_LOG_DEBUG, "rk-worker: %u pinned blocks have to do: %s", s->made,

@@ -10,12 +10,11 @@
 
 #include <stdint.h>
 
-#include "gpu/cuda/dl.h"
-#include "runtime/base/error.h"
+#include "gpu/cuda/device.h"
+#include "gpu/cuda/rings.h"
 
 #define RK_STAGING_BYTES (1U << 20) /* of a block */
 
-struct rk_cuda_device;
 struct rk_cuda_staging;
 
 struct rk_cuda_block {
@@ -24,9 +23,13 @@ struct rk_cuda_block {
 	struct rk_cuda_block *next;
 };
 
-/* With @first blocks (not 0), and at most @max. 0 or a negative errno. */
+/*
+ * With @first blocks (not 0), and at most @max. @device and @rings are borrowed. Returns 0 or a
+ * negative errno.
+ */
 int rk_cuda_staging_create(struct rk_cuda_staging **staging, struct rk_cuda_device *device,
-			   unsigned int first, unsigned int max, struct rk_error *err);
+			   struct rk_rings *rings, unsigned int first, unsigned int max,
+			   struct rk_error *err);
 
 /* Every block is given back; NULL is fine. */
 void rk_cuda_staging_destroy(struct rk_cuda_staging *staging);

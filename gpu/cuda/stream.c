@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-/* The streams of runs: created once, and taken by a thread for as long as a run lasts. */
+/* The streams of runs, taken by a thread for as long as a run lasts; and waiting for an event. */
 #include "gpu/cuda/stream.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "gpu/cuda/internal.h"
+#include "runtime/base/clock.h"
+
+#define SPIN_NS 50000
 
 struct rk_cuda_streams {
 	struct rk_cuda_device *device; /* borrowed */
@@ -51,6 +53,17 @@ static void close_stream(struct rk_cuda_device *device, struct rk_cuda_stream *s
 		rk_cuda_release(device, rk_cu.cuEventDestroy(s->start), "cuEventDestroy");
 	if (s->stream)
 		rk_cuda_release(device, rk_cu.cuStreamDestroy(s->stream), "cuStreamDestroy");
+}
+
+CUresult rk_cuda_wait(CUevent event)
+{
+	uint64_t until = rk_now_ns() + SPIN_NS;
+	CUresult result;
+
+	do {
+		result = rk_cu.cuEventQuery(event);
+	} while (result == CUDA_ERROR_NOT_READY && rk_now_ns() < until);
+	return result == CUDA_ERROR_NOT_READY ? rk_cu.cuEventSynchronize(event) : result;
 }
 
 int rk_cuda_stream_urgent(struct rk_cuda_device *device, CUstream *stream, struct rk_error *err)

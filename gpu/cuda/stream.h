@@ -8,11 +8,8 @@
 #ifndef RK_GPU_CUDA_STREAM_H
 #define RK_GPU_CUDA_STREAM_H
 
-#include <cuda.h>
+#include "gpu/cuda/device.h"
 
-#include "runtime/base/error.h"
-
-struct rk_cuda_device;
 struct rk_cuda_streams;
 
 #define RK_CUDA_CONNECTIONS 32 /* the most that CUDA_DEVICE_MAX_CONNECTIONS can be */
@@ -40,6 +37,12 @@ void rk_cuda_streams_destroy(struct rk_cuda_streams *streams);
  * caller destroys it. 0, or as rk_cuda_fail with *@stream NULL.
  */
 int rk_cuda_stream_urgent(struct rk_cuda_device *device, CUstream *stream, struct rk_error *err);
+
+/*
+ * Wait until @event has happened: for a short time by asking, as most do soon and the interrupt
+ * takes as long again, then asleep. Returns what the driver says of the work before it.
+ */
+CUresult rk_cuda_wait(CUevent event);
 
 /* One that nobody else has, until it is given back. Waits for as long as all are taken. */
 struct rk_cuda_stream *rk_cuda_streams_take(struct rk_cuda_streams *streams);

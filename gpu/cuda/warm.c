@@ -110,5 +110,5 @@ int rk_cuda_warm(struct rk_cuda *cuda, struct rk_error *err)
 		rc = rk_cuda_streams_each(cuda->streams, warm_stream, &w, err);
 		rk_cuda_staging_give(cuda->staging, &w.block, 1);
 	}
-	return rc ? rc : rk_cuda_touch(cuda, err);
+	return rc ? rc : rk_cuda_touch(&cuda->touch, &cuda->device, err);
 }

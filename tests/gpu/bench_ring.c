@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/cuda/internal.h"
 #include "gpu/cuda/ring_internal.h"
 #include "tests/gpu/bench.h"
 

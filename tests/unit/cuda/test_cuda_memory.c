@@ -125,14 +125,14 @@ static CUdeviceptr alloc(uint64_t bytes)
 		fail_msg("%s", err.msg);
 	assert_int_equal(at % RK_POOL_ALIGN, 0);
 	/* what the shared page says is what the driver has given out */
-	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_CHECK_BYTES);
+	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_TOUCH_BYTES);
 	return at;
 }
 
 static void give(CUdeviceptr at, uint64_t bytes)
 {
 	rk_cuda_memory_free(rig.cuda->memory, last_stream(), false, at, bytes);
-	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_CHECK_BYTES);
+	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_TOUCH_BYTES);
 }
 
 /* Each row of the table in gpu/cuda/memory.h: whose memory it is, and when. */
@@ -213,7 +213,7 @@ static void check_refused(uint64_t bytes, const char *one, const char *other)
 	assert_int_equal(at, 1);
 	if (!strstr(err.msg, "core/x needs ") || !strstr(err.msg, one) || !strstr(err.msg, other))
 		fail_msg("%s", err.msg);
-	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_CHECK_BYTES);
+	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_TOUCH_BYTES);
 }
 
 static void test_limit_of_calls(void **state)
@@ -400,7 +400,9 @@ static void test_staging(void **state)
 	(void)state;
 	open_with(false, false, false);
 	before = rig.count("host_blocks");
-	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, 1, BLOCKS, &err), 0);
+	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, rig.cuda->rings, 1,
+						BLOCKS, &err),
+			 0);
 	assert_int_equal(rig.count("host_blocks"), before + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(wants); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, take_and_give, &wants[i]), 0);
@@ -419,7 +421,9 @@ static void test_staging_without_memory(void **state)
 
 	(void)state;
 	open_with(false, false, false);
-	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, 1, BLOCKS, &err), 0);
+	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, rig.cuda->rings, 1,
+						BLOCKS, &err),
+			 0);
 	triggers("fail cuMemHostAlloc CUDA_ERROR_OUT_OF_MEMORY\n");
 	assert_int_equal(rk_cuda_staging_take(staging, 2, blocks), 1);
 	rk_cuda_staging_give(staging, blocks, 1);

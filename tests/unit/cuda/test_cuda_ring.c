@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "gpu/cuda/memory.h"
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
@@ -53,6 +54,8 @@ static fake_cuda_count_fn *count;
 static char trigger[] = "/tmp/cuda_ring_test.XXXXXX";
 static struct rk_wire_shared *shared;
 static struct rk_cuda_device device;
+static struct rk_rings *all;
+static struct rk_cuda_memory *memory;
 static CUmodule module;
 static uint64_t leaked, beside_resident, misuses; /* as a test began */
 
@@ -97,6 +100,8 @@ static void begin(uint64_t idle_ms)
 	static const char ptx[] = ".version 8.0\n.entry ring_sum(\n.entry ring_echo(\n"
 				  ".entry ring_values(\n.entry ring_wait_for(\n.entry grid(\n"
 				  ".entry ring_illegal(\n.entry ring_overrun(\n";
+	/* each allocation is a call of the driver */
+	static const struct rk_wire_device_settings settings;
 	struct rk_error err;
 
 	triggers(NULL);
@@ -113,7 +118,8 @@ static void begin(uint64_t idle_ms)
 	OK(rk_cu.cuDevicePrimaryCtxRetain(&device.context, 0));
 	OK(rk_cu.cuCtxSetCurrent(device.context));
 	OK(rk_cu.cuModuleLoadDataEx(&module, ptx, 0, NULL, NULL));
-	assert_int_equal(rk_rings_create(&device.rings, &device, idle_ms, &err), 0);
+	assert_int_equal(rk_rings_create(&all, &device, idle_ms, &err), 0);
+	assert_int_equal(rk_cuda_memory_create(&memory, &device, all, &settings, &err), 0);
 }
 
 static int set_up(void **state)
@@ -138,12 +144,13 @@ static int tear_down(void **state)
 	(void)state;
 	triggers(NULL);
 	/* those of a test that failed: what follows would wait for them for ever */
-	rk_rings_pause(device.rings);
-	while ((ring = LIST_FIRST(&device.rings->list))) {
+	rk_rings_pause(all);
+	while ((ring = LIST_FIRST(&all->list))) {
 		rk_ring_close(ring);
 		left++;
 	}
-	rk_rings_destroy(device.rings);
+	rk_cuda_memory_destroy(memory);
+	rk_rings_destroy(all);
 	OK(rk_cu.cuModuleUnload(module));
 	OK(rk_cu.cuDevicePrimaryCtxRelease(0));
 	OK(rk_cu.cuCtxSetCurrent(NULL));
@@ -155,21 +162,6 @@ static int tear_down(void **state)
 }
 
 /* --- rings and messages --------------------------------------------------------------- */
-
-static int alloc_state(void *ctx, uint64_t bytes, CUdeviceptr *at, struct rk_error *err)
-{
-	(void)ctx;
-	return rk_cuda_error(rk_cu.cuMemAlloc(at, bytes), err, "state");
-}
-
-static void free_state(void *ctx, CUdeviceptr at, uint64_t bytes)
-{
-	(void)ctx;
-	(void)bytes;
-	OK(rk_cu.cuMemFree(at));
-}
-
-static const struct rk_ring_memory memory = {alloc_state, free_state, NULL};
 
 static struct rk_wire_load load_of(const char *entry, uint32_t nparams,
 				   const struct rk_wire_param *params)
@@ -189,9 +181,9 @@ static int try_open(const struct rk_wire_load *load, struct rk_cuda_ring **ring,
 	int rc;
 
 	OK(rk_cu.cuModuleGetFunction(&function, module, load->entry));
-	rk_rings_pause(device.rings);
-	rc = rk_ring_open(device.rings, function, load, &memory, ring, err);
-	rk_rings_resume(device.rings);
+	rk_rings_pause(all);
+	rc = rk_ring_open(all, memory, function, load, ring, err);
+	rk_rings_resume(all);
 	return rc;
 }
 
@@ -237,9 +229,9 @@ static struct rk_cuda_ring *open_echo(void)
 
 static void close_ring(struct rk_cuda_ring *ring)
 {
-	rk_rings_pause(device.rings);
+	rk_rings_pause(all);
 	rk_ring_close(ring);
-	rk_rings_resume(device.rings);
+	rk_rings_resume(all);
 }
 
 static int run(struct rk_cuda_ring *ring, const struct rk_backend_arg *args, struct rk_error *err)
@@ -494,13 +486,13 @@ static void *keep_pausing(void *ctx)
 	(void)ctx;
 	OK(rk_cu.cuCtxSetCurrent(device.context));
 	while (atomic_load(&running)) {
-		rk_rings_pause(device.rings);
+		rk_rings_pause(all);
 		if (atomic_fetch_add(&pausing, 1) || count("resident"))
 			abort();
 		OK(rk_cu.cuMemAlloc(&at, 100));
 		OK(rk_cu.cuMemFree(at));
 		atomic_fetch_sub(&pausing, 1);
-		rk_rings_resume(device.rings);
+		rk_rings_resume(all);
 		atomic_fetch_add(&pauses, 1);
 	}
 	return NULL;
@@ -542,9 +534,9 @@ static void *pause_once(void *ctx)
 {
 	(void)ctx;
 	OK(rk_cu.cuCtxSetCurrent(device.context));
-	rk_rings_pause(device.rings);
+	rk_rings_pause(all);
 	atomic_store(&has_paused, true);
-	rk_rings_resume(device.rings);
+	rk_rings_resume(all);
 	return NULL;
 }
 
@@ -614,8 +606,8 @@ static void a_launch_that_fails_fails_its_message_alone(void **state)
 	assert_non_null(strstr(err.msg, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"));
 	assert_true(sum(ring, 1, 1) == 4);
 	/* nobody is left waiting for that message */
-	rk_rings_pause(device.rings);
-	rk_rings_resume(device.rings);
+	rk_rings_pause(all);
+	rk_rings_resume(all);
 	close_ring(ring);
 }
 
@@ -690,7 +682,8 @@ static void what_fails_in_open_leaves_nothing(void **state)
 		memset(&err, 0, sizeof(err));
 		if (try_open(&load, &ring, &err) != faults[i].rc)
 			fail_msg("%s: %s", faults[i].what, err.msg);
-		assert_non_null(strstr(err.msg, i == 2 ? "state" : "kernel test/ring_sum"));
+		assert_non_null(strstr(err.msg, i == 2 ? "test/ring_sum needs 8 bytes on the device"
+						       : "kernel test/ring_sum"));
 		assert_int_equal(count("host_blocks"), host);
 		assert_int_equal(count("device_blocks"), blocks);
 		assert_int_equal(count("streams"), streams);
@@ -724,7 +717,7 @@ static void lost_in_a_pause(void)
 
 	sum(ring, 1, 1);
 	triggers("lost\n");
-	rk_rings_pause(device.rings);
+	rk_rings_pause(all);
 }
 
 /* The driver does not say any more what the kernel does. */
@@ -734,7 +727,7 @@ static void cannot_be_watched(void)
 
 	sum(ring, 1, 1);
 	triggers("fail cuStreamQuery CUDA_ERROR_NOT_PERMITTED\n");
-	rk_rings_pause(device.rings);
+	rk_rings_pause(all);
 }
 
 static void ends_with_a_fault(void (*what)(void), enum rk_wire_fault_kind kind, const char *text)

@@ -190,7 +190,7 @@ static void test_device_that_ends_kernels(void **state)
 static int use_all(void *ctx, struct rk_cuda_stream *s, struct rk_error *err)
 {
 	CUfunction *function = ctx;
-	CUdeviceptr at = rig.cuda->check.at;
+	CUdeviceptr at = rig.cuda->touch.at;
 	uint64_t n = 0;
 	void *params[] = {&at, &at, &n}, *host;
 	struct rk_cuda_block *block;
