@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fs/client/rkcall.h"
-#include "runtime/kernel/manifest_internal.h"
+#include "runtime/kernel/parse_internal.h"
 
 #define EXAMPLE_ELEMENTS 256 /* in one line; more is for a file */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One number of a JSON request or answer. Shared by codec_json and manifest_port. No locks,
+ * One number of a JSON request or answer. Shared by codec_json and parse_port. No locks,
  * nothing blocks.
  */
 #ifndef RK_RUNTIME_BASE_JSON_NUMBER_H

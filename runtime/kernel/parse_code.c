@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/kernel/manifest_internal.h"
+#include "runtime/kernel/parse_internal.h"
 
 static bool is_cuda(const struct rk_builder *b, const struct rk_code *code)
 {

@@ -11,7 +11,7 @@
 #include "runtime/config/config_value.h"
 #include "runtime/base/files.h"
 #include "runtime/base/json_text.h"
-#include "runtime/kernel/manifest_internal.h"
+#include "runtime/kernel/parse_internal.h"
 #include "runtime/base/nearest.h"
 
 bool rk_is_identifier(const char *s, size_t len)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "runtime/base/json_number.h"
-#include "runtime/kernel/manifest_internal.h"
+#include "runtime/kernel/parse_internal.h"
 
 static int find_name(const char *name, size_t len, const void *table, size_t stride,
 		     unsigned int count)

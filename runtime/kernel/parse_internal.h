@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parts of the parser of descriptions: manifest.c (keys, [kernel], [state]), manifest_port.c
- * (inputs, outputs, scratch), manifest_code.c (what [cpu] and [cuda] share), manifest_cuda.c
+ * The parts of the parser of descriptions: parse.c (keys, [kernel], [state]), parse_port.c
+ * (inputs, outputs, scratch), parse_code.c (what [cpu] and [cuda] share), parse_launch.c
  * (launches, batchable).
  */
-#ifndef RK_RUNTIME_KERNEL_MANIFEST_INTERNAL_H
-#define RK_RUNTIME_KERNEL_MANIFEST_INTERNAL_H
+#ifndef RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
+#define RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
