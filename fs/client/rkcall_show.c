@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fs/client/rkcall.h"
-#include "runtime/kernel/parse_internal.h"
+#include "runtime/kernel/parse.h"
 
 #define EXAMPLE_ELEMENTS 256 /* in one line; more is for a file */
 
@@ -188,7 +188,7 @@ static int read_inputs(struct rk_manifest *m, char *text)
 		if (!value)
 			return -EINVAL;
 		*value = '\0';
-		rc = rk_manifest_read_port(m, RK_SECTION_INPUTS, line, value + 3, NULL);
+		rc = rk_port_parse(m, RK_SECTION_INPUTS, line, value + 3, NULL);
 	}
 	return rc;
 }

@@ -86,7 +86,7 @@ void rk_config_nearest(struct rk_nearest *near)
 int rk_config_set(struct rk_config *config, const struct rk_config_field *field, const char *value,
 		  struct rk_error *err)
 {
-	int rc = rk_config_value_parse(config, field, value, err);
+	int rc = rk_config_value_parse(field, value, (char *)config + field->offset, err);
 
 	if (rc)
 		rk_error_prefix(err, "%s", field->key);
@@ -96,7 +96,7 @@ int rk_config_set(struct rk_config *config, const struct rk_config_field *field,
 static int loader_set(struct config_loader *loader, const struct rk_config_field *field,
 		      const char *value, struct rk_error *err)
 {
-	int rc = rk_config_value_parse(&loader->config, field, value, err);
+	int rc = rk_config_value_parse(field, value, (char *)&loader->config + field->offset, err);
 
 	if (!rc)
 		loader->set[field - config_fields] = true;

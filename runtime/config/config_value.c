@@ -311,8 +311,8 @@ static int refuse(const struct rk_config_field *field, const char *value, struct
 	return rk_error_set(err, EINVAL, "\"%.40s\" is not allowed; it must be %s", value, what);
 }
 
-int rk_config_value_parse(struct rk_config *config, const struct rk_config_field *field,
-			  const char *value, struct rk_error *err)
+int rk_config_value_parse(const struct rk_config_field *field, const char *value, void *to,
+			  struct rk_error *err)
 {
 	const struct value_type *type = type_of(field);
 	union value parsed;
@@ -326,7 +326,7 @@ int rk_config_value_parse(struct rk_config *config, const struct rk_config_field
 	if (!type->parse(field, value, &parsed) ||
 	    (type->in_range && !type->in_range(field, &parsed)))
 		return refuse(field, value, err);
-	memcpy((char *)config + field->offset, &parsed, field->size);
+	memcpy(to, &parsed, field->size);
 	return 0;
 }
 

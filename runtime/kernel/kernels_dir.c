@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "runtime/base/files.h"
-#include "runtime/kernel/manifest.h"
+#include "runtime/kernel/parse.h"
 #include "runtime/base/module.h"
 
 /* One scan. */

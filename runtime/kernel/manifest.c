@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: MIT */
-/* What others get to see of a description: its ports as text, its wire form. */
+// SPDX-License-Identifier: MIT
+/* A description as data: what it holds under a name, its axes, its text, its wire form. */
 #include "runtime/kernel/manifest.h"
 
 #include <errno.h>
@@ -13,6 +13,48 @@ const struct rk_port_section_info rk_port_sections[RK_SECTION_COUNT] = {
 	[RK_SECTION_OUTPUTS] = {"outputs", "output"},
 	[RK_SECTION_SCRATCH] = {"scratch", "scratch"},
 };
+
+bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static int find_name(const char *name, size_t len, const void *table, size_t stride,
+		     unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		const char *row = (const char *)table + i * stride;
+
+		if (strlen(row) == len && memcmp(row, name, len) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
+		 size_t len)
+{
+	const struct rk_port *ports = m->ports[section];
+
+	return find_name(name, len, ports[0].name, sizeof(ports[0]), m->nports[section]);
+}
+
+int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len)
+{
+	return find_name(name, len, m->dims, sizeof(m->dims[0]), m->ndims);
+}
+
+bool rk_axis_has(const struct rk_axis *axis, unsigned int dim)
+{
+	unsigned int i;
+
+	for (i = 0; i < axis->ndims; i++)
+		if (axis->dims[i] == dim)
+			return true;
+	return false;
+}
 
 int rk_axis_evaluate(const struct rk_axis *axis, const uint64_t *dims, uint64_t *size)
 {

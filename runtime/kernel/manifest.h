@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A kernel's description (DESIGN section 4, rkfs-kernel(5)): parsed from INI,
- * checked as a whole, immutable afterwards.
+ * A kernel's description (rkfs-kernel(5)) as data: parse.h makes it from text, checks it as a
+ * whole, and nobody changes it afterwards.
  */
 #ifndef RK_RUNTIME_KERNEL_MANIFEST_H
 #define RK_RUNTIME_KERNEL_MANIFEST_H
@@ -87,8 +87,6 @@ struct rk_launch {
 	bool cooperative;		   /* all blocks on the device at once */
 };
 
-struct rk_files;
-
 struct rk_manifest {
 	char id[RK_KERNEL_ID_MAX]; /* DOMAIN/NAME */
 	char domain[RK_NAME_MAX];
@@ -127,23 +125,13 @@ struct rk_manifest {
 	struct rk_launch launch;
 };
 
-/*
- * Parse a description of @len bytes; @name is used in sentences ("NAME:LINE: key: ...").
- * Returns 0 or -EINVAL (malformed line, unknown section or key, missing key, bad
- * id, unknown dtype, dim that no input binds, repeated name, args entry that names
- * nothing, no outputs, ...): the sentence says what is allowed. Or -ENOMEM.
- * As there is no directory to start from, a relative library or module is refused.
- */
-int rk_manifest_parse(struct rk_manifest *m, const char *text, size_t len, const char *name,
-		      struct rk_error *err);
+/* The index of the port or dim of that name, or -1. */
+int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
+		 size_t len);
+int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len);
 
-/*
- * The same for the file @path, read once. A relative library counts from the file's
- * directory, as @path spells it, and is refused where @path itself is relative. Also fails as
- * rk_files_read does, which @files is for (NULL = this process reads).
- */
-int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const char *path,
-			   struct rk_error *err);
+/* Whether @dim is a factor of @axis. */
+bool rk_axis_has(const struct rk_axis *axis, unsigned int dim);
 
 /* What an axis comes to with @dims: 0, -EDOM below zero, -ERANGE from 2^64 on. */
 int rk_axis_evaluate(const struct rk_axis *axis, const uint64_t *dims, uint64_t *size);

@@ -1,5 +1,6 @@
-/* SPDX-License-Identifier: MIT */
-#include "runtime/kernel/manifest.h"
+// SPDX-License-Identifier: MIT
+/* The parser of descriptions: its stages, the table of keys, and sections [kernel] and [state]. */
+#include "runtime/kernel/parse.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -11,20 +12,9 @@
 #include "runtime/config/config_value.h"
 #include "runtime/base/files.h"
 #include "runtime/base/json_text.h"
-#include "runtime/kernel/parse_internal.h"
 #include "runtime/base/nearest.h"
-
-bool rk_is_identifier(const char *s, size_t len)
-{
-	size_t i;
-
-	if (len == 0 || len >= RK_NAME_MAX || isdigit((unsigned char)s[0]))
-		return false;
-	for (i = 0; i < len; i++)
-		if (!isalnum((unsigned char)s[i]) && s[i] != '_')
-			return false;
-	return true;
-}
+#include "runtime/kernel/parse_internal.h"
+#include "runtime/kernel/words.h"
 
 /* The longest prefix of @s that is a name as domains and kernels have it. */
 static size_t id_part(const char *s)
@@ -32,35 +22,6 @@ static size_t id_part(const char *s)
 	size_t len = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-");
 
 	return s[0] == '_' || s[0] == '-' || len >= RK_NAME_MAX ? 0 : len;
-}
-
-void rk_copy_text(char *to, const char *from, size_t len)
-{
-	memcpy(to, from, len);
-	to[len] = '\0';
-}
-
-void rk_trim(const char **s, size_t *len)
-{
-	while (*len && isspace((unsigned char)**s)) {
-		(*s)++;
-		(*len)--;
-	}
-	while (*len && isspace((unsigned char)(*s)[*len - 1]))
-		(*len)--;
-}
-
-const char *rk_next_word(const char **pos, const char *end, char sep, size_t *len)
-{
-	const char *word = *pos, *stop;
-
-	if (!word)
-		return NULL;
-	stop = memchr(word, sep, (size_t)(end - word));
-	*len = (size_t)((stop ? stop : end) - word);
-	*pos = stop ? stop + 1 : NULL;
-	rk_trim(&word, len);
-	return word;
 }
 
 /* [kernel] and [state] */
@@ -145,34 +106,22 @@ static int read_version(struct rk_builder *b, struct rk_code *code, const char *
 	return 0;
 }
 
-int rk_manifest_read_value(const struct rk_config_field *field, const char *value, void *to,
-			   struct rk_error *err)
-{
-	struct rk_config config;
-	int rc;
-
-	rc = rk_config_value_parse(&config, field, value, err);
-	if (rc == 0)
-		memcpy(to, (char *)&config + field->offset, field->size);
-	return rc;
-}
-
 /* Settings of the configuration that a description sets for its kernel alone. */
 
 static int read_timeout(struct rk_builder *b, struct rk_code *code, const char *value,
 			struct rk_error *err)
 {
 	(void)code;
-	return rk_manifest_read_value(rk_config_find("message_timeout"), value, &b->m.timeout_ms,
-				      err);
+	return rk_config_value_parse(rk_config_find("message_timeout"), value, &b->m.timeout_ms,
+				     err);
 }
 
 static int read_max_queue_depth(struct rk_builder *b, struct rk_code *code, const char *value,
 				struct rk_error *err)
 {
 	(void)code;
-	return rk_manifest_read_value(rk_config_find("max_queue_depth"), value,
-				      &b->m.max_queue_depth, err);
+	return rk_config_value_parse(rk_config_find("max_queue_depth"), value,
+				     &b->m.max_queue_depth, err);
 }
 
 static int read_state(struct rk_builder *b, struct rk_code *code, const char *value,
@@ -182,7 +131,7 @@ static int read_state(struct rk_builder *b, struct rk_code *code, const char *va
 		.type = RK_CONFIG_SIZE, .size = sizeof(uint64_t), .min = "1", .max = "1G"};
 
 	(void)code;
-	return rk_manifest_read_value(&field, value, &b->m.state_bytes, err);
+	return rk_config_value_parse(&field, value, &b->m.state_bytes, err);
 }
 
 static int check_state(struct rk_builder *b, struct rk_code *code, const char *value,
@@ -334,9 +283,9 @@ static int on_port(struct rk_builder *b, enum rk_port_section section, const cha
 	int rc = 0;
 
 	if (b->stage == (is_input ? RK_STAGE_INPUTS : RK_STAGE_OUTPUTS))
-		rc = rk_manifest_read_port(&b->m, section, key, value, err);
+		rc = rk_port_parse(&b->m, section, key, value, err);
 	else if (is_input && b->stage == RK_STAGE_OUTPUTS)
-		rc = rk_manifest_check_bound(&b->m, key, err);
+		rc = rk_port_check_bound(&b->m, key, err);
 	if (rc < 0)
 		rk_error_prefix(err, "%s", key);
 	return rc;
@@ -445,9 +394,4 @@ int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const 
 	rc = parse(m, text, len, path, dir, dir_len, err);
 	free(text);
 	return rc;
-}
-
-bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b)
-{
-	return memcmp(a, b, sizeof(*a)) == 0;
 }

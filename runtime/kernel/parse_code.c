@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/kernel/parse_internal.h"
+#include "runtime/kernel/words.h"
 
 static bool is_cuda(const struct rk_builder *b, const struct rk_code *code)
 {

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The parts of the parser of descriptions: parse.c (keys, [kernel], [state]), parse_port.c
- * (inputs, outputs, scratch), parse_code.c (what [cpu] and [cuda] share), parse_launch.c
- * (launches, batchable).
- */
+/* What parse.c, the roof, calls in the other files of the parser. */
 #ifndef RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
 #define RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include <stdint.h>
 
-#include "runtime/config/config.h"
+#include "runtime/base/error.h"
 #include "runtime/kernel/manifest.h"
-
-#define IDENTIFIER_RULE "a letter or '_', then letters, digits and '_', at most 63 in all"
 
 /*
  * Sections may come in any order, but outputs refer to the dims of inputs, and
@@ -43,11 +36,23 @@ struct rk_builder {
 typedef int rk_manifest_reader(struct rk_builder *b, struct rk_code *code, const char *value,
 			       struct rk_error *err);
 
-/* [cpu] and [cuda] */
+/* parse_port.c */
+
+/*
+ * The axis that a word describes, into *@axis, which is zero. @input is the input that it is an
+ * axis of, whose new names are new dims; NULL = of none. The sentence is as above.
+ */
+int rk_axis_parse(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
+		  const char *word, size_t len, struct rk_error *err);
+
+/* Once all inputs are read: whether some input binds every dim of the one called @key. */
+int rk_port_check_bound(const struct rk_manifest *m, const char *key, struct rk_error *err);
+
+/* parse_code.c: keys of [cpu] and [cuda] */
 rk_manifest_reader rk_manifest_read_library, rk_manifest_read_entry;
 rk_manifest_reader rk_manifest_read_args, rk_manifest_check_args;
 
-/* [cuda], and batchable of [kernel] */
+/* parse_launch.c: keys of [cuda], and batchable of [kernel] */
 rk_manifest_reader rk_manifest_read_grid, rk_manifest_read_block, rk_manifest_read_shared;
 rk_manifest_reader rk_manifest_read_cooperative;
 /* Of keys that a resident kernel, which is one block, has no use for. */
@@ -56,40 +61,5 @@ rk_manifest_reader rk_manifest_read_batchable, rk_manifest_check_batchable;
 
 /* The block of [cuda], or its axes, that were not given; everything else is read. */
 void rk_manifest_default_block(struct rk_manifest *m);
-
-/* @value in the notation of @field, into *@to of field->size. */
-int rk_manifest_read_value(const struct rk_config_field *field, const char *value, void *to,
-			   struct rk_error *err);
-
-/* Add the port that a line describes. 0, -EINVAL or -ENOMEM; the sentence is without the key. */
-int rk_manifest_read_port(struct rk_manifest *m, enum rk_port_section section, const char *key,
-			  const char *value, struct rk_error *err);
-
-/*
- * The axis that a word describes, into *@axis, which is zero. @input is the input that it is an
- * axis of, whose new names are new dims; NULL = of none. The sentence is as above.
- */
-int rk_manifest_read_axis(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
-			  const char *word, size_t len, struct rk_error *err);
-
-/* Whether @dim is a factor of @axis. */
-bool rk_axis_has(const struct rk_axis *axis, unsigned int dim);
-
-/* Once all inputs are read: whether some input binds every dim of the one called @key. */
-int rk_manifest_check_bound(const struct rk_manifest *m, const char *key, struct rk_error *err);
-
-bool rk_is_identifier(const char *s, size_t len);
-void rk_copy_text(char *to, const char *from, size_t len);
-
-/* Shrink [*s, *s + *len) to what is between its blanks. */
-void rk_trim(const char **s, size_t *len);
-
-/* The next of the words at *@pos, which @sep separates, trimmed; NULL past the last. */
-const char *rk_next_word(const char **pos, const char *end, char sep, size_t *len);
-
-/* The index of the port or dim of that name, or -1. */
-int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
-		 size_t len);
-int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len);
 
 #endif

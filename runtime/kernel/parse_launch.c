@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/config/config_value.h"
 #include "runtime/kernel/parse_internal.h"
+#include "runtime/kernel/words.h"
 
 #define BLOCK_MAX   1024 /* threads, of which 64 at most along the third axis */
 #define BLOCK_Z_MAX 64
@@ -36,8 +38,7 @@ int rk_manifest_read_grid(struct rk_builder *b, struct rk_code *code, const char
 					    "more than %d axes; write the threads that a message "
 					    "wants along each, as in n, 2*m",
 					    RK_WIRE_AXES);
-		rc = rk_manifest_read_axis(&b->m, NULL, &launch->grid[launch->naxes], word, len,
-					   err);
+		rc = rk_axis_parse(&b->m, NULL, &launch->grid[launch->naxes], word, len, err);
 		if (rc < 0)
 			return rc;
 		launch->naxes++;
@@ -122,7 +123,7 @@ int rk_manifest_read_shared(struct rk_builder *b, struct rk_code *code, const ch
 	int rc;
 
 	(void)code;
-	rc = rk_manifest_read_value(&field, value, &bytes, err);
+	rc = rk_config_value_parse(&field, value, &bytes, err);
 	if (rc == 0)
 		b->m.launch.shared_bytes = (uint32_t)bytes;
 	return rc;
@@ -134,7 +135,7 @@ int rk_manifest_read_cooperative(struct rk_builder *b, struct rk_code *code, con
 	static const struct rk_config_field field = {.type = RK_CONFIG_BOOL, .size = sizeof(bool)};
 
 	(void)code;
-	return rk_manifest_read_value(&field, value, &b->m.launch.cooperative, err);
+	return rk_config_value_parse(&field, value, &b->m.launch.cooperative, err);
 }
 
 /* batchable */

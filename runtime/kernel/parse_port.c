@@ -5,34 +5,9 @@
 #include <string.h>
 
 #include "runtime/base/json_number.h"
+#include "runtime/kernel/parse.h"
 #include "runtime/kernel/parse_internal.h"
-
-static int find_name(const char *name, size_t len, const void *table, size_t stride,
-		     unsigned int count)
-{
-	unsigned int i;
-
-	for (i = 0; i < count; i++) {
-		const char *row = (const char *)table + i * stride;
-
-		if (strlen(row) == len && memcmp(row, name, len) == 0)
-			return (int)i;
-	}
-	return -1;
-}
-
-int rk_find_port(const struct rk_manifest *m, enum rk_port_section section, const char *name,
-		 size_t len)
-{
-	const struct rk_port *ports = m->ports[section];
-
-	return find_name(name, len, ports[0].name, sizeof(ports[0]), m->nports[section]);
-}
-
-int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len)
-{
-	return find_name(name, len, m->dims, sizeof(m->dims[0]), m->ndims);
-}
+#include "runtime/kernel/words.h"
 
 /* A name must mean one thing; only an input and an output may share theirs. */
 static int check_new_name(const struct rk_manifest *m, enum rk_port_section section,
@@ -100,7 +75,7 @@ static int read_dim(struct rk_manifest *m, const struct rk_port *input, const ch
 				    "no input binds the dim '%.*s', so its size is unknown",
 				    (int)len, name);
 	if (rk_find_port(m, RK_SECTION_INPUTS, name, len) >= 0 ||
-	    find_name(name, len, input->name, sizeof(*input), 1) >= 0)
+	    (strlen(input->name) == len && memcmp(input->name, name, len) == 0))
 		return rk_error_set(err, EINVAL, "'%.*s' is the name of an input already", (int)len,
 				    name);
 	if (m->ndims == RK_MAX_DIMS)
@@ -169,8 +144,8 @@ static int read_addend(struct rk_axis *axis, const char *sign, const char *end,
 	return 0;
 }
 
-int rk_manifest_read_axis(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
-			  const char *word, size_t len, struct rk_error *err)
+int rk_axis_parse(struct rk_manifest *m, const struct rk_port *input, struct rk_axis *axis,
+		  const char *word, size_t len, struct rk_error *err)
 {
 	const char *end = word + len, *sign = find_sign(word, len), *pos = word, *factor;
 	size_t factor_len;
@@ -192,16 +167,6 @@ int rk_manifest_read_axis(struct rk_manifest *m, const struct rk_port *input, st
 	return 0;
 }
 
-bool rk_axis_has(const struct rk_axis *axis, unsigned int dim)
-{
-	unsigned int i;
-
-	for (i = 0; i < axis->ndims; i++)
-		if (axis->dims[i] == dim)
-			return true;
-	return false;
-}
-
 /* Whether a size of this axis alone tells the size of its dim. */
 static bool binds(const struct rk_axis *axis, uint8_t dim)
 {
@@ -219,7 +184,7 @@ static bool is_bound(const struct rk_manifest *m, uint8_t dim)
 	return false;
 }
 
-int rk_manifest_check_bound(const struct rk_manifest *m, const char *key, struct rk_error *err)
+int rk_port_check_bound(const struct rk_manifest *m, const char *key, struct rk_error *err)
 {
 	int index = rk_find_port(m, RK_SECTION_INPUTS, key, strlen(key));
 	const struct rk_port *port = &m->inputs[index];
@@ -283,8 +248,8 @@ static int read_axes(struct rk_manifest *m, struct rk_port *port, bool is_input,
 	while ((word = rk_next_word(&pos, end - 1, ',', &len))) {
 		if (port->rank == RK_MAX_RANK)
 			return rk_error_set(err, EINVAL, "more than %d dimensions", RK_MAX_RANK);
-		rc = rk_manifest_read_axis(m, is_input ? port : NULL, &port->axes[port->rank], word,
-					   len, err);
+		rc = rk_axis_parse(m, is_input ? port : NULL, &port->axes[port->rank], word, len,
+				   err);
 		if (rc < 0)
 			return rc;
 		port->rank++;
@@ -322,8 +287,8 @@ static int read_type(struct rk_manifest *m, struct rk_port *port, bool is_input,
 	return read_default(port, word, word_len, err);
 }
 
-int rk_manifest_read_port(struct rk_manifest *m, enum rk_port_section section, const char *key,
-			  const char *value, struct rk_error *err)
+int rk_port_parse(struct rk_manifest *m, enum rk_port_section section, const char *key,
+		  const char *value, struct rk_error *err)
 {
 	size_t len = strlen(key);
 	struct rk_port *port;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/request/codec_json.h"
+#include "runtime/kernel/parse.h"
 #include "tests/bench/bench.h"
 
 #define F32_DIGITS 9 /* as in an answer */

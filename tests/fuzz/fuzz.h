@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "runtime/request/codec.h"
+#include "runtime/kernel/parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

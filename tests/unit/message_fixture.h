@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #include "runtime/dispatch/dispatch.h"
-#include "runtime/kernel/manifest.h"
+#include "runtime/kernel/parse.h"
 #include "runtime/request/message.h"
 #include "runtime/kernel/registry.h"
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "runtime/kernel/manifest.h"
+#include "runtime/kernel/parse.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "runtime/kernel/manifest.h"
+#include "runtime/kernel/parse.h"
 
 #define KERNEL "[kernel]\nid = d/k\n"
 #define IN     "[inputs]\na = f32[n]\n"

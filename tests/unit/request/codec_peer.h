@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "runtime/request/codec.h"
+#include "runtime/kernel/parse.h"
 
 #define PEER_LIMIT (1 << 20) /* bytes of a message, of a JSON text */
 

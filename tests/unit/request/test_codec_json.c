@@ -13,6 +13,7 @@
 
 #include "runtime/request/codec_json.h"
 #include "runtime/base/json_number.h"
+#include "runtime/kernel/parse.h"
 #include "tests/unit/request/codec_peer.h"
 
 #define LIMIT (1 << 24)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "runtime/kernel/parse.h"
 #include "runtime/request/plan.h"
 
 #define HEAD "[kernel]\nid = d/k\n"
