@@ -13,6 +13,12 @@ section() {
 	awk -v title="## $1" '/^## / { inside = $0 == title } inside' "$README"
 }
 
+# page_section TITLE: its text in rkfs(5), on one line
+page_section() {
+	awk -v title=".Sh $1" '/^\.Sh / { inside = $0 == title; next } inside' "$TOP/doc/rkfs.5" |
+		sed -E -e 's/^\.[A-Z][a-z] //' -e 's/^\.It /. /' | paste -sd' ' | sed -E 's/ ([.,;])/\1/g'
+}
+
 # words: what stands between backticks on stdin, a line each
 words() {
 	grep -oE '`[^`]+`' | tr -d '`'
@@ -47,22 +53,22 @@ signatures() {
 		"$(cd "$MNT/kernels" && printf '%s\n' */* | sort)"
 }
 
-@test "README's backends are those that there are" {
+@test "rkfs(5)'s backends are those that there are" {
 	run "$BIN/mount.rkfs" -o primary_backend=nonsense none "$MNT"
 	assert_failure
-	assert_equal "$(section Limits | grep '^| backends |' | words | paste -sd,)" \
-		"$(sed -n 's/.*must be one of //p' <<<"$output" | tr -d ' ')"
+	assert_equal "$(sed -n '/^\.It Backends/,/^\.It Kernels/ s/^\.Ql \([a-z]*\).*/\1/p' "$TOP/doc/rkfs.5" |
+		paste -sd,)" "$(sed -n 's/.*must be one of //p' <<<"$output" | tr -d ' ')"
 }
 
-@test "what README's text says of defaults is so in production" {
+@test "what rkfs(5)'s text says of defaults is so in production" {
 	local field value count=0
 
 	rk_up "nostart,preset=production"
 	while read -r field value; do
 		assert_value "config/$field" "$value"
 		count=$((count + 1))
-	done < <(grep -oE '`[a-z_]+` \([0-9]+[KMGTsmh]\)' "$README" | tr -d '`()')
-	((count >= 5)) || fail "only $count defaults were found"
+	done < <(sed -nE 's/^\.Va ([a-z_]+) Pq ([0-9]+[KMGTsmh]).*/\1 \2/p' "$TOP/doc/rkfs.5")
+	((count >= 3)) || fail "only $count defaults were found"
 }
 
 # macro HEADER NAME: its value
@@ -73,19 +79,21 @@ macro() {
 	echo $((${text##*IT_IS}))
 }
 
-@test "README's limits are those of the sources" {
+@test "rkfs(5)'s limits are those of the sources" {
 	local limits ports
 
-	limits=$(section Limits)
+	limits=$(page_section LIMITS)
 	ports=$(macro runtime/kernel/manifest.h RK_MAX_PORTS)
-	grep -qF "$ports inputs, $ports outputs, $ports scratches of at most $(macro runtime/base/tensor.h RK_MAX_RANK) axes, $(
-		macro runtime/base/wire.h RK_WIRE_ARGS_MAX) arguments" <<<"$limits" || fail "a kernel's: $ports"
-	grep -qF "at most $(macro runtime/base/wire.h RK_WIRE_THREADS_MAX) |" <<<"$limits" || fail "threads"
-	grep -qF "changes included: $(($(macro runtime/base/wire.h RK_WIRE_KERNELS_MAX) - 1)) |" <<<"$limits" ||
+	grep -qF "$ports inputs, $ports outputs and $ports scratches of at most $(
+		macro runtime/base/tensor.h RK_MAX_RANK) axes, and $(macro runtime/base/wire.h RK_WIRE_ARGS_MAX) arguments" \
+		<<<"$limits" || fail "a kernel's: $ports"
+	grep -qF "worker_threads, at most $(macro runtime/base/wire.h RK_WIRE_THREADS_MAX), run" <<<"$limits" ||
+		fail "threads"
+	grep -qF "$(($(macro runtime/base/wire.h RK_WIRE_KERNELS_MAX) - 1)) can be registered" <<<"$limits" ||
 		fail "kernels"
-	grep -qF "| events retained | $(macro runtime/events.h RK_EVENTS_RETAINED); while \`events\` is open, $(
-		macro runtime/events.h RK_EVENTS_HELD) |" <<<"$limits" || fail "events"
-	grep -qF "lines of $(macro runtime/base/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
+	grep -qF "$(macro runtime/events.h RK_EVENTS_RETAINED) are retained, and $(
+		macro runtime/events.h RK_EVENTS_HELD) while events is open" <<<"$limits" || fail "events"
+	grep -qF "lines of at most $(macro runtime/base/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
 }
 
 @test "README's packages are those that .ci/deps.sh installs" {
