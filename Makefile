@@ -93,8 +93,8 @@ PKG_RKTOP   = $(call once,PKG_RKTOP,$(shell $(PKG_CONFIG) --libs ncursesw))
 PKG_CMOCKA  = $(call once,PKG_CMOCKA,$(shell $(PKG_CONFIG) --libs cmocka))
 
 # a sanitizer's build is to be compiled soon and to name lines, no more: half the time of -O2 -g; that
-# warns of what only it can tell
-OPT_FLAGS   = $(if $(SANITIZE),-O1 -g1,-O2 -g)
+# warns of what only it can tell; and it checks the assertions
+OPT_FLAGS   = $(if $(SANITIZE),-O1 -g1,-O2 -g -DNDEBUG)
 SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	$(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized))
 # nvcc, the CUDA kernels, and whether there is a CUDA backend at all

@@ -102,7 +102,7 @@ static int ports_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		      struct rkfs_textbuf *out)
 {
-	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->stats->count[attr->arg]));
+	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->stats->books.count[attr->arg]));
 	return 0;
 }
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters for reading only (deciding from them loses messages: dispatch decides
- * under its own lock). Each thread adds to a padded slot of its own with plain
- * stores; a read sums the slots. Threads beyond RK_STATS_SLOTS share one slot with
- * atomic adds. A slot is given back at thread exit and keeps what it holds.
+ * The books: how many messages were accepted, how they ended, how many are in flight. They are
+ * written with one lock held, dispatch's, so that they balance; one number alone may be read
+ * without it.
  */
 #ifndef RK_RUNTIME_BASE_COUNTERS_H
 #define RK_RUNTIME_BASE_COUNTERS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-#define RK_STATS_SLOTS 64
-
-/* Rows of stats/messages_NAME. A message counts once in accepted and once in one of the next four.
+/*
+ * What is counted, and the name of its files. A message counts once in accepted and once in one of
+ * the next four; a rejected one only there.
  */
 #define RK_COUNTERS(X)                                                                             \
 	X(RK_COUNT_ACCEPTED, "messages_accepted")                                                  \
@@ -30,56 +30,50 @@ enum rk_counter {
 	RK_COUNTER_COUNT
 };
 
-struct rk_stats_slot {
-	_Alignas(64) _Atomic uint64_t count[RK_COUNTER_COUNT];
+/* The books as they are kept. Everything 0 is how they begin. */
+struct rk_counters {
+	_Atomic uint64_t count[RK_COUNTER_COUNT];
+	_Atomic uint64_t in_flight;
 };
 
-struct rk_stats {
-	struct rk_stats_slot slots[RK_STATS_SLOTS + 1]; /* the last one is shared */
-	_Atomic uint64_t base[RK_COUNTER_COUNT];	/* sums at the last reset */
-};
-
-/* All counters at once. */
+/* The books at one instant. */
 struct rk_counts {
 	uint64_t count[RK_COUNTER_COUNT];
 	uint64_t in_flight;
 };
 
-/* "messages_accepted", ...; static storage. */
-const char *rk_counter_name(enum rk_counter counter);
-
-/* Everything 0. The structure needs no destructor. */
-void rk_stats_init(struct rk_stats *stats);
-
-/* The calling thread's slot: number + 1, RK_STATS_SLOTS + 1 = the shared one, 0 = none yet. */
-extern _Thread_local unsigned int rk_stats_my_slot;
-
-/* rk_stats_add for a thread that has no slot of its own yet, or none at all. */
-void rk_stats_add_first(struct rk_stats *stats, enum rk_counter counter);
-
-/* Add 1. Never blocks. */
-static inline void rk_stats_add(struct rk_stats *stats, enum rk_counter counter)
+/* Change @number by @by, with the lock held that guards its writers. */
+static inline void rk_counter_add(_Atomic uint64_t *number, int by)
 {
-	unsigned int slot = rk_stats_my_slot - 1;
-	_Atomic uint64_t *count;
+	uint64_t old = atomic_load_explicit(number, memory_order_relaxed);
 
-	if (slot >= RK_STATS_SLOTS) {
-		rk_stats_add_first(stats, counter);
-		return;
-	}
-	/* nobody else writes here: no read-modify-write needed */
-	count = &stats->slots[slot].count[counter];
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-			      memory_order_release);
+	/* nobody else writes: no read-modify-write needed */
+	atomic_store_explicit(number, old + (uint64_t)by, memory_order_relaxed);
 }
 
-/* The sum since the last reset; exact once writers are still, else a value that held recently. */
-uint64_t rk_stats_read(const struct rk_stats *stats, enum rk_counter counter);
+/* Copy the books, with the lock held. */
+static inline void rk_counters_read(const struct rk_counters *books, struct rk_counts *counts)
+{
+	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
+		counts->count[i] = atomic_load_explicit(&books->count[i], memory_order_relaxed);
+	counts->in_flight = atomic_load_explicit(&books->in_flight, memory_order_relaxed);
+}
 
-/* accepted - (processed + failed + cancelled + timed_out), never negative. */
-uint64_t rk_stats_in_flight(const struct rk_stats *stats);
+/* Count from 0 again, with the lock held; what is in flight stays. */
+static inline void rk_counters_reset(struct rk_counters *books)
+{
+	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
+		atomic_store_explicit(&books->count[i], 0, memory_order_relaxed);
+}
 
-/* Read from 0 again. No message is in flight and no other reset runs. */
-void rk_stats_reset(struct rk_stats *stats);
+/* Whether accepted = processed + failed + cancelled + timed_out + in_flight. */
+static inline bool rk_counts_balance(const struct rk_counts *counts)
+{
+	const uint64_t *n = counts->count;
+
+	return n[RK_COUNT_ACCEPTED] == n[RK_COUNT_PROCESSED] + n[RK_COUNT_FAILED] +
+					       n[RK_COUNT_CANCELLED] + n[RK_COUNT_TIMED_OUT] +
+					       counts->in_flight;
+}
 
 #endif

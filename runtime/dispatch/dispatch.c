@@ -21,7 +21,6 @@ int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *o
 	TAILQ_INIT(&d->noticed);
 	for (unsigned int i = 0; i < RK_DISPATCH_BUCKETS; i++)
 		TAILQ_INIT(&d->by_id[i]);
-	rk_stats_init(&d->stats);
 	return -pthread_mutex_init(&d->lock, NULL);
 }
 
@@ -69,7 +68,7 @@ uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting)
 	if (!accepting)
 		TAILQ_FOREACH (k, &d->busy, busy)
 			refuse_all_waiting_locked(d, k, ESHUTDOWN, NOT_ACCEPTING);
-	in_flight = d->in_flight;
+	in_flight = d->books.in_flight;
 	/* Nobody else may call them: he could hold the lock of some other file. */
 	TAILQ_CONCAT(&d->refused, &d->finished, finished);
 	pthread_mutex_unlock(&d->lock);

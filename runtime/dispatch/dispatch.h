@@ -50,7 +50,6 @@ struct rk_dispatch {
 	void *room_ctx;
 	bool accepting;
 	uint64_t next_id;
-	uint64_t in_flight;	     /* QUEUED + RUNNING of all kernels */
 	bool ended;		     /* one has left in_flight in this critical section */
 	uint64_t worker;	     /* number of the attached one */
 	uint32_t max_queue_depth;    /* per kernel */
@@ -74,7 +73,7 @@ struct rk_dispatch {
 	TAILQ_HEAD(, rk_kernel) noticed; /* kernels whose observer is to be called */
 	_Atomic uint64_t kernels_active;
 	struct rk_message_list by_id[RK_DISPATCH_BUCKETS]; /* in flight */
-	struct rk_stats stats;
+	struct rk_counters books; /* in flight: QUEUED + RUNNING of all kernels */
 	_Alignas(struct rk_wire_run) unsigned char packet[RK_WIRE_RUN_MAX]; /* being built */
 };
 

@@ -48,9 +48,7 @@ void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
 void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts)
 {
 	pthread_mutex_lock(&d->lock);
-	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
-		counts->count[i] = k ? k->stats->count[i] : rk_stats_read(&d->stats, i);
-	counts->in_flight = k ? k->stats->in_flight : d->in_flight;
+	rk_counters_read(k ? &k->stats->books : &d->books, counts);
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -59,7 +57,7 @@ uint64_t rk_dispatch_in_flight(struct rk_dispatch *d)
 	uint64_t in_flight;
 
 	pthread_mutex_lock(&d->lock);
-	in_flight = d->in_flight;
+	in_flight = d->books.in_flight;
 	pthread_mutex_unlock(&d->lock);
 	return in_flight;
 }
@@ -140,15 +138,14 @@ size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_
 void rk_dispatch_reset(struct rk_dispatch *d)
 {
 	pthread_mutex_lock(&d->lock);
-	rk_stats_reset(&d->stats);
+	rk_counters_reset(&d->books);
 	pthread_mutex_unlock(&d->lock);
 }
 
 void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k)
 {
 	pthread_mutex_lock(&d->lock);
-	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
-		atomic_store_explicit(&k->stats->count[i], 0, memory_order_relaxed);
+	rk_counters_reset(&k->stats->books);
 	rk_histogram_reset(&k->stats->latency);
 	strcpy(k->stats->last_error, "none");
 	pthread_mutex_unlock(&d->lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The moves of a message, each within one critical section of dispatch. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,11 +20,26 @@ void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum 
 
 void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter)
 {
-	_Atomic uint64_t *count = &k->stats->count[counter];
+	rk_counter_add(&d->books.count[counter], 1);
+	rk_counter_add(&k->stats->books.count[counter], 1);
+}
 
-	rk_stats_add(&d->stats, counter);
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
+static void check_books_locked(const struct rk_counters *books)
+{
+	struct rk_counts counts;
+
+	rk_counters_read(books, &counts);
+	assert(rk_counts_balance(&counts));
+}
+
+/* A message of @k enters (@by is 1) or leaves (-1) the books of what is in flight, as @counter. */
+static void book_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter, int by)
+{
+	rk_dispatch_count_locked(d, k, counter);
+	rk_counter_add(&d->books.in_flight, by);
+	rk_counter_add(&k->stats->books.in_flight, by);
+	check_books_locked(&d->books);
+	check_books_locked(&k->stats->books);
 }
 
 void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg)
@@ -102,12 +118,10 @@ static bool leave_flight_locked(struct rk_dispatch *d, struct rk_message *m, int
 {
 	struct rk_kernel *k = m->kernel;
 
-	rk_dispatch_count_locked(d, k, counter_of(code));
+	book_locked(d, k, counter_of(code), -1);
 	if (!code)
 		measure_locked(m);
-	d->in_flight--;
 	d->ended = true;
-	atomic_fetch_sub_explicit(&k->stats->in_flight, 1, memory_order_relaxed);
 	TAILQ_REMOVE(&k->inflight, m, inflight);
 	TAILQ_REMOVE(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
 	if (!TAILQ_EMPTY(&k->inflight))
@@ -176,9 +190,7 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	TAILQ_INSERT_TAIL(&k->inflight, m, inflight);
 	TAILQ_INSERT_TAIL(&k->queue, m, queue);
 	atomic_fetch_add_explicit(&k->queued, 1, memory_order_relaxed);
-	d->in_flight++;
-	atomic_fetch_add_explicit(&k->stats->in_flight, 1, memory_order_relaxed);
-	rk_dispatch_count_locked(d, k, RK_COUNT_ACCEPTED);
+	book_locked(d, k, RK_COUNT_ACCEPTED, 1);
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
 		rk_dispatch_ready_locked(d, k);
 }
@@ -239,7 +251,7 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 {
 	struct rk_message_list finished = TAILQ_HEAD_INITIALIZER(finished);
 	TAILQ_HEAD(, rk_kernel) noticed = TAILQ_HEAD_INITIALIZER(noticed);
-	bool idle = !d->accepting && !d->in_flight && d->ended;
+	bool idle = !d->accepting && !d->books.in_flight && d->ended;
 	uint64_t deadline = d->earliest_deadline;
 	struct rk_message *m;
 

@@ -35,8 +35,7 @@ enum rk_kernel_state {
 struct rk_kernel_stats {
 	atomic_uint refs;
 	/* Written with dispatch.lock held. */
-	_Atomic uint64_t count[RK_COUNTER_COUNT];
-	_Atomic uint64_t in_flight;
+	struct rk_counters books;
 	struct rk_histogram latency;   /* from accepted to done, of those processed */
 	char last_error[RK_ERROR_MAX]; /* "none" before the first */
 };

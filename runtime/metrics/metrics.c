@@ -197,13 +197,13 @@ static void kernel_sample(struct page *p, const char *name, const struct rk_kern
 
 static void print_count(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
-	kernel_sample(p, name, k, atomic_load(&k->stats->count[arg]));
+	kernel_sample(p, name, k, atomic_load(&k->stats->books.count[arg]));
 }
 
 static void print_in_flight(struct page *p, const char *name, struct rk_kernel *k, int arg)
 {
 	(void)arg;
-	kernel_sample(p, name, k, atomic_load(&k->stats->in_flight));
+	kernel_sample(p, name, k, atomic_load(&k->stats->books.in_flight));
 }
 
 static void print_queued(struct page *p, const char *name, struct rk_kernel *k, int arg)

@@ -114,9 +114,7 @@ static bool books_balance(struct gpu_rig *r)
 	struct rk_counts c;
 
 	rk_dispatch_snapshot(rk_runtime_dispatch(r->rt), NULL, &c);
-	return c.count[RK_COUNT_ACCEPTED] ==
-	       c.count[RK_COUNT_PROCESSED] + c.count[RK_COUNT_FAILED] +
-		       c.count[RK_COUNT_CANCELLED] + c.count[RK_COUNT_TIMED_OUT] + c.in_flight;
+	return rk_counts_balance(&c);
 }
 
 void gpu_close(struct gpu_rig *r)

@@ -125,9 +125,7 @@ static inline bool books_balance(struct rk_dispatch *d, struct rk_kernel *k)
 	struct rk_counts c;
 
 	rk_dispatch_snapshot(d, k, &c);
-	return c.count[RK_COUNT_ACCEPTED] ==
-	       c.count[RK_COUNT_PROCESSED] + c.count[RK_COUNT_FAILED] +
-		       c.count[RK_COUNT_CANCELLED] + c.count[RK_COUNT_TIMED_OUT] + c.in_flight;
+	return rk_counts_balance(&c);
 }
 
 #endif

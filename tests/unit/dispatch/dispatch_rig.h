@@ -119,7 +119,7 @@ static inline void rig_attach(struct rig *r, uint32_t slots)
 /* Three active kernels, accepting, queues of four, no timeout, no worker yet. */
 static inline int rig_setup(void **state)
 {
-	struct rig *r = aligned_alloc(64, (sizeof(*r) + 63) / 64 * 64);
+	struct rig *r = calloc(1, sizeof(*r));
 	const struct rk_dispatch_observer observer = {.idle = on_idle,
 						      .deadline = on_deadline,
 						      .unloadable = on_unloadable,
@@ -129,7 +129,6 @@ static inline int rig_setup(void **state)
 	struct rk_error err;
 
 	assert_non_null(r);
-	memset((void *)r, 0, sizeof(*r));
 	r->fd = r->peer = -1;
 	TAILQ_INIT(&r->held);
 	assert_int_equal(rk_dispatch_init(&r->d, &observer), 0);
@@ -231,7 +230,6 @@ static inline void check_books(struct rig *r)
 	check_list(r, whole.in_flight);
 	assert_memory_equal(&whole, &sum, sizeof(whole));
 	assert_int_equal(rk_dispatch_in_flight(&r->d), whole.in_flight);
-	assert_int_equal(rk_stats_in_flight(&r->d.stats), whole.in_flight);
 }
 
 /* What the counters are now. @text: "accepted processed failed cancelled timed_out rejected". */

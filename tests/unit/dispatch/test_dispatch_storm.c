@@ -208,7 +208,7 @@ static void storm_end(struct storm *s)
 
 static void test_storm(void **state)
 {
-	struct storm *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
+	struct storm *s = calloc(1, sizeof(*s));
 	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
 	pthread_t submitters[SUBMITTERS], sampler, switcher;
 	struct rk_error err;
@@ -216,7 +216,6 @@ static void test_storm(void **state)
 
 	(void)state;
 	assert_non_null(s);
-	memset((void *)s, 0, sizeof(*s));
 	const struct rk_dispatch_observer observer = {
 		.idle = storm_idle, .unloadable = storm_none, .tripped = storm_tripped, .ctx = s};
 

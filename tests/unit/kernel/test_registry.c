@@ -49,7 +49,7 @@ static void test_new_kernel(void **state)
 	assert_true(k->wanted);
 	assert_string_equal(k->stats->last_error, "none");
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
-		assert_int_equal(k->stats->count[i], 0);
+		assert_int_equal(k->stats->books.count[i], 0);
 	rk_kernel_unref(k);
 	assert_int_equal(rk_registry_count(*state), 1);
 }
@@ -228,12 +228,12 @@ static void test_replace(void **state)
 	struct rk_kernel *old = add_kernel(*state, "core", "echo"), *k, *found;
 
 	atomic_store(&old->wanted, false);
-	atomic_store(&old->stats->count[RK_COUNT_FAILED], 3);
+	atomic_store(&old->stats->books.count[RK_COUNT_FAILED], 3);
 	add(*state, "core", "other");
 	k = replace(*state, "core", "echo");
 	assert_int_equal(k->slot, 3); /* never the old one's */
 	assert_int_equal(k->domain_id, old->domain_id);
-	assert_int_equal(k->stats->count[RK_COUNT_FAILED], 3);
+	assert_int_equal(k->stats->books.count[RK_COUNT_FAILED], 3);
 	assert_ptr_equal(k->stats, old->stats);
 	assert_false(k->wanted);
 	assert_int_equal(k->state, RK_KERNEL_OFF);
@@ -253,7 +253,7 @@ static void test_replace(void **state)
 	assert_int_equal(k->stats->refs, 2);
 	rk_kernel_unref(old);
 	assert_int_equal(k->stats->refs, 1);
-	assert_int_equal(k->stats->count[RK_COUNT_FAILED], 3);
+	assert_int_equal(k->stats->books.count[RK_COUNT_FAILED], 3);
 	rk_kernel_unref(k);
 
 	/* what took messages is succeeded by what takes messages */

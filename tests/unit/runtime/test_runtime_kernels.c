@@ -36,7 +36,7 @@ static void test_new_library(void **state)
 	expect_version(&begun, 1);
 	wait_forgotten(&r, before);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS + 1);
-	assert_int_equal(after->stats->count[RK_COUNT_PROCESSED], 17);
+	assert_int_equal(after->stats->books.count[RK_COUNT_PROCESSED], 17);
 	rk_kernel_unref(after);
 	rig_close(&r);
 }
@@ -145,7 +145,7 @@ static void test_changes_under_load(void **state)
 	expect_version(&c, CHANGES % 2 ? 1 : 2);
 	k = user(&r, "version");
 	assert_int_equal(k->slot, BUILTINS + 1 + CHANGES);
-	assert_int_equal(k->stats->count[RK_COUNT_PROCESSED], clients.calls + 1);
+	assert_int_equal(k->stats->books.count[RK_COUNT_PROCESSED], clients.calls + 1);
 	rk_kernel_unref(k);
 	rig_close(&r);
 }

@@ -145,7 +145,7 @@ static inline int setup(void **state)
 		KERNEL_TEXT("test/both", CPU_CODE CUDA_CODE),
 		KERNEL_TEXT("test/cuda", CUDA_CODE),
 	};
-	struct rig *r = aligned_alloc(64, (sizeof(*r) + 63) / 64 * 64);
+	struct rig *r = calloc(1, sizeof(*r));
 	const struct rk_dispatch_observer dispatch_observer = {
 		.idle = on_nothing,
 		.deadline = on_deadline,
@@ -166,7 +166,6 @@ static inline int setup(void **state)
 	struct rk_error err;
 
 	assert_non_null(r);
-	memset((void *)r, 0, sizeof(*r));
 	rk_log_set_sink(drop_line, NULL);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->changed, NULL);
