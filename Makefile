@@ -103,7 +103,7 @@ include gpu/cuda.mk
 ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 $(OPT_FLAGS) -pthread \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
-	-DRK_VERSION='"$(VERSION)"' -DRK_LIBEXECDIR='"$(LIBEXECDIR)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
+	-DRK_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
 TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
 	-DRK_KERNELS_DIR='"$(abspath $(KERNELS_DIR))"' \
@@ -205,7 +205,11 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/librkfs.a
 		$(PKG_WORKER) -ldl -lm
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
-	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(OWN_CFLAGS) -MMD -MP -c -o $@ $<
+
+# the one object that knows PREFIX, so that another PREFIX compiles no other
+$(BUILD)/obj/fs/mount/mount_rkfs.o: private OWN_CFLAGS = -DRK_LIBEXECDIR='"$(LIBEXECDIR)"'
+$(BUILD)/obj/fs/mount/mount_rkfs.o: $(BUILD)/prefix_flags
 
 $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags $(BUILD)/test_flags
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
@@ -242,9 +246,10 @@ $(GEN): FORCE
 
 # other flags or another compiler: everything is compiled again; in another place: the tests
 $(BUILD)/flags: now = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
+$(BUILD)/prefix_flags: now = $(LIBEXECDIR)
 $(BUILD)/test_flags: now = $(TEST_CFLAGS)
 $(KERNELS_DIR)/flags: now = $(CC) $(LIB_CFLAGS) $(NVCC)
-$(BUILD)/flags $(BUILD)/test_flags $(KERNELS_DIR)/flags: FORCE
+$(BUILD)/flags $(BUILD)/prefix_flags $(BUILD)/test_flags $(KERNELS_DIR)/flags: FORCE
 	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(now))' >$@.$$$$ && \
 	if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 

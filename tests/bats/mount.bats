@@ -237,7 +237,7 @@ worker_threads = 3" >/etc/rkfs/rkfs.conf
 @test "mount: exit status 2 where the installation is not whole" {
 	local libexec
 
-	libexec=$(sed -n 's/.*RK_LIBEXECDIR=[^/]*\([^"]*\).*/\1/p' "$BIN/flags")
+	libexec=$(<"$BIN/prefix_flags")
 	private '
 		mount -t tmpfs tmpfs /mnt
 		mkdir /mnt/dir
