@@ -46,26 +46,37 @@ $(BUILD)/gpu/modules/gpu.ptx: tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernel
 $(BUILD)/gpu/modules/saxpy.ini: tests/gpu/saxpy.ini
 	$(call say,CP,$@)mkdir -p $(@D) && cp $< $@
 
--include $(GPU_TEST_OBJ:.o=.d)
+-include $(GPU_TEST_OBJ:.o=.d) $(wildcard $(BUILD)/bundle/*.d)
 
 # --- the bundle --------------------------------------------------------------
 
+# The objects of the build, linked with all libraries put in but the C library's own, and nothing of systemd.
 GPU_BUNDLE = $(BUILD)/bundle
 GPU_PACK   = $(GPU_BUNDLE)/rkfs-gpu
+BUNDLE_BIN = $(addprefix $(GPU_BUNDLE)/,mount.rkfs rk-worker rkcall check bench)
 static     = -Wl,-Bstatic $(shell $(PKG_CONFIG) --libs-only-L --libs-only-l $(1)) -Wl,-Bdynamic
 
-# all libraries but the C library's own are put in
-gpu-bundle:
-	@mkdir -p '$(GPU_BUNDLE)'
-	$(call say,CC,tests/gpu/compat.c)$(CC) $(ALL_CFLAGS) -c -o '$(GPU_BUNDLE)/compat.o' tests/gpu/compat.c
-	@+$(MAKE) --no-print-directory BUILD='$(GPU_BUNDLE)' CUDA_DIR='$(CUDA_DIR)' SYSTEMD=no \
-		LDFLAGS='$(LDFLAGS) $(GPU_BUNDLE)/compat.o' \
-		PKG_DAEMON='$(call static,fuse3 inih jansson)' PKG_WORKER='$(call static,libffi jansson)' \
-		gpu-programs
+$(GPU_BUNDLE)/%.o: $(BUILD)/flags
+	$(call say,CC,$@)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(OWN_CFLAGS) -MMD -MP -c -o $@ $(filter %.c,$^)
+
+$(GPU_BUNDLE)/compat.o: tests/gpu/compat.c
+$(GPU_BUNDLE)/notify.o: fs/mount/notify.c
+$(GPU_BUNDLE)/notify.o: private OWN_CFLAGS = -URK_HAVE_SYSTEMD
+
+$(GPU_BUNDLE)/mount.rkfs: $(filter-out %/notify.o,$(DAEMON_OBJ)) $(GPU_BUNDLE)/notify.o
+$(GPU_BUNDLE)/mount.rkfs: BUNDLE_MORE = -Wl,--no-as-needed -lgcc_s
+$(GPU_BUNDLE)/rk-worker: $(WORKER_OBJ)
+$(GPU_BUNDLE)/rkcall: $(RKCALL_OBJ) $(BUILD)/librkfs.a
+$(GPU_BUNDLE)/check: $(call obj,$(GPU_TEST_SRC)) $(BUILD)/librkfs.a
+$(GPU_BUNDLE)/bench: $(call obj,$(GPU_BENCH_SRC)) $(BUILD)/librkfs.a
+$(BUNDLE_BIN): $(GPU_BUNDLE)/compat.o
+	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -Wl,--strip-debug -o $@ $(filter %.o,$^) $(filter %.a,$^) \
+		$(call static,fuse3 inih jansson libffi) -ldl -lm $(BUNDLE_MORE)
+
+gpu-bundle: $(BUNDLE_BIN) $(GPU_MODULES)
 	@rm -rf '$(GPU_PACK)' && mkdir -p '$(GPU_PACK)/bin' '$(GPU_PACK)/kernels.d'
-	@cp $(addprefix '$(GPU_BUNDLE)'/,mount.rkfs rk-worker rkcall gpu/check gpu/bench) '$(GPU_PACK)/bin/'
-	@strip --strip-debug '$(GPU_PACK)'/bin/*
-	@cp -r '$(GPU_BUNDLE)/gpu/modules' '$(GPU_PACK)/'
+	@cp $(BUNDLE_BIN) '$(GPU_PACK)/bin/'
+	@cp -r '$(BUILD)/gpu/modules' '$(GPU_PACK)/'
 	@cp etc/kernels.d/*.ini '$(GPU_PACK)/kernels.d/'
 	@cp tests/gpu/run tests/gpu/README '$(GPU_PACK)/'
 	@echo '$(VERSION), $(or $(shell git describe --always --dirty 2>/dev/null),not from git), $(notdir $(NVCC)) $(shell $(NVCC) --version | sed -n 's/.*release \([^,]*\),.*/\1/p'), compute capabilities $(CUDA_ARCHS)' >'$(GPU_PACK)/VERSION'
