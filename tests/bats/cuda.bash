@@ -17,6 +17,7 @@ setup() {
 	FAKE=$BIN/fake_cuda
 	[[ -e $FAKE/libcuda.so.1 ]] || skip "needs a GPU backend, which this build has not"
 	export RK_FAKE_CUDA=$BATS_TEST_TMPDIR/trigger RK_FAKE_CUDA_LEDGER=$BATS_TEST_TMPDIR/ledger
+	export RK_FAKE_CUDA_HANGS=$BATS_TEST_TMPDIR/hangs
 	: >"$RK_FAKE_CUDA"
 	: >"$RK_FAKE_CUDA_LEDGER"
 	fake_driver

@@ -276,9 +276,9 @@ REQUESTS = [
 			data = os.urandom(1500000)
 			assert call("core/echo", data, "raw") == data and held() <= 4 << 20
 			# one fits, two do not: the second is told of the first
-			triggers("hang cuMemcpyHtoDAsync")
+			await_hang = hang("cuMemcpyHtoDAsync")
 			first = submit("core/echo", data, "raw")
-			until(lambda: held() >= 3000000, True)
+			await_hang()
 			floats = 200000
 			request = st_pack({name: ("F32", [floats], bytes(4 * floats)) for name in "ab"})
 			assert outcome(call, "core/vector-add", request, "safetensors") == "ENOMEM"

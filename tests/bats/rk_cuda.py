@@ -5,6 +5,7 @@ from rk import *
 
 TRIGGER = pathlib.Path(os.environ["RK_FAKE_CUDA"])
 LEDGER = pathlib.Path(os.environ["RK_FAKE_CUDA_LEDGER"])
+HANGS = pathlib.Path(os.environ["RK_FAKE_CUDA_HANGS"])
 
 
 def triggers(*lines):
@@ -12,6 +13,13 @@ def triggers(*lines):
     new = TRIGGER.with_suffix(".new")
     new.write_text("".join(f"{line}\n" for line in lines))
     new.rename(TRIGGER)
+
+
+def hang(function):
+    """Let calls of it hang; returns what waits until one does."""
+    HANGS.write_text("")
+    triggers(f"hang {function}")
+    return lambda: until(lambda: function in HANGS.read_text().split(), True)
 
 
 def restart():
