@@ -17,6 +17,9 @@ bats_load_library bats-file
 HERE=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 BIN=${BIN-$(realpath "$HERE/../../build")}
 KERNELS_SRC=$HERE/../kernels_src
+# The system's python3 has the modules that the tests import. The script of a version manager, which may
+# come before it in PATH, takes longer to find its python3 than most tests take.
+PATH=/usr/bin:/bin:$PATH
 
 # Every process that a test starts inherits it, so that what is left can be told from what
 # other tests, and other people, run.
@@ -99,7 +102,7 @@ is_mounted() {
 
 # Wait until processes have ended, whoever reaps them. Fails after a minute.
 await_exit() {
-	[[ $# -eq 0 ]] || timeout 60 python3 - "$@" <<-'EOF'
+	[[ $# -eq 0 ]] || timeout 60 python3 -IS - "$@" <<-'EOF'
 		import os, select, sys
 		for pid in sys.argv[1:]:
 		    try:
@@ -288,7 +291,7 @@ take_down_by_force() {
 }
 
 teardown() {
-	local pid report clean=yes
+	local pid report left clean=yes
 
 	mark
 	for pid in $(jobs -p); do
@@ -297,9 +300,9 @@ teardown() {
 	done
 	for pid in $(rk_processes 'mount.rkfs|rk-worker'); do kill -CONT "$pid"; done
 	take_down
-	[[ -z $DAEMON ]] || await_exit "$DAEMON" || complain "a daemon that does not end"
-	# a worker ends at the latest when its daemon has
-	for pid in $(rk_processes rk-worker); do await_exit "$pid" || true; done
+	# what has lost its mount ends by itself, a worker at the latest when its daemon has
+	mapfile -t left < <(rk_processes 'mount.rkfs|rk-worker')
+	await_exit "${left[@]}" || true
 	take_down_by_force
 	if [[ -n $DAEMON ]]; then
 		wait "$DAEMON" 2>/dev/null || [[ $? -eq 127 ]] || complain "a daemon's exit status"

@@ -203,7 +203,7 @@ def until(what, want):
     end = time.monotonic() + PATIENCE
     while (now := what()) != want:
         assert time.monotonic() < end, f"{now} instead of {want}, for {PATIENCE} s"
-        os.sched_yield()
+        time.sleep(0.001)                       # what it waits for needs the CPU
 
 
 def until_in_flight(n):
