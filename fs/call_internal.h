@@ -22,7 +22,7 @@
 #include <sys/queue.h>
 
 #include "fs/call.h"
-#include "fs/waitq.h"
+#include "fs/base/waitq.h"
 #include "runtime/request/codec.h"
 #include "fs/jobs.h"
 #include "runtime/runtime.h"

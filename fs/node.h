@@ -7,7 +7,7 @@
  *
  * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
  * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
- * off (fs/waitq.h).
+ * off (fs/base/waitq.h).
  */
 #ifndef RKFS_NODE_H
 #define RKFS_NODE_H
@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "fs/access.h"
-#include "fs/attr.h"
+#include "fs/base/access.h"
+#include "fs/base/attr.h"
 
 #define RKFS_ROOT_INO 1 /* its node, and its inode number */
 

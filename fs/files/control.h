@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fs/attr.h"
+#include "fs/base/attr.h"
 
 /* The whole of a written command, bytes; longer: EMSGSIZE. */
 #define RKFS_COMMAND_MAX 4096

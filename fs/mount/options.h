@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "fs/access.h"
+#include "fs/base/access.h"
 #include "runtime/base/error.h"
 
 #define RKFS_DEFAULT_CONFIG "/etc/rkfs/rkfs.conf"

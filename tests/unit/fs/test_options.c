@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/attr.h"
+#include "fs/base/attr.h"
 #include "fs/mount/options.h"
 
 #define NO_CONFIG "/nonexistent/rkfs.conf"

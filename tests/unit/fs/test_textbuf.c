@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "fs/textbuf.h"
+#include "fs/base/textbuf.h"
 
 static void assert_text(const struct rkfs_textbuf *tb, const char *expected)
 {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "fs/waitq.h"
+#include "fs/base/waitq.h"
 
 #define COUNT 5
 

@@ -4,8 +4,8 @@
  * take writes, as options of -o set them. The kernel does the checking (default_permissions).
  * Nothing here takes a lock.
  */
-#ifndef RKFS_ACCESS_H
-#define RKFS_ACCESS_H
+#ifndef RKFS_BASE_ACCESS_H
+#define RKFS_BASE_ACCESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

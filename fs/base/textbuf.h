@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Text that grows up to a bound; what show functions write into. Not thread-safe. */
-#ifndef RKFS_TEXTBUF_H
-#define RKFS_TEXTBUF_H
+#ifndef RKFS_BASE_TEXTBUF_H
+#define RKFS_BASE_TEXTBUF_H
 
 #include <stddef.h>
 

@@ -3,15 +3,15 @@
  * One row per file. Lookup, getattr, open, permissions and readdir all derive
  * from the row; adding a file is adding a row (fs/files/) and its man page entry.
  */
-#ifndef RKFS_ATTR_H
-#define RKFS_ATTR_H
+#ifndef RKFS_BASE_ATTR_H
+#define RKFS_BASE_ATTR_H
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "fs/textbuf.h"
-#include "fs/waitq.h"
+#include "fs/base/textbuf.h"
+#include "fs/base/waitq.h"
 #include "runtime/runtime.h"
 
 struct rkfs;

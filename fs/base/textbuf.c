@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/textbuf.h"
+#include "fs/base/textbuf.h"
 
 #include <errno.h>
 #include <stdarg.h>

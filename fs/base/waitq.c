@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/waitq.h"
+#include "fs/base/waitq.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "fs/access.h"
+#include "fs/base/access.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/attr.h"
+#include "fs/base/attr.h"
 
 #define NOT_GIVEN  UINT_MAX /* which is no id either, see chown(2) */
 #define OWNER_MODE 0600

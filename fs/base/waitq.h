@@ -12,8 +12,8 @@
  * the outermost wake or hold of this thread ends. So a wake function may take a lock that
  * this thread's callers hold, and a thousand waiters that wake each other need no stack.
  */
-#ifndef RKFS_WAITQ_H
-#define RKFS_WAITQ_H
+#ifndef RKFS_BASE_WAITQ_H
+#define RKFS_BASE_WAITQ_H
 
 #include <pthread.h>
 #include <stdatomic.h>
