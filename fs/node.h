@@ -60,7 +60,7 @@ struct rkfs {
 	struct rkfs_commands *commands; /* that read files; fs/command.c */
 	atomic_bool ending;		/* waiters and followers read EOF from now on */
 	atomic_ulong changes;		/* of the state, for POLLPRI */
-	struct rkfs_calls *calls;	/* open call files; fs/call.c; set before the first open */
+	struct rkfs_calls *calls;	/* open call files; fs/call/call.c; set before the first open */
 	struct rkfs_parking *parking;	/* requests that wait; fs/park.c; NULL without a session */
 	atomic_size_t waiters; /* open files that wait (RKFS_WAITS) and were not given EOF yet */
 	void (*on_no_waiter)(

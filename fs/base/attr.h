@@ -137,7 +137,7 @@ int rkfs_config_attrs(struct rkfs_attrs *attrs);
 extern const struct rkfs_log_ops rkfs_events_log;
 extern const struct rkfs_stream_ops rkfs_events_follow_ops;
 
-/* fs/call.c */
+/* fs/call/call.c */
 extern const struct rkfs_stream_ops rkfs_call_ops;
 
 #endif

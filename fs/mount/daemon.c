@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "fs/mount/attach.h"
-#include "fs/call.h"
+#include "fs/call/call.h"
 #include "fs/command.h"
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/notify.h"

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "fs/jobs.h"
+#include "fs/call/jobs.h"
 
 #define JOBS   2000
 #define ROUNDS 2000

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "fs/call.h"
+#include "fs/call/call.h"
 #include "fs/node.h"
 #include "runtime/base/clock.h"
 

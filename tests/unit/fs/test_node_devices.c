@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* devices/, unmounted, with a worker that sees devices, and sees them change. */
-#include "fs/call.h"
+#include "fs/call/call.h"
 #include "fs/node.h"
 #include "tests/unit/health/health_rig.h"
 

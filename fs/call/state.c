@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/call_internal.h"
+#include "fs/call/internal.h"
 
 void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Call files: write a request, read its answer. The stream behind call.json. */
-#ifndef RKFS_CALL_H
-#define RKFS_CALL_H
+#ifndef RKFS_CALL_CALL_H
+#define RKFS_CALL_CALL_H
 
 #include <stddef.h>
 

@@ -2,7 +2,7 @@
 /* From a written request to its answer: decode, submit, encode. */
 #include <errno.h>
 
-#include "fs/call_internal.h"
+#include "fs/call/internal.h"
 
 #define INLINE_BYTES (64 * 1024) /* codec work up to here is done by the thread at hand */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fs/jobs.h"
+#include "fs/call/jobs.h"
 
 #include <errno.h>
 #include <malloc.h>

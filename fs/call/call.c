@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Call files: open, write, read, poll, close; and the list of all that are open. */
-#include "fs/call.h"
+#include "fs/call/call.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 
-#include "fs/call_internal.h"
+#include "fs/call/internal.h"
 #include "fs/node.h"
 
 #define CODEC_THREADS 2

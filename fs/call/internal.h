@@ -7,8 +7,8 @@
  * with PREPARED between DECODING and FLYING where O_NONBLOCK met a full queue, and FAILED
  * (REFUSED while the request is still being written) holding the error that the next read returns.
  *
- * Shared by call.c (the file), call_run.c (from the request to the answer) and call_state.c (the
- * machine itself), each of which uses only those named after it. A call's own lock is taken inside
+ * Shared by call.c (the file), run.c (from the request to the answer) and state.c (the machine
+ * itself), each of which uses only those named after it. A call's own lock is taken inside
  * the file's lock and never held across a call of dispatch.
  */
 #ifndef RKFS_CALL_INTERNAL_H
@@ -21,10 +21,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "fs/call.h"
+#include "fs/call/call.h"
 #include "fs/base/waitq.h"
 #include "runtime/request/codec.h"
-#include "fs/jobs.h"
+#include "fs/call/jobs.h"
 #include "runtime/runtime.h"
 
 enum call_state {
@@ -73,7 +73,7 @@ struct rkfs_call {
 	struct rk_error error;
 };
 
-/* call_state.c */
+/* state.c */
 
 /* With the call's lock held. */
 void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state);
@@ -90,7 +90,7 @@ void rkfs_call_unref(struct rkfs_call *c);
 /* The end of what another thread did for the call. */
 void rkfs_call_wake_and_unref(struct rkfs_call *c);
 
-/* call_run.c */
+/* run.c */
 
 /*
  * The request failed before dispatch saw it: count it, name it, remember why for the next

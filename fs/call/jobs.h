@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A few threads for work that would keep a FUSE thread or the supervisor too long. */
-#ifndef RKFS_JOBS_H
-#define RKFS_JOBS_H
+#ifndef RKFS_CALL_JOBS_H
+#define RKFS_CALL_JOBS_H
 
 #include <sys/queue.h>
 
