@@ -200,6 +200,9 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(call obj,$(FUZZ_HELP)) $(BUILD)/l
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ \
 		$(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
 
+# the target starts no worker: it is the worker
+$(BUILD)/replay/fuzz_wire $(BUILD)/fuzz/fuzz_wire: private ALL_LDFLAGS += -Wl,--wrap=rk_process_spawn
+
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) \
 		$(PKG_WORKER) -ldl -lm
