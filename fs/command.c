@@ -4,12 +4,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
 struct rkfs_job {
 	LIST_ENTRY(rkfs_job) link;
@@ -127,18 +127,14 @@ static void *run_job(void *arg)
 
 static int start_job(struct rkfs_commands *c, struct rkfs_job *job)
 {
-	sigset_t all, old;
 	int rc;
 
 	job->of = c;
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_mutex_lock(&c->lock); /* it is not done before it is on the list */
-	rc = pthread_create(&job->thread, NULL, run_job, job);
+	rc = rk_thread_start(&job->thread, run_job, job);
 	if (!rc)
 		LIST_INSERT_HEAD(&c->jobs, job, link);
 	pthread_mutex_unlock(&c->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -rc;
 }
 

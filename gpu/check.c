@@ -4,12 +4,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gpu/check.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
-#define NSEC_PER_SEC  1000000000ULL
 #define PATIENCE_SECS 1
 
 struct rk_check {
@@ -27,14 +27,6 @@ struct rk_check {
 	bool ended;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* Called and returns with the lock held. */
 static void check_locked(struct rk_check *check)
 {
@@ -44,7 +36,7 @@ static void check_locked(struct rk_check *check)
 
 	check->asked = false;
 	pthread_mutex_unlock(&check->lock);
-	atomic_store(&check->shared->in_driver_since_ns, now_ns());
+	atomic_store(&check->shared->in_driver_since_ns, rk_now_ns());
 	rc = check->ops->check(check->backend, &err);
 	atomic_store(&check->shared->in_driver_since_ns, 0);
 	pthread_mutex_lock(&check->lock);
@@ -77,15 +69,8 @@ static void *check_main(void *arg)
 /* 0 or a negative errno. */
 static int init_locks(struct rk_check *check)
 {
-	pthread_condattr_t attr;
-	int rc = pthread_condattr_init(&attr);
+	int rc = rk_cond_init(&check->changed);
 
-	if (rc)
-		return -rc;
-	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (rc == 0)
-		rc = pthread_cond_init(&check->changed, &attr);
-	(void)pthread_condattr_destroy(&attr); /* never fails */
 	if (rc)
 		return -rc;
 	pthread_mutex_init(&check->lock, NULL); /* without attributes it cannot fail */
@@ -143,13 +128,11 @@ void rk_check_ask(struct rk_check *check, uint64_t number)
 
 bool rk_check_stop(struct rk_check *check)
 {
-	struct timespec until;
+	const struct timespec until = rk_timespec(rk_now_ns() + PATIENCE_SECS * RK_NS_PER_SEC);
 	bool ended;
 	int rc = 0;
 
 	if (check->ops->check) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += PATIENCE_SECS;
 		pthread_mutex_lock(&check->lock);
 		check->stopping = true;
 		pthread_cond_signal(&check->changed);

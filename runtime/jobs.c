@@ -8,6 +8,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/files.h"
+#include "runtime/base/thread.h"
 #include "runtime/internal.h"
 
 #define PATIENCE_MS                                                                                \

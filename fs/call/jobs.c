@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+
+#include "runtime/base/thread.h"
 
 struct rk_jobs {
 	pthread_mutex_t lock;
@@ -92,13 +93,9 @@ void rk_jobs_destroy(struct rk_jobs *j)
 
 static void start_thread_locked(struct rk_jobs *j)
 {
-	sigset_t all, old;
 
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (!pthread_create(&j->threads[j->started], NULL, serve, j))
+	if (!rk_thread_start(&j->threads[j->started], serve, j))
 		j->started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void rk_jobs_run(struct rk_jobs *j, struct rk_job *job)

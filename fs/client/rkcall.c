@@ -13,6 +13,7 @@
 
 #include "fs/mount/inherit.h"
 #include "fs/mount/mountinfo.h"
+#include "runtime/base/clock.h"
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -219,20 +220,13 @@ static void *await_limit(void *unused)
 
 static int start_limit(const struct options *o, struct rk_error *err)
 {
-	double whole = (double)(time_t)o->timeout;
 	pthread_t thread;
 	int rc;
 
 	snprintf(limit.sentence, sizeof(limit.sentence),
 		 "rkcall: %.128s%snot done within %g s, so it is cancelled\n",
 		 o->kernel ? o->kernel : "", o->kernel ? ": " : "", o->timeout);
-	clock_gettime(CLOCK_MONOTONIC, &limit.end);
-	limit.end.tv_sec += (time_t)whole;
-	limit.end.tv_nsec += (long)((o->timeout - whole) * 1e9);
-	if (limit.end.tv_nsec >= 1000000000) {
-		limit.end.tv_sec++;
-		limit.end.tv_nsec -= 1000000000;
-	}
+	limit.end = rk_timespec(rk_now_ns() + (uint64_t)(o->timeout * (double)RK_NS_PER_SEC));
 	rc = pthread_create(&thread, NULL, await_limit, NULL);
 	if (!rc)
 		rc = pthread_detach(thread);

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gpu/base/parallel.h"
@@ -22,11 +21,11 @@
 #include "gpu/cpu/elf.h"
 #include "gpu/cpu/ring.h"
 #include "gpu/cpu/widen.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 
-#define NSEC_PER_SEC 1000000000LL
-#define PATH_SHOWN   120 /* bytes of a library's path in a sentence */
+#define PATH_SHOWN 120 /* bytes of a library's path in a sentence */
 
 /*
  * A user's library in this process. The loader knows it by the path /proc/self/fd/N, and gives
@@ -288,7 +287,7 @@ static int call_function(const struct call *call, const struct rk_backend_arg *a
 	struct rk_backend_arg wide[RK_WIRE_ARGS_MAX];
 	const struct rk_backend_arg *given = k->widens ? wide : args;
 	void *addresses[RK_WIRE_ARGS_MAX];
-	struct timespec start, end;
+	uint64_t start, end;
 	fenv_t env;
 
 	if (k->widens && rk_widen_begin(widen, k->params, k->cif.nargs, args, wide, call->err))
@@ -298,15 +297,14 @@ static int call_function(const struct call *call, const struct rk_backend_arg *a
 	/* The next kernel in this thread must not round as a user's function left it. */
 	if (k->library)
 		fegetenv(&env);
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	start = rk_now_ns();
 	ffi_call(&k->cif, k->fn, NULL, addresses);
-	clock_gettime(CLOCK_MONOTONIC, &end);
+	end = rk_now_ns();
 	if (k->library)
 		fesetenv(&env);
 	if (k->widens)
 		rk_widen_end(widen, k->params, k->cif.nargs, args, wide);
-	*call->run_ns = (uint64_t)((end.tv_sec - start.tv_sec) * NSEC_PER_SEC + end.tv_nsec -
-				   start.tv_nsec);
+	*call->run_ns = end - start;
 	return 0;
 }
 

@@ -11,10 +11,10 @@
 #include "gpu/base/fatal.h"
 #include "gpu/nvml/devices.h"
 #include "gpu/nvml/dl.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
-#define NSEC_PER_SEC  1000000000ULL
-#define NSEC_PER_MSEC 1000000ULL
 #define PERIOD_MIN_MS 10ULL
 #define PERIOD_MAX_MS 86400000ULL
 #define PATIENCE_SECS 1
@@ -462,42 +462,24 @@ static int begin(struct rk_devices_watch *watch, struct rk_error *err)
 	return 0;
 }
 
-static struct timespec add_ms(struct timespec t, uint64_t ms)
-{
-	uint64_t ns = (uint64_t)t.tv_nsec + ms % 1000 * NSEC_PER_MSEC;
-
-	t.tv_sec += (time_t)(ms / 1000 + ns / NSEC_PER_SEC);
-	t.tv_nsec = (long)(ns % NSEC_PER_SEC);
-	return t;
-}
-
-/* Milliseconds from now to @until, rounded up. */
-static uint64_t ms_left(struct timespec until)
-{
-	struct timespec now;
-	int64_t ns;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	ns = (until.tv_sec - now.tv_sec) * (int64_t)NSEC_PER_SEC + until.tv_nsec - now.tv_nsec;
-	return ns > 0 ? ((uint64_t)ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
-}
-
 /*
  * Wait for a period to pass since @last, however often it changes, and take the events that come
  * meanwhile. False where it is over.
  */
-static bool wait_for_next(struct rk_devices_watch *watch, struct timespec last)
+static bool wait_for_next(struct rk_devices_watch *watch, uint64_t last)
 {
 	bool go_on;
 	int rc = 0;
 
 	pthread_mutex_lock(&watch->lock);
 	while (watch->shared && rc != ETIMEDOUT) {
-		struct timespec until = add_ms(last, watch->period_ms);
-		uint64_t left = ms_left(until);
+		const uint64_t end = last + watch->period_ms * RK_NS_PER_MS, now = rk_now_ns();
+		const struct timespec until = rk_timespec(end);
+		uint64_t left;
 
-		if (!left)
+		if (now >= end)
 			break;
+		left = (end - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS;
 		if (!has_events(watch)) {
 			rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
 			continue;
@@ -522,7 +504,7 @@ static void *watch_main(void *arg)
 {
 	struct rk_devices_watch *watch = arg;
 	struct rk_error err;
-	struct timespec last;
+	uint64_t last;
 	bool left_behind;
 	int rc = pthread_setname_np(pthread_self(), "rk-devices");
 
@@ -533,7 +515,7 @@ static void *watch_main(void *arg)
 		rk_log(RK_LOG_INFO, "rk-worker: no devices are watched: %s", err.msg);
 	} else {
 		do {
-			clock_gettime(CLOCK_MONOTONIC, &last);
+			last = rk_now_ns();
 			look_at_all(watch);
 		} while (wait_for_next(watch, last));
 		drop_events(watch);
@@ -552,15 +534,8 @@ static void *watch_main(void *arg)
 /* 0 or a negative errno. */
 static int init_locks(struct rk_devices_watch *watch)
 {
-	pthread_condattr_t attr;
-	int rc = pthread_condattr_init(&attr);
+	int rc = rk_cond_init(&watch->changed);
 
-	if (rc)
-		return -rc;
-	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (rc == 0)
-		rc = pthread_cond_init(&watch->changed, &attr);
-	(void)pthread_condattr_destroy(&attr); /* never fails */
 	if (rc)
 		return -rc;
 	pthread_mutex_init(&watch->lock, NULL); /* without attributes it cannot fail */
@@ -620,8 +595,7 @@ bool rk_devices_stop(struct rk_devices_watch *watch)
 	int rc = 0;
 
 	set_current(NULL);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += PATIENCE_SECS;
+	until = rk_timespec(rk_now_ns() + PATIENCE_SECS * RK_NS_PER_SEC);
 	pthread_mutex_lock(&watch->lock);
 	watch->shared = NULL;
 	pthread_cond_signal(&watch->changed);

@@ -2,7 +2,6 @@
 #ifndef RK_RUNTIME_BASE_CLOCK_H
 #define RK_RUNTIME_BASE_CLOCK_H
 
-#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -30,21 +29,6 @@ static inline uint64_t rk_now_ns(void)
 static inline struct timespec rk_timespec(uint64_t ns)
 {
 	return (struct timespec){(time_t)(ns / RK_NS_PER_SEC), (long)(ns % RK_NS_PER_SEC)};
-}
-
-/* A condition whose deadlines are CLOCK_MONOTONIC's. 0 or a positive errno. */
-static inline int rk_cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-	int rc = pthread_condattr_init(&attr);
-
-	if (rc)
-		return rc;
-	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (!rc)
-		rc = pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-	return rc;
 }
 
 #endif

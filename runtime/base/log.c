@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
@@ -21,6 +20,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log_file.h"
+#include "runtime/base/thread.h"
 
 #define LOG_TEXT_MAX 1024 /* of a message, with its NUL; longer ones end in "..." */
 #define LOG_TIME_MAX 40
@@ -658,20 +658,16 @@ static int log_queue_init(struct rk_error *err)
 
 int rk_log_start_thread(struct rk_error *err)
 {
-	sigset_t all, old;
 	int rc = log_queue_init(err);
 
 	if (rc)
 		return rc;
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_mutex_lock(&log_queue.lock);
 	log_queue.quit_ns = 0;
 	log_queue.ended = false;
-	rc = pthread_create(&log_queue.thread, NULL, log_writer, NULL);
+	rc = rk_thread_start(&log_queue.thread, log_writer, NULL);
 	log_queue.running = !rc;
 	pthread_mutex_unlock(&log_queue.lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc ? rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc)) : 0;
 }
 

@@ -3,12 +3,12 @@
 #include "runtime/health/health.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/thread.h"
 #include "runtime/health/internal.h"
 
 /* --- what others tell --- */
@@ -160,13 +160,9 @@ static void *run(void *arg)
 
 static int start_thread(struct rk_health *h, struct rk_error *err)
 {
-	sigset_t all, old;
 	int rc;
 
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&h->thread, NULL, run, h);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = rk_thread_start(&h->thread, run, h);
 	h->started = !rc;
 	return rc ? rk_error_set(err, rc, "cannot start the health thread: %s", strerror(rc)) : 0;
 }

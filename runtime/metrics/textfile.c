@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/helper.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 #include "runtime/metrics/metrics.h"
 
 #define TEXTFILE_MODE 0644 /* node_exporter is another user */
@@ -253,7 +253,6 @@ int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, const 
 		      struct rk_error *err)
 {
 	struct rk_metrics *m = calloc(1, sizeof(*m));
-	sigset_t all, old;
 	int rc;
 
 	if (!m)
@@ -263,12 +262,8 @@ int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, const 
 	m->helper = RK_HELPER_NONE;
 	m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	rc = m->wake < 0 ? errno : 0;
-	if (!rc) {
-		sigfillset(&all); /* signals are the main program's */
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		rc = pthread_create(&m->thread, NULL, metrics_main, m);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	if (!rc)
+		rc = rk_thread_start(&m->thread, metrics_main, m);
 	if (rc) {
 		if (m->wake >= 0)
 			close(m->wake);

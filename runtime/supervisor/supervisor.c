@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/memory_limit.h"
+#include "runtime/base/thread.h"
 #include "runtime/supervisor/internal.h"
 
 #define BATCH	      16
@@ -516,13 +516,9 @@ static void *supervise(void *arg)
 
 static int start_thread(struct rk_supervisor *sup, struct rk_error *err)
 {
-	sigset_t all, old;
 	int rc;
 
-	sigfillset(&all); /* signals are the main program's */
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&sup->thread, NULL, supervise, sup);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = rk_thread_start(&sup->thread, supervise, sup);
 	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %s", strerror(rc))
 		  : 0;
 }

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads and conditions as all of them are made here. */
+#ifndef RK_RUNTIME_BASE_THREAD_H
+#define RK_RUNTIME_BASE_THREAD_H
+
+#include <pthread.h>
+
+/*
+ * Start a thread that has every signal blocked: signals are the main program's. Returns 0 or the
+ * positive errno of pthread_create. The caller joins it.
+ */
+int rk_thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
+
+/* A condition whose deadlines are CLOCK_MONOTONIC's (rk_timespec). 0 or a positive errno. */
+int rk_cond_init(pthread_cond_t *cond);
+
+#endif
