@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Shared by runtime.c (commands, life and death), states.c (transitions), settings.c
- * (configuration, numbers), jobs.c, kernels.c and the health checks only.
- */
+/* The runtime's structure, and what the files in runtime/ share; for nobody else. */
 #ifndef RK_RUNTIME_INTERNAL_H
 #define RK_RUNTIME_INTERNAL_H
 
@@ -13,6 +10,8 @@
 #include "runtime/runtime.h"
 #include "runtime/supervisor/supervisor.h"
 
+struct rk_files;
+
 /* Jobs of which one runs at a time. */
 enum rk_job_kind {
 	RK_JOB_RELOAD,
@@ -20,60 +19,78 @@ enum rk_job_kind {
 	RK_JOB_COUNT,
 };
 
-struct rk_files;
-
 struct rk_runtime {
+	/* As made at birth. */
 	const struct rk_runtime_observer *observer;
-	struct rk_lifecycle lifecycle;
-	struct rk_dispatch dispatch;
 	struct rk_registry *registry;
-	struct rk_events events;
 	struct rk_supervisor *supervisor;
 	struct rk_health *health;
+	struct {
+		char *file, **options, **environ; /* NULL = none; lists end with NULL */
+		uint64_t payload_bytes;
+	} sources; /* of the configuration; own copies */
 
-	pthread_mutex_t
-		command_lock; /* one command, deadline or failure at a time; no I/O under it */
-	/* Guarded by lifecycle.lock. */
+	/* Parts that have a lock of their own. */
+	struct rk_dispatch dispatch;
+	struct rk_events events;
+
+	/* Held for a whole command, deadline or failure: one at a time. No I/O under it. */
+	pthread_mutex_t command_lock;
+
+	struct rk_lifecycle lifecycle;
+	/* Guarded by lifecycle.lock; the numbers are only written with it. */
 	bool ending;	    /* by force: a drain does not complete meanwhile */
 	uint64_t beginning; /* of the health checks, whose first one a start waits for; 0 = none */
 	char started_backend[RK_WIRE_NAME_MAX];
-
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
-	_Atomic uint64_t max_json_bytes, max_message_bytes;
 
-	pthread_mutex_t memory_lock; /* outside of the worker's */
-	uint64_t memory_peak;	     /* over all workers since the last reset, as far as seen */
+	/* Outside of the supervisor's lock. */
+	pthread_mutex_t memory_lock;
+	uint64_t memory_peak; /* over all workers since the last reset, as far as seen */
+
+	/* Outside of the supervisor's and of health's. The limits are only written with it. */
+	pthread_mutex_t config_lock;
+	struct rk_config config; /* effective */
+	struct rk_config loaded; /* as the sources said at the last load */
+	struct rk_payload *payload;
+	uint64_t sample_ms; /* that the supervisor was told last */
+	_Atomic uint64_t max_json_bytes, max_message_bytes;
 
 	/*
 	 * Jobs: what reads files of the user's, which may be on a dead file system. Nobody waits
 	 * for one but who has ordered it, and all give up once `give_up` is readable.
 	 */
-	pthread_mutex_t job_lock;		/* innermost */
-	pthread_cond_t job_over;		/* CLOCK_MONOTONIC */
 	int give_up;				/* an eventfd */
 	struct rk_files *reading[RK_JOB_COUNT]; /* the session of each job */
-	bool running[RK_JOB_COUNT];		/* it is under way */
-	bool scanning, scan_again; /* kernels_dir is being read; it has to be once more */
+	/* Innermost. */
+	pthread_mutex_t job_lock;
+	pthread_cond_t job_over;    /* CLOCK_MONOTONIC */
+	bool running[RK_JOB_COUNT]; /* it is under way */
+	bool scanning, scan_again;  /* kernels_dir is being read; it has to be once more */
 
-	pthread_mutex_t config_lock; /* outside of the supervisor's and of health's */
-	struct rk_config config;     /* effective */
-	struct rk_config loaded;     /* as the sources said at the last load */
-	struct rk_payload *payload;
-	uint64_t sample_ms;		  /* that the supervisor was told last */
-	struct rk_config_sources sources; /* owned copies */
-
-	pthread_mutex_t text_lock; /* innermost */
+	/* Innermost. */
+	pthread_mutex_t text_lock;
 	char status[RK_ERROR_MAX];
 	char failure[RK_ERROR_MAX];
 };
 
-/* news.c */
+/* kernels.c: registration */
 
-/* Tell all observers. No lock may be held but command_lock. */
-void rk_runtime_tell(const struct rk_runtime *rt, enum rk_news news);
+/* Register the kernels that are compiled in and those of kernels_dir (refusals of these are
+ * events). */
+int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
 
-/* Add an event and tell who follows. Steals @fields. No lock may be held but command_lock. */
-void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
+/*
+ * Scan kernels_dir again; @files reads. Returns the number of descriptions refused; the first one's
+ * sentence is in @err. Blocks for reading. Where another scan is under way that one is told to
+ * begin again when it is through, and this returns 0 at once.
+ */
+int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err);
+
+/* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
+void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);
+
+/* states.c: transitions, and what follows from them */
 
 /*
  * Fire @trigger with lifecycle.lock held; the event (@fields is stolen) goes in before the state
@@ -102,20 +119,7 @@ extern const struct rk_dispatch_observer rk_runtime_dispatch_observer;
 extern const struct rk_supervisor_observer rk_runtime_supervisor_observer;
 extern const struct rk_health_observer rk_runtime_health_observer;
 
-/* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
-void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
-			     struct rk_payload *payload);
-
-/* Register the kernels that are compiled in and those of kernels_dir (refusals of these are
- * events). */
-int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
-
-/*
- * Scan kernels_dir again; @files reads. Returns the number of descriptions refused; the first one's
- * sentence is in @err. Blocks for reading. Where another scan is under way that one is told to
- * begin again when it is through, and this returns 0 at once.
- */
-int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err);
+/* jobs.c: who reads files, one of a kind at a time */
 
 /* What jobs need. 0 or a negative errno. The second undoes it, also where the first has failed. */
 int rk_runtime_jobs_init(struct rk_runtime *rt, struct rk_error *err);
@@ -128,21 +132,52 @@ void rk_runtime_jobs_destroy(struct rk_runtime *rt);
 int rk_runtime_job_begin(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err);
 void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind);
 
+/* Own copies of what @sources points to. 0 or a negative errno. The second frees them, also where
+ * the first has failed. */
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err);
+void rk_runtime_free_sources(struct rk_runtime *rt);
+
 /* rk_config_load, of the runtime's sources, within the job @kind. */
 int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_config *config,
 			   struct rk_error *err);
 
-/* The one line of the log about command @what, with @err where @rc is not 0. @caller NULL: the
- * daemon itself. */
-void rk_runtime_log_command(const char *what, const struct rk_caller *caller, int rc,
-			    const struct rk_error *err);
+/* settings.c: the configuration in effect */
 
-/* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
-void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);
+/* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
+void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
+			     struct rk_payload *payload);
 
-/* Own copies of what @sources points to. 0 or -ENOMEM. */
-int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
-			    struct rk_error *err);
-void rk_runtime_free_sources(struct rk_runtime *rt);
+/*
+ * Put the hot fields of @from into effect, which is the loaded one from now on. Appends the names
+ * of those that differ to @changed, and to @pending those of the others that do.
+ */
+void rk_runtime_take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *changed,
+			 json_t *pending);
+
+/* Put one field into effect. 0 or -EINVAL, as rk_config_set. */
+int rk_runtime_set_field(struct rk_runtime *rt, const struct rk_config_field *field,
+			 const char *value, struct rk_error *err);
+
+/* news.c: who is told */
+
+/* Tell all observers. No lock may be held but command_lock. */
+void rk_runtime_tell(const struct rk_runtime *rt, enum rk_news news);
+
+/* Add an event and tell who follows. Steals @fields. No lock may be held but command_lock. */
+void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
+
+/* outcome.c: what became of a command */
+
+/*
+ * Command @what of @caller (NULL: the daemon itself) is over: log it in one line, and put it into
+ * last_cmd_status. @rc is 0, or a negative errno with the sentence in @why, which is copied to @err
+ * (NULL: nobody cares). Returns @rc.
+ */
+int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
+			int rc, const struct rk_error *why, struct rk_error *err);
+
+/* Set last_cmd_status alone: what became of a start is known, and logged, only later. */
+void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Jobs of the runtime: what reads files, for as long as a dead file system likes. */
+/* What reads files of the user's, for as long as a dead file system likes: one job of a kind. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -79,11 +80,66 @@ void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind)
 	pthread_mutex_unlock(&rt->job_lock);
 }
 
+/* --- sources --- */
+
+static void free_strings(char **list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+}
+
+/* A deep copy of a NULL-terminated list in *@copy, NULL for NULL. 0 or -ENOMEM. */
+static int copy_strings(const char *const *list, char ***copy)
+{
+	size_t n = 0;
+
+	if (!list)
+		return 0;
+	while (list[n])
+		n++;
+	*copy = calloc(n + 1, sizeof(**copy));
+	for (size_t i = 0; *copy && i < n; i++) {
+		(*copy)[i] = strdup(list[i]);
+		if (!(*copy)[i])
+			return -ENOMEM;
+	}
+	return *copy ? 0 : -ENOMEM;
+}
+
+int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
+			    struct rk_error *err)
+{
+	if (sources->file) {
+		/* Read again after the daemon has changed its directory. */
+		rt->sources.file = realpath(sources->file, NULL);
+		if (!rt->sources.file)
+			return rk_error_set(err, errno, "%s: %m", sources->file);
+	}
+	rt->sources.payload_bytes = sources->payload_bytes;
+	if (copy_strings(sources->options, &rt->sources.options) ||
+	    copy_strings(sources->environ, &rt->sources.environ))
+		return rk_error_set(err, ENOMEM, "no memory for the configuration");
+	return 0;
+}
+
+void rk_runtime_free_sources(struct rk_runtime *rt)
+{
+	free(rt->sources.file);
+	free_strings(rt->sources.options);
+	free_strings(rt->sources.environ);
+}
+
 int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_config *config,
 			   struct rk_error *err)
 {
-	struct rk_config_sources sources = rt->sources;
+	const struct rk_config_sources sources = {
+		.file = rt->sources.file,
+		.options = (const char *const *)rt->sources.options,
+		.environ = (const char *const *)rt->sources.environ,
+		.payload_bytes = rt->sources.payload_bytes,
+		.files = rt->reading[kind],
+	};
 
-	sources.files = rt->reading[kind];
 	return rk_config_load(config, &sources, err);
 }

@@ -104,10 +104,19 @@ void rk_runtime_message_failed(struct rk_runtime *rt, const struct rk_kernel *k,
 /* Whether @trigger would be accepted now (idempotent cases included). */
 bool rk_runtime_allows(const struct rk_runtime *rt, enum rk_trigger trigger);
 
-/* last_cmd_status: "ok" or one sentence. Setting is for commands refused before they reach the
- * runtime. */
-void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence);
+/* Whether a reload, or the setting of a hot field, would be: hot_reload_enabled. */
+bool rk_runtime_allows_reload(struct rk_runtime *rt);
+
+/* last_cmd_status: "ok" or one sentence, of the last command, setting or refusal. */
 void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX]);
+
+/*
+ * Command @what of @caller (NULL: the daemon itself) was refused before it got as far as the
+ * functions here: its outcome is logged and becomes the command status, as theirs. Returns the
+ * negative errno of @why.
+ */
+int rk_runtime_refuse(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
+		      const struct rk_error *why);
 
 /* Why the runtime is Failed, or "" where it is not. */
 void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX]);
@@ -157,8 +166,8 @@ uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt);
  * Enable or disable @k. Enabling is asynchronous (its failure is the kernel's last_error and an
  * event); disabling refuses new messages at once, lets those in flight end and unloads.
  */
-int rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
-		      const struct rk_caller *caller, struct rk_error *err);
+void rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
+		       const struct rk_caller *caller);
 
 /* The backend that runs kernels ("cpu"), "none" where no worker runs. */
 void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX]);

@@ -1,71 +1,36 @@
 /* SPDX-License-Identifier: MIT */
-/* The runtime's configuration and the numbers that files show. */
+/* The runtime as an object: its parts, the configuration in effect, the numbers that files show. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/internal.h"
 
-/* --- sources --- */
+/* --- parts --- */
 
-static void free_strings(const char *const *list)
+enum rk_state rk_runtime_state(const struct rk_runtime *rt)
 {
-	for (size_t i = 0; list && list[i]; i++)
-		free((char *)(uintptr_t)list[i]);
-	free((void *)(uintptr_t)list);
+	return rk_lifecycle_state(&rt->lifecycle);
 }
 
-/* A deep copy of a NULL-terminated list; NULL for NULL, and where memory is out (*@rc is set). */
-static const char *const *copy_strings(const char *const *list, int *rc)
+struct rk_dispatch *rk_runtime_dispatch(struct rk_runtime *rt)
 {
-	const char **copy;
-	size_t n = 0;
-
-	if (!list)
-		return NULL;
-	while (list[n])
-		n++;
-	copy = calloc(n + 1, sizeof(*copy));
-	for (size_t i = 0; copy && i < n; i++) {
-		copy[i] = strdup(list[i]);
-		if (!copy[i]) {
-			free_strings(copy);
-			copy = NULL;
-		}
-	}
-	if (!copy)
-		*rc = -ENOMEM;
-	return copy;
+	return &rt->dispatch;
 }
 
-int rk_runtime_copy_sources(struct rk_runtime *rt, const struct rk_config_sources *sources,
-			    struct rk_error *err)
+struct rk_registry *rk_runtime_registry(struct rk_runtime *rt)
 {
-	int rc = 0;
-
-	if (sources->file) {
-		/* Read again after the daemon has changed its directory. */
-		rt->sources.file = realpath(sources->file, NULL);
-		if (!rt->sources.file)
-			return rk_error_set(err, errno, "%s: %m", sources->file);
-	}
-	rt->sources.payload_bytes = sources->payload_bytes;
-	rt->sources.options = copy_strings(sources->options, &rc);
-	rt->sources.environ = copy_strings(sources->environ, &rc);
-	return rc ? rk_error_set(err, ENOMEM, "no memory for the configuration") : 0;
+	return rt->registry;
 }
 
-void rk_runtime_free_sources(struct rk_runtime *rt)
+struct rk_events *rk_runtime_events(struct rk_runtime *rt)
 {
-	free((char *)(uintptr_t)rt->sources.file);
-	free_strings(rt->sources.options);
-	free_strings(rt->sources.environ);
+	return &rt->events;
 }
 
-/* --- configuration --- */
+/* --- the configuration in effect --- */
 
 static const enum rk_log_level levels[] = {RK_LOG_ERROR, RK_LOG_WARN, RK_LOG_INFO, RK_LOG_DEBUG,
 					   RK_LOG_TRACE};
@@ -146,27 +111,9 @@ void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *conf
 	apply_hot(rt);
 }
 
-static bool hot_reload_enabled(struct rk_runtime *rt)
+void rk_runtime_take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *changed,
+			 json_t *pending)
 {
-	bool enabled;
-
-	pthread_mutex_lock(&rt->config_lock);
-	enabled = rt->config.hot_reload_enabled;
-	pthread_mutex_unlock(&rt->config_lock);
-	return enabled;
-}
-
-static int refuse_reload(struct rk_error *err, const char *what)
-{
-	return rk_error_set(err, EPERM,
-			    "%s: hot_reload_enabled is no: set it to yes in the file and reset",
-			    what);
-}
-
-/* Copy the hot fields that differ; returns their names as an array, the others' in *@pending. */
-static json_t *take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *pending)
-{
-	json_t *changed = json_array();
 	size_t count;
 	const struct rk_config_field *fields = rk_config_fields(&count);
 
@@ -181,94 +128,30 @@ static json_t *take_hot(struct rk_runtime *rt, const struct rk_config *from, jso
 	}
 	rt->loaded = *from;
 	pthread_mutex_unlock(&rt->config_lock);
-	return changed;
-}
-
-static int reload(struct rk_runtime *rt, struct rk_error *err)
-{
-	struct rk_config *config;
-	json_t *changed, *pending;
-	struct rk_error why;
-	int rc, refused;
-
-	if (!hot_reload_enabled(rt))
-		return refuse_reload(err, "reload");
-	config = malloc(sizeof(*config));
-	if (!config)
-		return rk_error_set(err, ENOMEM, "reload: no memory");
-	rc = rk_runtime_load_config(rt, RK_JOB_RELOAD, config, err);
-	if (rc) {
-		rk_error_prefix(err, "reload");
-		free(config);
-		return rc;
-	}
-	pending = json_array();
-	changed = take_hot(rt, config, pending);
-	free(config);
 	apply_hot(rt);
-	rk_runtime_tell(rt, RK_NEWS_CONFIG);
-	rk_runtime_event(rt, "ConfigReloaded",
-			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
-	refused = rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RELOAD], &why);
-	if (refused)
-		return rk_error_set(err, why.code, "reload: %d refused, all else is applied: %s",
-				    refused, why.msg);
-	return 0;
 }
 
-static void conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
-		     int rc, const struct rk_error *err)
-{
-	rk_runtime_set_status(rt, rc ? err->msg : "ok");
-	rk_runtime_log_command(what, caller, rc, err);
-}
-
-int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)
-{
-	struct rk_error why = {0};
-	int rc = rk_runtime_job_begin(rt, RK_JOB_RELOAD, &why);
-
-	if (!rc) {
-		rc = reload(rt, &why);
-		rk_runtime_job_end(rt, RK_JOB_RELOAD);
-	}
-	conclude(rt, "reload", caller, rc, &why);
-	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
-}
-
-static int set_field(struct rk_runtime *rt, const struct rk_config_field *field, const char *value,
-		     struct rk_error *err)
+int rk_runtime_set_field(struct rk_runtime *rt, const struct rk_config_field *field,
+			 const char *value, struct rk_error *err)
 {
 	int rc;
 
-	if (!field->hot)
-		return rk_error_set(err, EPERM,
-				    "%s cannot change while running: edit the file, then reset",
-				    field->key);
-	if (!hot_reload_enabled(rt))
-		return refuse_reload(err, field->key);
 	pthread_mutex_lock(&rt->config_lock);
 	rc = rk_config_set(&rt->config, field, value, err);
 	pthread_mutex_unlock(&rt->config_lock);
-	if (rc)
-		return rc;
-	apply_hot(rt);
-	rk_runtime_tell(rt, RK_NEWS_CONFIG);
-	rk_runtime_event(rt, "ConfigChanged",
-			 json_pack("{s:s,s:s}", "field", field->key, "value", value));
-	return 0;
+	if (!rc)
+		apply_hot(rt);
+	return rc;
 }
 
-int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *field,
-			  const char *value, const struct rk_caller *caller, struct rk_error *err)
+bool rk_runtime_allows_reload(struct rk_runtime *rt)
 {
-	struct rk_error why = {0};
-	int rc = set_field(rt, field, value, &why);
-	char what[RK_ERROR_MAX];
+	bool enabled;
 
-	snprintf(what, sizeof(what), "%s = %s", field->key, value);
-	conclude(rt, what, caller, rc, &why);
-	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+	pthread_mutex_lock(&rt->config_lock);
+	enabled = rt->config.hot_reload_enabled;
+	pthread_mutex_unlock(&rt->config_lock);
+	return enabled;
 }
 
 size_t rk_runtime_config_print(struct rk_runtime *rt, const struct rk_config_field *field,
@@ -301,51 +184,6 @@ void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config)
 	pthread_mutex_unlock(&rt->config_lock);
 }
 
-/* --- sentences and numbers --- */
-
-void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
-{
-	pthread_mutex_lock(&rt->text_lock);
-	snprintf(rt->status, sizeof(rt->status), "%s", sentence);
-	pthread_mutex_unlock(&rt->text_lock);
-}
-
-void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
-{
-	pthread_mutex_lock(&rt->text_lock);
-	memcpy(sentence, rt->status, RK_ERROR_MAX);
-	pthread_mutex_unlock(&rt->text_lock);
-}
-
-void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
-{
-	bool failed = rk_runtime_state(rt) == RK_FAILED;
-
-	pthread_mutex_lock(&rt->text_lock);
-	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
-	pthread_mutex_unlock(&rt->text_lock);
-}
-
-enum rk_state rk_runtime_state(const struct rk_runtime *rt)
-{
-	return rk_lifecycle_state(&rt->lifecycle);
-}
-
-struct rk_dispatch *rk_runtime_dispatch(struct rk_runtime *rt)
-{
-	return &rt->dispatch;
-}
-
-struct rk_registry *rk_runtime_registry(struct rk_runtime *rt)
-{
-	return rt->registry;
-}
-
-struct rk_events *rk_runtime_events(struct rk_runtime *rt)
-{
-	return &rt->events;
-}
-
 struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
 {
 	struct rk_payload *payload;
@@ -364,6 +202,17 @@ uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)
 uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt)
 {
 	return atomic_load_explicit(&rt->max_message_bytes, memory_order_relaxed);
+}
+
+/* --- numbers and sentences --- */
+
+void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+{
+	bool failed = rk_runtime_state(rt) == RK_FAILED;
+
+	pthread_mutex_lock(&rt->text_lock);
+	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
+	pthread_mutex_unlock(&rt->text_lock);
 }
 
 uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)

@@ -34,7 +34,7 @@ static int field_store(const struct rkfs_attr *attr, const struct rkfs_subject *
 
 	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
 	if (rc)
-		return rkfs_control_refuse(subject->fs, caller, &err);
+		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
 	memcpy(value, word, wordlen);
 	value[wordlen] = '\0';
 	return rk_runtime_config_set(subject->fs->rt, field_of(attr), value, caller, &err);

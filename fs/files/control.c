@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* control: the verbs, and what is written, as text. */
 #include "fs/files/control.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include "fs/command.h"
 #include "fs/node.h"
 #include "runtime/config/config.h"
-#include "runtime/base/log.h"
 #include "runtime/base/nearest.h"
 
 #define DRAIN_SECS_MAX 86400
@@ -189,27 +189,9 @@ int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *comman
 	return 0;
 }
 
-int rkfs_control_note(struct rkfs *fs, int rc, const struct rk_error *err)
-{
-	rk_runtime_set_status(fs->rt, rc ? err->msg : "ok");
-	return rc;
-}
-
-int rkfs_control_refuse(struct rkfs *fs, const struct rk_caller *caller, const struct rk_error *err)
-{
-	rk_log(RK_LOG_WARN, "a write from uid %u pid %d refused: %s", caller->uid, caller->pid,
-	       err->msg);
-	return rkfs_control_note(fs, -err->code, err);
-}
-
 static bool allowed(struct rk_runtime *rt, const struct verb *verb)
 {
-	struct rk_config config;
-
-	if (!verb->reload)
-		return rk_runtime_allows(rt, verb->trigger);
-	rk_runtime_config(rt, &config);
-	return config.hot_reload_enabled;
+	return verb->reload ? rk_runtime_allows_reload(rt) : rk_runtime_allows(rt, verb->trigger);
 }
 
 int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -238,9 +220,8 @@ int rkfs_control_command(struct rkfs_file *file, const struct rk_caller *caller,
 
 	rc = rkfs_control_parse(text, len, &command, &err);
 	if (rc)
-		return rkfs_control_refuse(fs, caller, &err);
+		return rk_runtime_refuse(fs->rt, "a write", caller, &err);
 	if (rkfs_command_reads(&command))
 		return rkfs_command_run(file, &command, caller);
-	/* it notes its outcome itself */
 	return rk_runtime_command(fs->rt, command.trigger, command.drain_ms, caller, &err);
 }

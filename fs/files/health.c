@@ -90,9 +90,8 @@ static int check_store(const struct rkfs_attr *attr, const struct rkfs_subject *
 	if (!rc && (wordlen != 1 || *word != '1'))
 		rc = rk_error_set(&err, EINVAL, "%s: write 1 to probe now", attr->name);
 	if (rc)
-		return rkfs_control_refuse(subject->fs, caller, &err);
-	rc = rk_runtime_check_now(subject->fs->rt, caller, &err);
-	return rkfs_control_note(subject->fs, rc, &err);
+		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
+	return rk_runtime_check_now(subject->fs->rt, caller, NULL);
 }
 
 #define COUNT(file, member)                                                                        \

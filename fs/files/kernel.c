@@ -68,10 +68,10 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 					  attr->name, id);
 	}
 	if (rc)
-		return rkfs_control_refuse(subject->fs, caller, &err);
-	rc = rk_runtime_enable(subject->fs->rt, k, *word == '1', caller, &err);
+		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
+	rk_runtime_enable(subject->fs->rt, k, *word == '1', caller);
 	rk_kernel_unref(k);
-	return rkfs_control_note(subject->fs, rc, &err);
+	return 0;
 }
 
 static int queue_depth_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

@@ -29,7 +29,6 @@ static void expect_disabled(struct rig *r, const char *name, const char *why)
 static void test_circuit_breaker(void **state)
 {
 	struct call bad, queued;
-	struct rk_error err = {0};
 	struct rk_kernel *k;
 	struct rig r;
 
@@ -50,7 +49,7 @@ static void test_circuit_breaker(void **state)
 	expect_disabled(&r, "crash", "disabled, it killed its worker 3 times in a row");
 	rig_call(&r);
 	rig_expect_state(&r, RK_RUNNING);
-	assert_int_equal(rk_runtime_enable(r.rt, k, true, NULL, &err), 0);
+	rk_runtime_enable(r.rt, k, true, NULL);
 	call_user(&r, &bad, "crash", 0);
 	rig_wait(&r, call_is_done, &bad, "an answer");
 	assert_int_equal(output_value(&bad, 0), 1);
@@ -187,7 +186,6 @@ static void expect_cannot(struct rig *r, const char *name, const char *why)
 static void test_crash_at_reload(void **state)
 {
 	struct call running, queued;
-	struct rk_error err = {0};
 	struct rk_kernel *k;
 	struct rig r;
 	uint64_t seq;
@@ -204,7 +202,7 @@ static void test_crash_at_reload(void **state)
 		seq = rig_now(&r);
 		if (i) {
 			k = user(&r, "crash-load");
-			assert_int_equal(rk_runtime_enable(r.rt, k, true, NULL, &err), 0);
+			rk_runtime_enable(r.rt, k, true, NULL);
 			rk_kernel_unref(k);
 		} else {
 			install("crash_load.so", "crash_load.so");
