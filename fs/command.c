@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#include "runtime/base/log.h"
 #include "runtime/base/thread.h"
 
 struct rkfs_job {
@@ -101,17 +100,15 @@ static void *run_job(void *arg)
 	struct rkfs_commands *c = job->of;
 	struct rkfs *fs = c->fs;
 	const struct rk_caller *caller = job->ours ? NULL : &job->caller;
-	struct rk_error err;
 	int rc;
 
 	pthread_setname_np(pthread_self(), "rk-command");
-	/* these note their outcome themselves */
 	if (job->command.reload) {
 		follow_log(fs, true); /* first: the configuration may be what hangs */
-		rc = rk_runtime_reload(fs->rt, caller, &err);
+		rc = rk_runtime_reload(fs->rt, caller, NULL);
 	} else {
 		rc = rk_runtime_command(fs->rt, job->command.trigger, job->command.drain_ms, caller,
-					&err);
+					NULL);
 		follow_log(fs, false);
 	}
 	if (job->over)
@@ -125,17 +122,41 @@ static void *run_job(void *arg)
 	return NULL;
 }
 
-static int start_job(struct rkfs_commands *c, struct rkfs_job *job)
+/*
+ * Run @command of @caller (NULL: the daemon itself) on a thread of its own. @file (NULL = none)
+ * waits for it, and @over (NULL = nobody) is called from its thread. 0, or the negative errno of a
+ * command that was refused.
+ */
+static int start_job(struct rkfs_commands *c, const struct rkfs_command *command,
+		     const struct rk_caller *caller, struct rkfs_file *file,
+		     void (*over)(void *ctx), void *ctx)
 {
-	int rc;
+	const char *what = command->reload ? "reload" : rk_trigger_name(command->trigger);
+	struct rkfs_job *job = calloc(1, sizeof(*job));
+	struct rk_error err;
+	int rc = ENOMEM;
 
-	job->of = c;
-	pthread_mutex_lock(&c->lock); /* it is not done before it is on the list */
-	rc = rk_thread_start(&job->thread, run_job, job);
-	if (!rc)
-		LIST_INSERT_HEAD(&c->jobs, job, link);
-	pthread_mutex_unlock(&c->lock);
-	return -rc;
+	collect(c, false);
+	if (job) {
+		*job = (struct rkfs_job){.of = c, .command = *command, .over = over, .ctx = ctx};
+		job->ours = !caller;
+		if (caller)
+			job->caller = *caller;
+		job->file = file;
+		pthread_mutex_lock(&c->lock); /* it is not done before it is on the list */
+		rc = rk_thread_start(&job->thread, run_job, job);
+		if (!rc)
+			LIST_INSERT_HEAD(&c->jobs, job, link);
+		pthread_mutex_unlock(&c->lock);
+	}
+	if (rc) {
+		free(job);
+		rk_error_set(&err, rc, "%s: cannot start a thread: %s", what, strerror(rc));
+		return rk_runtime_refuse(c->fs->rt, what, caller, &err);
+	}
+	if (file)
+		file->job = job;
+	return 0;
 }
 
 /* What the job of @file came to, if it is over; -EAGAIN if not. 1 where there is none like it. */
@@ -166,44 +187,18 @@ int rkfs_command_run(struct rkfs_file *file, const struct rkfs_command *command,
 		     const struct rk_caller *caller)
 {
 	struct rkfs_commands *c = file->subject.fs->commands;
-	struct rkfs_job *job;
 	int rc = outcome(c, file, command);
 
 	if (rc <= 0)
 		return rc;
-	collect(c, false);
-	job = calloc(1, sizeof(*job));
-	if (!job)
-		return -ENOMEM;
-	job->command = *command;
-	job->caller = *caller;
-	job->file = file;
-	rc = start_job(c, job);
-	if (rc) {
-		free(job);
-		return rc;
-	}
-	file->job = job;
-	return -EAGAIN;
+	rc = start_job(c, command, caller, file, NULL, NULL);
+	return rc ? rc : -EAGAIN;
 }
 
 int rkfs_command_spawn(struct rkfs *fs, const struct rkfs_command *command, void (*over)(void *ctx),
 		       void *ctx)
 {
-	struct rkfs_job *job = calloc(1, sizeof(*job));
-	int rc = job ? 0 : -ENOMEM;
-
-	collect(fs->commands, false);
-	if (job) {
-		job->command = *command;
-		job->ours = true;
-		job->over = over;
-		job->ctx = ctx;
-		rc = start_job(fs->commands, job);
-	}
-	if (rc)
-		free(job);
-	return rc;
+	return start_job(fs->commands, command, NULL, NULL, over, ctx);
 }
 
 void rkfs_command_leave(struct rkfs_file *file)

@@ -8,8 +8,13 @@
 
 #include <stdbool.h>
 
-#include "fs/files/control.h"
 #include "fs/node.h"
+
+struct rkfs_command {
+	bool reload; /* else @trigger */
+	enum rk_trigger trigger;
+	int64_t drain_ms; /* of drain; -1 = none given */
+};
 
 /* Make fs->commands. 0 or -ENOMEM. */
 int rkfs_commands_create(struct rkfs *fs);
@@ -27,7 +32,10 @@ bool rkfs_command_reads(const struct rkfs_command *command);
 int rkfs_command_run(struct rkfs_file *file, const struct rkfs_command *command,
 		     const struct rk_caller *caller);
 
-/* Run @command for the daemon itself, then @over (NULL = nobody) from its thread. 0 or -errno. */
+/*
+ * Run @command for the daemon itself, then @over (NULL = nobody) from its thread. 0, or the
+ * negative errno of a command that was refused, as the log says.
+ */
 int rkfs_command_spawn(struct rkfs *fs, const struct rkfs_command *command, void (*over)(void *ctx),
 		       void *ctx);
 

@@ -8,18 +8,13 @@
 #include <stdint.h>
 
 #include "fs/base/attr.h"
+#include "fs/command.h"
 
 /* The whole of a written command, bytes; longer: EMSGSIZE. */
 #define RKFS_COMMAND_MAX 4096
 
 /* Permission bits of control, where the mount's options give no others. */
 #define RKFS_CONTROL_MODE 0600
-
-struct rkfs_command {
-	bool reload; /* else @trigger */
-	enum rk_trigger trigger;
-	int64_t drain_ms; /* of drain; -1 = none given */
-};
 
 /*
  * The one word or line that one write holds: a final newline and surrounding blanks (space, tab)
@@ -32,19 +27,6 @@ int rkfs_control_trim(const char *what, const char *text, size_t len, const char
 /* Parse one command of @len bytes. -EINVAL, -EMSGSIZE; the sentence lists the verbs. */
 int rkfs_control_parse(const char *text, size_t len, struct rkfs_command *command,
 		       struct rk_error *err);
-
-/*
- * Put the outcome of a command that the runtime has logged, but not noted, into last_cmd_status:
- * @err's sentence, or "ok" where @rc is 0. Returns @rc.
- */
-int rkfs_control_note(struct rkfs *fs, int rc, const struct rk_error *err);
-
-/*
- * A write of @caller was refused before it got as far as the runtime: log @err's sentence and put
- * it into last_cmd_status. Returns its negative errno.
- */
-int rkfs_control_refuse(struct rkfs *fs, const struct rk_caller *caller,
-			const struct rk_error *err);
 
 /* The file: show = the verbs allowed now, command = a command. */
 int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

@@ -122,7 +122,6 @@ static void on_answered(void *ctx)
 static void begin_end(struct daemon *d, const char *why)
 {
 	enum rk_state state = rk_runtime_state(d->fs.rt);
-	struct rk_error err = {0};
 
 	if (d->stage >= STAGE_DRAINING)
 		return;
@@ -139,18 +138,14 @@ static void begin_end(struct daemon *d, const char *why)
 	/* What cannot drain is stopped; a drain under way keeps its deadline. */
 	if (rk_runtime_command(d->fs.rt,
 			       state == RK_RUNNING || state == RK_DRAINING ? RK_DRAIN : RK_STOP, -1,
-			       NULL, &err) &&
-	    rk_runtime_command(d->fs.rt, RK_STOP, -1, NULL, &err))
-		rk_log(RK_LOG_ERROR, "%s", err.msg);
+			       NULL, NULL))
+		(void)rk_runtime_command(d->fs.rt, RK_STOP, -1, NULL, NULL);
 }
 
 static void end_at_once(struct daemon *d)
 {
-	struct rk_error err = {0};
-
 	d->read_until = rk_now_ns();
-	if (rk_runtime_command(d->fs.rt, RK_STOP, -1, NULL, &err))
-		rk_log(RK_LOG_ERROR, "%s", err.msg);
+	(void)rk_runtime_command(d->fs.rt, RK_STOP, -1, NULL, NULL);
 }
 
 /* The exit status says that it did not go as it should. */
@@ -293,14 +288,10 @@ static void on_reloaded(void *ctx)
 static void begin_reload(struct daemon *d)
 {
 	const struct rkfs_command reload = {.reload = true};
-	int rc;
 
 	rkfs_notify_reloading();
-	rc = rkfs_command_spawn(&d->fs, &reload, on_reloaded, d);
-	if (!rc)
-		return;
-	rk_log(RK_LOG_ERROR, "cannot reload: %s", strerror(-rc));
-	rkfs_notify_ready();
+	if (rkfs_command_spawn(&d->fs, &reload, on_reloaded, d))
+		rkfs_notify_ready();
 }
 
 /* What the signal thread has to tell. */
