@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/kernel/parse.h"
 #include "tests/gpu/bench.h"
 
 #define CONTROL                                                                                    \
