@@ -7,10 +7,11 @@ load common
 
 TOP=$(realpath "$BATS_TEST_DIRNAME/../..")
 README=$TOP/README.md
+ARCHITECTURE=$TOP/doc/ARCHITECTURE.md
 
-# section TITLE: its lines in README
+# section FILE TITLE: its lines in a Markdown file
 section() {
-	awk -v title="## $1" '/^## / { inside = $0 == title } inside' "$README"
+	awk -v title="## $2" '/^## / { inside = $0 == title } inside' "$1"
 }
 
 # page_section TITLE: its text in rkfs(5), on one line
@@ -49,7 +50,7 @@ signatures() {
 
 @test "the kernels that ship are in README, and nothing else" {
 	rk_up
-	assert_equal "$(section Kernels | sed -n 's/^| `\([a-z0-9/-]*\)` |.*/\1/p' | sort)" \
+	assert_equal "$(section "$README" Files | sed -n '/^Shipped kernels:/,/\./p' | words | grep / | sort)" \
 		"$(cd "$MNT/kernels" && printf '%s\n' */* | sort)"
 }
 
@@ -96,38 +97,51 @@ macro() {
 	grep -qF "lines of at most $(macro runtime/base/ini_file.h RK_INI_LINE_MAX) bytes" <<<"$limits" || fail "lines"
 }
 
-@test "README's packages are those that .ci/deps.sh installs" {
-	local package table
+@test "ARCHITECTURE's packages are those that .ci/deps.sh installs" {
+	local package table count=0
 
 	table=$("$TOP/.ci/deps.sh" --list | awk '{ print $2 }')
 	# nobody installs the toolkit
-	for package in $(section Architecture | sed -n '/^| library |/,/^$/{1,2d;p}' | grep -v '^| CUDA' |
+	for package in $(section "$ARCHITECTURE" Libraries | sed -n '/^| library |/,/^$/{1,2d;p}' | grep -v '^| CUDA' |
 		awk -F' *[|] *' '/^\| [^l-]/ || /^\| lib[^r]/ { print $3 }' | tr -d ,); do
 		grep -qxF "$package" <<<"$table" || fail "$package is not installed by .ci/deps.sh"
+		count=$((count + 1))
 	done
+	((count >= 12)) || fail "only $count packages were found"
 }
 
-@test "README's folders hold what it says, and leave none out" {
-	local folder name there
+@test "ARCHITECTURE names every folder, and nothing that is not there" {
+	local folder name count=0
 
-	while IFS='|' read -r _ folder name; do
-		folder=$(words <<<"$folder")
-		assert_dir_exist "$TOP/$folder"
-		for name in $(words <<<"$name"); do
-			there=$(compgen -G "$TOP/$folder/${name%/}*") || fail "$folder has no $name"
-		done
-	done < <(section Architecture | grep -E '^\| `[a-z]+/` \|')
-	for there in "$TOP"/*/ "$TOP"/tests/*/; do
-		[[ $there != "$TOP/build/" ]] || continue
-		section Architecture | grep -qF "\`$(basename "$there")/\`" || fail "README lacks $there"
+	for folder in "$TOP"/{*,fs/*,runtime/*,gpu/*,tests/*,etc/kernels.d}/; do
+		folder=${folder#"$TOP/"}
+		[[ $folder != build/* ]] || continue
+		grep -qF "\`$folder\`" "$ARCHITECTURE" || fail "ARCHITECTURE lacks $folder"
 	done
+	for name in $(words <"$ARCHITECTURE" | grep -E '^(fs|runtime|gpu|tests|etc|doc|\.ci)/'); do
+		[[ -e $TOP/$name ]] || fail "ARCHITECTURE names $name, which is not there"
+	done
+	# in the paragraph of a folder, the files and modules of it
+	while read -r folder name; do
+		compgen -G "$TOP/$folder$name*" >/dev/null || fail "ARCHITECTURE: $folder has no $name"
+		count=$((count + 1))
+	done < <(section "$ARCHITECTURE" 'The rooms' | awk '
+		/^### / { folder = substr($2, 1, length($2) - 1) }
+		{ n = split($0, part, "`") }
+		/^`[a-z_\/]+\/`/ { folder = part[2] }
+		folder {
+			for (i = 2; i <= n; i += 2)
+				if (part[i] ~ /^[a-z_]+(\.[a-z]+)?\*?$/ && sub(/\*?$/, "", part[i]))
+					print folder, part[i]
+		}')
+	((count >= 20)) || fail "only $count files were found"
 }
 
-@test "README's make targets are in make help, and each knob of it is used" {
+@test "the make targets of README and CONTRIBUTING are in make help, and each knob of it is used" {
 	local help name
 
 	help=$(make --no-print-directory -C "$TOP" help)
-	for name in $(words <"$README" | sed -nE 's/^(sudo )?make ([a-z-]+).*/\2/p'); do
+	for name in $(cat "$README" "$TOP/CONTRIBUTING.md" | words | sed -nE 's/^(sudo )?make ([a-z-]+).*/\2/p'); do
 		grep -qE "^  $name  " <<<"$help" || fail "make help lacks $name"
 	done
 	for name in $(sed -n '/^Knobs/,$ s/^  \([^ ].*=\).*/\1/p' <<<"$help" | grep -oE '[A-Z_]+='); do
