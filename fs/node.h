@@ -41,7 +41,7 @@ enum rkfs_class {
 
 struct rkfs_commands;
 struct rkfs_job;
-struct rkfs_parking;
+struct rkfs_parked;
 struct rkfs_looks;
 TAILQ_HEAD(rkfs_files, rkfs_file);
 
@@ -60,9 +60,8 @@ struct rkfs {
 	struct rkfs_commands *commands; /* that read files; fs/command.c */
 	atomic_bool ending;		/* waiters and followers read EOF from now on */
 	atomic_ulong changes;		/* of the state, for POLLPRI */
-	struct rkfs_calls *calls;	/* open call files; fs/call/call.c; set before the first open */
-	struct rkfs_parking *parking;	/* requests that wait; fs/park.c; NULL without a session */
-	atomic_size_t waiters; /* open files that wait (RKFS_WAITS) and were not given EOF yet */
+	struct rkfs_calls *calls; /* open call files; fs/call/call.c; set before the first open */
+	atomic_size_t waiters;	  /* open files that wait (RKFS_WAITS) and were not given EOF yet */
 	void (*on_no_waiter)(
 		void *ctx); /* called when waiters falls to 0: only signals; may be NULL */
 	void *on_no_waiter_ctx;
@@ -83,16 +82,16 @@ struct rkfs_file {
 	struct rkfs_waitq
 		*waitq; /* what a read that would wait, or a poll, waits on; NULL = never waits */
 	struct rkfs_textbuf
-		text;	      /* content as of the last render; a stream may use it as it likes */
-	bool rendered;	      /* text is valid */
-	size_t sent;	      /* of text, by a stream */
-	uint64_t next;	      /* of a log: how far it is rendered */
-	uint64_t skipped;     /* of a log: bytes before text that have been read and are not kept */
-	unsigned long seen;   /* fs->changes at the open and at the last render */
-	void *stream;	      /* the stream's own state */
-	bool waits;	      /* counts in fs->waiters */
-	void *poll;	      /* the newest poll; fs/park.c */
-	struct rkfs_job *job; /* the command that its writer waits for; fs/command.c */
+		text;	    /* content as of the last render; a stream may use it as it likes */
+	bool rendered;	    /* text is valid */
+	size_t sent;	    /* of text, by a stream */
+	uint64_t next;	    /* of a log: how far it is rendered */
+	uint64_t skipped;   /* of a log: bytes before text that have been read and are not kept */
+	unsigned long seen; /* fs->changes at the open and at the last render */
+	void *stream;	    /* the stream's own state */
+	bool waits;	    /* counts in fs->waiters */
+	struct rkfs_parked *poll; /* the newest one; of fs/park.c */
+	struct rkfs_job *job;	  /* the command that its writer waits for; fs/command.c */
 	TAILQ_ENTRY(rkfs_file) open;
 };
 

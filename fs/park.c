@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Requests that wait, as libfuse has them, and polls. */
 #include "fs/park.h"
 
 #include <errno.h>
@@ -9,13 +10,14 @@
 #include <string.h>
 
 /* A read, a write or a poll that waits. Owned by whoever takes it off its file's queue. */
-struct parked {
+struct rkfs_parked {
 	struct rkfs_waiter waiter;
-	TAILQ_ENTRY(parked) link;   /* of parking.all: until libfuse is not needed any more */
-	struct rkfs_file *file;	    /* a reference */
-	struct fuse_pollhandle *ph; /* a poll's, owned */
-	fuse_req_t req;		    /* a read's or a write's, and what it asks for */
-	char *text;		    /* a write's, owned, of size bytes; else NULL */
+	struct rkfs_parking *parking;
+	TAILQ_ENTRY(rkfs_parked) link; /* of parking.all: until libfuse is not needed any more */
+	struct rkfs_file *file;	       /* a reference */
+	struct fuse_pollhandle *ph;    /* a poll's, owned */
+	fuse_req_t req;		       /* a read's or a write's, and what it asks for */
+	char *text;		       /* a write's, owned, of size bytes; else NULL */
 	struct rk_caller caller;
 	uint64_t offset;
 	size_t size;
@@ -25,20 +27,15 @@ struct parked {
 struct rkfs_parking {
 	pthread_mutex_t lock;
 	pthread_cond_t empty;
-	TAILQ_HEAD(, parked) all;
+	TAILQ_HEAD(, rkfs_parked) all;
 };
 
-static struct parked *parked_of(struct rkfs_waiter *w)
+static struct rkfs_parked *parked_of(struct rkfs_waiter *w)
 {
-	return (struct parked *)((char *)w - offsetof(struct parked, waiter));
+	return (struct rkfs_parked *)((char *)w - offsetof(struct rkfs_parked, waiter));
 }
 
-static struct rkfs_parking *parking_of(const struct parked *p)
-{
-	return p->file->subject.fs->parking;
-}
-
-int rkfs_parking_create(struct rkfs *fs)
+int rkfs_parking_create(struct rkfs_parking **out)
 {
 	struct rkfs_parking *parking = calloc(1, sizeof(*parking));
 	int rc;
@@ -52,7 +49,7 @@ int rkfs_parking_create(struct rkfs *fs)
 	rc = pthread_cond_init(&parking->empty, NULL);
 	if (rc)
 		goto free_lock;
-	fs->parking = parking;
+	*out = parking;
 	return 0;
 free_lock:
 	pthread_mutex_destroy(&parking->lock);
@@ -62,9 +59,9 @@ free_parking:
 }
 
 /* The last use of @p: its request has been answered, or its poll handle is gone. */
-static void parked_end(struct parked *p)
+static void parked_end(struct rkfs_parked *p)
 {
-	struct rkfs_parking *parking = parking_of(p);
+	struct rkfs_parking *parking = p->parking;
 
 	/* first, so that no file is in use once nothing is parked */
 	rkfs_file_unref(p->file);
@@ -86,20 +83,20 @@ static void reply_bytes(void *ctx, const void *data, size_t len)
 }
 
 /* libfuse may be calling on_interrupt right now; afterwards it will not. Then @p can be freed. */
-static void disarm(struct parked *p)
+static void disarm(struct rkfs_parked *p)
 {
 	fuse_req_interrupt_func(p->req, NULL, NULL);
 }
 
 static void reply_parked_bytes(void *ctx, const void *data, size_t len)
 {
-	struct parked *p = ctx;
+	struct rkfs_parked *p = ctx;
 
 	disarm(p);
 	reply_bytes(p->req, data, len);
 }
 
-static void reply_parked_error(struct parked *p, int code)
+static void reply_parked_error(struct rkfs_parked *p, int code)
 {
 	disarm(p);
 	(void)fuse_reply_err(p->req, code);
@@ -113,7 +110,7 @@ static void reply_parked_error(struct parked *p, int code)
  */
 static void on_interrupt(fuse_req_t req, void *ctx)
 {
-	struct parked *p = ctx;
+	struct rkfs_parked *p = ctx;
 
 	if (!rkfs_waitq_cancel(p->file->waitq, &p->waiter))
 		return;
@@ -123,7 +120,7 @@ static void on_interrupt(fuse_req_t req, void *ctx)
 
 /* Answer the read or the write of @p, if it can be by now: 0, or a negative errno that is not told.
  */
-static int attempt(struct parked *p)
+static int attempt(struct rkfs_parked *p)
 {
 	ssize_t n;
 
@@ -139,7 +136,7 @@ static int attempt(struct parked *p)
 }
 
 /* Try the request of @p, which this thread owns, until it is answered or queued. */
-static void retry(struct parked *p)
+static void retry(struct rkfs_parked *p)
 {
 	struct rkfs_waitq *q = p->file->waitq;
 	uint64_t seq;
@@ -168,11 +165,10 @@ static void wake_request(struct rkfs_waiter *w)
 }
 
 /* Keep @req, which asks for @what, until it can be answered. */
-static void park(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
-		 struct parked what)
+static void park(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
+		 const struct rk_caller *caller, struct rkfs_parked what)
 {
-	struct rkfs_parking *parking = file->subject.fs->parking;
-	struct parked *p = malloc(sizeof(*p));
+	struct rkfs_parked *p = malloc(sizeof(*p));
 
 	if (!p) {
 		free(what.text);
@@ -181,6 +177,7 @@ static void park(fuse_req_t req, struct rkfs_file *file, const struct rk_caller 
 	}
 	*p = what;
 	p->waiter.wake = wake_request;
+	p->parking = parking;
 	p->file = rkfs_file_ref(file);
 	p->req = req;
 	p->caller = *caller;
@@ -191,8 +188,8 @@ static void park(fuse_req_t req, struct rkfs_file *file, const struct rk_caller 
 	retry(p);
 }
 
-void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
-		    uint64_t offset, size_t size, int flags)
+void rkfs_park_read(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
+		    const struct rk_caller *caller, uint64_t offset, size_t size, int flags)
 {
 	int rc;
 
@@ -203,11 +200,12 @@ void rkfs_park_read(fuse_req_t req, struct rkfs_file *file, const struct rk_call
 		(void)fuse_reply_err(req, -rc);
 		return;
 	}
-	park(req, file, caller, (struct parked){.offset = offset, .size = size, .flags = flags});
+	park(parking, req, file, caller,
+	     (struct rkfs_parked){.offset = offset, .size = size, .flags = flags});
 }
 
-void rkfs_park_write(fuse_req_t req, struct rkfs_file *file, const struct rk_caller *caller,
-		     const char *buf, size_t size)
+void rkfs_park_write(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
+		     const struct rk_caller *caller, const char *buf, size_t size)
 {
 	ssize_t n = rkfs_write(file, caller, buf, size);
 	char *text;
@@ -226,12 +224,12 @@ void rkfs_park_write(fuse_req_t req, struct rkfs_file *file, const struct rk_cal
 		return;
 	}
 	memcpy(text, buf, size);
-	park(req, file, caller, (struct parked){.text = text, .size = size});
+	park(parking, req, file, caller, (struct rkfs_parked){.text = text, .size = size});
 }
 
 /* --- polls --- */
 
-static void poll_end(struct parked *p)
+static void poll_end(struct rkfs_parked *p)
 {
 	fuse_pollhandle_destroy(p->ph);
 	parked_end(p);
@@ -239,8 +237,8 @@ static void poll_end(struct parked *p)
 
 static void wake_poll(struct rkfs_waiter *w)
 {
-	struct parked *p = parked_of(w);
-	struct rkfs_parking *parking = parking_of(p);
+	struct rkfs_parked *p = parked_of(w);
+	struct rkfs_parking *parking = p->parking;
 
 	pthread_mutex_lock(&parking->lock);
 	if (p->file->poll == p)
@@ -255,10 +253,10 @@ static void wake_poll(struct rkfs_waiter *w)
  * Make @p (or NULL) the file's poll. Returns the one it had before where that is now the
  * caller's; one that is being woken ends itself.
  */
-static struct parked *replace_poll(struct rkfs_file *file, struct parked *p)
+static struct rkfs_parked *replace_poll(struct rkfs_parking *parking, struct rkfs_file *file,
+					struct rkfs_parked *p)
 {
-	struct rkfs_parking *parking = file->subject.fs->parking;
-	struct parked *old;
+	struct rkfs_parked *old;
 
 	/* with the lock: none of them is freed, and no other poll of this file sees @p unqueued */
 	pthread_mutex_lock(&parking->lock);
@@ -275,9 +273,10 @@ static struct parked *replace_poll(struct rkfs_file *file, struct parked *p)
 	return old;
 }
 
-void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhandle *ph)
+void rkfs_park_poll(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
+		    struct fuse_pollhandle *ph)
 {
-	struct parked *p, *old;
+	struct rkfs_parked *p, *old;
 	unsigned int events;
 
 	if (ph && !file->waitq) {
@@ -290,9 +289,10 @@ void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhand
 			return;
 		}
 		p->waiter.wake = wake_poll;
+		p->parking = parking;
 		p->file = rkfs_file_ref(file);
 		p->ph = ph;
-		old = replace_poll(file, p);
+		old = replace_poll(parking, file, p);
 		if (old)
 			poll_end(old);
 	}
@@ -305,22 +305,22 @@ void rkfs_park_poll(fuse_req_t req, struct rkfs_file *file, struct fuse_pollhand
 	(void)fuse_reply_poll(req, events);
 }
 
-void rkfs_park_release(struct rkfs_file *file)
+void rkfs_park_release(struct rkfs_parking *parking, struct rkfs_file *file)
 {
-	struct parked *old;
+	struct rkfs_parked *old;
 
 	if (!file->waitq)
 		return;
-	old = replace_poll(file, NULL);
+	old = replace_poll(parking, file, NULL);
 	if (old)
 		poll_end(old);
 }
 
 /* One that nobody is waking at this moment; now it is the caller's. Those being woken end
  * themselves. */
-static struct parked *take_any_locked(struct rkfs_parking *parking)
+static struct rkfs_parked *take_any_locked(struct rkfs_parking *parking)
 {
-	struct parked *p;
+	struct rkfs_parked *p;
 
 	TAILQ_FOREACH (p, &parking->all, link) {
 		if (!rkfs_waitq_cancel(p->file->waitq, &p->waiter))
@@ -332,10 +332,9 @@ static struct parked *take_any_locked(struct rkfs_parking *parking)
 	return NULL;
 }
 
-void rkfs_parking_destroy(struct rkfs *fs)
+void rkfs_parking_destroy(struct rkfs_parking *parking)
 {
-	struct rkfs_parking *parking = fs->parking;
-	struct parked *p;
+	struct rkfs_parked *p;
 
 	pthread_mutex_lock(&parking->lock);
 	while (!TAILQ_EMPTY(&parking->all)) {
@@ -355,5 +354,4 @@ void rkfs_parking_destroy(struct rkfs *fs)
 	pthread_cond_destroy(&parking->empty);
 	pthread_mutex_destroy(&parking->lock);
 	free(parking);
-	fs->parking = NULL;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The operations of libfuse, each of which is one call or two of the tree's, and its loop. */
 #include "fs/session.h"
 
 #include <errno.h>
@@ -36,6 +37,7 @@
 struct rkfs_session {
 	struct rkfs *fs;
 	struct fuse_session *fuse;
+	struct rkfs_parking *parking; /* requests that wait */
 	void (*ready)(void *ctx);
 	void *ready_ctx;
 	_Atomic uint64_t serial; /* of node ids */
@@ -47,7 +49,16 @@ struct rkfs_session {
 
 static struct rkfs *fs_of(fuse_req_t req)
 {
-	return ((struct rkfs_session *)fuse_req_userdata(req))->fs;
+	const struct rkfs_session *s = fuse_req_userdata(req);
+
+	return s->fs;
+}
+
+static struct rkfs_parking *parking_of(fuse_req_t req)
+{
+	const struct rkfs_session *s = fuse_req_userdata(req);
+
+	return s->parking;
 }
 
 static struct rkfs_file *file_of(const struct fuse_file_info *fi)
@@ -183,7 +194,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		return;
 	}
 	file = rkfs_file_ref(file_of(fi));
-	rkfs_park_read(req, file, &caller, (uint64_t)off, size, fi->flags);
+	rkfs_park_read(parking_of(req), req, file, &caller, (uint64_t)off, size, fi->flags);
 	rkfs_file_unref(file);
 }
 
@@ -195,7 +206,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
 	(void)ino;
 	(void)off;
-	rkfs_park_write(req, file, &caller, buf, size);
+	rkfs_park_write(parking_of(req), req, file, &caller, buf, size);
 	rkfs_file_unref(file);
 }
 
@@ -203,7 +214,7 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		    struct fuse_pollhandle *ph)
 {
 	(void)ino;
-	rkfs_park_poll(req, file_of(fi), ph);
+	rkfs_park_poll(parking_of(req), req, file_of(fi), ph);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -211,7 +222,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct rkfs_file *file = file_of(fi);
 
 	(void)ino;
-	rkfs_park_release(file);
+	rkfs_park_release(parking_of(req), file);
 	rkfs_file_unref(file);
 	(void)fuse_reply_err(req, 0);
 }
@@ -457,7 +468,7 @@ int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_s
 	rc = -pthread_mutex_init(&s->lock, NULL);
 	if (rc)
 		goto free_session;
-	rc = rkfs_parking_create(fs);
+	rc = rkfs_parking_create(&s->parking);
 	if (rc)
 		goto free_lock;
 	rc = session_connect(s, fuse, only_root, err);
@@ -467,7 +478,7 @@ int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_s
 		*session = s;
 		return 0;
 	}
-	rkfs_parking_destroy(fs);
+	rkfs_parking_destroy(s->parking);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return rc;
@@ -568,7 +579,7 @@ void rkfs_session_exit(struct rkfs_session *session)
 
 void rkfs_session_destroy(struct rkfs_session *session)
 {
-	rkfs_parking_destroy(session->fs);
+	rkfs_parking_destroy(session->parking);
 	rkfs_close_files(session->fs);
 	fuse_session_destroy(session->fuse);
 	pthread_mutex_destroy(&session->lock);
