@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "fs/node.h"
+#include "fs/base/rkfs.h"
 
 struct rkfs_command {
 	bool reload; /* else @trigger */

@@ -85,18 +85,6 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	return file;
 }
 
-/* @file reads no more: it was given EOF, or it is closed. */
-static void stop_waiting(struct rkfs_file *file)
-{
-	struct rkfs *fs = file->subject.fs;
-
-	if (!file->waits)
-		return;
-	file->waits = false;
-	if (atomic_fetch_sub(&fs->waiters, 1) == 1 && fs->on_no_waiter)
-		fs->on_no_waiter(fs->on_no_waiter_ctx);
-}
-
 int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, int flags,
 	      struct rkfs_file **opened)
 {
@@ -117,7 +105,7 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 	if (attr->stream && attr->stream->open) {
 		rc = attr->stream->open(file, caller, flags);
 		if (rc) {
-			stop_waiting(file);
+			rkfs_stop_waiting(file);
 			file_free(file);
 			return rc;
 		}
@@ -151,7 +139,7 @@ void rkfs_file_unref(struct rkfs_file *file)
 	if (file->attr->stream && file->attr->stream->release)
 		file->attr->stream->release(file);
 	rkfs_command_leave(file);
-	stop_waiting(file);
+	rkfs_stop_waiting(file);
 	file_free(file);
 }
 
@@ -241,19 +229,6 @@ static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_
 	left = file->text.len - offset;
 	emit(ctx, file->text.data + offset, left < size ? left : size);
 	return 0;
-}
-
-void rkfs_emit_rest(struct rkfs_file *file, size_t size, rkfs_emit emit, void *ctx)
-{
-	const char *data = file->text.data + file->sent;
-	size_t left = file->text.len - file->sent;
-
-	if (left > size)
-		left = size;
-	file->sent += left; /* before the reply: the next read may be here already */
-	if (!left)
-		stop_waiting(file);
-	emit(ctx, data, left);
 }
 
 int rkfs_read(struct rkfs_file *file, const struct rk_caller *caller, uint64_t offset, size_t size,

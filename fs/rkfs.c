@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fs/command.h"
+#include "fs/files/files.h"
 #include "fs/looks.h"
 
 static void on_news(void *ctx, enum rk_news news)
@@ -90,11 +91,4 @@ void rkfs_destroy(struct rkfs *fs)
 	pthread_mutex_destroy(&fs->files_lock);
 	rkfs_looks_destroy(fs->looks);
 	free((void *)fs->attrs[RKFS_CONFIG].rows);
-}
-
-void rkfs_end_waiters(struct rkfs *fs)
-{
-	atomic_store(&fs->ending, true);
-	rkfs_waitq_wake(&fs->state_wait);
-	rkfs_waitq_wake(&fs->event_wait);
 }

@@ -117,27 +117,4 @@ struct rkfs_attrs {
 	size_t count;
 };
 
-extern const struct rkfs_attrs rkfs_root_attrs;	  /* files/root.c */
-extern const struct rkfs_attrs rkfs_stats_attrs;  /* files/stats.c */
-extern const struct rkfs_attrs rkfs_wait_attrs;	  /* files/wait.c */
-extern const struct rkfs_attrs rkfs_drain_attrs;  /* files/drain.c */
-extern const struct rkfs_attrs rkfs_health_attrs; /* files/health.c */
-extern const struct rkfs_attrs rkfs_kernel_attrs; /* files/kernel.c */
-extern const struct rkfs_attrs rkfs_device_attrs; /* files/devices.c */
-extern const struct rkfs_attrs
-	rkfs_inflight_attrs; /* files/inflight.c: one row, for every message */
-
-/*
- * The rows of config/, made from rk_config_fields(). *@attrs is written; its rows are the caller's,
- * who free()s them. 0 or -ENOMEM.
- */
-int rkfs_config_attrs(struct rkfs_attrs *attrs);
-
-/* files/events.c */
-extern const struct rkfs_log_ops rkfs_events_log;
-extern const struct rkfs_stream_ops rkfs_events_follow_ops;
-
-/* fs/call/call.c */
-extern const struct rkfs_stream_ops rkfs_call_ops;
-
 #endif

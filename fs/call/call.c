@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "fs/call/internal.h"
-#include "fs/node.h"
+#include "fs/base/rkfs.h"
 
 #define CODEC_THREADS 2
 

@@ -5,9 +5,13 @@
 
 #include <stddef.h>
 
-struct rkfs;
+#include "fs/base/attr.h"
+
 struct rk_dispatch;
 struct rkfs_calls;
+
+/* What a row of a call file is to name; its arg is the codec, a struct rk_codec. */
+extern const struct rkfs_stream_ops rkfs_call_ops;
 
 /*
  * Start and end the codec threads and the list of open calls, whose pollers are woken whenever a

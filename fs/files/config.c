@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fs/files/control.h"
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 static const struct rk_config_field *field_of(const struct rkfs_attr *attr)
 {

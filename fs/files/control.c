@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "fs/command.h"
-#include "fs/node.h"
+#include "fs/files/files.h"
 #include "runtime/config/config.h"
 #include "runtime/base/nearest.h"
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 /* -ENODEV where a worker that was started since sees fewer devices. */
 static int find(const struct rkfs_subject *subject, struct rk_device *device)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 static int deadline_secs_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			      struct rkfs_textbuf *out)

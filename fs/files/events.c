@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 /* The line that says how many events a reader was too slow for. */
 static void append_lost(struct rkfs_textbuf *out, uint64_t count)

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 #include "fs/files/control.h"
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 static int live_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		     struct rkfs_textbuf *out)

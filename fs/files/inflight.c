@@ -2,7 +2,7 @@
 /* inflight/ID: a message in flight, as a file. */
 #include <errno.h>
 
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 static int message_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			struct rkfs_textbuf *out)

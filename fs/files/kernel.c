@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "fs/call/call.h"
 #include "fs/files/control.h"
-#include "fs/node.h"
+#include "fs/files/files.h"
 #include "runtime/request/codec.h"
 
 static int mode_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

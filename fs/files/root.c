@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "fs/files/control.h"
-#include "fs/node.h"
+#include "fs/files/files.h"
 #include "runtime/metrics/metrics.h"
 
 static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* stats/: the runtime's numbers, one per file, and all of them from one snapshot. */
-#include "fs/node.h"
+#include "fs/files/files.h"
 #include "runtime/stats.h"
 
 static int stat_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "fs/node.h"
+#include "fs/files/files.h"
 
 #define IN(state) (1U << (state))
 #define READY	  (1U << 7) /* no state, but what health/ready tells; beside no other */

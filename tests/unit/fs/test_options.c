@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/base/attr.h"
+#include "fs/call/call.h"
+#include "fs/files/files.h"
 #include "fs/mount/options.h"
 
 #define NO_CONFIG "/nonexistent/rkfs.conf"
