@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Open files: the second half of fs/node.h. */
+/* Open files: reads, writes and polls by what their rows say. */
 #include "fs/node.h"
 
 #include <errno.h>

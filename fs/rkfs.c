@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The filesystem as a whole: the third part of fs/node.h. */
+/* The filesystem as a whole: what each directory holds, and what the runtime tells. */
 #include "fs/node.h"
 
-#include <stdlib.h>
 #include <time.h>
 
 #include "fs/command.h"
@@ -41,18 +40,16 @@ int rkfs_init(struct rkfs *fs)
 	TAILQ_INIT(&fs->files);
 	fs->attrs[RKFS_ROOT] = rkfs_root_attrs;
 	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
+	fs->attrs[RKFS_CONFIG] = rkfs_config_attrs;
 	fs->attrs[RKFS_HEALTH] = rkfs_health_attrs;
 	fs->attrs[RKFS_WAIT] = rkfs_wait_attrs;
 	fs->attrs[RKFS_DRAIN] = rkfs_drain_attrs;
 	fs->attrs[RKFS_INFLIGHT] = rkfs_inflight_attrs;
 	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
 	fs->attrs[RKFS_DEVICE] = rkfs_device_attrs;
-	rc = rkfs_config_attrs(&fs->attrs[RKFS_CONFIG]);
-	if (rc)
-		return rc;
 	rc = rkfs_looks_create(&fs->looks);
 	if (rc)
-		goto free_attrs;
+		return rc;
 	rc = -pthread_mutex_init(&fs->files_lock, NULL);
 	if (rc)
 		goto free_looks;
@@ -77,8 +74,6 @@ free_lock:
 	pthread_mutex_destroy(&fs->files_lock);
 free_looks:
 	rkfs_looks_destroy(fs->looks);
-free_attrs:
-	free((void *)fs->attrs[RKFS_CONFIG].rows);
 	return rc;
 }
 
@@ -90,5 +85,4 @@ void rkfs_destroy(struct rkfs *fs)
 	rkfs_waitq_destroy(&fs->state_wait);
 	pthread_mutex_destroy(&fs->files_lock);
 	rkfs_looks_destroy(fs->looks);
-	free((void *)fs->attrs[RKFS_CONFIG].rows);
 }

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* config/: one file per field of the configuration table, and what waits for a restart. */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "fs/files/control.h"
 #include "fs/files/files.h"
 
+/* Places in rk_config_fields(). */
+enum {
+#define RK_FIELD(section, field, ...) FIELD_##field,
+#include "runtime/config/config.def"
+#undef RK_FIELD
+};
+
 static const struct rk_config_field *field_of(const struct rkfs_attr *attr)
 {
-	return (const struct rk_config_field *)attr->arg;
+	size_t count;
+
+	return &rk_config_fields(&count)[attr->arg];
 }
 
 static int field_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -55,23 +62,16 @@ static int pending_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 	return 0;
 }
 
-int rkfs_config_attrs(struct rkfs_attrs *attrs)
-{
-	size_t count;
-	const struct rk_config_field *fields = rk_config_fields(&count);
-	struct rkfs_attr *rows = calloc(count + 1, sizeof(*rows));
+static const struct rkfs_attr rows[] = {
+#define RK_FIELD(section, field, type, is_hot, ...)                                                \
+	{.name = #field,                                                                           \
+	 .mode = is_hot ? 0640 : 0440,                                                             \
+	 .show = field_show,                                                                       \
+	 .store = field_store,                                                                     \
+	 .arg = FIELD_##field},
+#include "runtime/config/config.def"
+#undef RK_FIELD
+	{.name = "pending", .mode = 0444, .show = pending_show},
+};
 
-	if (!rows)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		rows[i] = (struct rkfs_attr){
-			.name = fields[i].key,
-			.mode = fields[i].hot ? 0640 : 0440,
-			.show = field_show,
-			.store = field_store,
-			.arg = (uintptr_t)&fields[i],
-		};
-	rows[count] = (struct rkfs_attr){.name = "pending", .mode = 0444, .show = pending_show};
-	*attrs = (struct rkfs_attrs){rows, count + 1};
-	return 0;
-}
+const struct rkfs_attrs rkfs_config_attrs = {rows, sizeof(rows) / sizeof(rows[0])};

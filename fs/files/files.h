@@ -12,12 +12,7 @@ extern const struct rkfs_attrs rkfs_root_attrs;
 extern const struct rkfs_attrs rkfs_stats_attrs;
 
 /* config.c */
-
-/*
- * The rows of config/, made from rk_config_fields(). *@attrs is written; its rows are the caller's,
- * who free()s them. 0 or -ENOMEM.
- */
-int rkfs_config_attrs(struct rkfs_attrs *attrs);
+extern const struct rkfs_attrs rkfs_config_attrs;
 
 /* health.c */
 extern const struct rkfs_attrs rkfs_health_attrs;
