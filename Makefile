@@ -138,7 +138,8 @@ WORKER_OBJ = $(call obj,$(GPU) $(SHARED))
 RKCALL_OBJ = $(call obj,$(RKCALL))
 RKTOP_OBJ  = $(call obj,$(RKTOP))
 LIB_OBJ    = $(call obj,$(filter-out $(MAINS) fs/client/rktop_view.c,$(FS) $(RUNTIME) $(GPU))) $(GEN_OBJ)
-UNIT_OBJ   = $(call obj,$(UNIT))
+UNIT_MAIN  = $(call obj,tests/unit/unit.c)
+UNIT_OBJ   = $(call obj,$(UNIT)) $(UNIT_MAIN)
 UNIT_BIN   = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT))
 FUZZ_OBJ   = $(call obj,$(FUZZ) $(FUZZ_HELP) tests/fuzz/replay.c)
 # the same targets twice: on their corpus alone, and with libFuzzer
@@ -188,7 +189,7 @@ $(BUILD)/rktop: $(RKTOP_OBJ) $(BUILD)/librkfs.a
 $(BUILD)/librkfs.a: $(LIB_OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/librkfs.a
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_MAIN) $(BUILD)/librkfs.a
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) \
 		$(BUILD)/librkfs.a $(PKG_CMOCKA) $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
 

@@ -7,23 +7,18 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "runtime/dispatch/dispatch.h"
 #include "runtime/kernel/parse.h"
 #include "runtime/request/message.h"
 #include "runtime/kernel/registry.h"
+#include "tests/unit/unit.h"
 
 #define PATIENCE_SECS 40 /* before something that does not come fails the test */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
