@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The books: what they add up to, and what a reset leaves. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "runtime/base/counters.h"
+#include "tests/unit/unit.h"
 
 /* Each number is its own; a reset takes all but what is in flight. */
-static void test_add_read_reset(void **state)
+TEST(add_read_reset)
 {
 	struct rk_counters books = {0};
 	struct rk_counts counts;
 
-	(void)state;
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
 		for (unsigned int n = 0; n <= i; n++)
 			rk_counter_add(&books.count[i], 1);
@@ -33,13 +27,12 @@ static void test_add_read_reset(void **state)
 	assert_int_equal(counts.in_flight, 2);
 }
 
-static void test_balance(void **state)
+TEST(balance)
 {
 	static const enum rk_counter ends[] = {RK_COUNT_PROCESSED, RK_COUNT_FAILED,
 					       RK_COUNT_CANCELLED, RK_COUNT_TIMED_OUT};
 	struct rk_counts counts = {.count[RK_COUNT_ACCEPTED] = 5, .in_flight = 5};
 
-	(void)state;
 	for (unsigned int i = 0; i < 4; i++) {
 		assert_true(rk_counts_balance(&counts));
 		counts.count[ends[i]]++;
@@ -50,14 +43,4 @@ static void test_balance(void **state)
 	assert_true(rk_counts_balance(&counts));
 	counts.count[RK_COUNT_ACCEPTED]++;
 	assert_false(rk_counts_balance(&counts));
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_add_read_reset),
-		cmocka_unit_test(test_balance),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

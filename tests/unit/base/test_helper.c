@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "runtime/base/helper.h"
+#include "tests/unit/unit.h"
 
 /* What helpers are asked to do. */
 
@@ -55,7 +50,7 @@ static int ask(struct rk_helper *h, rk_helper_fn *fn, int cancel, struct rk_help
 	return rk_helper_call(h, fn, "it", 2, -1, cancel, reply, err);
 }
 
-static void answers(void **state)
+TEST(answers)
 {
 	struct rk_helper h = RK_HELPER_NONE;
 	struct rk_helper_reply reply;
@@ -63,7 +58,6 @@ static void answers(void **state)
 	int pipes[2];
 	char c = 0;
 
-	(void)state;
 	assert_int_equal(rk_helper_start(&h, &err), 0);
 	assert_int_equal(ask(&h, count, -1, &reply, &err), 0);
 	assert_int_equal(reply.st.st_size, 2);
@@ -84,7 +78,7 @@ static void answers(void **state)
 	rk_helper_end(&h); /* nothing is fine */
 }
 
-static void is_given_up(void **state)
+TEST(is_given_up)
 {
 	struct rk_helper h = RK_HELPER_NONE;
 	struct rk_helper_reply reply;
@@ -92,7 +86,6 @@ static void is_given_up(void **state)
 	int cancel = eventfd(1, 0);
 	pid_t pid;
 
-	(void)state;
 	assert_int_equal(rk_helper_start(&h, &err), 0);
 	assert_int_equal(ask(&h, hang, cancel, &reply, &err), -ECANCELED);
 	assert_true(h.busy);
@@ -109,26 +102,14 @@ static void is_given_up(void **state)
 	close(cancel);
 }
 
-static void dies(void **state)
+TEST(dies)
 {
 	struct rk_helper h = RK_HELPER_NONE;
 	struct rk_helper_reply reply;
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_helper_start(&h, &err), 0);
 	assert_int_equal(ask(&h, die, -1, &reply, &err), -EIO);
 	assert_int_equal(ask(&h, count, -1, &reply, &err), -EIO);
 	rk_helper_end(&h);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(answers),
-		cmocka_unit_test(is_given_up),
-		cmocka_unit_test(dies),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

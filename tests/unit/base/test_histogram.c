@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "runtime/base/histogram.h"
+#include "tests/unit/unit.h"
 
 #define VALUES 5000
 #define ADDED  200000
@@ -41,9 +36,10 @@ static void check_value(uint64_t usecs)
 		fail_msg("%llu: %lld", (unsigned long long)usecs, (long long)told);
 }
 
-static void test_empty(void **state)
+#define RIG_TEST(name) TEST_WITH(name, empty, NULL)
+
+RIG_TEST(empty)
 {
-	(void)state;
 	assert_int_equal(rk_histogram_percentile(&h, 500), -1);
 	rk_histogram_add(&h, 7);
 	rk_histogram_reset(&h);
@@ -52,11 +48,10 @@ static void test_empty(void **state)
 }
 
 /* Every small value, every edge of a bucket, and its neighbours. */
-static void test_buckets(void **state)
+RIG_TEST(buckets)
 {
 	int64_t last = -1;
 
-	(void)state;
 	for (uint64_t usecs = 0; usecs < 70000; usecs++) {
 		int64_t told = told_of(usecs);
 
@@ -80,9 +75,8 @@ static void test_buckets(void **state)
 }
 
 /* Beyond the range: the longest that can be told. */
-static void test_beyond(void **state)
+RIG_TEST(beyond)
 {
-	(void)state;
 	assert_int_equal(told_of(1ULL << 32), UINT32_MAX);
 	assert_int_equal(told_of(UINT64_MAX), UINT32_MAX);
 }
@@ -115,12 +109,11 @@ static void check_percentiles(const uint64_t *sorted, size_t n)
 }
 
 /* Against sorting: values of all magnitudes, few and many of them. */
-static void test_percentiles(void **state)
+RIG_TEST(percentiles)
 {
 	static uint64_t values[VALUES];
 	unsigned int seed = 1;
 
-	(void)state;
 	for (size_t n = 1; n <= VALUES; n = n * 3 + 1) {
 		rk_histogram_reset(&h);
 		for (size_t i = 0; i < n; i++) {
@@ -135,9 +128,8 @@ static void test_percentiles(void **state)
 }
 
 /* Ninety-nine fast and one slow: p99 is fast, the longest is not. */
-static void test_tail(void **state)
+RIG_TEST(tail)
 {
-	(void)state;
 	for (unsigned int i = 0; i < 99; i++)
 		rk_histogram_add(&h, 10);
 	rk_histogram_add(&h, 1 << 20);
@@ -155,12 +147,11 @@ static void *add_always(void *arg)
 }
 
 /* Read while it is written: what is told was added. */
-static void test_readers(void **state)
+RIG_TEST(readers)
 {
 	pthread_t thread;
 	int64_t told;
 
-	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, add_always, NULL), 0);
 	do {
 		told = rk_histogram_percentile(&h, 990);
@@ -168,16 +159,4 @@ static void test_readers(void **state)
 	} while (told < 199);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_in_range(rk_histogram_percentile(&h, 500), 149, 149 + 149 / 16);
-}
-
-#define TEST(name) cmocka_unit_test_setup(name, empty)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_empty),	TEST(test_buckets), TEST(test_beyond),
-		TEST(test_percentiles), TEST(test_tail),    TEST(test_readers),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdbool.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "runtime/base/ini_file.h"
+#include "tests/unit/unit.h"
 
 /* Everything the handler saw, as "section|key|value\n". */
 struct seen {
@@ -63,13 +58,12 @@ static void assert_refused(const char *text, size_t len, const char *want, const
 }
 
 /* An empty one too, and before any of its keys. */
-static void sections_are_told_of(void **state)
+TEST(sections_are_told_of)
 {
 	static const char text[] = "[one]\n[two] ; empty\n\n[three]\nk = v\n[one]\n";
 	struct seen seen = {.text = "", .sections = true};
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_ini_parse(text, strlen(text), "t.ini", collect, &seen, &err), 0);
 	assert_string_equal(seen.text, "[one]\n[two]\n[three]\nthree|k|v\n[one]\n");
 	seen = (struct seen){.text = "", .refuse = "two"};
@@ -78,9 +72,8 @@ static void sections_are_told_of(void **state)
 	assert_string_equal(seen.text, "");
 }
 
-static void good_lines(void **state)
+TEST(good_lines)
 {
-	(void)state;
 	assert_seen("", "");
 	assert_seen("\n\n", "");
 	assert_seen("a = 1", "|a|1\n");
@@ -91,7 +84,7 @@ static void good_lines(void **state)
 	assert_seen("\xEF\xBB\xBF[s]\na = \xC3\xA4 # no comment\n", "s|a|\xC3\xA4 # no comment\n");
 }
 
-static void bad_lines(void **state)
+TEST(bad_lines)
 {
 	static const struct {
 		const char *line;
@@ -116,7 +109,6 @@ static void bad_lines(void **state)
 	};
 	char text[256], want[128];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(want, sizeof(want), "t.ini:4: %s", rows[i].why);
 		/* Followed by a line, and as the last one. */
@@ -130,12 +122,11 @@ static void bad_lines(void **state)
 	assert_refused(" a = 1\n", 7, "t.ini:1: an indented", "");
 }
 
-static void line_length(void **state)
+TEST(line_length)
 {
 	char text[RK_INI_LINE_MAX + 16], want[RK_INI_LINE_MAX + 16];
 	size_t len;
 
-	(void)state;
 	for (int newline = 0; newline <= 1; newline++) {
 		len = (size_t)snprintf(text, sizeof(text), "k=%0*d%s", RK_INI_LINE_MAX - 2, 7,
 				       newline ? "\n" : "");
@@ -149,13 +140,12 @@ static void line_length(void **state)
 	}
 }
 
-static void handler_error_wins(void **state)
+TEST(handler_error_wins)
 {
 	static const char text[] = "[s]\na = 1\n\nb = 2\nc = 3\n junk\n";
 	struct seen seen = {.refuse = "b"};
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_ini_parse(text, strlen(text), "t.ini", collect, &seen, &err), -ERANGE);
 	assert_string_equal(err.msg, "t.ini:4: b: refused");
 	assert_string_equal(seen.text, "s|a|1\n");
@@ -189,7 +179,7 @@ static int parse_file(const char *path, rk_ini_handler handler, void *ctx, struc
 	return rc;
 }
 
-static void files(void **state)
+TEST(files)
 {
 	struct seen seen = {.text = ""};
 	struct rk_error err = {0};
@@ -197,7 +187,6 @@ static void files(void **state)
 	const size_t big = (1 << 20) + 1;
 	char *text;
 
-	(void)state;
 	make_file(path, "[s]\na = 1\nb\n", 12);
 	assert_int_equal(parse_file(path, collect, &seen, &err), -EINVAL);
 	snprintf(want, sizeof(want), "%s:3: not ", path);
@@ -222,15 +211,4 @@ static void files(void **state)
 	assert_int_equal(parse_file(path, collect, &seen, &err), 0);
 	assert_int_equal(unlink(path), 0);
 	free(text);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good_lines),	      cmocka_unit_test(sections_are_told_of),
-		cmocka_unit_test(bad_lines),	      cmocka_unit_test(line_length),
-		cmocka_unit_test(handler_error_wins), cmocka_unit_test(files),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,18 +4,14 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "runtime/base/json_number.h"
 #include "runtime/base/json_text.h"
+#include "tests/unit/unit.h"
 
 static uint64_t seed = 1;
 
@@ -117,13 +113,12 @@ static const char *const texts[] = {
 
 #define COUNT (sizeof(texts) / sizeof(texts[0]))
 
-static void test_syntax(void **state)
+TEST(syntax)
 {
 	static char deep[2 * RK_JSON_DEPTH_MAX + 2];
 	unsigned int depth;
 	size_t i, cut;
 
-	(void)state;
 	for (i = 0; i < COUNT; i++)
 		for (cut = 0; cut <= strlen(texts[i]); cut++)
 			compare(texts[i], cut);
@@ -137,13 +132,12 @@ static void test_syntax(void **state)
 }
 
 /* Texts of the table with bytes changed, removed and put in. */
-static void test_syntax_mutated(void **state)
+TEST(syntax_mutated)
 {
 	static const char bytes[] = "[]{},:\"\\u0de1-+.eE tfn\n\x01\xc3\xa9\xed\xf0\xff";
 	char text[128];
 	size_t round, len, n, at;
 
-	(void)state;
 	for (round = 0; round < 200000; round++) {
 		const char *from = texts[below(COUNT)];
 
@@ -218,7 +212,7 @@ static void random_number(char *text, size_t size)
 			 (unsigned int)below(below(2) ? 30 : 340));
 }
 
-static void test_floats(void **state)
+TEST(floats)
 {
 	static const char *const some[] = {
 		"0",
@@ -247,7 +241,6 @@ static void test_floats(void **state)
 	char text[512];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
 		expect_f64(some[i]);
 		expect_f32(some[i]);
@@ -279,14 +272,13 @@ static void around(double middle, char exact[], char more[], char less[], size_t
 }
 
 /* Halfway between two floats, decided by a digit that no double holds. */
-static void test_ties(void **state)
+TEST(ties)
 {
 	char exact[256], more[256], less[256];
 	uint16_t half, up, is;
 	float single;
 	size_t i;
 
-	(void)state;
 	for (half = 0; half < 0x7c00; half++) {
 		double from = (double)rk_f16_to_f32(half), to;
 
@@ -318,13 +310,12 @@ static void test_ties(void **state)
 }
 
 /* Integers of any size and notation, against 128 bits. */
-static void test_integers(void **state)
+TEST(integers)
 {
 	static const char *const ends[] = {"", "e0", "E+00", "e-0"};
 	char text[96];
 	size_t round;
 
-	(void)state;
 	for (round = 0; round < 200000; round++) {
 		uint64_t value = ((uint64_t)below(UINT32_MAX) << 32 | below(UINT32_MAX)) >>
 				 below(64),
@@ -359,11 +350,10 @@ static void expect_u64(const char *text, uint64_t wanted)
 }
 
 /* A real is an integer where it has no fraction: nothing is lost on the way. */
-static void test_reals_as_integers(void **state)
+TEST(reals_as_integers)
 {
 	uint64_t is;
 
-	(void)state;
 	expect_u64("18446744073709551615", UINT64_MAX);
 	expect_u64("18446744073709551615.000", UINT64_MAX);
 	expect_u64("1.8446744073709551615e19", UINT64_MAX);
@@ -379,15 +369,4 @@ static void test_reals_as_integers(void **state)
 	assert_int_equal(store("1.8446744073709551616e19", RK_U64, &is), -EINVAL);
 	assert_int_equal(store("-1e-1", RK_I64, &is), -EINVAL);
 	assert_int_equal(store("1e99999999999999999999", RK_I64, &is), -EINVAL);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_syntax),	 cmocka_unit_test(test_syntax_mutated),
-		cmocka_unit_test(test_floats),	 cmocka_unit_test(test_ties),
-		cmocka_unit_test(test_integers), cmocka_unit_test(test_reals_as_integers),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,20 +2,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "runtime/base/log.h"
+#include "tests/unit/unit.h"
 
 #define STAMP	"0000-00-00T00:00:00.000Z"
 #define THREADS 4
@@ -109,20 +105,20 @@ static void assert_stamp(const char *text)
 	}
 }
 
-static void names(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(names)
 {
 	static const char *const want[] = {"error", "warn", "info", "debug", "trace"};
 
-	(void)state;
 	for (int i = 0; i < 5; i++)
 		assert_string_equal(rk_log_level_name((enum rk_log_level)i), want[i]);
 	assert_string_equal(rk_log_level_name((enum rk_log_level)5), "unknown");
 	assert_string_equal(rk_log_level_name((enum rk_log_level) - 1), "unknown");
 }
 
-static void levels(void **state)
+RIG_TEST(levels)
 {
-	(void)state;
 	assert_int_equal(rk_log_level(), RK_LOG_INFO);
 	open_log(false);
 	for (int threshold = RK_LOG_ERROR; threshold <= RK_LOG_TRACE; threshold++) {
@@ -141,11 +137,10 @@ static void levels(void **state)
 	assert_string_equal(take(), "");
 }
 
-static void text_line(void **state)
+RIG_TEST(text_line)
 {
 	const char *text;
 
-	(void)state;
 	open_log(false);
 	rk_log(RK_LOG_WARN, "a %d\n\x1b[2J\x7f\xC2\x9B\xC3\xA4 %s", 7, "z");
 	text = take();
@@ -153,7 +148,7 @@ static void text_line(void **state)
 	assert_string_equal(text + strlen(STAMP), " rkfs: warn: a 7??[2J???\xC3\xA4 z\n");
 }
 
-static void json_line(void **state)
+RIG_TEST(json_line)
 {
 	static const struct {
 		const char *in, *out;
@@ -163,7 +158,6 @@ static void json_line(void **state)
 		{"broken \xFF utf-8 \xC3\xA4", "broken ? utf-8 ??"},
 	};
 
-	(void)state;
 	open_log(true);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const char *stamp, *level, *msg, *text;
@@ -185,12 +179,11 @@ static void json_line(void **state)
 	}
 }
 
-static void long_line(void **state)
+RIG_TEST(long_line)
 {
 	char big[5000];
 	const char *text;
 
-	(void)state;
 	memset(big, 'a', sizeof(big) - 1);
 	big[sizeof(big) - 1] = '\0';
 	open_log(false);
@@ -200,11 +193,10 @@ static void long_line(void **state)
 	assert_string_equal(text + strlen(text) - 5, "a...\n");
 }
 
-static void to_syslog(void **state)
+RIG_TEST(to_syslog)
 {
 	static const int priority[] = {3, 4, 6, 7, 7};
 
-	(void)state;
 	assert_int_equal(rk_log_open(RK_LOG_TO_SYSLOG, NULL, false, NULL), 0);
 	rk_log_set_level(RK_LOG_TRACE);
 	for (int i = 0; i < 5; i++) {
@@ -219,12 +211,11 @@ static void to_syslog(void **state)
 	assert_non_null(strstr(syslog_line, "\"msg\":\"j\"}"));
 }
 
-static void to_stderr(void **state)
+RIG_TEST(to_stderr)
 {
 	int saved = dup(STDERR_FILENO);
 	int fd = open(log_path, O_WRONLY | O_APPEND);
 
-	(void)state;
 	assert_true(saved >= 0 && fd >= 0);
 	assert_int_equal(rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL), 0);
 	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
@@ -249,14 +240,13 @@ static void check_journal(const char *text)
 }
 
 /* systemd says by JOURNAL_STREAM which file its journal is. */
-static void to_journal(void **state)
+RIG_TEST(to_journal)
 {
 	int saved = dup(STDERR_FILENO);
 	int fd = open(log_path, O_WRONLY | O_APPEND);
 	struct stat st;
 	char stream[64];
 
-	(void)state;
 	assert_true(saved >= 0 && fd >= 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
@@ -279,12 +269,11 @@ static void to_journal(void **state)
 	check_journal(take());
 }
 
-static void open_errors(void **state)
+RIG_TEST(open_errors)
 {
 	struct rk_error err = {0};
 	char path[128];
 
-	(void)state;
 	open_log(false);
 	assert_int_equal(rk_log_open(RK_LOG_TO_FILE, "/nonexistent/x", true, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "/nonexistent/x"));
@@ -300,14 +289,13 @@ static void open_errors(void **state)
 	assert_non_null(strstr(take(), " rkfs: info: still here\n"));
 }
 
-static void file_flags(void **state)
+RIG_TEST(file_flags)
 {
 	struct rk_error err = {0};
 	char path[128];
 	struct stat st;
 	mode_t mask = umask(0);
 
-	(void)state;
 	snprintf(path, sizeof(path), "%s.new", log_path);
 	assert_int_equal(rk_log_open(RK_LOG_TO_FILE, path, false, &err), 0);
 	umask(mask);
@@ -323,11 +311,10 @@ static void file_flags(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
-static void lost_lines(void **state)
+RIG_TEST(lost_lines)
 {
 	const char *text;
 
-	(void)state;
 	assert_int_equal(rk_log_open(RK_LOG_TO_FILE, "/dev/full", false, NULL), 0);
 	errno = ENOENT;
 	rk_log(RK_LOG_INFO, "one");
@@ -358,11 +345,10 @@ static void sink(void *ctx, enum rk_log_level level, const char *line)
 	snprintf(sunk->line, sizeof(sunk->line), "%s", line);
 }
 
-static void to_sink(void **state)
+RIG_TEST(to_sink)
 {
 	struct sunk sunk = {0};
 
-	(void)state;
 	open_log(true);
 	rk_log_set_sink(sink, &sunk);
 	rk_log(RK_LOG_WARN, "hello\t%d", 1);
@@ -385,13 +371,12 @@ static void *log_many(void *arg)
 }
 
 /* Lines stay whole and in each thread's order, none is lost, whatever changes meanwhile. */
-static void threads(void **state)
+RIG_TEST(threads)
 {
 	pthread_t tid[THREADS];
 	int id[THREADS], next[THREADS] = {0};
 	const char *text;
 
-	(void)state;
 	open_log(false);
 	for (int i = 0; i < THREADS; i++) {
 		id[i] = i;
@@ -417,19 +402,4 @@ static void threads(void **state)
 	}
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(next[i], LINES);
-}
-
-#define LOG_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		LOG_TEST(names),       LOG_TEST(levels),     LOG_TEST(text_line),
-		LOG_TEST(json_line),   LOG_TEST(long_line),  LOG_TEST(to_syslog),
-		LOG_TEST(to_stderr),   LOG_TEST(to_journal), LOG_TEST(to_sink),
-		LOG_TEST(open_errors), LOG_TEST(file_flags), LOG_TEST(lost_lines),
-		LOG_TEST(threads),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

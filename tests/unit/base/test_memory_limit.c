@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Which memory limit counts, in trees of both versions of cgroups. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/base/memory_limit.h"
+#include "tests/unit/unit.h"
 
 static char root[] = "/tmp/rkfs-memory-XXXXXX";
 
@@ -42,11 +38,12 @@ static void write_file(const char *path, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-static void no_limit_is_the_machine(void **state)
+#define RIG_TEST(name) TEST_WITH(name, set_up, tear_down)
+
+RIG_TEST(no_limit_is_the_machine)
 {
 	uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 
-	(void)state;
 	assert_int_equal(rk_memory_limit(root), machine);
 	write_file("proc/self/cgroup", "0::/pods/one\n");
 	assert_int_equal(rk_memory_limit(root), machine);
@@ -58,9 +55,8 @@ static void no_limit_is_the_machine(void **state)
 	assert_int_equal(rk_memory_limit(root), machine);
 }
 
-static void the_least_of_all_above_counts(void **state)
+RIG_TEST(the_least_of_all_above_counts)
 {
-	(void)state;
 	write_file("proc/self/cgroup", "0::/pods/one\n");
 	write_file("sys/fs/cgroup/pods/one/memory.max", "2097152\n");
 	assert_int_equal(rk_memory_limit(root), 2097152);
@@ -71,9 +67,8 @@ static void the_least_of_all_above_counts(void **state)
 }
 
 /* In a cgroup namespace the path is "/"; in a container without one it is the host's. */
-static void a_container_sees_its_root(void **state)
+RIG_TEST(a_container_sees_its_root)
 {
-	(void)state;
 	write_file("sys/fs/cgroup/memory.max", "3145728\n");
 	write_file("proc/self/cgroup", "0::/\n");
 	assert_int_equal(rk_memory_limit(root), 3145728);
@@ -81,9 +76,8 @@ static void a_container_sees_its_root(void **state)
 	assert_int_equal(rk_memory_limit(root), 3145728);
 }
 
-static void version_1(void **state)
+RIG_TEST(version_1)
 {
-	(void)state;
 	write_file("proc/self/cgroup", "5:cpu,memory:/job\n1:name=systemd:/\n0::/\n");
 	write_file("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
 	write_file("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "5242880\n");
@@ -92,11 +86,10 @@ static void version_1(void **state)
 	assert_true(rk_memory_limit(root) > 5242880);
 }
 
-static void payloads_fit_into_a_file(void **state)
+RIG_TEST(payloads_fit_into_a_file)
 {
 	struct rlimit normal, small;
 
-	(void)state;
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &normal), 0);
 	small = normal;
 	small.rlim_cur = (100 << 20) + 1;
@@ -107,17 +100,4 @@ static void payloads_fit_into_a_file(void **state)
 	assert_int_equal(rk_memory_for_payloads(), 1 << 20);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &normal), 0);
 	assert_true(rk_memory_for_payloads() <= rk_memory_limit("") / 2);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(no_limit_is_the_machine, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_least_of_all_above_counts, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_container_sees_its_root, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(version_1, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(payloads_fit_into_a_file, set_up, tear_down),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,16 +92,17 @@ static void expect_holds(const struct rk_module *module, const char *text)
 	assert_string_equal(found, text);
 }
 
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
 /* --- what is kept --- */
 
-static void test_sealed_copy(void **state)
+RIG_TEST(sealed_copy)
 {
 	struct rk_module *module;
 	struct rk_error err = {0};
 	char link[64], name[PATH_MAX] = {0};
 	int fd;
 
-	(void)state;
 	assert_int_equal(rk_module_open(lib, &module, &err), 0);
 	fd = rk_module_fd(module);
 	expect_holds(module, CONTENT);
@@ -124,12 +125,11 @@ static void test_sealed_copy(void **state)
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
-static void test_references(void **state)
+RIG_TEST(references)
 {
 	struct rk_module *module;
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_null(rk_module_ref(NULL));
 	rk_module_unref(NULL);
 	assert_int_equal(rk_module_open(lib, &module, &err), 0);
@@ -140,14 +140,13 @@ static void test_references(void **state)
 }
 
 /* More than one call of sendfile can copy, and nothing. */
-static void test_sizes(void **state)
+RIG_TEST(sizes)
 {
 	static char big[5000001], found[sizeof(big)];
 	struct rk_module *module;
 	struct rk_error err = {0};
 	struct stat st;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(big) - 1; i++)
 		big[i] = (char)('a' + i % 23);
 	write_file(lib, big);
@@ -166,11 +165,10 @@ static void test_sizes(void **state)
 	expect_refused(lib, EFBIG, "is larger than 1 GiB");
 }
 
-static void test_longest_name(void **state)
+RIG_TEST(longest_name)
 {
 	char name[LONGEST + 1], path[512];
 
-	(void)state;
 	memset(name, 'x', LONGEST);
 	name[LONGEST] = '\0';
 	snprintf(path, sizeof(path), "%s/%s", sub, name);
@@ -199,12 +197,11 @@ static struct rk_module *reopen(struct rk_module *old)
 	return module;
 }
 
-static void test_current(void **state)
+RIG_TEST(current)
 {
 	char other[128], link[128];
 	struct rk_module *module;
 
-	(void)state;
 	snprintf(other, sizeof(other), "%s/other.so", sub);
 	snprintf(link, sizeof(link), "%s/link.so", sub);
 	set_mtime(lib, 1000);
@@ -239,11 +236,10 @@ static void test_current(void **state)
 
 /* --- trust --- */
 
-static void test_trusted(void **state)
+RIG_TEST(trusted)
 {
 	static const mode_t modes[] = {0644, 0600, 0755, 0664, 0444};
 
-	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		assert_int_equal(chmod(lib, modes[i]), 0);
 		expect_trusted(lib);
@@ -252,11 +248,10 @@ static void test_trusted(void **state)
 	expect_trusted(lib);
 }
 
-static void test_world_writable(void **state)
+RIG_TEST(world_writable)
 {
 	static const mode_t modes[] = {0646, 0666, 0777, 0602, 01666};
 
-	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		assert_int_equal(chmod(lib, modes[i]), 0);
 		expect_blames(lib, lib, "is writable by everybody");
@@ -273,9 +268,8 @@ static void test_world_writable(void **state)
 }
 
 /* Nobody can rename what is not his in a sticky directory; but its owner can. */
-static void test_sticky(void **state)
+RIG_TEST(sticky)
 {
-	(void)state;
 	assert_int_equal(chmod(sub, 01777), 0);
 	if (geteuid() == 0) {
 		expect_trusted(lib);
@@ -286,9 +280,8 @@ static void test_sticky(void **state)
 	}
 }
 
-static void test_foreign(void **state)
+RIG_TEST(foreign)
 {
-	(void)state;
 	if (geteuid() != 0)
 		return; /* only root can give away */
 	assert_int_equal(chown(lib, FOREIGN, FOREIGN), 0);
@@ -323,9 +316,8 @@ static void expect_as_foreign(int code, const char *part)
 }
 
 /* His own files are his, and root's everybody's; only a sticky directory has to be root's. */
-static void test_other_user(void **state)
+RIG_TEST(other_user)
 {
-	(void)state;
 	if (geteuid() != 0)
 		return; /* only root can be another */
 	assert_int_equal(chmod(dir, 0755), 0);
@@ -342,12 +334,11 @@ static void test_other_user(void **state)
 }
 
 /* The root directory is one of its directories. */
-static void test_root_directory(void **state)
+RIG_TEST(root_directory)
 {
 	int status;
 	pid_t pid;
 
-	(void)state;
 	if (geteuid() != 0)
 		return;
 	for (unsigned int i = 0; i < 2; i++) {
@@ -369,11 +360,10 @@ static void test_root_directory(void **state)
 }
 
 /* A link leads to a file, which is looked at with its own directories. */
-static void test_links(void **state)
+RIG_TEST(links)
 {
 	char link[128], open_dir[96], through[128];
 
-	(void)state;
 	snprintf(open_dir, sizeof(open_dir), "%s/open", dir);
 	assert_int_equal(mkdir(open_dir, 0755), 0);
 	assert_int_equal(chmod(open_dir, 0777), 0);
@@ -397,11 +387,10 @@ static void test_links(void **state)
 
 /* --- what is no library at all --- */
 
-static void test_not_regular(void **state)
+RIG_TEST(not_regular)
 {
 	char path[128];
 
-	(void)state;
 	expect_refused("lib.so", EINVAL, "lib.so is no absolute path");
 	expect_refused("", EINVAL, "is no absolute path");
 	expect_refused("/nonexistent/lib.so", ENOENT, "/nonexistent/lib.so");
@@ -415,18 +404,8 @@ static void test_not_regular(void **state)
 	expect_refused(path, EACCES, "fifo.so is no regular file");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_sealed_copy),	   TEST(test_references),     TEST(test_sizes),
-		TEST(test_longest_name),   TEST(test_current),	      TEST(test_trusted),
-		TEST(test_world_writable), TEST(test_sticky),	      TEST(test_foreign),
-		TEST(test_other_user),	   TEST(test_root_directory), TEST(test_links),
-		TEST(test_not_regular),
-	};
-
 	umask(022);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

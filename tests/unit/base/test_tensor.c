@@ -2,16 +2,12 @@
 /* binary16 and what the CPU backend makes of it. The expected bits are worked out by hand. */
 #include <errno.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/cpu/widen.h"
 #include "runtime/base/tensor.h"
+#include "tests/unit/unit.h"
 
 static const struct {
 	uint16_t half;
@@ -23,9 +19,8 @@ static const struct {
 	{0x7c00, INFINITY},    {0xfc00, -INFINITY},
 };
 
-static void test_exact(void **state)
+TEST(exact)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++) {
 		float f = rk_f16_to_f32(exact[i].half);
 
@@ -58,9 +53,8 @@ static const struct {
 	{0x1p-1074, 0x0000},
 };
 
-static void test_rounded(void **state)
+TEST(rounded)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(rounded) / sizeof(rounded[0]); i++) {
 		float f = (float)rounded[i].value;
 
@@ -71,9 +65,8 @@ static void test_rounded(void **state)
 }
 
 /* Every binary16 there is comes back from f32 as it was, NaNs with their bits. */
-static void test_all(void **state)
+TEST(all)
 {
-	(void)state;
 	for (uint32_t bits = 0; bits <= UINT16_MAX; bits++) {
 		float f = rk_f16_to_f32((uint16_t)bits);
 
@@ -123,7 +116,7 @@ static void multiply(const struct rk_backend_arg *a)
 	}
 }
 
-static void test_widen(void **state)
+TEST(widen)
 {
 	static const struct rk_wire_param params[] = {
 		IN(RK_F16), VALUE(RK_F16), OUT(RK_F16), SCRATCH(RK_F16), IN(RK_F32), VALUE(RK_F64)};
@@ -144,7 +137,6 @@ static void test_widen(void **state)
 	struct rk_widen w = {0};
 	unsigned char guard[RK_WIRE_GUARD];
 
-	(void)state;
 	memset(guard, RK_WIRE_GUARD_BYTE, sizeof(guard));
 	assert_true(rk_widen_needed(params, 6));
 	assert_true(rk_widen_needed(params + 1, 1));
@@ -173,7 +165,7 @@ static void test_widen(void **state)
 }
 
 /* What a large run needed goes back; the next is as good. */
-static void test_large(void **state)
+TEST(large)
 {
 	static const struct rk_wire_param params[] = {IN(RK_F16), OUT(RK_F16)};
 	uint64_t count = 1 << 20, bytes = count * sizeof(uint16_t);
@@ -182,7 +174,6 @@ static void test_large(void **state)
 		args[2] = {{.buffer = in, .bytes = bytes}, {.buffer = out, .bytes = bytes}};
 	struct rk_widen w = {0};
 
-	(void)state;
 	assert_non_null(in);
 	assert_non_null(out);
 	for (uint64_t i = 0; i < count; i++)
@@ -196,15 +187,4 @@ static void test_large(void **state)
 	}
 	free(in);
 	free(out);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exact), cmocka_unit_test(test_rounded),
-		cmocka_unit_test(test_all),   cmocka_unit_test(test_widen),
-		cmocka_unit_test(test_large),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
