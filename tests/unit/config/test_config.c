@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "runtime/config/config.h"
+#include "tests/unit/unit.h"
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -135,13 +130,12 @@ static const struct {
 
 #define DESIGN_FIELDS (sizeof(design) / sizeof(design[0]))
 
-static void presets(void **state)
+TEST(presets)
 {
 	struct rk_config config;
 	char option[64];
 	size_t count;
 
-	(void)state;
 	rk_config_fields(&count);
 	assert_int_equal(count, DESIGN_FIELDS);
 	for (size_t p = 0; p < RK_PRESET_COUNT; p++) {
@@ -158,7 +152,7 @@ static void presets(void **state)
 	assert_true(config.pool_growth_factor == 1.5);
 }
 
-static void table(void **state)
+TEST(table)
 {
 	static const char hot[] =
 		"log_level metrics_interval health_check_interval max_queue_depth";
@@ -167,7 +161,6 @@ static void table(void **state)
 	size_t count, nhot = 0;
 	const struct rk_config_field *fields = rk_config_fields(&count);
 
-	(void)state;
 	load(&config, NULL, NULL, NULL);
 	for (size_t i = 0; i < count; i++) {
 		const struct rk_config_field *f = &fields[i];
@@ -191,13 +184,12 @@ static void table(void **state)
 	assert_string_equal(rk_config_find("gpu_enabled")->section, "runtime");
 }
 
-static void precedence(void **state)
+TEST(precedence)
 {
 	static const char ini[] = "[runtime]\npreset = testing\nworker_threads = 2\n"
 				  "max_queue_depth = 2 ; two\nlog_level = warn\n";
 	struct rk_config config;
 
-	(void)state;
 	load(&config, ini, LIST("PATH=/bin", "RKFS_MAX_QUEUE_DEPTH=3", "RKFS_LOG_LEVEL=error"),
 	     LIST("log_level=debug", "log_level=info"));
 	assert_value(&config, "max_kernel_instances", "10");
@@ -216,11 +208,10 @@ static void precedence(void **state)
 
 /* What Kubernetes puts into every container of a namespace with Services called rkfs and rkfs-NAME,
  * with and without named ports, and what images are labelled with. */
-static void variables_of_others(void **state)
+TEST(variables_of_others)
 {
 	struct rk_config config;
 
-	(void)state;
 	load(&config, NULL,
 	     LIST("RKFS_SERVICE_HOST=10.96.0.12", "RKFS_SERVICE_PORT=9400",
 		  "RKFS_SERVICE_PORT_METRICS=9400", "RKFS_PORT=tcp://10.96.0.12:9400",
@@ -243,9 +234,8 @@ static void variables_of_others(void **state)
 	     NULL);
 }
 
-static void bad_sources(void **state)
+TEST(bad_sources)
 {
-	(void)state;
 	assert_refused("[runtime]\n\nwhat = 1\n", NULL, NULL, "FILE:3: what: ", "no such key");
 	assert_refused("worker_threads = 1\n", NULL, NULL, "FILE:1: worker_threads: ", "[runtime]");
 	assert_refused("[backend]\nworker_threads = 1\n", NULL, NULL,
@@ -298,11 +288,10 @@ static void bad_sources(void **state)
 	assert_refused(NULL, NULL, LIST("log_level=info\n"), "option log_level: character 5 ", "");
 }
 
-static void bad_combinations(void **state)
+TEST(bad_combinations)
 {
 	struct rk_config config;
 
-	(void)state;
 	assert_refused(NULL, NULL, LIST("primary_backend=cpu", "fallback_backend=cpu"),
 		       "primary_backend and fallback_backend are both cpu", "none");
 	assert_refused(NULL, NULL, LIST("fallback_backend=none", "gpu_enabled=no"), "gpu_enabled",
@@ -327,7 +316,7 @@ static void bad_combinations(void **state)
 	assert_value(&config, "kernels_dir", "/a:/b");
 }
 
-static void values(void **state)
+TEST(values)
 {
 	/* printed NULL: refused */
 	static const struct {
@@ -430,7 +419,6 @@ static void values(void **state)
 	struct rk_config config, before;
 	struct rk_error err;
 
-	(void)state;
 	load(&config, NULL, NULL, NULL);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct rk_config_field *field = rk_config_find(rows[i].key);
@@ -451,14 +439,13 @@ static void values(void **state)
 	}
 }
 
-static void text_limit(void **state)
+TEST(text_limit)
 {
 	const struct rk_config_field *field = rk_config_find("kernels_dir");
 	char text[RK_CONFIG_TEXT_MAX + 1], small[4];
 	struct rk_config config;
 	struct rk_error err;
 
-	(void)state;
 	load(&config, NULL, NULL, NULL);
 	memset(text, '/', sizeof(text));
 	text[RK_CONFIG_TEXT_MAX] = '\0';
@@ -471,13 +458,12 @@ static void text_limit(void **state)
 	assert_string_equal(small, "///");
 }
 
-static void equal_and_copy(void **state)
+TEST(equal_and_copy)
 {
 	size_t count;
 	const struct rk_config_field *fields = rk_config_fields(&count);
 	struct rk_config a, b;
 
-	(void)state;
 	load(&a, NULL, NULL, LIST("preset=production"));
 	load(&b, NULL, NULL,
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
@@ -499,7 +485,7 @@ static void equal_and_copy(void **state)
 }
 
 /* etc/rkfs.conf names every field, in order, with its production default and its help. */
-static void shipped_file(void **state)
+TEST(shipped_file)
 {
 	struct rk_config shipped, want;
 	struct rk_config_sources sources = {.file = ini_path};
@@ -510,7 +496,6 @@ static void shipped_file(void **state)
 	FILE *in, *out;
 	bool helped = false;
 
-	(void)state;
 	fields = rk_config_fields(&count);
 	snprintf(path, sizeof(path), "%s/etc/rkfs.conf", RK_SOURCE_DIR);
 	load(&want, NULL, NULL, LIST("hot_reload_enabled=yes"));
@@ -551,13 +536,12 @@ static void shipped_file(void **state)
 }
 
 /* What the machine has bounds defaults, not what somebody sets. */
-static void machine_bounds_defaults(void **state)
+TEST(machine_bounds_defaults)
 {
 	struct rk_config_sources sources = {.payload_bytes = 96 << 20};
 	struct rk_config config;
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_config_load(&config, &sources, &err), 0);
 	assert_value(&config, "max_buffered_bytes", "96M");
 	assert_value(&config, "max_message_bytes", "96M");
@@ -573,13 +557,12 @@ static void machine_bounds_defaults(void **state)
 	assert_value(&config, "max_json_bytes", "16M");
 }
 
-static void missing_file(void **state)
+TEST(missing_file)
 {
 	struct rk_config_sources sources = {.file = "/nonexistent/rkfs.conf"};
 	struct rk_config config;
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_config_load(&config, &sources, &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "/nonexistent/rkfs.conf"));
 	sources.file = "/";
@@ -588,14 +571,5 @@ static void missing_file(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(presets),	  cmocka_unit_test(table),
-		cmocka_unit_test(precedence),	  cmocka_unit_test(variables_of_others),
-		cmocka_unit_test(bad_sources),	  cmocka_unit_test(bad_combinations),
-		cmocka_unit_test(values),	  cmocka_unit_test(text_limit),
-		cmocka_unit_test(equal_and_copy), cmocka_unit_test(shipped_file),
-		cmocka_unit_test(missing_file),	  cmocka_unit_test(machine_bounds_defaults),
-	};
-
-	return cmocka_run_group_tests(tests, make_ini, remove_ini);
+	return unit_run(make_ini, remove_ini);
 }
