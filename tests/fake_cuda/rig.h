@@ -7,18 +7,13 @@
 #define RK_TESTS_FAKE_CUDA_RIG_H
 
 #include <dlfcn.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "gpu/cuda/syms.h"
 #include "tests/fake_cuda/fake_cuda.h"
+#include "tests/unit/unit.h"
 
 #define FOLDER	RK_FAKE_CUDA_DIR "/"
 #define LIBRARY FOLDER "libcuda.so.1"
@@ -140,7 +135,7 @@ static inline CUresult run1(CUfunction f, CUstream s, unsigned int blocks, void 
 	return cu.cuLaunchKernel(f, blocks, 1, 1, 256, 1, 1, 0, s, params, NULL);
 }
 
-#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define RIG_TEST(name) TEST_WITH(name, set_up, tear_down)
 
 /* What @call returns, and that it was counted as the caller's fault. */
 #define MISUSE(call, result)                                                                       \

@@ -9,24 +9,19 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "gpu/cuda/backend_cuda.h"
 #include "gpu/cuda/internal.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
+#include "tests/unit/unit.h"
 
 #define FAKE_LIBRARY  RK_FAKE_CUDA_DIR "/libcuda.so.1"
 #define PAYLOAD_BYTES (64ULL << 20)
@@ -185,7 +180,7 @@ static inline int tear_down(void **state)
 	return 0;
 }
 
-#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define RIG_TEST(name) TEST_WITH(name, set_up, tear_down)
 
 /* --- kernels ------------------------------------------------------------------------- */
 

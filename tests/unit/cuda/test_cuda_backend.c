@@ -37,7 +37,7 @@ static int open_in_child(const char *trigger, const char *library, struct rk_err
 	return -err->code;
 }
 
-static void test_library(void **state)
+RIG_TEST(library)
 {
 	static const struct {
 		const char *trigger, *library, *text;
@@ -52,7 +52,6 @@ static void test_library(void **state)
 		{NULL, RK_FAKE_CUDA_DIR "/old/libcuda.so.1", "libcuda.so.1 ", -ENODEV},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_error err = {0};
 
@@ -62,11 +61,10 @@ static void test_library(void **state)
 	}
 }
 
-static void test_results(void **state)
+RIG_TEST(results)
 {
 	struct rk_error err = {.code = 1};
 
-	(void)state;
 	open_cuda();
 	assert_int_equal(rk_cuda_error(CUDA_SUCCESS, &err, "x"), 0);
 	assert_int_equal(err.code, 1);
@@ -85,11 +83,10 @@ static void test_results(void **state)
 
 /* --- the device ---------------------------------------------------------------------- */
 
-static void test_open(void **state)
+RIG_TEST(open)
 {
 	const struct rk_cuda_device *device;
 
-	(void)state;
 	open_cuda();
 	device = &rig.cuda->device;
 	assert_int_equal(device->index, 0);
@@ -106,12 +103,11 @@ static void test_open(void **state)
 	open_cuda();
 }
 
-static void test_choose(void **state)
+RIG_TEST(choose)
 {
 	struct rk_error err = {0};
 	char uuid[RK_CUDA_UUID_MAX];
 
-	(void)state;
 	triggers("device_count 3\n");
 	snprintf(rig.settings.device, sizeof(rig.settings.device), "2");
 	open_cuda();
@@ -136,7 +132,7 @@ static void test_choose(void **state)
 }
 
 /* An instance of MIG, by its UUID with either prefix; its address is that of the GPU. */
-static void test_choose_instance(void **state)
+RIG_TEST(choose_instance)
 {
 	static const char *const wanted[] = {
 		"MIG-11a1a2a3-a4a5-a6a7-a8a9-aaabacadae01",
@@ -144,7 +140,6 @@ static void test_choose_instance(void **state)
 	};
 	struct rk_error err = {0};
 
-	(void)state;
 	triggers("device_count 2\nmig\n");
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		snprintf(rig.settings.device, sizeof(rig.settings.device), "%s", wanted[i]);
@@ -163,7 +158,7 @@ static void test_choose_instance(void **state)
 }
 
 /* Whatever fails, the sentence has the call and the result, and all before it is undone. */
-static void test_open_fails(void **state)
+RIG_TEST(open_fails)
 {
 	static const char *const calls[] = {
 		"cuInit",
@@ -184,7 +179,6 @@ static void test_open_fails(void **state)
 	static const char *const results[] = {"CUDA_ERROR_NOT_SUPPORTED",
 					      "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_UNKNOWN"};
 
-	(void)state;
 	rig.settings.async_memory = 1;
 	rig.settings.memory_pooling = 1;
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
@@ -206,7 +200,7 @@ static void test_open_fails(void **state)
 	open_cuda();
 }
 
-static void test_open_without_device(void **state)
+RIG_TEST(open_without_device)
 {
 	static const struct {
 		const char *trigger, *text;
@@ -222,7 +216,6 @@ static void test_open_without_device(void **state)
 		 -ENOEXEC},
 	};
 
-	(void)state;
 	rig.settings.async_memory = 1;
 	rig.settings.memory_pooling = 1;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -240,11 +233,10 @@ static const struct rk_wire_param add_params[] = {P(INPUT, RK_F32), P(INPUT, RK_
 						  P(OUTPUT, RK_F32), P(DIM, RK_U64)};
 
 /* A driver that is older than the toolkit refuses the fatbin, and compiles the PTX. */
-static void test_open_with_old_driver(void **state)
+RIG_TEST(open_with_old_driver)
 {
 	static const char *const drivers[] = {"11040", "11080", "12000", "12040", "12090"};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
 		struct rk_wire_load load =
 			make_load("vector_add", add_params, ARRAY_SIZE(add_params));
@@ -269,9 +261,8 @@ static void test_open_with_old_driver(void **state)
 	assert_null(strstr(rig.log, "PTX"));
 }
 
-static void test_open_as_told(void **state)
+RIG_TEST(open_as_told)
 {
-	(void)state;
 	assert_int_equal(setenv("RK_CUDA_IMAGE", "ptx", 1), 0);
 	open_cuda();
 	assert_int_equal(unsetenv("RK_CUDA_IMAGE"), 0);
@@ -280,7 +271,7 @@ static void test_open_as_told(void **state)
 }
 
 /* Both are refused: the sentence has what each got, the driver and the toolkit. */
-static void test_open_with_neither(void **state)
+RIG_TEST(open_with_neither)
 {
 	static const char *const texts[] = {
 		"Fake GPU 0: built-in kernels: builtins.cu: cannot be loaded on Fake GPU 0 (compute "
@@ -288,7 +279,6 @@ static void test_open_with_neither(void **state)
 		" for sm_7", ", of CUDA ", ": CUDA_ERROR_JIT_COMPILER_NOT_FOUND"};
 	struct rk_error err = {0};
 
-	(void)state;
 	triggers(
 		"driver_version 11040\nfail cuModuleLoadDataEx CUDA_ERROR_JIT_COMPILER_NOT_FOUND 2\n");
 	assert_int_equal(try_open(&err), -ENOEXEC);
@@ -301,11 +291,10 @@ static void test_open_with_neither(void **state)
 	check_nothing_left();
 }
 
-static void test_check(void **state)
+RIG_TEST(check)
 {
 	struct rk_error err = {0};
 
-	(void)state;
 	open_cuda();
 	assert_int_equal(rk_backend_cuda.check(rig.cuda, &err), 0);
 	triggers("fail cuMemGetInfo CUDA_ERROR_NOT_PERMITTED\n");
@@ -332,12 +321,11 @@ static struct rk_wire_load square_load(void)
 	return make_load("square", square_params, ARRAY_SIZE(square_params));
 }
 
-static void test_builtin(void **state)
+RIG_TEST(builtin)
 {
 	struct rk_wire_load load = square_load();
 	struct rk_error err = {0};
 
-	(void)state;
 	open_cuda();
 	assert_int_equal(rig.count("modules"), 1);
 	snprintf(load.library, sizeof(load.library), "builtin");
@@ -353,14 +341,13 @@ static void test_builtin(void **state)
 }
 
 /* All kernels of one file share a module, which goes with the last of them. */
-static void test_module_is_shared(void **state)
+RIG_TEST(module_is_shared)
 {
 	struct rk_wire_load load = square_load();
 	int fd = make_module(PTX, strlen(PTX)), same = dup(fd);
 	uint64_t loads;
 	void *a, *b, *c;
 
-	(void)state;
 	open_cuda();
 	loads = rig.count("module_loads");
 	a = load_kernel(&load, fd);
@@ -383,7 +370,7 @@ static void test_module_is_shared(void **state)
 	"// Cuda compilation tools, release 12.4, V12.4.131\n.version " version                    \
 	"\n.target sm_75\n.visible .entry square()\n"
 
-static void test_bad_modules(void **state)
+RIG_TEST(bad_modules)
 {
 	static const struct {
 		const char *data;
@@ -409,7 +396,6 @@ static void test_bad_modules(void **state)
 	};
 	struct rk_wire_load load = square_load();
 
-	(void)state;
 	open_cuda();
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_error err = {0};
@@ -424,7 +410,7 @@ static void test_bad_modules(void **state)
 }
 
 /* A refused module: what it is for, and the driver that does not take it. */
-static void test_refused_modules(void **state)
+RIG_TEST(refused_modules)
 {
 	static const struct {
 		const char *trigger, *data;
@@ -448,7 +434,6 @@ static void test_refused_modules(void **state)
 	};
 	struct rk_wire_load load = square_load();
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_error err = {0};
 
@@ -463,7 +448,7 @@ static void test_refused_modules(void **state)
 }
 
 /* What the function takes is not what args has. */
-static void test_other_parameters(void **state)
+RIG_TEST(other_parameters)
 {
 	static const struct {
 		const char *entry;
@@ -509,7 +494,6 @@ static void test_other_parameters(void **state)
 		 "'saxpy_in_place' takes 4 parameters, an RK_RING_KERNEL takes 3"},
 	};
 
-	(void)state;
 	open_cuda();
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_wire_load load =
@@ -530,14 +514,13 @@ static void test_other_parameters(void **state)
 }
 
 /* A driver that does not know, and one that does not say. */
-static void test_unknown_parameters(void **state)
+RIG_TEST(unknown_parameters)
 {
 	__typeof__(rk_cu.cuFuncGetParamInfo) there;
 	struct rk_wire_load load = square_load();
 	struct rk_error err = {0};
 	int rc;
 
-	(void)state;
 	open_cuda();
 	triggers("fail cuFuncGetParamInfo CUDA_ERROR_INVALID_HANDLE\n");
 	assert_int_equal(try_load(&load, make_module(PTX, strlen(PTX)), &err), -EIO);
@@ -552,7 +535,7 @@ static void test_unknown_parameters(void **state)
 	assert_int_equal(rc, 0);
 }
 
-static void test_cubins(void **state)
+RIG_TEST(cubins)
 {
 	struct {
 		Elf64_Ehdr header;
@@ -566,7 +549,6 @@ static void test_cubins(void **state)
 	struct rk_wire_load load = square_load();
 	struct rk_error err = {0};
 
-	(void)state;
 	open_cuda();
 	cubin.sections[1] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
 					 .sh_offset = offsetof(__typeof__(cubin), text),
@@ -583,12 +565,11 @@ static void test_cubins(void **state)
 	check_message(&err, "is an ELF file, but no cubin");
 }
 
-static void test_no_entry(void **state)
+RIG_TEST(no_entry)
 {
 	struct rk_wire_load load = square_load();
 	struct rk_error err = {0};
 
-	(void)state;
 	open_cuda();
 	snprintf(load.entry, sizeof(load.entry), "cube");
 	assert_int_equal(try_load(&load, make_module(PTX, strlen(PTX)), &err), -ENOENT);
@@ -597,7 +578,7 @@ static void test_no_entry(void **state)
 }
 
 /* A launch that cannot succeed is refused at once, with the numbers. */
-static void test_launch_limits(void **state)
+RIG_TEST(launch_limits)
 {
 	static const struct {
 		uint32_t block[3], shared;
@@ -636,7 +617,6 @@ static void test_launch_limits(void **state)
 		{{1, 1, 1}, 0, true, "cooperative no\n", "cannot launch all blocks", -ENOTSUP},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_wire_load load = square_load();
 		struct rk_error err = {0};
@@ -657,28 +637,5 @@ static void test_launch_limits(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_library), /* first: the library is opened once in a process */
-		RIG_TEST(test_results),
-		RIG_TEST(test_open),
-		RIG_TEST(test_choose),
-		RIG_TEST(test_choose_instance),
-		RIG_TEST(test_open_fails),
-		RIG_TEST(test_open_without_device),
-		RIG_TEST(test_open_with_old_driver),
-		RIG_TEST(test_open_as_told),
-		RIG_TEST(test_open_with_neither),
-		RIG_TEST(test_check),
-		RIG_TEST(test_builtin),
-		RIG_TEST(test_module_is_shared),
-		RIG_TEST(test_bad_modules),
-		RIG_TEST(test_refused_modules),
-		RIG_TEST(test_cubins),
-		RIG_TEST(test_other_parameters),
-		RIG_TEST(test_unknown_parameters),
-		RIG_TEST(test_no_entry),
-		RIG_TEST(test_launch_limits),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

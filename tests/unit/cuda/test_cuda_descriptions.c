@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The shipped descriptions' [cuda] sections, as the .cu files have it. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "runtime/kernel/parse.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -68,12 +64,11 @@ static void check_description(const struct rk_manifest *m)
 		assert_int_equal(words_of(&m->scratch[last->index]), facts[i].work);
 }
 
-static void test_descriptions(void **state)
+TEST(descriptions)
 {
 	const struct rk_manifest_builtin *builtins;
 	size_t count;
 
-	(void)state;
 	builtins = rk_manifest_builtins(&count);
 	assert_int_equal(count, COUNT(facts));
 	for (size_t i = 0; i < count; i++) {
@@ -86,13 +81,4 @@ static void test_descriptions(void **state)
 		check_description(m);
 		free(m);
 	}
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_descriptions),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

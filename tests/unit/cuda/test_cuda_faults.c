@@ -5,97 +5,7 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
-/* Only this message fails; everything it had is back, and the next one is fine. */
-static void test_errors_of_one_message(void **state)
-{
-	static const struct {
-		const char *trigger, *text;
-		uint64_t n;
-		int rc;
-	} rows[] = {
-		{"once launch CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\n",
-		 "user/square: cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (", 1000, -EIO},
-		{"once launch CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\n",
-		 "user/square: cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (", MIB, -EIO},
-		{"once fail cuMemcpyHtoDAsync CUDA_ERROR_INVALID_VALUE 2\n",
-		 "user/square: cuMemcpyHtoDAsync: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
-		{"once fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE\n",
-		 "user/square: cuMemcpyDtoHAsync: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
-		{"once fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE 2\n",
-		 "user/square: cuMemcpyDtoHAsync: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
-		{"once fail cuMemsetD8Async CUDA_ERROR_INVALID_VALUE\n",
-		 "user/square: cuMemsetD8Async: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
-		{"once fail cuEventRecord CUDA_ERROR_INVALID_VALUE\n",
-		 "user/square: cuEventRecord: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
-		{"once fail cuEventElapsedTime CUDA_ERROR_INVALID_VALUE\n",
-		 "user/square: cuEventElapsedTime: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
-		{"oom_at 1\n",
-		 "user/square needs 8160 bytes on the device: CUDA_ERROR_OUT_OF_MEMORY", 1000,
-		 -ENOMEM},
-	};
-	void *kernel;
-
-	(void)state;
-	open_cuda();
-	kernel = load_square();
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct rk_error err = {0};
-		struct rk_backend_arg args[3];
-		struct rk_backend_run run;
-
-		rig.used = 0;
-		square_message(args, rows[i].n, 0);
-		run = make_run(args, 1, rows[i].n);
-		triggers(rows[i].trigger);
-		if (run_kernel(kernel, &run, &err) != rows[i].rc || !strstr(err.msg, rows[i].text))
-			fail_msg("row %zu: %s", i, err.msg);
-		triggers(NULL);
-		assert_int_equal(atomic_load(&rig.shared->gpu_memory_bytes), 0);
-		run_square(kernel, rows[i].n, 1);
-	}
-	unload(kernel);
-}
-
-/* What a message that failed left in its stream is over before others get its memory. */
-static void test_error_leaves_nothing_behind(void **state)
-{
-	struct rk_error err = {0};
-	struct rk_backend_arg args[3];
-	struct rk_backend_run run;
-	void *kernel;
-
-	(void)state;
-	rig.settings.memory_pooling = 1;
-	open_cuda();
-	kernel = load_square();
-	square_message(args, 1000, 0);
-	run = make_run(args, 1, 1000);
-	triggers("latency 5000\nonce fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE\n");
-	assert_int_equal(run_kernel(kernel, &run, &err), -EIO);
-	assert_int_equal(rk_cu.cuStreamQuery(last_stream()), CUDA_SUCCESS);
-	triggers(NULL);
-	unload(kernel);
-}
-
-static void test_memory_limit(void **state)
-{
-	struct rk_error err = {0};
-	struct rk_backend_arg args[3];
-	struct rk_backend_run run;
-	void *kernel;
-
-	(void)state;
-	rig.settings.memory_limit_bytes = 10000;
-	open_cuda();
-	kernel = load_square();
-	square_message(args, 2000, 0);
-	run = make_run(args, 1, 2000);
-	assert_int_equal(run_kernel(kernel, &run, &err), -ENOMEM);
-	assert_string_equal(err.msg, "user/square needs 16256 bytes on the device, where 0 of "
-				     "memory_limit_bytes 10000 are in use");
-	run_square(kernel, 1000, 0);
-	unload(kernel);
-}
+/* --- first those that fork, while there are no threads --- */
 
 /* How a child ends that does @body with the backend; what it left is in the shared page. */
 static int status_of_child(void (*body)(void))
@@ -141,9 +51,8 @@ static void run_illegal(void)
 	run_once(load_illegal());
 }
 
-static void test_illegal_address(void **state)
+RIG_TEST(illegal_address)
 {
-	(void)state;
 	assert_int_equal(status_of_child(run_illegal), RK_WIRE_EXIT_FAULT);
 	check_fault(RK_WIRE_STICKY, 77,
 		    "user/illegal: CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was "
@@ -182,9 +91,8 @@ static void run_illegal_beside(void)
 	run_once(illegal);
 }
 
-static void test_illegal_address_beside(void **state)
+RIG_TEST(illegal_address_beside)
 {
-	(void)state;
 	/* otherwise memory for the second would wait for the first */
 	rig.settings.async_memory = rig.settings.memory_pooling = 1;
 	assert_int_equal(status_of_child(run_illegal_beside), RK_WIRE_EXIT_FAULT);
@@ -202,9 +110,8 @@ static void lose_device(void)
 	(void)rk_backend_cuda.check(rig.cuda, &err);
 }
 
-static void test_lost(void **state)
+RIG_TEST(lost)
 {
-	(void)state;
 	assert_int_equal(status_of_child(lose_device), RK_WIRE_EXIT_FAULT);
 	assert_int_equal(atomic_load(&rig.shared->fault), RK_WIRE_DEVICE_LOST);
 	assert_int_equal(atomic_load(&rig.shared->crashed_message), 0);
@@ -219,25 +126,104 @@ static void close_lost(void)
 	rk_backend_cuda.close(rig.cuda);
 }
 
-static void test_close_lost(void **state)
+RIG_TEST(close_lost)
 {
-	(void)state;
 	assert_int_equal(status_of_child(close_lost), EXIT_SUCCESS);
 	assert_int_equal(atomic_load(&rig.shared->fault), RK_WIRE_NO_FAULT);
 }
 
+/* --- the others --- */
+
+/* Only this message fails; everything it had is back, and the next one is fine. */
+RIG_TEST(errors_of_one_message)
+{
+	static const struct {
+		const char *trigger, *text;
+		uint64_t n;
+		int rc;
+	} rows[] = {
+		{"once launch CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\n",
+		 "user/square: cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (", 1000, -EIO},
+		{"once launch CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\n",
+		 "user/square: cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (", MIB, -EIO},
+		{"once fail cuMemcpyHtoDAsync CUDA_ERROR_INVALID_VALUE 2\n",
+		 "user/square: cuMemcpyHtoDAsync: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
+		{"once fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE\n",
+		 "user/square: cuMemcpyDtoHAsync: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
+		{"once fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE 2\n",
+		 "user/square: cuMemcpyDtoHAsync: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
+		{"once fail cuMemsetD8Async CUDA_ERROR_INVALID_VALUE\n",
+		 "user/square: cuMemsetD8Async: CUDA_ERROR_INVALID_VALUE (", MIB, -EIO},
+		{"once fail cuEventRecord CUDA_ERROR_INVALID_VALUE\n",
+		 "user/square: cuEventRecord: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
+		{"once fail cuEventElapsedTime CUDA_ERROR_INVALID_VALUE\n",
+		 "user/square: cuEventElapsedTime: CUDA_ERROR_INVALID_VALUE (", 1000, -EIO},
+		{"oom_at 1\n",
+		 "user/square needs 8160 bytes on the device: CUDA_ERROR_OUT_OF_MEMORY", 1000,
+		 -ENOMEM},
+	};
+	void *kernel;
+
+	open_cuda();
+	kernel = load_square();
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rk_error err = {0};
+		struct rk_backend_arg args[3];
+		struct rk_backend_run run;
+
+		rig.used = 0;
+		square_message(args, rows[i].n, 0);
+		run = make_run(args, 1, rows[i].n);
+		triggers(rows[i].trigger);
+		if (run_kernel(kernel, &run, &err) != rows[i].rc || !strstr(err.msg, rows[i].text))
+			fail_msg("row %zu: %s", i, err.msg);
+		triggers(NULL);
+		assert_int_equal(atomic_load(&rig.shared->gpu_memory_bytes), 0);
+		run_square(kernel, rows[i].n, 1);
+	}
+	unload(kernel);
+}
+
+/* What a message that failed left in its stream is over before others get its memory. */
+RIG_TEST(error_leaves_nothing_behind)
+{
+	struct rk_error err = {0};
+	struct rk_backend_arg args[3];
+	struct rk_backend_run run;
+	void *kernel;
+
+	rig.settings.memory_pooling = 1;
+	open_cuda();
+	kernel = load_square();
+	square_message(args, 1000, 0);
+	run = make_run(args, 1, 1000);
+	triggers("latency 5000\nonce fail cuMemcpyDtoHAsync CUDA_ERROR_INVALID_VALUE\n");
+	assert_int_equal(run_kernel(kernel, &run, &err), -EIO);
+	assert_int_equal(rk_cu.cuStreamQuery(last_stream()), CUDA_SUCCESS);
+	triggers(NULL);
+	unload(kernel);
+}
+
+RIG_TEST(memory_limit)
+{
+	struct rk_error err = {0};
+	struct rk_backend_arg args[3];
+	struct rk_backend_run run;
+	void *kernel;
+
+	rig.settings.memory_limit_bytes = 10000;
+	open_cuda();
+	kernel = load_square();
+	square_message(args, 2000, 0);
+	run = make_run(args, 1, 2000);
+	assert_int_equal(run_kernel(kernel, &run, &err), -ENOMEM);
+	assert_string_equal(err.msg, "user/square needs 16256 bytes on the device, where 0 of "
+				     "memory_limit_bytes 10000 are in use");
+	run_square(kernel, 1000, 0);
+	unload(kernel);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		/* first those that fork, while there are no threads */
-		RIG_TEST(test_illegal_address),
-		RIG_TEST(test_illegal_address_beside),
-		RIG_TEST(test_lost),
-		RIG_TEST(test_close_lost),
-		RIG_TEST(test_errors_of_one_message),
-		RIG_TEST(test_error_leaves_nothing_behind),
-		RIG_TEST(test_memory_limit),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The .cu files' code, run as C++ by tests/cuda_emu, against the C functions. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/kernels/kernels.h"
 #include "tests/cuda_emu/cuda_emu.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define BATCH	     0 /* of launch(): blocks are in no order */
@@ -57,11 +53,10 @@ static float *random_floats(uint64_t n, uint64_t seed)
 	return x;
 }
 
-static void test_echo(void **state)
+TEST(echo)
 {
 	static const uint64_t sizes[] = {0, 1, 15, 16, 17, 255, 4096, 10001};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++)
 		for (unsigned int shift = 0; shift < 2; shift++) {
 			uint64_t n = sizes[i], seed = i + 1;
@@ -79,11 +74,10 @@ static void test_echo(void **state)
 		}
 }
 
-static void test_vector_add(void **state)
+TEST(vector_add)
 {
 	static const uint64_t sizes[] = {0, 1, 63, 64, 65, 1000};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		uint64_t n = sizes[i];
 		float *a = random_floats(n, 1), *b = random_floats(n, 2);
@@ -111,11 +105,10 @@ static double reduce(const float *x, uint64_t n, uint32_t blocks, uint32_t threa
 	return sum;
 }
 
-static void test_reduce_sum(void **state)
+TEST(reduce_sum)
 {
 	static const uint64_t sizes[] = {0, 1, 3, 4, 5, 2047, 2048, 2049, 20000, 123457};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		uint64_t n = sizes[i];
 		float *x = random_floats(n + 1, 5 + i);
@@ -135,13 +128,12 @@ static void test_reduce_sum(void **state)
 	}
 }
 
-static void test_reduce_sum_special(void **state)
+TEST(reduce_sum_special)
 {
 	const uint64_t n = 5000;
 	float *x = random_floats(n, 9);
 	double sum;
 
-	(void)state;
 	/* in float it would be lost */
 	x[0] = 0x1p30f;
 	x[4999] = 0x1p-20f;
@@ -157,23 +149,21 @@ static void test_reduce_sum_special(void **state)
 }
 
 /* More blocks than there are partial sums for. */
-static void test_reduce_sum_many_blocks(void **state)
+TEST(reduce_sum_many_blocks)
 {
 	const uint64_t n = 520 * 2048;
 	float *x = allocate(n, sizeof(*x));
 
-	(void)state;
 	for (uint64_t i = 0; i < n; i++)
 		x[i] = 1;
 	assert_true(reduce(x, n, 530, 1) == (double)n);
 	free(x);
 }
 
-static void test_delay(void **state)
+TEST(delay)
 {
 	uint32_t ms = 3, waited = 0, *to = &waited;
 
-	(void)state;
 	launch("delay", BATCH, 2, 2, &ms, &to);
 	assert_in_range(waited, 3, 60000);
 	ms = 0;
@@ -230,15 +220,13 @@ static void check_products(const char *entry)
 			check_product(entry, sizes[i][0], sizes[i][1], sizes[i][2], shift);
 }
 
-static void test_matmul_small_tiles(void **state)
+TEST(matmul_small_tiles)
 {
-	(void)state;
 	check_products("matmul");
 }
 
-static void test_matmul_large_tiles(void **state)
+TEST(matmul_large_tiles)
 {
-	(void)state;
 	check_products("matmul_large");
 }
 
@@ -265,9 +253,8 @@ static void check_not_finite(uint64_t k)
 	assert_true(isfinite(want[0]) && isnan(want[5]) && !isfinite(want[n]));
 }
 
-static void test_matmul_not_finite(void **state)
+TEST(matmul_not_finite)
 {
-	(void)state;
 	for (uint64_t k = 4; k <= 7; k++)
 		check_not_finite(k);
 }
@@ -358,11 +345,10 @@ static void check_ranks(const struct graph *g, double damping, double tolerance,
 	free(alone.rank);
 }
 
-static void test_pagerank(void **state)
+TEST(pagerank)
 {
 	static const uint64_t sizes[][2] = {{1, 0}, {1, 2}, {2, 1}, {50, 3}, {2500, 7}, {6000, 2}};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		struct graph g = make_graph(sizes[i][0], sizes[i][1], i + 1);
 
@@ -371,11 +357,10 @@ static void test_pagerank(void **state)
 	}
 }
 
-static void test_pagerank_settings(void **state)
+TEST(pagerank_settings)
 {
 	struct graph g = make_graph(300, 4, 77);
 
-	(void)state;
 	check_ranks(&g, 0.85, 1e-9, 0);
 	check_ranks(&g, 0.85, 1e-9, 1);
 	check_ranks(&g, 0.85, 0, 12);
@@ -386,12 +371,11 @@ static void test_pagerank_settings(void **state)
 }
 
 /* Every node links to the one in the middle, which links to none. */
-static void test_pagerank_star(void **state)
+TEST(pagerank_star)
 {
 	const uint64_t n = 3000;
 	struct graph g = {.n = n, .e = n - 1, .offsets = allocate(n + 1, sizeof(*g.offsets))};
 
-	(void)state;
 	g.targets = allocate(g.e, sizeof(*g.targets));
 	for (uint64_t u = 0; u < n; u++)
 		g.offsets[u + 1] = g.offsets[u] + (u != n / 2);
@@ -412,13 +396,12 @@ static void refuse_graph(const struct graph *g, double damping, double tolerance
 	free(r.rank);
 }
 
-static void test_pagerank_refuses(void **state)
+TEST(pagerank_refuses)
 {
 	struct graph g = make_graph(100, 3, 5);
 	struct graph nothing = {.offsets = (uint32_t[]){0}, .targets = (uint32_t[]){0}};
 	struct ranks r;
 
-	(void)state;
 	refuse_graph(&g, -0.1, 1e-9);
 	refuse_graph(&g, 1.1, 1e-9);
 	refuse_graph(&g, NAN, 1e-9);
@@ -444,25 +427,4 @@ static void test_pagerank_refuses(void **state)
 	r = rank_graph(&nothing, 0.85, 1e-9, 10, 2);
 	assert_true(isnan(r.residual) && r.iterations == 0);
 	free(r.rank);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_echo),
-		cmocka_unit_test(test_vector_add),
-		cmocka_unit_test(test_reduce_sum),
-		cmocka_unit_test(test_reduce_sum_special),
-		cmocka_unit_test(test_reduce_sum_many_blocks),
-		cmocka_unit_test(test_delay),
-		cmocka_unit_test(test_matmul_small_tiles),
-		cmocka_unit_test(test_matmul_large_tiles),
-		cmocka_unit_test(test_matmul_not_finite),
-		cmocka_unit_test(test_pagerank),
-		cmocka_unit_test(test_pagerank_settings),
-		cmocka_unit_test(test_pagerank_star),
-		cmocka_unit_test(test_pagerank_refuses),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,18 +4,14 @@
  * and of the .cu files' code, which tests/cuda_emu runs as C++.
  */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
 #include "tests/cuda_emu/cuda_emu.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define F32_NAN	     0x7FC00000U
@@ -64,7 +60,7 @@ static void check_f64(double x)
 	assert_int_equal(bits, F64_NAN);
 }
 
-static void test_vector_add(void **state)
+TEST(vector_add)
 {
 	enum {
 		SIDE = COUNT(odd),
@@ -73,7 +69,6 @@ static void test_vector_add(void **state)
 	float a[ALL], b[ALL], c[ALL], want[ALL], *from_a = a, *from_b = b, *to = c;
 	uint64_t n = ALL;
 
-	(void)state;
 	for (size_t i = 0; i < ALL; i++) {
 		a[i] = odd_float(i);
 		b[i] = i / SIDE < SIDE ? odd_float(i / SIDE) : 1;
@@ -85,11 +80,10 @@ static void test_vector_add(void **state)
 	assert_memory_equal(c, want, sizeof(c));
 }
 
-static void test_reduce_sum(void **state)
+TEST(reduce_sum)
 {
 	double partial[512], *room = partial, want, got, *to = &got;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(odd) - 1; i++) {
 		float x[600] = {1}, *from = x;
 		uint64_t n = COUNT(x), done = 0, *at = &done;
@@ -142,17 +136,15 @@ static void check_matmul(uint64_t k)
 	free(want);
 }
 
-static void test_matmul(void **state)
+TEST(matmul)
 {
-	(void)state;
 	check_matmul(1);
 	check_matmul(17);
 	check_matmul(600);
 }
 
-static void test_running_stats(void **state)
+TEST(running_stats)
 {
-	(void)state;
 	for (size_t i = 0; i < COUNT(odd); i++) {
 		const double x[] = {1, (double)odd_float(i), 2};
 		struct rk_running_stats stats = {0};
@@ -170,14 +162,13 @@ static void test_running_stats(void **state)
 }
 
 /* Kernels whose inputs may make no sense as a whole. */
-static void test_refused(void **state)
+TEST(refused)
 {
 	const uint32_t offsets[] = {0, 1}, targets[] = {7};
 	const double one = 1, negative = -1;
 	double rank = 0, residual = 0, share, var = 0, shortfall = 0, mean = 0, l, exposure;
 	uint32_t iterations, in[2], sources[1];
 
-	(void)state;
 	rk_kernel_pagerank(offsets, targets, 0.85, 1e-9, 10, &rank, &iterations, &residual, in,
 			   sources, &share, 1, 1);
 	check_f64(rank);
@@ -187,15 +178,4 @@ static void test_refused(void **state)
 	check_f64(var);
 	check_f64(shortfall);
 	check_f64(mean);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vector_add), cmocka_unit_test(test_reduce_sum),
-		cmocka_unit_test(test_matmul),	   cmocka_unit_test(test_running_stats),
-		cmocka_unit_test(test_refused),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,19 +6,15 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/ring.h"
 #include "tests/cuda_emu/cuda_emu.h"
 #include "tests/cuda_emu/kernels.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -186,12 +182,11 @@ static void stream(struct recording *r, uint64_t messages, uint64_t window)
 	}
 }
 
-static void test_messages(void **state)
+TEST(messages)
 {
 	static const uint32_t threads[] = {1, 7, 31, 32, 33, EMU_RECORD_THREADS};
 	static const uint64_t windows[] = {1, 5, 33, RK_RING_SLOTS};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(threads); i++)
 		for (size_t j = 0; j < COUNT(windows); j++) {
 			struct recording *r = make_recording(threads[i]);
@@ -205,11 +200,10 @@ static void test_messages(void **state)
 }
 
 /* What was posted before the start, a full ring of it, and the next start goes on. */
-static void test_launches(void **state)
+TEST(launches)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	for (int i = 0; i < 5; i++) {
 		for (int j = 0; j < RK_RING_SLOTS; j++)
 			record(r);
@@ -224,11 +218,10 @@ static void test_launches(void **state)
 }
 
 /* With the flag up nothing is run any more; what is there is for the next launch. */
-static void test_quiesce_first(void **state)
+TEST(quiesce_first)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	record(r);
 	r->host.ring->quiesce = 1;
 	start(&r->host);
@@ -241,11 +234,10 @@ static void test_quiesce_first(void **state)
 	free_recording(r);
 }
 
-static void test_idle(void **state)
+TEST(idle)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	r->host.ring->idle_ns = 2000000;
 	record(r);
 	start(&r->host);
@@ -259,11 +251,10 @@ static void test_idle(void **state)
 }
 
 /* The second message is there and the first is not. */
-static void test_gap(void **state)
+TEST(gap)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	r->host.ring->idle_ns = 1000000;
 	record(r);
 	record(r);
@@ -280,11 +271,10 @@ static void test_gap(void **state)
 }
 
 /* A slot with the number of a message from a former round is not the next message. */
-static void test_old_requests(void **state)
+TEST(old_requests)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	start(&r->host);
 	stream(r, RK_RING_SLOTS + 3, 1);
 	quiesce(&r->host);
@@ -295,11 +285,10 @@ static void test_old_requests(void **state)
 	free_recording(r);
 }
 
-static void test_refuses(void **state)
+TEST(refuses)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	record(r);
 	/* the layout is another one then: nothing of it is touched */
 	r->host.ring->version = RK_RING_VERSION + 1;
@@ -317,11 +306,10 @@ static void test_refuses(void **state)
 }
 
 /* One block serves a ring; others return. */
-static void test_more_blocks(void **state)
+TEST(more_blocks)
 {
 	struct recording *r = make_recording(33);
 
-	(void)state;
 	r->host.blocks = 3;
 	start(&r->host);
 	stream(r, 10, 4);
@@ -332,13 +320,12 @@ static void test_more_blocks(void **state)
 
 /* --- the kernels ----------------------------------------------------------- */
 
-static void test_echo(void **state)
+TEST(echo)
 {
 	static const uint64_t sizes[] = {0, 1, 16, 33, 5000};
 	struct host h = make_host("ring_echo", 64, 3);
 	uint8_t in[5000], out[5000];
 
-	(void)state;
 	start(&h);
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		for (uint64_t j = 0; j < sizes[i]; j++)
@@ -392,14 +379,13 @@ static void check_moments(struct host *h, struct rk_running_stats *device,
 	assert_true(fabs(got.variance - want.variance) <= 1e-14 * most * most);
 }
 
-static void test_running_stats(void **state)
+TEST(running_stats)
 {
 	static const uint64_t sizes[] = {0, 1, 0, 2, 3, 31, 32, 33, 100, 1, 1, 999};
 	struct host h = make_host("running_stats", 33, 6);
 	struct rk_running_stats device = {0}, cpu = {0};
 	double x[999];
 
-	(void)state;
 	start(&h);
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		/* far from 0, where the naive formula fails */
@@ -417,17 +403,4 @@ static void test_running_stats(void **state)
 	check_moments(&h, &device, &cpu, x, 0);
 	quiesce(&h);
 	free(h.ring);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_messages),      cmocka_unit_test(test_launches),
-		cmocka_unit_test(test_quiesce_first), cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_gap),	      cmocka_unit_test(test_old_requests),
-		cmocka_unit_test(test_refuses),	      cmocka_unit_test(test_more_blocks),
-		cmocka_unit_test(test_echo),	      cmocka_unit_test(test_running_stats),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

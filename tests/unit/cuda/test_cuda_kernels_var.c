@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* monte_carlo_var.cu's code, run as C++ by tests/cuda_emu, against the C function: bit by bit. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
 #include "tests/cuda_emu/cuda_emu.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define WORK	     21515 /* words of scratch */
@@ -83,12 +79,11 @@ static const struct portfolio three = {
 static const struct portfolio one = {1, (double[]){1}, (double[]){0}, (double[]){1}};
 static const struct portfolio nothing = {0, (double[]){0}, (double[]){0}, (double[]){0}};
 
-static void test_one_pass(void **state)
+TEST(one_pass)
 {
 	static const uint64_t paths[] = {1, 2, 3, 100, 1023, 1024, 1025, 5000};
 	static const double confidence[] = {0.99, 0.5, 0.001, 0.999999};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(paths); i++)
 		for (size_t j = 0; j < COUNT(confidence); j++)
 			check(FULL, 3, &three, confidence[j], paths[i], i, 0);
@@ -98,19 +93,17 @@ static void test_one_pass(void **state)
 }
 
 /* More beyond the value at risk than is kept. */
-static void test_open_tail(void **state)
+TEST(open_tail)
 {
-	(void)state;
 	check(FULL, 3, &three, 0.5, 20000, 3, 1e-12);
 	check(FULL, 3, &three, 0.01, 20000, 3, 1e-12);
 }
 
 /* Several passes, several rounds. */
-static void test_rare_paths(void **state)
+TEST(rare_paths)
 {
 	static const double confidence[] = {0.99, 0.9, 0.5, 0.1, 0.0001};
 
-	(void)state;
 	for (size_t j = 0; j < COUNT(confidence); j++)
 		for (uint64_t seed = 0; seed < 4; seed++) {
 			check(SMALL, 3, &three, confidence[j], 6000 + seed, seed, 1e-12);
@@ -120,11 +113,10 @@ static void test_rare_paths(void **state)
 }
 
 /* The answer does not tell how many blocks there were. */
-static void test_any_blocks(void **state)
+TEST(any_blocks)
 {
 	struct risk first = simulate(SMALL, 1, &three, 0.8, 9000, 5);
 
-	(void)state;
 	for (uint32_t blocks = 2; blocks < 7; blocks++) {
 		struct risk r = simulate(SMALL, blocks, &three, 0.8, 9000, 5);
 
@@ -132,7 +124,7 @@ static void test_any_blocks(void **state)
 	}
 }
 
-static void test_no_risk(void **state)
+TEST(no_risk)
 {
 	static const double ones[] = {1, 1, 1, 1}, zeros[9] = {0};
 	const struct portfolio hedge = {2, (double[]){1, -1}, (double[]){0.25, 0.5}, ones};
@@ -140,7 +132,6 @@ static void test_no_risk(void **state)
 	/* so little that losses take few values */
 	const struct portfolio coarse = {1, (double[]){1}, (double[]){1e15}, (double[]){0.04}};
 
-	(void)state;
 	check(FULL, 2, &nothing, 0.99, 100, 1, 0);
 	check(FULL, 2, &hedge, 0.99, 1000, 1, 0);
 	check(FULL, 2, &fixed, 0.99, 1000, 1, 0);
@@ -151,7 +142,7 @@ static void test_no_risk(void **state)
 	check(SMALL, 2, &nothing, 0.7, 3000, 1, 0);
 }
 
-static void test_semi_definite(void **state)
+TEST(semi_definite)
 {
 	const struct portfolio same = {2, (double[]){1, 2}, (double[]){0, 0},
 				       (double[]){1, 1, 1, 1}};
@@ -160,7 +151,6 @@ static void test_semi_definite(void **state)
 	const struct portfolio some = {3, (double[]){1, 5, 1}, (double[]){0, 0, 0},
 				       (double[]){4, 0, 2, 0, 0, 0, 2, 0, 1}};
 
-	(void)state;
 	check(FULL, 3, &same, 0.99, 1000, 1, 0);
 	check(FULL, 3, &scaled, 0.99, 1000, 1, 0);
 	check(FULL, 3, &some, 0.99, 1000, 1, 0);
@@ -198,9 +188,8 @@ static void check_estimate(uint64_t k, uint32_t observations)
 }
 
 /* Up to 128 assets are for one block, more for all. */
-static void test_estimated_covariance(void **state)
+TEST(estimated_covariance)
 {
-	(void)state;
 	check_estimate(40, 25);
 	check_estimate(40, 90);
 	check_estimate(131, 50);
@@ -216,7 +205,7 @@ static void refuse(const struct portfolio *p, double confidence, uint64_t paths)
 	assert_true(isnan(r.mean));
 }
 
-static void test_refuses(void **state)
+TEST(refuses)
 {
 	static const double bad[][4] = {
 		{1, 2, 2, 1},	  {-1, 0, 0, 1},    {0, 1, 1, 0},	 {0, 1, 1, 5},
@@ -224,7 +213,6 @@ static void test_refuses(void **state)
 	};
 	struct portfolio p = {2, (double[]){1, 1}, (double[]){1, 1}, NULL};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		p.covariance = bad[i];
 		refuse(&p, 0.99, 100);
@@ -248,29 +236,11 @@ static void test_refuses(void **state)
 }
 
 /* Losses whose squares overflow: there is no guess. */
-static void test_huge(void **state)
+TEST(huge)
 {
 	const struct portfolio p = {1, (double[]){1e200}, (double[]){1}, (double[]){1}};
 
-	(void)state;
 	check(FULL, 2, &p, 0.99, 3000, 1, 0);
 	check(SMALL, 2, &p, 0.99, 3000, 1, 0);
 	check(SMALL, 2, &p, 0.3, 3000, 1, 1e-12);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_pass),
-		cmocka_unit_test(test_open_tail),
-		cmocka_unit_test(test_rare_paths),
-		cmocka_unit_test(test_any_blocks),
-		cmocka_unit_test(test_no_risk),
-		cmocka_unit_test(test_semi_definite),
-		cmocka_unit_test(test_estimated_covariance),
-		cmocka_unit_test(test_refuses),
-		cmocka_unit_test(test_huge),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

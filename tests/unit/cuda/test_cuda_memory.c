@@ -21,11 +21,10 @@ static void drop_pool(struct rk_pool *pool)
 	assert_true(TAILQ_EMPTY(&pool->chunks));
 }
 
-static void test_pool_first_fit(void **state)
+TEST(pool_first_fit)
 {
 	struct rk_pool pool;
 
-	(void)state;
 	rk_pool_init(&pool);
 	assert_int_equal(take(&pool, 1), 0);
 	assert_int_equal(rk_pool_add(&pool, 0x10000, 1024), 0);
@@ -45,14 +44,13 @@ static void test_pool_first_fit(void **state)
 	drop_pool(&pool);
 }
 
-static void test_pool_joins_neighbours(void **state)
+TEST(pool_joins_neighbours)
 {
 	/* every order in which four parts can come back */
 	static const uint64_t orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {0, 2, 1, 3},
 					     {1, 3, 0, 2}, {2, 0, 3, 1}, {1, 2, 3, 0}};
 	struct rk_pool pool;
 
-	(void)state;
 	rk_pool_init(&pool);
 	assert_int_equal(rk_pool_add(&pool, 0x10000, 1024), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
@@ -66,12 +64,11 @@ static void test_pool_joins_neighbours(void **state)
 	drop_pool(&pool);
 }
 
-static void test_pool_refuses(void **state)
+TEST(pool_refuses)
 {
 	struct rk_pool pool;
 	uint64_t at, bytes;
 
-	(void)state;
 	rk_pool_init(&pool);
 	assert_int_equal(rk_pool_add(&pool, 0x10000, 1024), 0);
 	assert_int_equal(rk_pool_add(&pool, 0x20000, 2048), 0);
@@ -136,7 +133,7 @@ static void give(CUdeviceptr at, uint64_t bytes)
 }
 
 /* Each row of the table in gpu/cuda/memory.h: whose memory it is, and when. */
-static void test_settings(void **state)
+RIG_TEST(settings)
 {
 	static const struct {
 		bool unified, async, pooling;
@@ -153,7 +150,6 @@ static void test_settings(void **state)
 		{true, false, false, 0, 3 * MIB, 0, "allocations"},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint64_t calls, async;
 		CUdeviceptr at;
@@ -177,12 +173,11 @@ static void test_settings(void **state)
 	}
 }
 
-static void test_growth(void **state)
+RIG_TEST(growth)
 {
 	uint64_t calls;
 	CUdeviceptr a, b, c;
 
-	(void)state;
 	rig.settings.pool_growth_factor = 1.5;
 	open_with(false, false, true);
 	a = alloc(MIB); /* all of the first chunk */
@@ -216,11 +211,10 @@ static void check_refused(uint64_t bytes, const char *one, const char *other)
 	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_TOUCH_BYTES);
 }
 
-static void test_limit_of_calls(void **state)
+RIG_TEST(limit_of_calls)
 {
 	CUdeviceptr at;
 
-	(void)state;
 	rig.settings.memory_limit_bytes = 1000;
 	open_with(false, false, false);
 	at = alloc(600);
@@ -233,11 +227,10 @@ static void test_limit_of_calls(void **state)
 }
 
 /* Chunks that are free make room for a larger one; those in use do not. */
-static void test_limit_of_chunks(void **state)
+RIG_TEST(limit_of_chunks)
 {
 	CUdeviceptr a, b;
 
-	(void)state;
 	rig.settings.memory_limit_bytes = 4 * MIB;
 	open_with(false, false, true);
 	a = alloc(MIB);
@@ -257,11 +250,10 @@ static void test_limit_of_chunks(void **state)
 	assert_int_equal(peak(), 4 * MIB);
 }
 
-static void test_limit_caps_the_start(void **state)
+RIG_TEST(limit_caps_the_start)
 {
 	CUdeviceptr at;
 
-	(void)state;
 	rig.settings.pool_initial_bytes = 1ULL << 40;
 	rig.settings.memory_limit_bytes = 3 * MIB;
 	open_with(false, false, true);
@@ -277,11 +269,10 @@ static void test_limit_caps_the_start(void **state)
 }
 
 /* What other sizes left in the driver's pool is given back before a message is refused. */
-static void test_limit_of_the_drivers_pool(void **state)
+RIG_TEST(limit_of_the_drivers_pool)
 {
 	CUdeviceptr a, b;
 
-	(void)state;
 	rig.settings.memory_limit_bytes = 8 * MIB;
 	open_with(false, true, true);
 	a = alloc(6 * MIB);
@@ -297,11 +288,10 @@ static void test_limit_of_the_drivers_pool(void **state)
 }
 
 /* A limit that is less than the least that the driver's pool takes: it does without. */
-static void test_limit_below_the_drivers_pool(void **state)
+RIG_TEST(limit_below_the_drivers_pool)
 {
 	CUdeviceptr at;
 
-	(void)state;
 	rig.settings.memory_limit_bytes = MIB;
 	for (unsigned int pooling = 0; pooling <= 1; pooling++) {
 		rig.log[0] = '\0';
@@ -315,12 +305,11 @@ static void test_limit_below_the_drivers_pool(void **state)
 	}
 }
 
-static void test_device_without_pools(void **state)
+RIG_TEST(device_without_pools)
 {
 	uint64_t async = rig.count("async_allocations");
 	CUdeviceptr at;
 
-	(void)state;
 	triggers("no_async_memory\n");
 	open_with(false, true, true);
 	assert_non_null(strstr(rig.log, "async_memory has no effect"));
@@ -329,11 +318,10 @@ static void test_device_without_pools(void **state)
 	assert_int_equal(rig.count("async_allocations"), async);
 }
 
-static void test_device_without_managed_memory(void **state)
+RIG_TEST(device_without_managed_memory)
 {
 	struct rk_error err = {0};
 
-	(void)state;
 	triggers("managed no\n");
 	rig.settings.unified_memory = true;
 	assert_int_equal(try_open(&err), -ENOTSUP);
@@ -342,11 +330,10 @@ static void test_device_without_managed_memory(void **state)
 }
 
 /* The driver has no more: what is free goes back, and less than a whole chunk will do. */
-static void test_out_of_memory(void **state)
+RIG_TEST(out_of_memory)
 {
 	CUdeviceptr a, b;
 
-	(void)state;
 	open_with(false, false, true);
 	a = alloc(MIB);
 	triggers("oom_at 1\n");
@@ -390,14 +377,13 @@ static void *take_and_give(void *arg)
 	return NULL;
 }
 
-static void test_staging(void **state)
+RIG_TEST(staging)
 {
 	unsigned int wants[] = {2, 1, 2, 2, 1, 2};
 	pthread_t threads[ARRAY_SIZE(wants)];
 	struct rk_error err = {0};
 	uint64_t before;
 
-	(void)state;
 	open_with(false, false, false);
 	before = rig.count("host_blocks");
 	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, rig.cuda->rings, 1,
@@ -414,12 +400,11 @@ static void test_staging(void **state)
 }
 
 /* What cannot be had is done without. */
-static void test_staging_without_memory(void **state)
+RIG_TEST(staging_without_memory)
 {
 	struct rk_cuda_block *blocks[2];
 	struct rk_error err = {0};
 
-	(void)state;
 	open_with(false, false, false);
 	assert_int_equal(rk_cuda_staging_create(&staging, &rig.cuda->device, rig.cuda->rings, 1,
 						BLOCKS, &err),
@@ -435,23 +420,5 @@ static void test_staging_without_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pool_first_fit),
-		cmocka_unit_test(test_pool_joins_neighbours),
-		cmocka_unit_test(test_pool_refuses),
-		RIG_TEST(test_settings),
-		RIG_TEST(test_growth),
-		RIG_TEST(test_limit_of_calls),
-		RIG_TEST(test_limit_of_chunks),
-		RIG_TEST(test_limit_caps_the_start),
-		RIG_TEST(test_limit_of_the_drivers_pool),
-		RIG_TEST(test_limit_below_the_drivers_pool),
-		RIG_TEST(test_device_without_pools),
-		RIG_TEST(test_device_without_managed_memory),
-		RIG_TEST(test_out_of_memory),
-		RIG_TEST(test_staging),
-		RIG_TEST(test_staging_without_memory),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

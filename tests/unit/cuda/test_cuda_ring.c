@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* The host's side of resident kernels, with tests/fake_cuda as the device. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <dlfcn.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -22,6 +17,7 @@
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
+#include "tests/unit/unit.h"
 
 #define LIBRARY RK_FAKE_CUDA_DIR "/libcuda.so.1"
 #define MESSAGE 77 /* id of the message of thread 0 */
@@ -307,14 +303,82 @@ static void wait_until_gone(void)
 		sched_yield();
 }
 
+/* --- what ends the worker ------------------------------------------------------------- */
+
+static void illegal_address(void)
+{
+	static const struct rk_wire_param params[] = {IN(RK_F32), OUT(RK_F32), DIM};
+	struct rk_wire_load load = load_of("ring_illegal", 3, params);
+	struct rk_cuda_ring *ring = open_load(&load);
+	float x[1 + RK_WIRE_GUARD / sizeof(float)] = {0};
+	const struct rk_backend_arg args[] = {{.buffer = x, .bytes = sizeof(float)},
+					      {.buffer = x, .bytes = sizeof(float)},
+					      {.value = 1, .bytes = 8}};
+	struct rk_error err;
+
+	atomic_store(&device.messages[0], MESSAGE);
+	run(ring, args, &err);
+}
+
+static void lost_in_a_pause(void)
+{
+	struct rk_cuda_ring *ring = open_sum();
+
+	sum(ring, 1, 1);
+	triggers("lost\n");
+	rk_rings_pause(all);
+}
+
+/* The driver does not say any more what the kernel does. */
+static void cannot_be_watched(void)
+{
+	struct rk_cuda_ring *ring = open_sum();
+
+	sum(ring, 1, 1);
+	triggers("fail cuStreamQuery CUDA_ERROR_NOT_PERMITTED\n");
+	rk_rings_pause(all);
+}
+
+static void ends_with_a_fault(void (*what)(void), enum rk_wire_fault_kind kind, const char *text)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		begin(0);
+		what();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), RK_WIRE_EXIT_FAULT);
+	assert_int_equal(atomic_load(&shared->fault), kind);
+	if (!strstr(shared->fault_text, text))
+		fail_msg("%s", shared->fault_text);
+}
+
+/* First, as it forks: threads of the library would not be in the child. */
+TEST(an_error_that_spoils_the_device_ends_the_process)
+{
+	ends_with_a_fault(illegal_address, RK_WIRE_STICKY,
+			  "test/ring_illegal, resident: CUDA_ERROR_ILLEGAL_ADDRESS");
+	assert_int_equal(atomic_load(&shared->crashed_message), MESSAGE);
+	ends_with_a_fault(lost_in_a_pause, RK_WIRE_DEVICE_LOST, "CUDA_ERROR_DEVICE_UNAVAILABLE");
+	assert_int_equal(atomic_load(&shared->crashed_message), 0);
+	ends_with_a_fault(cannot_be_watched, RK_WIRE_STICKY, "CUDA_ERROR_NOT_PERMITTED");
+}
+
 /* --- tests ---------------------------------------------------------------------------- */
 
-static void one_launch_answers_many_messages_in_order(void **state)
+#define RIG_TEST(name)	TEST_WITH(name, set_up, tear_down)
+#define TEST_IDLE(name) TEST_WITH(name, set_up_idle, tear_down)
+
+RIG_TEST(one_launch_answers_many_messages_in_order)
 {
 	uint64_t before = count("ring_launches"), copies = count("copies");
 	struct rk_cuda_ring *ring = open_sum();
 
-	(void)state;
 	for (unsigned int i = 1; i <= 5 * RK_RING_SLOTS; i++)
 		assert_true(sum(ring, i, 0.5) == i * (i + 1) / 2.0 + 0.5 * i);
 	assert_int_equal(count("ring_launches") - before, 2); /* one of them tries it out */
@@ -324,11 +388,10 @@ static void one_launch_answers_many_messages_in_order(void **state)
 	assert_int_equal(count("resident"), 0);
 }
 
-static void every_ring_begins_with_zeroes(void **state)
+RIG_TEST(every_ring_begins_with_zeroes)
 {
 	struct rk_cuda_ring *ring = open_sum(), *other = open_sum();
 
-	(void)state;
 	assert_true(sum(ring, 1, 2) == 3);
 	assert_true(sum(other, 10, 20) == 30);
 	assert_true(sum(ring, 4, 0) == 7);
@@ -340,7 +403,7 @@ static void every_ring_begins_with_zeroes(void **state)
 	close_ring(other);
 }
 
-static void values_and_guards_come_through(void **state)
+RIG_TEST(values_and_guards_come_through)
 {
 	static const struct rk_wire_param params[] = {
 		VALUE(RK_I8),  VALUE(RK_I16),  VALUE(RK_I32), VALUE(RK_I64), VALUE(RK_U8),
@@ -354,7 +417,6 @@ static void values_and_guards_come_through(void **state)
 	float x[2] = {3, 4}, y[2 + RK_WIRE_GUARD / sizeof(float)] = {0}, single = 1.5F;
 	struct rk_error err = {0};
 
-	(void)state;
 	for (unsigned int i = 0; i < 13; i++)
 		args[i].value = i + 1;
 	args[8].value = args[9].value = 0;
@@ -378,12 +440,11 @@ static void values_and_guards_come_through(void **state)
 	close_ring(ring);
 }
 
-static void an_idle_kernel_leaves_and_comes_back(void **state)
+TEST_IDLE(an_idle_kernel_leaves_and_comes_back)
 {
 	uint64_t before;
 	struct rk_cuda_ring *ring = open_sum();
 
-	(void)state;
 	before = count("ring_launches");
 	for (unsigned int i = 1; i <= 20; i++) {
 		assert_true(sum(ring, 1, 1) == 2 * i);
@@ -394,12 +455,11 @@ static void an_idle_kernel_leaves_and_comes_back(void **state)
 }
 
 /* It leaves where it finds nothing once: messages come before, while and after it does. */
-static void no_message_is_lost_to_an_idle_exit(void **state)
+RIG_TEST(no_message_is_lost_to_an_idle_exit)
 {
 	struct rk_cuda_ring *ring = open_sum();
 	uint64_t before = count("ring_launches");
 
-	(void)state;
 	ring->shared->idle_ns = 1;
 	for (unsigned int i = 1; i <= 4000; i++) {
 		for (unsigned int spin = i % 8; spin; spin--)
@@ -410,13 +470,12 @@ static void no_message_is_lost_to_an_idle_exit(void **state)
 	close_ring(ring);
 }
 
-static void messages_grow_the_memory(void **state)
+RIG_TEST(messages_grow_the_memory)
 {
 	static const uint64_t sizes[] = {0, 1, 4096, 70000, 65536, 1000000, 0, 1000001, ROOM, 17};
 	struct rk_cuda_ring *ring = open_echo(), *other = open_echo();
 	uint64_t held = count("host_blocks");
 
-	(void)state;
 	echo(other, 100, 1);
 	for (unsigned int i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		echo(ring, sizes[i], i);
@@ -426,12 +485,11 @@ static void messages_grow_the_memory(void **state)
 	close_ring(other);
 }
 
-static void no_memory_to_grow_is_said(void **state)
+RIG_TEST(no_memory_to_grow_is_said)
 {
 	struct rk_cuda_ring *ring = open_echo();
 	struct rk_error err;
 
-	(void)state;
 	/* 64 KiB for it and its echo is too little: 128 KiB would be comfortable, and fail */
 	triggers("once oom_at 1 cuMemHostAlloc\n");
 	echo(ring, 40000, 1);
@@ -498,14 +556,13 @@ static void *keep_pausing(void *ctx)
 	return NULL;
 }
 
-static void messages_go_on_beside_pauses(void **state)
+static void go_on_beside_pauses(void)
 {
 	struct rk_cuda_ring *rings[RUNNERS + 1];
 	pthread_t threads[RUNNERS + 1 + PAUSERS];
 	uint64_t before;
 	unsigned int n = 0;
 
-	(void)state;
 	for (unsigned int i = 0; i < RUNNERS; i++)
 		rings[i] = open_sum();
 	rings[RUNNERS] = open_echo();
@@ -526,6 +583,16 @@ static void messages_go_on_beside_pauses(void **state)
 	assert_true(count("ring_launches") - before <= 2ULL * (RUNNERS + 1) * MESSAGES);
 	for (unsigned int i = 0; i <= RUNNERS; i++)
 		close_ring(rings[i]);
+}
+
+RIG_TEST(messages_go_on_beside_pauses)
+{
+	go_on_beside_pauses();
+}
+
+TEST_IDLE(messages_go_on_beside_pauses_and_idle_exits)
+{
+	go_on_beside_pauses();
 }
 
 static atomic_bool has_paused;
@@ -551,7 +618,7 @@ static void *run_wait_for(void *ctx)
 	return (void *)(intptr_t)(run(ctx, args, &err) == 0 && seen[0] == 5);
 }
 
-static void a_pause_waits_for_the_message_that_runs(void **state)
+RIG_TEST(a_pause_waits_for_the_message_that_runs)
 {
 	static const struct rk_wire_param params[] = {IN(RK_U32), OUT(RK_U32)};
 	struct rk_wire_load load = load_of("ring_wait_for", 2, params);
@@ -560,7 +627,6 @@ static void a_pause_waits_for_the_message_that_runs(void **state)
 	pthread_t runner, pauser;
 	void *ok;
 
-	(void)state;
 	assert_int_equal(pthread_create(&runner, NULL, run_wait_for, ring), 0);
 	while (!__atomic_load_n(&ring->shared->slots[0].request, __ATOMIC_ACQUIRE) ||
 	       count("resident") == 0)
@@ -591,13 +657,12 @@ static void a_pause_waits_for_the_message_that_runs(void **state)
 
 /* --- what goes wrong ------------------------------------------------------------------ */
 
-static void a_launch_that_fails_fails_its_message_alone(void **state)
+TEST_IDLE(a_launch_that_fails_fails_its_message_alone)
 {
 	struct rk_cuda_ring *ring = open_sum();
 	struct rk_error err;
 	double total;
 
-	(void)state;
 	assert_true(sum(ring, 1, 1) == 2);
 	wait_until_gone();
 	triggers("once launch CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES\n");
@@ -611,7 +676,7 @@ static void a_launch_that_fails_fails_its_message_alone(void **state)
 	close_ring(ring);
 }
 
-static void a_stranger_is_not_launched_for_ever(void **state)
+RIG_TEST(a_stranger_is_not_launched_for_ever)
 {
 	static const struct rk_wire_param params[] = {STATE, IN(RK_F64), OUT(RK_F64)};
 	static const struct rk_wire_param grid_params[] = {OUT(RK_U32)};
@@ -620,7 +685,6 @@ static void a_stranger_is_not_launched_for_ever(void **state)
 	struct rk_error err;
 	double total;
 
-	(void)state;
 	/* another number of parameters */
 	load.state_bytes = sizeof(double);
 	ring = open_load(&load);
@@ -642,19 +706,18 @@ static void a_stranger_is_not_launched_for_ever(void **state)
 	assert_non_null(strstr(err.msg, "built with another ring.cuh?"));
 }
 
-static void a_block_that_does_not_fit_is_refused(void **state)
+RIG_TEST(a_block_that_does_not_fit_is_refused)
 {
 	struct rk_wire_load load = sum_load();
 	struct rk_cuda_ring *ring;
 	struct rk_error err;
 
-	(void)state;
 	load.shared_bytes = 1U << 20;
 	assert_int_equal(try_open(&load, &ring, &err), -ENOTSUP);
 	assert_non_null(strstr(err.msg, "256 threads with 1048576 bytes of shared memory"));
 }
 
-static void what_fails_in_open_leaves_nothing(void **state)
+RIG_TEST(what_fails_in_open_leaves_nothing)
 {
 	static const struct {
 		const char *what;
@@ -676,7 +739,6 @@ static void what_fails_in_open_leaves_nothing(void **state)
 	struct rk_cuda_ring *ring;
 	struct rk_error err;
 
-	(void)state;
 	for (unsigned int i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
 		triggers(faults[i].what);
 		memset(&err, 0, sizeof(err));
@@ -694,95 +756,7 @@ static void what_fails_in_open_leaves_nothing(void **state)
 	close_ring(ring);
 }
 
-/* --- what ends the worker ------------------------------------------------------------- */
-
-static void illegal_address(void)
-{
-	static const struct rk_wire_param params[] = {IN(RK_F32), OUT(RK_F32), DIM};
-	struct rk_wire_load load = load_of("ring_illegal", 3, params);
-	struct rk_cuda_ring *ring = open_load(&load);
-	float x[1 + RK_WIRE_GUARD / sizeof(float)] = {0};
-	const struct rk_backend_arg args[] = {{.buffer = x, .bytes = sizeof(float)},
-					      {.buffer = x, .bytes = sizeof(float)},
-					      {.value = 1, .bytes = 8}};
-	struct rk_error err;
-
-	atomic_store(&device.messages[0], MESSAGE);
-	run(ring, args, &err);
-}
-
-static void lost_in_a_pause(void)
-{
-	struct rk_cuda_ring *ring = open_sum();
-
-	sum(ring, 1, 1);
-	triggers("lost\n");
-	rk_rings_pause(all);
-}
-
-/* The driver does not say any more what the kernel does. */
-static void cannot_be_watched(void)
-{
-	struct rk_cuda_ring *ring = open_sum();
-
-	sum(ring, 1, 1);
-	triggers("fail cuStreamQuery CUDA_ERROR_NOT_PERMITTED\n");
-	rk_rings_pause(all);
-}
-
-static void ends_with_a_fault(void (*what)(void), enum rk_wire_fault_kind kind, const char *text)
-{
-	pid_t child = fork();
-	int status;
-
-	assert_true(child >= 0);
-	if (child == 0) {
-		begin(0);
-		what();
-		_exit(0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), RK_WIRE_EXIT_FAULT);
-	assert_int_equal(atomic_load(&shared->fault), kind);
-	if (!strstr(shared->fault_text, text))
-		fail_msg("%s", shared->fault_text);
-}
-
-static void an_error_that_spoils_the_device_ends_the_process(void **state)
-{
-	(void)state;
-	ends_with_a_fault(illegal_address, RK_WIRE_STICKY,
-			  "test/ring_illegal, resident: CUDA_ERROR_ILLEGAL_ADDRESS");
-	assert_int_equal(atomic_load(&shared->crashed_message), MESSAGE);
-	ends_with_a_fault(lost_in_a_pause, RK_WIRE_DEVICE_LOST, "CUDA_ERROR_DEVICE_UNAVAILABLE");
-	assert_int_equal(atomic_load(&shared->crashed_message), 0);
-	ends_with_a_fault(cannot_be_watched, RK_WIRE_STICKY, "CUDA_ERROR_NOT_PERMITTED");
-}
-
-#define TEST(name)	cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define TEST_IDLE(name) cmocka_unit_test_setup_teardown(name, set_up_idle, tear_down)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		/* first, as it forks, and threads of the library would not be in the child */
-		cmocka_unit_test(an_error_that_spoils_the_device_ends_the_process),
-		TEST(one_launch_answers_many_messages_in_order),
-		TEST(every_ring_begins_with_zeroes),
-		TEST(values_and_guards_come_through),
-		TEST_IDLE(an_idle_kernel_leaves_and_comes_back),
-		TEST(no_message_is_lost_to_an_idle_exit),
-		TEST(messages_grow_the_memory),
-		TEST(no_memory_to_grow_is_said),
-		TEST(messages_go_on_beside_pauses),
-		TEST_IDLE(messages_go_on_beside_pauses),
-		TEST(a_pause_waits_for_the_message_that_runs),
-		TEST_IDLE(a_launch_that_fails_fails_its_message_alone),
-		TEST(a_stranger_is_not_launched_for_ever),
-		TEST(a_block_that_does_not_fit_is_refused),
-		TEST(what_fails_in_open_leaves_nothing),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

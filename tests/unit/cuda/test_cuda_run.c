@@ -7,13 +7,12 @@
 /* --- messages ------------------------------------------------------------------------ */
 
 /* Sizes around that of a pinned block, on each kind of memory. */
-static void test_sizes(void **state)
+RIG_TEST(sizes)
 {
 	static const uint64_t sizes[] = {0,	 1,	 63,	 1000,	  130000, 131040,
 					 131072, 200000, 262144, 1000001, 1572864};
 	void *kernel;
 
-	(void)state;
 	for (unsigned int settings = 0; settings < 8; settings++) {
 		rig.settings.unified_memory = settings & 1;
 		rig.settings.async_memory = settings >> 1 & 1;
@@ -30,11 +29,10 @@ static void test_sizes(void **state)
 }
 
 /* A device that is slow: nothing is used again before it is through with it. */
-static void test_slow_device(void **state)
+RIG_TEST(slow_device)
 {
 	void *kernel;
 
-	(void)state;
 	open_cuda();
 	kernel = load_square();
 	triggers("latency 500\n");
@@ -45,12 +43,11 @@ static void test_slow_device(void **state)
 }
 
 /* A small message is one copy there and one back, and takes no memory from the host. */
-static void test_small_is_cheap(void **state)
+RIG_TEST(small_is_cheap)
 {
 	uint64_t copies, memsets, host, launches;
 	void *kernel;
 
-	(void)state;
 	rig.settings.async_memory = rig.settings.memory_pooling = 1;
 	open_cuda();
 	kernel = load_square();
@@ -71,7 +68,7 @@ static void test_small_is_cheap(void **state)
 	unload(kernel);
 }
 
-static void test_values(void **state)
+RIG_TEST(values)
 {
 	static const struct rk_wire_param params[] = {
 		P(SCALAR, RK_I8),  P(SCALAR, RK_I16), P(SCALAR, RK_I32), P(SCALAR, RK_I64),
@@ -88,7 +85,6 @@ static void test_values(void **state)
 	struct rk_backend_run run;
 	void *kernel;
 
-	(void)state;
 	open_cuda();
 	kernel = load_entry("values", params, ARRAY_SIZE(params));
 	for (size_t i = 0; i < ARRAY_SIZE(bits); i++)
@@ -112,7 +108,7 @@ static void run_grid(void *kernel, const uint32_t grid[3], uint32_t seen[8])
 	memcpy(seen, arg.buffer, 8 * sizeof(uint32_t));
 }
 
-static void test_grid(void **state)
+RIG_TEST(grid)
 {
 	static const struct rk_wire_param params[] = {P(OUTPUT, RK_U32)};
 	static const uint32_t grid[3] = {7, 5, 3}, want[8] = {7, 5, 3, 8, 4, 2, 60000, 0};
@@ -120,7 +116,6 @@ static void test_grid(void **state)
 	uint32_t seen[8];
 	void *kernel;
 
-	(void)state;
 	open_cuda();
 	memcpy(load.block, (uint32_t[]){8, 4, 2}, sizeof(load.block));
 	load.shared_bytes = 60000; /* more than there is unasked */
@@ -144,7 +139,7 @@ static void *load_ring_sum(void)
 }
 
 /* 8 blocks of 256 threads find room on each of 4 multiprocessors. */
-static void test_cooperative(void **state)
+RIG_TEST(cooperative)
 {
 	static const struct rk_wire_param params[] = {P(OUTPUT, RK_U32)};
 	static const struct {
@@ -158,7 +153,6 @@ static void test_cooperative(void **state)
 	void *kernel, *ring;
 	uint32_t seen[8];
 
-	(void)state;
 	triggers("multiprocessors 4\n");
 	open_cuda();
 	load.cooperative = 1;
@@ -181,7 +175,7 @@ static void test_cooperative(void **state)
 }
 
 /* What a kernel writes behind an output, or scratch, is there for the daemon to see. */
-static void test_overrun(void **state)
+RIG_TEST(overrun)
 {
 	static const uint64_t sizes[] = {100, 300000, 1048576};
 	struct rk_wire_param params[] = {P(INPUT, RK_F32), P(OUTPUT, RK_F32), P(DIM, RK_U64)};
@@ -189,7 +183,6 @@ static void test_overrun(void **state)
 	struct rk_backend_run run;
 	void *kernel;
 
-	(void)state;
 	open_cuda();
 	for (unsigned int scratch = 0; scratch <= 1; scratch++) {
 		params[1].kind = scratch ? RK_WIRE_ARG_SCRATCH : RK_WIRE_ARG_OUTPUT;
@@ -208,7 +201,7 @@ static void test_overrun(void **state)
 }
 
 /* Outputs and scratch are zero and have guards, wherever the memory was before. */
-static void test_scratch_is_clear(void **state)
+RIG_TEST(scratch_is_clear)
 {
 	static const uint64_t sizes[] = {1000, 400000};
 	struct rk_wire_param params[] = {P(SCALAR, RK_F32), P(INPUT, RK_F32), P(OUTPUT, RK_F32),
@@ -216,7 +209,6 @@ static void test_scratch_is_clear(void **state)
 	const float two = 2;
 	uint32_t bits;
 
-	(void)state;
 	rig.settings.memory_pooling = 1;
 	open_cuda();
 	memcpy(&bits, &two, sizeof(bits));
@@ -245,7 +237,7 @@ static void test_scratch_is_clear(void **state)
 }
 
 /* Messages that run as one: small together, and large together, empty ones among them. */
-static void test_fused(void **state)
+RIG_TEST(fused)
 {
 	static const uint64_t sizes[][5] = {{1, 100, 0, 7, 1000}, {100000, 0, 90001, 1, 150000}};
 	struct rk_backend_arg args[5][3];
@@ -253,7 +245,6 @@ static void test_fused(void **state)
 	uint64_t launches;
 	void *kernel;
 
-	(void)state;
 	open_cuda();
 	kernel = load_square();
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -292,12 +283,11 @@ static void run_sum(void *ring, double x, double want)
 }
 
 /* Whatever waits for the whole device is done while no kernel is resident, and its state stays. */
-static void test_beside_a_ring(void **state)
+RIG_TEST(beside_a_ring)
 {
 	uint64_t syncs;
 	void *kernel, *ring;
 
-	(void)state;
 	rig.settings.ring_idle_ms = 0; /* it would not leave by itself */
 	for (unsigned int settings = 0; settings < 8; settings++) {
 		rig.settings.unified_memory = settings & 1;
@@ -352,14 +342,13 @@ static void *call_often(void *arg)
 	return NULL;
 }
 
-static void test_threads(void **state)
+RIG_TEST(threads)
 {
 	static const uint64_t sizes[THREADS] = {100, 300000, 5000, 700000};
 	struct caller callers[THREADS];
 	pthread_t threads[THREADS];
 	void *other, *ring;
 
-	(void)state;
 	for (unsigned int settings = 0; settings < 4; settings++) {
 		rig.settings.async_memory = settings & 1;
 		rig.settings.memory_pooling = settings >> 1;
@@ -389,14 +378,5 @@ static void test_threads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_sizes),	       RIG_TEST(test_slow_device),
-		RIG_TEST(test_small_is_cheap), RIG_TEST(test_values),
-		RIG_TEST(test_grid),	       RIG_TEST(test_cooperative),
-		RIG_TEST(test_overrun),	       RIG_TEST(test_scratch_is_clear),
-		RIG_TEST(test_fused),	       RIG_TEST(test_beside_a_ring),
-		RIG_TEST(test_threads),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

@@ -48,9 +48,8 @@ static void echo(void *kernel, uint64_t bytes)
 /* --- the environment ------------------------------------------------------------------ */
 
 /* First of all: the library is opened once in a process, and the fake reads it at its cuInit. */
-static void test_environment(void **state)
+RIG_TEST(environment)
 {
-	(void)state;
 	setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
 	setenv("CUDA_DEVICE_MAX_CONNECTIONS", "1", 1);
 	setenv("CUDA_MODULE_LOADING", "LAZY", 1);
@@ -68,11 +67,10 @@ static void test_environment(void **state)
 
 /* --- the budget ------------------------------------------------------------------------ */
 
-static void test_streams_are_bounded(void **state)
+RIG_TEST(streams_are_bounded)
 {
 	void *ring;
 
-	(void)state;
 	rig.env.threads = MANY;
 	open_cuda();
 	assert_int_equal(rig.count("streams"), RK_CUDA_STREAMS_MAX + RK_CUDA_STREAMS_OWN);
@@ -99,12 +97,11 @@ static void *run_one(void *ctx)
 }
 
 /* More threads than streams, beside a resident kernel: each gets its turn, and its answer. */
-static void test_more_threads_than_streams(void **state)
+RIG_TEST(more_threads_than_streams)
 {
 	static struct runner runners[MANY];
 	void *square, *ring, *failed;
 
-	(void)state;
 	rig.env.threads = MANY;
 	rig.settings.ring_idle_ms = 0;
 	rig.settings.async_memory = rig.settings.memory_pooling = 1;
@@ -135,7 +132,7 @@ static void test_more_threads_than_streams(void **state)
 }
 
 /* The first that does not fit is refused in words; when one goes another one fits. */
-static void test_room_for_rings(void **state)
+RIG_TEST(room_for_rings)
 {
 	static const struct {
 		const char *trigger;
@@ -148,7 +145,6 @@ static void test_room_for_rings(void **state)
 		 "14 kernels are resident, and the device has no connection left for one more"},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		void *rings[RK_CUDA_RINGS_MAX] = {0}, *more;
 		struct rk_error err = {0};
@@ -169,12 +165,11 @@ static void test_room_for_rings(void **state)
 	}
 }
 
-static void test_device_that_ends_kernels(void **state)
+RIG_TEST(device_that_ends_kernels)
 {
 	struct rk_error err = {0};
 	void *kernel;
 
-	(void)state;
 	triggers("exec_timeout\n");
 	open_cuda();
 	assert_non_null(strstr(rig.log, "no kernel can be resident"));
@@ -213,7 +208,7 @@ static int use_all(void *ctx, struct rk_cuda_stream *s, struct rk_error *err)
 }
 
 /* The driver makes nothing beside a resident kernel: all was done once before it came. */
-static void test_nothing_is_new_beside_a_resident_kernel(void **state)
+RIG_TEST(nothing_is_new_beside_a_resident_kernel)
 {
 	const struct rk_wire_load load = {
 		.entry = "echo",
@@ -224,7 +219,6 @@ static void test_nothing_is_new_beside_a_resident_kernel(void **state)
 	uint64_t beside;
 	void *ring, *square;
 
-	(void)state;
 	rig.env.threads = MANY;
 	rig.settings.ring_idle_ms = 0;
 	rig.settings.async_memory = rig.settings.memory_pooling = 1;
@@ -255,14 +249,13 @@ static void test_nothing_is_new_beside_a_resident_kernel(void **state)
 
 /* --- what a message costs, and the check ------------------------------------------------ */
 
-static void test_calls_of_a_small_message(void **state)
+RIG_TEST(calls_of_a_small_message)
 {
 	struct rk_backend_arg args[3];
 	struct rk_backend_run run;
 	uint64_t before;
 	void *kernel;
 
-	(void)state;
 	rig.settings.async_memory = rig.settings.memory_pooling = 1;
 	open_cuda();
 	kernel = load_square();
@@ -290,7 +283,7 @@ static void *check(void *ctx)
 }
 
 /* A driver that answers from its books does not hide a device that does nothing. */
-static void test_check_touches_the_device(void **state)
+RIG_TEST(check_touches_the_device)
 {
 	atomic_bool done = false;
 	uint64_t memsets;
@@ -298,7 +291,6 @@ static void test_check_touches_the_device(void **state)
 	size_t bytes;
 	void *rc;
 
-	(void)state;
 	open_cuda();
 	triggers("stalled\n");
 	memsets = rig.count("memsets");
@@ -317,16 +309,5 @@ static void test_check_touches_the_device(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_environment),
-		RIG_TEST(test_streams_are_bounded),
-		RIG_TEST(test_more_threads_than_streams),
-		RIG_TEST(test_room_for_rings),
-		RIG_TEST(test_device_that_ends_kernels),
-		RIG_TEST(test_nothing_is_new_beside_a_resident_kernel),
-		RIG_TEST(test_calls_of_a_small_message),
-		RIG_TEST(test_check_touches_the_device),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

@@ -26,14 +26,13 @@ static void open_gate(uint32_t *flag)
 	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
 }
 
-static void runs_a_kernel_in_order(void **state)
+RIG_TEST(runs_a_kernel_in_order)
 {
 	float *in = pinned(N * sizeof(float)), *out = pinned(N * sizeof(float));
 	CUdeviceptr x = device(N * sizeof(float)), y = device(N * sizeof(float));
 	uint64_t n = N;
 	void *params[] = {&x, &y, &n};
 
-	(void)state;
 	triggers("latency 1000\n");
 	for (int i = 0; i < N; i++)
 		in[i] = (float)i;
@@ -57,14 +56,13 @@ static void runs_a_kernel_in_order(void **state)
 	OK(cu.cuMemFreeHost(out));
 }
 
-static void streams_are_asynchronous(void **state)
+RIG_TEST(streams_are_asynchronous)
 {
 	uint32_t *flag = pinned(64), *word = pinned(64);
 	CUdeviceptr at = device(64);
 	CUstream other = NULL;
 	CUevent event = NULL;
 
-	(void)state;
 	OK(cu.cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
 	OK(cu.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
 	OK(cu.cuEventQuery(event));
@@ -106,14 +104,13 @@ static void *alloc_beside(void *arg)
 	return NULL;
 }
 
-static void an_allocation_waits_for_all_streams(void **state)
+RIG_TEST(an_allocation_waits_for_all_streams)
 {
 	uint32_t *flag = pinned(64);
 	uint64_t before = count("synchronising"), allocations = count("allocations");
 	pthread_t thread;
 	void *failed;
 
-	(void)state;
 	gate(stream, flag);
 	assert_int_equal(pthread_create(&thread, NULL, alloc_beside, NULL), 0);
 	while (count("synchronising") == before)
@@ -134,18 +131,17 @@ static void *without_context(void *arg)
 	return (void *)(uintptr_t)cu.cuMemAlloc(&at, 1);
 }
 
-static void needs_a_context_in_each_thread(void **state)
+RIG_TEST(needs_a_context_in_each_thread)
 {
 	pthread_t thread;
 	void *result;
 
-	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, without_context, NULL), 0);
 	assert_int_equal(pthread_join(thread, &result), 0);
 	assert_int_equal((uintptr_t)result, CUDA_ERROR_INVALID_CONTEXT);
 }
 
-static void pools_keep_what_they_reserved(void **state)
+RIG_TEST(pools_keep_what_they_reserved)
 {
 	CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
 				.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE}};
@@ -153,7 +149,6 @@ static void pools_keep_what_they_reserved(void **state)
 	CUmemoryPool pool = NULL;
 	CUdeviceptr at = 0;
 
-	(void)state;
 	OK(cu.cuMemPoolCreate(&pool, &props));
 	OK(cu.cuMemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &keep));
 	OK(cu.cuMemAllocFromPoolAsync(&at, 7 << 20, pool, stream));
@@ -173,7 +168,7 @@ static void pools_keep_what_they_reserved(void **state)
 	assert_int_equal(count("device_blocks"), 0);
 }
 
-static void modules_are_what_they_say(void **state)
+RIG_TEST(modules_are_what_they_say)
 {
 	static const unsigned int fatbin[] = {0xBA55ED50, 0};
 	char text[200] = "", small[8];
@@ -182,7 +177,6 @@ static void modules_are_what_they_say(void **state)
 	CUfunction f = NULL;
 	CUmodule m = NULL;
 
-	(void)state;
 	assert_int_equal(cu.cuModuleLoadDataEx(&m, "#!/bin/sh", 0, NULL, NULL),
 			 CUDA_ERROR_INVALID_IMAGE);
 	assert_int_equal(
@@ -204,7 +198,7 @@ static void modules_are_what_they_say(void **state)
 	MISUSE(cu.cuModuleGetFunction(&f, m, "vector_add"), CUDA_ERROR_INVALID_HANDLE);
 }
 
-static void launches_are_checked(void **state)
+RIG_TEST(launches_are_checked)
 {
 	CUfunction f = function("square");
 	CUdeviceptr x = device(64);
@@ -212,7 +206,6 @@ static void launches_are_checked(void **state)
 	void *params[] = {&x, &x, &n};
 	int fit = 0;
 
-	(void)state;
 	assert_int_equal(run1(f, stream, 0, params), CUDA_ERROR_INVALID_VALUE);
 	assert_int_equal(cu.cuLaunchKernel(f, 1, 1, 1, 32, 32, 2, 0, stream, params, NULL),
 			 CUDA_ERROR_INVALID_VALUE);
@@ -250,7 +243,7 @@ static void wait_for_exit(struct rk_ring *ring, uint64_t launch)
 		sched_yield();
 }
 
-static void a_resident_kernel_answers_and_leaves(void **state)
+RIG_TEST(a_resident_kernel_answers_and_leaves)
 {
 	static const char ptx[] = ".version 8.0\n.entry ring_sum(\n.entry ring_echo(";
 	struct rk_ring *ring = pinned(sizeof(*ring));
@@ -261,7 +254,6 @@ static void a_resident_kernel_answers_and_leaves(void **state)
 	CUmodule m = NULL;
 	CUfunction f = NULL;
 
-	(void)state;
 	memset(ring, 0, sizeof(*ring));
 	ring->version = RK_RING_VERSION;
 	ring->nargs = 4;
@@ -300,7 +292,7 @@ static void a_resident_kernel_answers_and_leaves(void **state)
 	OK(cu.cuMemFreeHost(ring));
 }
 
-static void a_call_beside_a_resident_kernel_waits(void **state)
+RIG_TEST(a_call_beside_a_resident_kernel_waits)
 {
 	struct rk_ring *ring = pinned(sizeof(*ring));
 	CUdeviceptr at = (CUdeviceptr)ring;
@@ -310,7 +302,6 @@ static void a_call_beside_a_resident_kernel_waits(void **state)
 	pthread_t thread;
 	void *failed;
 
-	(void)state;
 	memset(ring, 0, sizeof(*ring));
 	ring->version = RK_RING_VERSION;
 	ring->nargs = 3;
@@ -327,7 +318,7 @@ static void a_call_beside_a_resident_kernel_waits(void **state)
 	OK(cu.cuMemFreeHost(ring));
 }
 
-static void built_ins_get_their_own_scratch(void **state)
+RIG_TEST(built_ins_get_their_own_scratch)
 {
 	static const unsigned int fatbin[] = {0xBA55ED50, 0};
 	float *x = pinned(64);
@@ -338,7 +329,6 @@ static void built_ins_get_their_own_scratch(void **state)
 	CUfunction f = NULL;
 	CUmodule m = NULL;
 
-	(void)state;
 	OK(cu.cuModuleLoadDataEx(&m, fatbin, 0, NULL, NULL));
 	OK(cu.cuModuleGetFunction(&f, m, "reduce_sum"));
 	x[0] = 1;
@@ -356,18 +346,5 @@ static void built_ins_get_their_own_scratch(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(runs_a_kernel_in_order),
-		RIG_TEST(streams_are_asynchronous),
-		RIG_TEST(an_allocation_waits_for_all_streams),
-		RIG_TEST(needs_a_context_in_each_thread),
-		RIG_TEST(pools_keep_what_they_reserved),
-		RIG_TEST(modules_are_what_they_say),
-		RIG_TEST(launches_are_checked),
-		RIG_TEST(a_resident_kernel_answers_and_leaves),
-		RIG_TEST(a_call_beside_a_resident_kernel_waits),
-		RIG_TEST(built_ins_get_their_own_scratch),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

@@ -7,91 +7,7 @@
 
 #include "tests/fake_cuda/rig.h"
 
-static void finds_misuse(void **state)
-{
-	CUdeviceptr at = device(100);
-	CUstream gone = NULL;
-	char pageable[16] = {0};
-	void *host = pinned(16);
-
-	(void)state;
-	MISUSE(cu.cuMemcpyHtoDAsync(at, pageable, 16, stream), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemcpyDtoHAsync(pageable, at, 16, stream), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemcpyHtoDAsync(at + 90, host, 16, stream), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemsetD8Async(at, 0, 101, stream), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemFreeHost((void *)at), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemFree(at + 1), CUDA_ERROR_INVALID_VALUE);
-	OK(cu.cuMemFree(at));
-	MISUSE(cu.cuMemFree(at), CUDA_ERROR_INVALID_VALUE);
-	MISUSE(cu.cuMemcpyHtoDAsync(at, host, 16, stream), CUDA_ERROR_INVALID_VALUE);
-	OK(cu.cuMemFreeHost(host));
-	OK(cu.cuStreamCreate(&gone, 0));
-	OK(cu.cuStreamDestroy(gone));
-	MISUSE(cu.cuStreamSynchronize(gone), CUDA_ERROR_INVALID_HANDLE);
-	MISUSE(cu.cuStreamDestroy(gone), CUDA_ERROR_INVALID_HANDLE);
-	MISUSE(cu.cuStreamSynchronize(NULL), CUDA_ERROR_INVALID_HANDLE);
-}
-
-static void faults_come_when_they_are_called_for(void **state)
-{
-	CUdeviceptr at = 0, more = 0;
-	char left[64] = "";
-	int version = 0;
-	FILE *f;
-
-	(void)state;
-	triggers("# of one line\nonce oom_at 2\ndriver_version 10020\n");
-	OK(cu.cuDriverGetVersion(&version));
-	assert_int_equal(version, 10020);
-	OK(cu.cuMemAlloc(&at, 1));
-	assert_int_equal(cu.cuMemAlloc(&more, 1), CUDA_ERROR_OUT_OF_MEMORY);
-	f = fopen(trigger, "r");
-	assert_non_null(f);
-	left[fread(left, 1, sizeof(left) - 1, f)] = '\0';
-	fclose(f);
-	assert_string_equal(left, "# of one line\ndriver_version 10020\n");
-	OK(cu.cuMemFree(at));
-	triggers("fail cuStreamSynchronize CUDA_ERROR_LAUNCH_TIMEOUT 2\nmemory_total 1000\n");
-	OK(cu.cuStreamSynchronize(stream));
-	assert_int_equal(cu.cuStreamSynchronize(stream), CUDA_ERROR_LAUNCH_TIMEOUT);
-	OK(cu.cuStreamSynchronize(stream));
-	assert_int_equal(cu.cuMemAlloc(&at, 1001), CUDA_ERROR_OUT_OF_MEMORY);
-	triggers("no_async_memory\n");
-	assert_int_equal(cu.cuMemAllocAsync(&at, 1, stream), CUDA_ERROR_NOT_SUPPORTED);
-	triggers("init CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\n");
-	assert_int_equal(cu.cuInit(0), CUDA_ERROR_SYSTEM_DRIVER_MISMATCH);
-	triggers("no_device\n");
-	assert_int_equal(cu.cuInit(0), CUDA_ERROR_NO_DEVICE);
-}
-
-static void *synchronize(void *arg)
-{
-	CUcontext context;
-
-	(void)arg;
-	if (cu.cuDevicePrimaryCtxRetain(&context, 0) || cu.cuCtxSetCurrent(context) ||
-	    cu.cuStreamSynchronize(stream) || cu.cuDevicePrimaryCtxRelease(0))
-		return (void *)1;
-	return NULL;
-}
-
-static void a_call_hangs_while_the_file_says_so(void **state)
-{
-	uint64_t before = count("calls");
-	pthread_t thread;
-	void *failed;
-
-	(void)state;
-	triggers("hang synchronize\n");
-	assert_int_equal(pthread_create(&thread, NULL, synchronize, NULL), 0);
-	while (count("calls") < before + 3)
-		sched_yield();
-	assert_int_not_equal(pthread_tryjoin_np(thread, &failed), 0);
-	OK(cu.cuStreamQuery(stream));
-	triggers(NULL);
-	assert_int_equal(pthread_join(thread, &failed), 0);
-	assert_null(failed);
-}
+/* --- first those that fork, while there are no threads --- */
 
 /* Run @body in a process of its own, which is spoiled afterwards; it returns 0 or a line number. */
 static void in_child(int (*body)(void))
@@ -152,9 +68,8 @@ static int be_lost(void)
 	return 0;
 }
 
-static void spoiled_is_spoiled(void **state)
+TEST(spoiled_is_spoiled)
 {
-	(void)state;
 	triggers(NULL);
 	in_child(be_spoiled);
 	in_child(be_lost);
@@ -180,12 +95,11 @@ static int leak(void)
 	return 0;
 }
 
-static void the_ledger_tells_what_is_left(void **state)
+TEST(the_ledger_tells_what_is_left)
 {
 	char line[2048] = "";
 	FILE *f;
 
-	(void)state;
 	triggers(NULL);
 	unlink(ledger);
 	in_child(leak);
@@ -199,13 +113,12 @@ static void the_ledger_tells_what_is_left(void **state)
 				     "events=1 modules=0 pools=0 resident=0 "));
 }
 
-static void symbols_can_be_missing(void **state)
+TEST(symbols_can_be_missing)
 {
 	CUresult (*find)(const char *, void **, int, cuuint64_t, CUdriverProcAddressQueryResult *);
 	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL), *at = NULL;
 	CUdriverProcAddressQueryResult status;
 
-	(void)state;
 	*(void **)&find = dlsym(library, "cuGetProcAddress_v2");
 	triggers("symbol_missing cuLaunchKernel\n");
 	OK(find("cuLaunchKernel", &at, 4000, 0, &status));
@@ -222,17 +135,92 @@ static void symbols_can_be_missing(void **state)
 	dlclose(library);
 }
 
+/* --- the others --- */
+
+RIG_TEST(finds_misuse)
+{
+	CUdeviceptr at = device(100);
+	CUstream gone = NULL;
+	char pageable[16] = {0};
+	void *host = pinned(16);
+
+	MISUSE(cu.cuMemcpyHtoDAsync(at, pageable, 16, stream), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemcpyDtoHAsync(pageable, at, 16, stream), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemcpyHtoDAsync(at + 90, host, 16, stream), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemsetD8Async(at, 0, 101, stream), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemFreeHost((void *)at), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemFree(at + 1), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuMemFree(at));
+	MISUSE(cu.cuMemFree(at), CUDA_ERROR_INVALID_VALUE);
+	MISUSE(cu.cuMemcpyHtoDAsync(at, host, 16, stream), CUDA_ERROR_INVALID_VALUE);
+	OK(cu.cuMemFreeHost(host));
+	OK(cu.cuStreamCreate(&gone, 0));
+	OK(cu.cuStreamDestroy(gone));
+	MISUSE(cu.cuStreamSynchronize(gone), CUDA_ERROR_INVALID_HANDLE);
+	MISUSE(cu.cuStreamDestroy(gone), CUDA_ERROR_INVALID_HANDLE);
+	MISUSE(cu.cuStreamSynchronize(NULL), CUDA_ERROR_INVALID_HANDLE);
+}
+
+RIG_TEST(faults_come_when_they_are_called_for)
+{
+	CUdeviceptr at = 0, more = 0;
+	char left[64] = "";
+	int version = 0;
+	FILE *f;
+
+	triggers("# of one line\nonce oom_at 2\ndriver_version 10020\n");
+	OK(cu.cuDriverGetVersion(&version));
+	assert_int_equal(version, 10020);
+	OK(cu.cuMemAlloc(&at, 1));
+	assert_int_equal(cu.cuMemAlloc(&more, 1), CUDA_ERROR_OUT_OF_MEMORY);
+	f = fopen(trigger, "r");
+	assert_non_null(f);
+	left[fread(left, 1, sizeof(left) - 1, f)] = '\0';
+	fclose(f);
+	assert_string_equal(left, "# of one line\ndriver_version 10020\n");
+	OK(cu.cuMemFree(at));
+	triggers("fail cuStreamSynchronize CUDA_ERROR_LAUNCH_TIMEOUT 2\nmemory_total 1000\n");
+	OK(cu.cuStreamSynchronize(stream));
+	assert_int_equal(cu.cuStreamSynchronize(stream), CUDA_ERROR_LAUNCH_TIMEOUT);
+	OK(cu.cuStreamSynchronize(stream));
+	assert_int_equal(cu.cuMemAlloc(&at, 1001), CUDA_ERROR_OUT_OF_MEMORY);
+	triggers("no_async_memory\n");
+	assert_int_equal(cu.cuMemAllocAsync(&at, 1, stream), CUDA_ERROR_NOT_SUPPORTED);
+	triggers("init CUDA_ERROR_SYSTEM_DRIVER_MISMATCH\n");
+	assert_int_equal(cu.cuInit(0), CUDA_ERROR_SYSTEM_DRIVER_MISMATCH);
+	triggers("no_device\n");
+	assert_int_equal(cu.cuInit(0), CUDA_ERROR_NO_DEVICE);
+}
+
+static void *synchronize(void *arg)
+{
+	CUcontext context;
+
+	(void)arg;
+	if (cu.cuDevicePrimaryCtxRetain(&context, 0) || cu.cuCtxSetCurrent(context) ||
+	    cu.cuStreamSynchronize(stream) || cu.cuDevicePrimaryCtxRelease(0))
+		return (void *)1;
+	return NULL;
+}
+
+RIG_TEST(a_call_hangs_while_the_file_says_so)
+{
+	uint64_t before = count("calls");
+	pthread_t thread;
+	void *failed;
+
+	triggers("hang synchronize\n");
+	assert_int_equal(pthread_create(&thread, NULL, synchronize, NULL), 0);
+	while (count("calls") < before + 3)
+		sched_yield();
+	assert_int_not_equal(pthread_tryjoin_np(thread, &failed), 0);
+	OK(cu.cuStreamQuery(stream));
+	triggers(NULL);
+	assert_int_equal(pthread_join(thread, &failed), 0);
+	assert_null(failed);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		/* those that fork first: no thread is left by others */
-		cmocka_unit_test(spoiled_is_spoiled),
-		cmocka_unit_test(the_ledger_tells_what_is_left),
-		cmocka_unit_test(symbols_can_be_missing),
-		RIG_TEST(finds_misuse),
-		RIG_TEST(faults_come_when_they_are_called_for),
-		RIG_TEST(a_call_hangs_while_the_file_says_so),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }
