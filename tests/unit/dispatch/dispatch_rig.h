@@ -379,6 +379,6 @@ static inline void expect_last_error(struct rig *r, unsigned int k, const char *
 		fail_msg("%s", msg);
 }
 
-#define RIG_TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+#define RIG_TEST(name) TEST_WITH(name, rig_setup, rig_teardown)
 
 #endif

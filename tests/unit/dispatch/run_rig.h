@@ -154,6 +154,6 @@ static inline void answer_ok(struct rig *r, const struct rk_message *m)
 	expect_done(r, m, 0, "");
 }
 
-#define RUN_TEST(name) cmocka_unit_test_setup_teardown(name, run_setup, rig_teardown)
+#define RUN_TEST(name) TEST_WITH(name, run_setup, rig_teardown)
 
 #endif

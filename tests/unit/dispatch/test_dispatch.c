@@ -2,7 +2,7 @@
 /* Submission, queues, hand-out, answers and cancelling. */
 #include "tests/unit/dispatch/dispatch_rig.h"
 
-static void test_hand_out(void **state)
+RIG_TEST(hand_out)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -26,7 +26,7 @@ static void test_hand_out(void **state)
 }
 
 /* At most nslots at a time; ids ascend; each free slot is used again. */
-static void test_slots(void **state)
+RIG_TEST(slots)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run[2], third;
@@ -55,7 +55,7 @@ static void test_slots(void **state)
 	expect_counts(r, "4 4 0 0 0 0");
 }
 
-static void test_queued_before_attach(void **state)
+RIG_TEST(queued_before_attach)
 {
 	struct rig *r = *state;
 	struct rk_message *m = submit(r, 0);
@@ -68,7 +68,7 @@ static void test_queued_before_attach(void **state)
 }
 
 /* Kernels take turns, however many messages one of them has. */
-static void test_round_robin(void **state)
+RIG_TEST(round_robin)
 {
 	static const unsigned int submitted[] = {0, 0, 0, 0, 1, 1, 2};
 	static const unsigned int expected[] = {0, 1, 2, 0, 1, 0, 0};
@@ -88,7 +88,7 @@ static void test_round_robin(void **state)
 	expect_counts(r, "7 7 0 0 0 0");
 }
 
-static void test_refusals(void **state)
+RIG_TEST(refusals)
 {
 	struct rig *r = *state;
 
@@ -109,7 +109,7 @@ static void test_refusals(void **state)
 }
 
 /* Queue full: EAGAIN for who must not wait, a place in line for the others. */
-static void test_full(void **state)
+RIG_TEST(full)
 {
 	struct rig *r = *state;
 	struct rk_message *queued[4], *waiting[3];
@@ -148,7 +148,7 @@ static void test_full(void **state)
 }
 
 /* Room is told to who asked, once per full queue, and to nobody who did not ask. */
-static void test_room(void **state)
+RIG_TEST(room)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -171,7 +171,7 @@ static void test_room(void **state)
 }
 
 /* The limit grows: who waits is let in, who polls is told. */
-static void test_limit_grows(void **state)
+RIG_TEST(limit_grows)
 {
 	struct rig *r = *state;
 	struct rk_message *waiting;
@@ -194,7 +194,7 @@ static void test_limit_grows(void **state)
 	expect_counts(r, "5 5 0 0 0 0");
 }
 
-static void test_cancel_queued(void **state)
+RIG_TEST(cancel_queued)
 {
 	struct rig *r = *state;
 	struct rk_message *m[5], *waiting;
@@ -221,7 +221,7 @@ static void test_cancel_queued(void **state)
 	expect_counts(r, "5 4 0 1 0 0");
 }
 
-static void test_cancel_waiting(void **state)
+RIG_TEST(cancel_waiting)
 {
 	struct rig *r = *state;
 	struct rk_message *first, *second;
@@ -243,7 +243,7 @@ static void test_cancel_waiting(void **state)
 }
 
 /* The caller of one that runs is told at once; it is in flight until the worker is done with it. */
-static void test_cancel_running(void **state)
+RIG_TEST(cancel_running)
 {
 	struct rig *r = *state;
 	struct rk_message_info info;
@@ -284,7 +284,7 @@ static void test_cancel_running(void **state)
 }
 
 /* The last one in flight of a drain, whose caller knows already: the drain hears of its end. */
-static void test_cancel_running_while_draining(void **state)
+RIG_TEST(cancel_running_while_draining)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -304,7 +304,7 @@ static void test_cancel_running_while_draining(void **state)
 	expect_counts(r, "1 0 0 1 0 0");
 }
 
-static void test_cancel_new(void **state)
+RIG_TEST(cancel_new)
 {
 	struct rig *r = *state;
 	struct rk_message *m = make_message(r->k[0], r->pool, 1);
@@ -316,7 +316,7 @@ static void test_cancel_new(void **state)
 	expect_counts(r, "0 0 0 0 0 0");
 }
 
-static void test_failure_of_kernel(void **state)
+RIG_TEST(failure_of_kernel)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -334,7 +334,7 @@ static void test_failure_of_kernel(void **state)
 }
 
 /* A kernel that wrote past its output: its message fails, the worker gets nothing more. */
-static void test_guard(void **state)
+RIG_TEST(guard)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -360,7 +360,7 @@ static void test_guard(void **state)
 }
 
 /* Also where the message was cancelled, whose caller knows already, and failed. */
-static void test_guard_of_cancelled(void **state)
+RIG_TEST(guard_of_cancelled)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -384,7 +384,7 @@ static void test_guard_of_cancelled(void **state)
 }
 
 /* Answers that make no sense: EPROTO, and nothing has changed. */
-static void test_malformed(void **state)
+RIG_TEST(malformed)
 {
 	const size_t ok = offsetof(struct rk_wire_done, text), all = sizeof(struct rk_wire_done);
 	struct rig *r = *state;
@@ -438,7 +438,7 @@ static void test_malformed(void **state)
 }
 
 /* The socket is full: what did not go goes with the next answer, in order, once. */
-static void test_full_socket(void **state)
+RIG_TEST(full_socket)
 {
 	struct rig *r = *state;
 	struct rk_message *m[24];
@@ -463,7 +463,7 @@ static void test_full_socket(void **state)
 }
 
 /* A dead worker's socket: the message stays queued, nothing is lost, no SIGPIPE. */
-static void test_dead_socket(void **state)
+RIG_TEST(dead_socket)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -480,7 +480,7 @@ static void test_dead_socket(void **state)
 	answer(r, &run);
 }
 
-static void test_list(void **state)
+RIG_TEST(list)
 {
 	struct rig *r = *state;
 	struct rk_message_info info[3] = {0};
@@ -510,7 +510,7 @@ static void test_list(void **state)
 	assert_int_equal(rk_dispatch_list(&r->d, 0, info, 3), 0);
 }
 
-static void test_reset(void **state)
+RIG_TEST(reset)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -530,33 +530,4 @@ static void test_reset(void **state)
 	run = expect_run(r, m);
 	answer(r, &run);
 	expect_counts(r, "1 1 0 0 0 0");
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_hand_out),
-		RIG_TEST(test_slots),
-		RIG_TEST(test_queued_before_attach),
-		RIG_TEST(test_round_robin),
-		RIG_TEST(test_refusals),
-		RIG_TEST(test_full),
-		RIG_TEST(test_room),
-		RIG_TEST(test_limit_grows),
-		RIG_TEST(test_cancel_queued),
-		RIG_TEST(test_cancel_waiting),
-		RIG_TEST(test_cancel_running),
-		RIG_TEST(test_cancel_running_while_draining),
-		RIG_TEST(test_cancel_new),
-		RIG_TEST(test_failure_of_kernel),
-		RIG_TEST(test_guard),
-		RIG_TEST(test_guard_of_cancelled),
-		RIG_TEST(test_malformed),
-		RIG_TEST(test_full_socket),
-		RIG_TEST(test_dead_socket),
-		RIG_TEST(test_list),
-		RIG_TEST(test_reset),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

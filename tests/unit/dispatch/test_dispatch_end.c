@@ -2,7 +2,7 @@
 /* How messages end that are not answered: drains, deaths, deadlines, kernels that go. */
 #include "tests/unit/dispatch/dispatch_rig.h"
 
-static void test_accept_false(void **state)
+RIG_TEST(accept_false)
 {
 	struct rig *r = *state;
 	struct rk_message *m[5], *waiting[2];
@@ -34,7 +34,7 @@ static void test_accept_false(void **state)
 }
 
 /* Accepting again before the last one is gone: no idle then. */
-static void test_resume(void **state)
+RIG_TEST(resume)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run[2];
@@ -53,7 +53,7 @@ static void test_resume(void **state)
 }
 
 /* Idle comes after the last callback, also where a cancel ended the last one. */
-static void test_idle_by_cancel(void **state)
+RIG_TEST(idle_by_cancel)
 {
 	struct rig *r = *state;
 	struct rk_message *m = submit(r, 0);
@@ -66,7 +66,7 @@ static void test_idle_by_cancel(void **state)
 }
 
 /* The worker died: what ran fails and is held, what is queued goes to the next one. */
-static void test_detach(void **state)
+RIG_TEST(detach)
 {
 	struct rig *r = *state;
 	struct rk_message *m[4];
@@ -104,7 +104,7 @@ static void test_detach(void **state)
 	expect_counts(r, "4 2 1 1 0 0");
 }
 
-static void test_detach_past_deadline(void **state)
+RIG_TEST(detach_past_deadline)
 {
 	struct rig *r = *state;
 	struct rk_message *late, *in_time;
@@ -124,7 +124,7 @@ static void test_detach_past_deadline(void **state)
 	rig_release_held(r);
 }
 
-static void test_end_all(void **state)
+RIG_TEST(end_all)
 {
 	struct rig *r = *state;
 	struct rk_message *m[6], *waiting;
@@ -159,7 +159,7 @@ static void test_end_all(void **state)
 }
 
 /* Who polls for room must hear that a queue was emptied by force. */
-static void test_end_all_makes_room(void **state)
+RIG_TEST(end_all_makes_room)
 {
 	struct rig *r = *state;
 
@@ -173,7 +173,7 @@ static void test_end_all_makes_room(void **state)
 	assert_int_equal(r->room[0], 1);
 }
 
-static void test_deadlines(void **state)
+RIG_TEST(deadlines)
 {
 	struct rig *r = *state;
 	struct rk_message *running, *queued, *later;
@@ -214,7 +214,7 @@ static void test_deadlines(void **state)
 }
 
 /* Nothing is handed to a worker that must be replaced: it would fail with it. */
-static void test_no_hand_out_when_stuck(void **state)
+RIG_TEST(no_hand_out_when_stuck)
 {
 	struct rig *r = *state;
 	struct rk_message *stuck, *next_one;
@@ -238,7 +238,7 @@ static void test_no_hand_out_when_stuck(void **state)
 }
 
 /* One that gets its place because others expired has a deadline of its own to be watched. */
-static void test_deadline_of_promoted(void **state)
+RIG_TEST(deadline_of_promoted)
 {
 	struct rig *r = *state;
 	struct rk_message *queued, *waiting;
@@ -255,7 +255,7 @@ static void test_deadline_of_promoted(void **state)
 	rk_dispatch_cancel(&r->d, waiting);
 }
 
-static void test_kernel_ending(void **state)
+RIG_TEST(kernel_ending)
 {
 	struct rig *r = *state;
 	struct rk_message *m[5], *waiting;
@@ -287,7 +287,7 @@ static void test_kernel_ending(void **state)
 	expect_counts(r, "5 5 0 0 0 2");
 }
 
-static void test_kernel_off(void **state)
+RIG_TEST(kernel_off)
 {
 	struct rig *r = *state;
 	struct rk_message *m[5], *waiting, *other;
@@ -309,18 +309,4 @@ static void test_kernel_off(void **state)
 	run = expect_run(r, other);
 	answer(r, &run);
 	expect_counts(r, "6 2 4 0 0 1");
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_accept_false),	       RIG_TEST(test_resume),
-		RIG_TEST(test_idle_by_cancel),	       RIG_TEST(test_detach),
-		RIG_TEST(test_detach_past_deadline),   RIG_TEST(test_end_all),
-		RIG_TEST(test_end_all_makes_room),     RIG_TEST(test_deadlines),
-		RIG_TEST(test_no_hand_out_when_stuck), RIG_TEST(test_deadline_of_promoted),
-		RIG_TEST(test_kernel_ending),	       RIG_TEST(test_kernel_off),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
 #include "tests/unit/dispatch/run_rig.h"
 
 /* Those that wait together go as one, each is answered for itself, in any order. */
-static void test_fuse(void **state)
+RUN_TEST(fuse)
 {
 	struct rig *r = *state;
 	struct rk_message **m = r->all;
@@ -34,7 +34,7 @@ static void test_fuse(void **state)
 }
 
 /* An answer counts once, and only for what runs there. */
-static void test_fuse_stray(void **state)
+RUN_TEST(fuse_stray)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -54,7 +54,7 @@ static void test_fuse_stray(void **state)
 	expect_counts(r, "3 3 0 0 0 0");
 }
 
-static void test_fuse_max(void **state)
+RUN_TEST(fuse_max)
 {
 	struct rig *r = *state;
 
@@ -69,7 +69,7 @@ static void test_fuse_max(void **state)
 }
 
 /* The first that does not go with them ends a run: nobody is overtaken. */
-static void test_fuse_stops(void **state)
+RUN_TEST(fuse_stops)
 {
 	struct rig *r = *state;
 	const uint64_t large = RK_FUSE_BYTES / 4;
@@ -104,7 +104,7 @@ static void test_fuse_stops(void **state)
 }
 
 /* On the CPU, and where the description does not say so, each goes alone and without a grid. */
-static void test_no_fuse(void **state)
+RUN_TEST(no_fuse)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -129,7 +129,7 @@ static void test_no_fuse(void **state)
 }
 
 /* A packet has room for so many. */
-static void test_fuse_packet(void **state)
+RUN_TEST(fuse_packet)
 {
 	enum {
 		FIT = 1 + (RK_WIRE_RUN_MAX - FIRST_LEN) / MORE_LEN,
@@ -169,7 +169,7 @@ static void test_fuse_packet(void **state)
 }
 
 /* A socket that takes no packet of that size: one by one, then. */
-static void test_fuse_small_socket(void **state)
+RUN_TEST(fuse_small_socket)
 {
 	struct rig *r = *state;
 	const int bytes = 1; /* as few as there can be */
@@ -188,7 +188,7 @@ static void test_fuse_small_socket(void **state)
 }
 
 /* Together they would need more blocks than there can be. */
-static void test_fuse_grid(void **state)
+RUN_TEST(fuse_grid)
 {
 	struct rig *r = *state;
 
@@ -224,7 +224,7 @@ static void test_fuse_grid(void **state)
 }
 
 /* Each of them is in flight, runs, can be cancelled, and is listed so. */
-static void test_fuse_cancel(void **state)
+RUN_TEST(fuse_cancel)
 {
 	struct rig *r = *state;
 	struct rk_message_info info[4];
@@ -247,7 +247,7 @@ static void test_fuse_cancel(void **state)
 }
 
 /* One of them wrote past its output: that one fails, then the worker is replaced with the rest. */
-static void test_fuse_guard(void **state)
+RUN_TEST(fuse_guard)
 {
 	struct rig *r = *state;
 	struct rk_error err = {0};
@@ -270,7 +270,7 @@ static void test_fuse_guard(void **state)
 }
 
 /* The worker dies with two runs: all of them fail, one is to blame, once. */
-static void test_fuse_death(void **state)
+RUN_TEST(fuse_death)
 {
 	struct rig *r = *state;
 	struct rk_message *plain;
@@ -300,7 +300,7 @@ static void test_fuse_death(void **state)
 }
 
 /* One of them is past its deadline: the worker is to be replaced, and each has its own verdict. */
-static void test_fuse_deadline(void **state)
+RUN_TEST(fuse_deadline)
 {
 	struct rig *r = *state;
 	uint64_t next;
@@ -323,7 +323,7 @@ static void test_fuse_deadline(void **state)
 }
 
 /* A drain waits for each of them. */
-static void test_fuse_drain(void **state)
+RUN_TEST(fuse_drain)
 {
 	struct rig *r = *state;
 
@@ -340,19 +340,4 @@ static void test_fuse_drain(void **state)
 	assert_int_equal(r->idle, 1);
 	assert_int_equal(r->unloadable[FUSED], 1);
 	assert_true(rk_dispatch_kernel_idle(&r->d, r->k[FUSED]));
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		RUN_TEST(test_fuse),	    RUN_TEST(test_fuse_stray),
-		RUN_TEST(test_fuse_max),    RUN_TEST(test_fuse_stops),
-		RUN_TEST(test_no_fuse),	    RUN_TEST(test_fuse_small_socket),
-		RUN_TEST(test_fuse_packet), RUN_TEST(test_fuse_grid),
-		RUN_TEST(test_fuse_cancel), RUN_TEST(test_fuse_guard),
-		RUN_TEST(test_fuse_death),  RUN_TEST(test_fuse_deadline),
-		RUN_TEST(test_fuse_drain),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

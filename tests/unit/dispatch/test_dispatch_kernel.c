@@ -6,7 +6,7 @@
 
 /* --- limits of its own --- */
 
-static void test_depth(void **state)
+RIG_TEST(depth)
 {
 	struct rig *r = *state;
 	struct rk_message *waiting;
@@ -36,7 +36,7 @@ static void test_depth(void **state)
 	expect_counts(r, "14 14 0 0 0 0");
 }
 
-static void test_timeout(void **state)
+RIG_TEST(timeout)
 {
 	struct rig *r = *state;
 	struct rk_message *m[4];
@@ -74,7 +74,7 @@ static void test_timeout(void **state)
 /* --- loading --- */
 
 /* Takes messages before it is loaded; they wait for that, and for nothing else. */
-static void test_loading(void **state)
+RIG_TEST(loading)
 {
 	struct rig *r = *state;
 	struct rk_message *m[4], *waiting, *other;
@@ -105,7 +105,7 @@ static void test_loading(void **state)
 }
 
 /* It cannot be loaded after all. */
-static void test_loading_fails(void **state)
+RIG_TEST(loading_fails)
 {
 	struct rig *r = *state;
 	struct rk_message *m[4], *waiting;
@@ -125,7 +125,7 @@ static void test_loading_fails(void **state)
 }
 
 /* Disabled while it was being loaded: what it has accepted is run once it is. */
-static void test_ending_while_loading(void **state)
+RIG_TEST(ending_while_loading)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -145,7 +145,7 @@ static void test_ending_while_loading(void **state)
 	assert_int_equal(r->unloadable[0], 1);
 }
 
-static void test_expect(void **state)
+RIG_TEST(expect)
 {
 	static const enum rk_kernel_state states[][2] = {
 		{RK_KERNEL_OFF, RK_KERNEL_LOADING},
@@ -204,7 +204,7 @@ static void expect_tripped(struct rig *r, unsigned int k)
 }
 
 /* Three workers in a row: it is disabled; its neighbours are not to blame. */
-static void test_three_kills(void **state)
+RIG_TEST(three_kills)
 {
 	struct rig *r = *state;
 
@@ -228,7 +228,7 @@ static void test_three_kills(void **state)
 }
 
 /* In a row: one that works in between begins anew, and a neighbour's success does not count. */
-static void test_success_resets(void **state)
+RIG_TEST(success_resets)
 {
 	struct rig *r = *state;
 
@@ -246,7 +246,7 @@ static void test_success_resets(void **state)
 }
 
 /* Nobody is known to be to blame. */
-static void test_no_blame(void **state)
+RIG_TEST(no_blame)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -265,7 +265,7 @@ static void test_no_blame(void **state)
 }
 
 /* Past its deadline: blamed, and however many messages of it were, for one worker. */
-static void test_timeouts_are_kills(void **state)
+RIG_TEST(timeouts_are_kills)
 {
 	struct rig *r = *state;
 	struct rk_message *m[4];
@@ -292,7 +292,7 @@ static void test_timeouts_are_kills(void **state)
 }
 
 /* Crashed when it was past its deadline already: once. */
-static void test_blamed_once(void **state)
+RIG_TEST(blamed_once)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -311,7 +311,7 @@ static void test_blamed_once(void **state)
 }
 
 /* Writing past an output costs a worker too; cancelled or not. */
-static void test_overruns_are_kills(void **state)
+RIG_TEST(overruns_are_kills)
 {
 	struct rig *r = *state;
 
@@ -333,7 +333,7 @@ static void test_overruns_are_kills(void **state)
 }
 
 /* The caller has gone, the kernel is to blame all the same. */
-static void test_cancelled_and_crashed(void **state)
+RIG_TEST(cancelled_and_crashed)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -354,7 +354,7 @@ static void test_cancelled_and_crashed(void **state)
 /* --- retirement --- */
 
 /* A retired kernel serves until it is unloaded; its successor counts on. */
-static void test_retired(void **state)
+RIG_TEST(retired)
 {
 	struct rig *r = *state;
 	struct rk_message *m[3];
@@ -394,7 +394,7 @@ static void test_retired(void **state)
 
 /* --- how long it takes --- */
 
-static void test_latency(void **state)
+RIG_TEST(latency)
 {
 	struct rig *r = *state;
 	struct rk_histogram *h = &r->k[0]->stats->latency;
@@ -511,7 +511,7 @@ static void expect_found(struct many *many)
 	}
 }
 
-static void test_many(void **state)
+RIG_TEST(many)
 {
 	struct rig *r = *state;
 	struct many *many = many_submit(r);
@@ -554,7 +554,7 @@ static void test_many(void **state)
 }
 
 /* The low half of an id is part of an inode number: never 0, and found beyond 2^32. */
-static void test_large_ids(void **state)
+RIG_TEST(large_ids)
 {
 	struct rig *r = *state;
 	struct rk_message_info info;
@@ -573,29 +573,4 @@ static void test_large_ids(void **state)
 		assert_true(rk_dispatch_cancel_id(&r->d, m[i]->id));
 		expect_done(r, m[i], ECANCELED, "cancelled");
 	}
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_depth),
-		RIG_TEST(test_timeout),
-		RIG_TEST(test_loading),
-		RIG_TEST(test_loading_fails),
-		RIG_TEST(test_ending_while_loading),
-		RIG_TEST(test_expect),
-		RIG_TEST(test_three_kills),
-		RIG_TEST(test_success_resets),
-		RIG_TEST(test_no_blame),
-		RIG_TEST(test_timeouts_are_kills),
-		RIG_TEST(test_blamed_once),
-		RIG_TEST(test_overruns_are_kills),
-		RIG_TEST(test_cancelled_and_crashed),
-		RIG_TEST(test_retired),
-		RIG_TEST(test_latency),
-		RIG_TEST(test_many),
-		RIG_TEST(test_large_ids),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

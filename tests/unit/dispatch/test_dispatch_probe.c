@@ -5,7 +5,7 @@
 /* --- ring kernels --- */
 
 /* One message of a ring kernel at a time, in order, however many slots there are. */
-static void test_ring(void **state)
+RUN_TEST(ring)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run, other;
@@ -33,7 +33,7 @@ static void test_ring(void **state)
 }
 
 /* With one slot it takes turns with the others. */
-static void test_ring_turns(void **state)
+RUN_TEST(ring_turns)
 {
 	static const unsigned int expected[] = {RING, PLAIN, RING, PLAIN, RING, PLAIN};
 	struct rig *r = *state;
@@ -74,7 +74,7 @@ static void test_ring_turns(void **state)
 }
 
 /* The next worker begins with the one that is queued; a cancelled one keeps its place. */
-static void test_ring_death(void **state)
+RUN_TEST(ring_death)
 {
 	struct rig *r = *state;
 	struct rk_message *m[3];
@@ -99,7 +99,7 @@ static void test_ring_death(void **state)
 }
 
 /* Being loaded again while one runs: the others wait for that. */
-static void test_ring_loading(void **state)
+RUN_TEST(ring_loading)
 {
 	struct rig *r = *state;
 	struct rk_message *m[2];
@@ -161,7 +161,7 @@ static void expect_nothing_counted(struct rig *r, unsigned int k)
 	assert_int_equal(r->deadlines, 0);
 }
 
-static void test_probe(void **state)
+RUN_TEST(probe)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -190,7 +190,7 @@ static void test_probe(void **state)
 }
 
 /* Neither full slots nor a full queue hold it up, and it holds up no message. */
-static void test_probe_lane(void **state)
+RUN_TEST(probe_lane)
 {
 	struct rig *r = *state;
 	struct rk_message *m[3], *waiting, *probe;
@@ -224,7 +224,7 @@ static void test_probe_lane(void **state)
 }
 
 /* The lane holds one; the next one is handed out with the answer. */
-static void test_probe_turns(void **state)
+RUN_TEST(probe_turns)
 {
 	struct rig *r = *state;
 	struct rk_message *probe[2], *m;
@@ -244,7 +244,7 @@ static void test_probe_turns(void **state)
 }
 
 /* Which kernel made the worker grow can be told where it is the only one that runs. */
-static void test_only_kernel(void **state)
+RUN_TEST(only_kernel)
 {
 	struct rig *r = *state;
 	struct rk_message *m[2], *other;
@@ -266,7 +266,7 @@ static void test_only_kernel(void **state)
 }
 
 /* Busy is who runs messages, and quiet since an answer came last, or they were handed out. */
-static void test_busy(void **state)
+RUN_TEST(busy)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run, probed;
@@ -295,7 +295,7 @@ static void test_busy(void **state)
 	assert_false(rk_dispatch_is_busy(&r->d, &quiet));
 }
 
-static void test_probe_refused(void **state)
+RUN_TEST(probe_refused)
 {
 	static const enum rk_kernel_state states[] = {RK_KERNEL_OFF, RK_KERNEL_LOADING,
 						      RK_KERNEL_ENDING};
@@ -315,7 +315,7 @@ static void test_probe_refused(void **state)
 }
 
 /* Nothing goes with a probe, and it goes with nothing; a ring kernel's is one of its messages. */
-static void test_probe_alone(void **state)
+RUN_TEST(probe_alone)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -343,7 +343,7 @@ static void test_probe_alone(void **state)
 	answer(r, &run);
 }
 
-static void test_probe_cancel(void **state)
+RUN_TEST(probe_cancel)
 {
 	struct rig *r = *state;
 	struct rk_message *m = submit_probe(r, PLAIN);
@@ -365,7 +365,7 @@ static void test_probe_cancel(void **state)
 }
 
 /* The worker dies of it: it is told, no kernel is to blame, no message died. */
-static void test_probe_death(void **state)
+RUN_TEST(probe_death)
 {
 	struct rig *r = *state;
 	struct rk_message *m, *queued;
@@ -386,7 +386,7 @@ static void test_probe_death(void **state)
 }
 
 /* A probe that comes back right does not forgive what messages did. */
-static void test_probe_forgives_nothing(void **state)
+RUN_TEST(probe_forgives_nothing)
 {
 	struct rig *r = *state;
 	struct rk_wire_run run;
@@ -413,7 +413,7 @@ static void test_probe_forgives_nothing(void **state)
 }
 
 /* All that ends messages ends probes, without counting them. */
-static void test_probe_ends(void **state)
+RUN_TEST(probe_ends)
 {
 	struct rig *r = *state;
 	struct rk_message *m[3], *message;
@@ -442,7 +442,7 @@ static void test_probe_ends(void **state)
 }
 
 /* A drain does not wait for it, the unloading of its kernel does. */
-static void test_probe_unload(void **state)
+RUN_TEST(probe_unload)
 {
 	struct rig *r = *state;
 	struct rk_message *m, *probe[2];
@@ -463,20 +463,4 @@ static void test_probe_unload(void **state)
 	assert_int_equal(r->unloadable[PLAIN], 1);
 	assert_true(rk_dispatch_kernel_idle(&r->d, r->k[PLAIN]));
 	assert_int_equal(r->idle, 1);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		RUN_TEST(test_ring),	    RUN_TEST(test_ring_turns),
-		RUN_TEST(test_ring_death),  RUN_TEST(test_ring_loading),
-		RUN_TEST(test_probe),	    RUN_TEST(test_probe_lane),
-		RUN_TEST(test_probe_turns), RUN_TEST(test_busy),
-		RUN_TEST(test_only_kernel), RUN_TEST(test_probe_refused),
-		RUN_TEST(test_probe_alone), RUN_TEST(test_probe_cancel),
-		RUN_TEST(test_probe_death), RUN_TEST(test_probe_forgives_nothing),
-		RUN_TEST(test_probe_ends),  RUN_TEST(test_probe_unload),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,7 +206,7 @@ static void storm_end(struct storm *s)
 	}
 }
 
-static void test_storm(void **state)
+TEST(storm)
 {
 	struct storm *s = calloc(1, sizeof(*s));
 	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
@@ -214,7 +214,6 @@ static void test_storm(void **state)
 	struct rk_error err;
 	int pair[2];
 
-	(void)state;
 	assert_non_null(s);
 	const struct rk_dispatch_observer observer = {
 		.idle = storm_idle, .unloadable = storm_none, .tripped = storm_tripped, .ctx = s};
@@ -249,13 +248,4 @@ static void test_storm(void **state)
 	close(s->fd);
 	close(s->peer);
 	free(s);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_storm),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
