@@ -2,24 +2,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "fs/files/control.h"
 #include "fs/node.h"
 #include "runtime/base/log.h"
+#include "tests/unit/unit.h"
 
 #define RELOAD -1
 
-static void test_good(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+TEST(good)
 {
 	static const struct {
 		const char *text;
@@ -43,7 +40,6 @@ static void test_good(void **state)
 		{"reload\n", RELOAD, -1},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct rkfs_command c;
 		struct rk_error err;
@@ -62,7 +58,7 @@ static void test_good(void **state)
 		text, sizeof(text) - 1, says                                                       \
 	}
 
-static void test_bad(void **state)
+TEST(bad)
 {
 	static const struct {
 		const char *text;
@@ -103,7 +99,6 @@ static void test_bad(void **state)
 		BAD("drain five", "drain five"),
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct rkfs_command c = {.drain_ms = 77};
 		struct rk_error err = {0};
@@ -119,13 +114,12 @@ static void test_bad(void **state)
 	}
 }
 
-static void test_length(void **state)
+TEST(length)
 {
 	char text[RKFS_COMMAND_MAX + 1];
 	struct rkfs_command c;
 	struct rk_error err;
 
-	(void)state;
 	memset(text, ' ', sizeof(text));
 	memcpy(text, "stop", 4);
 	assert_int_equal(rkfs_control_parse(text, RKFS_COMMAND_MAX, &c, &err), 0);
@@ -138,14 +132,13 @@ static void test_length(void **state)
 	assert_non_null(strstr(err.msg, "reload"));
 }
 
-static void test_sentence_lists_verbs(void **state)
+TEST(sentence_lists_verbs)
 {
 	static const char *const names[] = {"start", "drain [SECS]", "resume",
 					    "stop",  "reset",	     "reload"};
 	struct rkfs_command c;
 	struct rk_error err;
 
-	(void)state;
 	assert_int_equal(rkfs_control_parse("?", 1, &c, &err), -EINVAL);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_non_null(strstr(err.msg, names[i]));
@@ -218,9 +211,8 @@ static void assert_shows(const char *expected)
 	rkfs_textbuf_free(&out);
 }
 
-static void test_store(void **state)
+RIG_TEST(store)
 {
-	(void)state;
 	assert_int_equal(command("frobnicate\n"), -EINVAL);
 	assert_non_null(strstr(status(), "frobnicate"));
 	assert_int_equal(rk_runtime_state(fs.rt), RK_CREATED);
@@ -279,9 +271,8 @@ static void assert_logs(const char *dir, const char *name, const char *text, con
 
 #define REFUSED "warn: a write from uid 12 pid 345 refused: "
 
-static void test_log(void **state)
+RIG_TEST(log)
 {
-	(void)state;
 	assert_logs("", "control", "strat",
 		    REFUSED "control: no verb is called 'strat' (did you mean start?); the verbs");
 	assert_logs("", "control", "stop\nstop\n", REFUSED "control: one write is one line");
@@ -316,25 +307,9 @@ static void test_log(void **state)
 	assert_string_equal(logged[0], "info: reload from the daemon");
 }
 
-static void test_show(void **state)
+RIG_TEST(show)
 {
-	(void)state;
 	assert_shows("start stop reset reload\n");
 	assert_int_equal(command("stop"), 0);
 	assert_shows("drain stop reset reload\n");
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_length),
-		cmocka_unit_test(test_sentence_lists_verbs),
-		cmocka_unit_test_setup_teardown(test_store, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_show, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,21 +2,16 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "fs/call/jobs.h"
+#include "tests/unit/unit.h"
 
 #define JOBS   2000
 #define ROUNDS 2000
@@ -87,12 +82,11 @@ static void wait_alone(void)
 }
 
 /* Destroy finishes what is queued; one thread works in the order of submission. */
-static void test_order(void **state)
+TEST(order)
 {
 	struct rk_jobs *jobs = create(1);
 	struct job *list = calloc(JOBS, sizeof(*list));
 
-	(void)state;
 	assert_non_null(list);
 	for (unsigned int i = 0; i < JOBS; i++) {
 		list[i].job.run = run;
@@ -107,12 +101,11 @@ static void test_order(void **state)
 	free(list);
 }
 
-static void test_lazy(void **state)
+TEST(lazy)
 {
 	struct rk_jobs *jobs;
 	struct job one = {.job.run = run};
 
-	(void)state;
 	wait_alone();
 	jobs = create(8);
 	rk_jobs_run(jobs, &one.job);
@@ -123,13 +116,12 @@ static void test_lazy(void **state)
 }
 
 /* Three jobs hold their threads; the others must wait for one of these, not for a fourth. */
-static void test_bounded(void **state)
+TEST(bounded)
 {
 	struct rk_jobs *jobs;
 	struct job list[10] = {0};
 	pthread_barrier_t meet;
 
-	(void)state;
 	assert_int_equal(pthread_barrier_init(&meet, NULL, 4), 0);
 	wait_alone();
 	jobs = create(3);
@@ -158,11 +150,10 @@ static void test_bounded(void **state)
  * Two jobs that need each other, when a thread is idle or about to be: the second one
  * may not queue up behind the first while another thread could be started.
  */
-static void test_both_run_at_once(void **state)
+TEST(both_run_at_once)
 {
 	pthread_barrier_t meet;
 
-	(void)state;
 	assert_int_equal(pthread_barrier_init(&meet, NULL, 2), 0);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		struct rk_jobs *jobs = create(2);
@@ -182,12 +173,11 @@ static void test_both_run_at_once(void **state)
 }
 
 /* Where no thread can be had the caller does the work. */
-static void test_no_thread(void **state)
+TEST(no_thread)
 {
 	struct rk_jobs *jobs = create(0);
 	struct job one = {.job.run = run};
 
-	(void)state;
 	rk_jobs_run(jobs, &one.job);
 	assert_true(one.done);
 	assert_true(pthread_equal(one.ran_in, pthread_self()));
@@ -195,13 +185,12 @@ static void test_no_thread(void **state)
 }
 
 /* Signals are the main program's, and its mask is as it was. */
-static void test_signals(void **state)
+TEST(signals)
 {
 	struct rk_jobs *jobs = create(1);
 	struct job one = {.job.run = run};
 	sigset_t mask;
 
-	(void)state;
 	rk_jobs_run(jobs, &one.job);
 	rk_jobs_destroy(jobs);
 	assert_true(sigismember(&one.mask, SIGTERM));
@@ -210,9 +199,8 @@ static void test_signals(void **state)
 	assert_false(sigismember(&mask, SIGTERM));
 }
 
-static void test_unused(void **state)
+TEST(unused)
 {
-	(void)state;
 	rk_jobs_destroy(create(4));
 	rk_jobs_destroy(NULL);
 }
@@ -233,13 +221,12 @@ static void *submit_all(void *arg)
 	return NULL;
 }
 
-static void test_many_sources(void **state)
+TEST(many_sources)
 {
 	struct source *s = calloc(4, sizeof(*s));
 	struct rk_jobs *jobs = create(3);
 	pthread_t threads[4];
 
-	(void)state;
 	assert_non_null(s);
 	for (unsigned int i = 0; i < 4; i++) {
 		s[i].jobs = jobs;
@@ -250,16 +237,4 @@ static void test_many_sources(void **state)
 	rk_jobs_destroy(jobs);
 	assert_int_equal(atomic_load(&counter), 4 * JOBS);
 	free(s);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),	  cmocka_unit_test(test_lazy),
-		cmocka_unit_test(test_bounded),	  cmocka_unit_test(test_both_run_at_once),
-		cmocka_unit_test(test_no_thread), cmocka_unit_test(test_signals),
-		cmocka_unit_test(test_unused),	  cmocka_unit_test(test_many_sources),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Since when a file has its content, and a memory for that which does not grow. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "fs/looks.h"
+#include "tests/unit/unit.h"
 
 static const struct timespec born = {.tv_sec = 1000};
 
@@ -22,7 +17,9 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void test_change(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(change)
 {
 	struct timespec first, second, again;
 
@@ -39,7 +36,7 @@ static void test_change(void **state)
 }
 
 /* What was forgotten may have changed since: now, never a time before. */
-static void test_forgotten(void **state)
+RIG_TEST(forgotten)
 {
 	unsigned int old = 0;
 
@@ -54,23 +51,9 @@ static void test_forgotten(void **state)
 	assert_int_equal(old, 0);
 }
 
-static void test_digest(void **state)
+RIG_TEST(digest)
 {
-	(void)state;
 	assert_true(rkfs_looks_digest("7\n", 2) != rkfs_looks_digest("8\n", 2));
 	assert_true(rkfs_looks_digest("", 0) != rkfs_looks_digest("\n", 1));
 	assert_true(rkfs_looks_digest("Running", 7) == rkfs_looks_digest("Running", 7));
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_change),
-		TEST(test_forgotten),
-		TEST(test_digest),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

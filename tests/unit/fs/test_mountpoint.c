@@ -1,9 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +13,7 @@
 
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/mountpoint.h"
+#include "tests/unit/unit.h"
 
 /* A directory of its own for each test, with a table of mounts that the test writes. */
 struct place {
@@ -112,7 +108,9 @@ static void refused(const struct place *p, const char *name, int code, const cha
 	assert_null(point.path);
 }
 
-static void path_is_canonical(void **state)
+#define RIG_TEST(name) TEST_WITH(name, set_up, tear_down)
+
+RIG_TEST(path_is_canonical)
 {
 	struct place *p = *state;
 
@@ -124,7 +122,7 @@ static void path_is_canonical(void **state)
 	resolves(p, "./a/../a/./b/./", "a/b");
 }
 
-static void root_and_above(void **state)
+RIG_TEST(root_and_above)
 {
 	struct place *p = *state;
 	char *path = NULL;
@@ -134,7 +132,7 @@ static void root_and_above(void **state)
 	free(path);
 }
 
-static void links_are_followed(void **state)
+RIG_TEST(links_are_followed)
 {
 	struct place *p = *state;
 	char link[PATH_MAX], target[PATH_MAX];
@@ -174,7 +172,7 @@ static void links_are_followed(void **state)
 	refused(p, "dangling", ENOENT, "nowhere does not exist");
 }
 
-static void relative_paths_begin_at_the_working_directory(void **state)
+RIG_TEST(relative_paths_begin_at_the_working_directory)
 {
 	struct place *p = *state;
 	char *path = NULL;
@@ -196,7 +194,7 @@ static void relative_paths_begin_at_the_working_directory(void **state)
 }
 
 /* What is mounted is not looked at: here it is a link and missing, and neither is noticed. */
-static void mount_points_are_not_touched(void **state)
+RIG_TEST(mount_points_are_not_touched)
 {
 	struct place *p = *state;
 	char link[PATH_MAX];
@@ -214,7 +212,7 @@ static void mount_points_are_not_touched(void **state)
 	refused(p, "dead/../dead/stats", EBUSY, "lies inside the rkfs");
 }
 
-static void unusable_directories_are_refused(void **state)
+RIG_TEST(unusable_directories_are_refused)
 {
 	struct place *p = *state;
 	char long_name[300], path[PATH_MAX];
@@ -250,7 +248,7 @@ static void unusable_directories_are_refused(void **state)
 	assert_null(point.path);
 }
 
-static void an_empty_directory_will_do(void **state)
+RIG_TEST(an_empty_directory_will_do)
 {
 	struct place *p = *state;
 	char given[PATH_MAX];
@@ -269,7 +267,7 @@ static void an_empty_directory_will_do(void **state)
 	rkfs_mountpoint_free(&point);
 }
 
-static void a_second_rkfs_is_refused(void **state)
+RIG_TEST(a_second_rkfs_is_refused)
 {
 	struct place *p = *state;
 
@@ -282,7 +280,7 @@ static void a_second_rkfs_is_refused(void **state)
 	refused(p, "rk", EBUSY, "is already an rkfs mount");
 }
 
-static void malformed_table_is_refused(void **state)
+RIG_TEST(malformed_table_is_refused)
 {
 	static const char *const lines[] = {
 		"21 20 0:40 / @/rk rw fuse.rkfs rkfs rw\n",
@@ -312,7 +310,7 @@ static const struct rkfs_mount *find(const struct rkfs_mounts *mounts, const cha
 	return m;
 }
 
-static void table_is_understood(void **state)
+RIG_TEST(table_is_understood)
 {
 	struct place *p = *state;
 	struct rkfs_mounts mounts;
@@ -343,7 +341,7 @@ static void table_is_understood(void **state)
 }
 
 /* In a chroot the root itself need not be listed. */
-static void table_of_a_chroot(void **state)
+RIG_TEST(table_of_a_chroot)
 {
 	struct place *p = *state;
 	struct rkfs_mounts mounts;
@@ -367,7 +365,7 @@ static void table_of_a_chroot(void **state)
 }
 
 /* The kernel writes no such thing; the search ends all the same. */
-static void table_with_a_loop(void **state)
+RIG_TEST(table_with_a_loop)
 {
 	struct place *p = *state;
 	struct rkfs_mounts mounts;
@@ -379,12 +377,11 @@ static void table_with_a_loop(void **state)
 	rkfs_mounts_free(&mounts);
 }
 
-static void own_table_can_be_read(void **state)
+TEST(own_table_can_be_read)
 {
 	struct rkfs_mounts mounts;
 	struct rk_error err = {0};
 
-	(void)state;
 	if (rkfs_mounts_read(&mounts, RKFS_MOUNTINFO, &err) != 0)
 		fail_msg("%s", err.msg);
 	assert_non_null(rkfs_mounts_find(&mounts, "/proc"));
@@ -405,14 +402,13 @@ static void *wait_gone(void *arg)
 	return NULL;
 }
 
-static void waiting_for_a_mount_to_go(void **state)
+TEST(waiting_for_a_mount_to_go)
 {
 	struct waiter w = {.rc = -1};
 	struct rkfs_mounts mounts;
 	pthread_t thread;
 	int pipe_fds[2];
 
-	(void)state;
 	/* not there: gone */
 	assert_int_equal(rkfs_mounts_wait_gone(makedev(4095, 1), -1, -1, RKFS_MOUNTINFO, NULL), 0);
 	/* there: waits until it is told to stop */
@@ -430,11 +426,10 @@ static void waiting_for_a_mount_to_go(void **state)
 	assert_int_equal(rkfs_mounts_wait_gone(w.dev, -1, 1, RKFS_MOUNTINFO, NULL), 1);
 }
 
-static void namespace_must_be_one(void **state)
+TEST(namespace_must_be_one)
 {
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rkfs_mountpoint_enter_ns("/nonexistent", &err), -ENOENT);
 	assert_non_null(strstr(err.msg, "-N /nonexistent"));
 	assert_int_equal(rkfs_mountpoint_enter_ns("999999999", &err), -ENOENT);
@@ -445,29 +440,4 @@ static void namespace_must_be_one(void **state)
 						  "1111111111111111111111111111",
 						  &err),
 			 -EINVAL);
-}
-
-#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		test(path_is_canonical),
-		test(root_and_above),
-		test(links_are_followed),
-		test(relative_paths_begin_at_the_working_directory),
-		test(mount_points_are_not_touched),
-		test(unusable_directories_are_refused),
-		test(an_empty_directory_will_do),
-		test(a_second_rkfs_is_refused),
-		test(malformed_table_is_refused),
-		test(table_is_understood),
-		test(table_of_a_chroot),
-		test(table_with_a_loop),
-		cmocka_unit_test(own_table_can_be_read),
-		cmocka_unit_test(waiting_for_a_mount_to_go),
-		cmocka_unit_test(namespace_must_be_one),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

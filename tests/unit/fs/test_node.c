@@ -5,20 +5,15 @@
 #include <poll.h>
 #include <semaphore.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "fs/call/call.h"
 #include "fs/node.h"
 #include "runtime/base/clock.h"
+#include "tests/unit/unit.h"
 
 #define BIG (1 << 20)
 
@@ -269,14 +264,15 @@ static const char *ls(const char *path, int step)
 	return ls_until(path, step, rkfs_dir_end(&fs));
 }
 
-static void test_listing(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(listing)
 {
 	static const char stats[] = " . .. "
 #define RK_STAT(name, metric, type, help, value) #name " "
 #include "runtime/stats.def"
 				    "all ";
 
-	(void)state;
 	for (int step = 1; step < 100; step += 33) {
 		assert_string_equal(
 			ls("", step),
@@ -307,12 +303,11 @@ static void test_listing(void **state)
 	}
 }
 
-static void test_lookup(void **state)
+RIG_TEST(lookup)
 {
 	char longest[300];
 	struct rkfs_entry entry;
 
-	(void)state;
 	memset(longest, 'x', sizeof(longest));
 	longest[256] = '\0';
 	assert_int_equal(rkfs_lookup(&fs, RKFS_ROOT_INO, longest, &entry), -ENAMETOOLONG);
@@ -338,7 +333,7 @@ static void test_lookup(void **state)
 }
 
 /* Numbers that are nobody's never crash, and never are somebody's. */
-static void test_bad_numbers(void **state)
+RIG_TEST(bad_numbers)
 {
 	static const uint64_t bad[] = {0,
 				       0x8000,
@@ -357,7 +352,6 @@ static void test_bad_numbers(void **state)
 	struct rkfs_file *file;
 	struct rkfs_entry entry;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		/* ESTALE: a kernel's that was removed; walk again from the top */
 		assert_int_equal(rkfs_getattr(&fs, bad[i], &entry),
@@ -373,7 +367,7 @@ static void test_bad_numbers(void **state)
 	assert_true(rkfs_readdir(&fs, removed, 0, 0, collect, NULL) < 0);
 }
 
-static void test_attributes(void **state)
+RIG_TEST(attributes)
 {
 	static const struct {
 		const char *path;
@@ -401,7 +395,6 @@ static void test_attributes(void **state)
 		{"kernels/core/echo/call.json", S_IFREG | 0600, 1},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct rkfs_entry entry;
 		const struct stat *st = &entry.st;
@@ -428,7 +421,7 @@ static struct stat stat_of(const char *path)
 
 /* The length of the text now; of what only a read can tell, and of what has no value now, a page.
  */
-static void test_sizes(void **state)
+RIG_TEST(sizes)
 {
 	static const char *const texts[] = {
 		"state",
@@ -455,7 +448,6 @@ static void test_sizes(void **state)
 	struct bytes whole;
 	uint64_t node;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		off_t size = stat_of(texts[i]).st_size;
 
@@ -482,11 +474,10 @@ static void test_sizes(void **state)
 }
 
 /* The mount's time, until a look finds other content. */
-static void test_times(void **state)
+RIG_TEST(times)
 {
 	struct timespec born = fs.born, changed;
 
-	(void)state;
 	assert_int_equal(nanoseconds(stat_of("version").st_mtim), nanoseconds(born));
 	assert_int_equal(nanoseconds(stat_of("state").st_mtim), nanoseconds(born));
 	assert_int_equal(nanoseconds(stat_of("wait/stopped").st_mtim), nanoseconds(born));
@@ -502,9 +493,8 @@ static void test_times(void **state)
 	assert_int_equal(nanoseconds(stat_of("stats").st_mtim), nanoseconds(born));
 }
 
-static void test_open(void **state)
+RIG_TEST(open)
 {
-	(void)state;
 	assert_int_equal(open_error("state", O_WRONLY), -EPERM);
 	assert_int_equal(open_error("state", O_RDWR), -EPERM);
 	assert_int_equal(open_error("wait/stopped", O_WRONLY), -EPERM);
@@ -519,9 +509,8 @@ static void test_open(void **state)
 
 /* --- text --- */
 
-static void test_content(void **state)
+RIG_TEST(content)
 {
-	(void)state;
 	assert_string_equal(cat("version"), "rkfs " RK_VERSION "\n");
 	assert_string_equal(cat("state"), "Created\n");
 	assert_string_equal(cat("last_cmd_status"), "ok\n");
@@ -554,13 +543,12 @@ static void test_content(void **state)
 }
 
 /* Every listed file but control and the calls shows something, or says why not. */
-static void test_stats_all(void **state)
+RIG_TEST(stats_all)
 {
 	char line[64], path[64], key[48], value[16];
 	const char *all;
 	int rows = 0;
 
-	(void)state;
 	all = strdup(cat("stats/all"));
 	for (const char *p = all; *p; p = strchr(p, '\n') + 1) {
 		assert_int_equal(sscanf(p, "%47s %15s", key, value), 2);
@@ -573,11 +561,10 @@ static void test_stats_all(void **state)
 	free((void *)all);
 }
 
-static void test_offsets(void **state)
+RIG_TEST(offsets)
 {
 	struct rkfs_file *file = open_file("state", O_RDONLY);
 
-	(void)state;
 	/* a first read in the middle renders too */
 	assert_string_equal(read_at(file, 4, 2), "te");
 	assert_string_equal(read_at(file, 0, 3), "Cre");
@@ -590,12 +577,11 @@ static void test_offsets(void **state)
 	rkfs_file_unref(file);
 }
 
-static void test_write(void **state)
+RIG_TEST(write)
 {
 	struct rkfs_file *file;
 	char *big = calloc(1, BIG);
 
-	(void)state;
 	assert_non_null(big);
 	file = open_file("control", O_RDWR);
 	assert_int_equal(rkfs_write(file, &nobody, big, BIG), -EMSGSIZE);
@@ -610,9 +596,8 @@ static void test_write(void **state)
 	free(big);
 }
 
-static void test_config(void **state)
+RIG_TEST(config)
 {
-	(void)state;
 	/* the testing preset has hot_reload_enabled off */
 	assert_int_equal(echo("warn\n", "config/log_level"), -EPERM);
 	assert_non_null(strstr(cat("last_cmd_status"), "hot_reload_enabled"));
@@ -623,9 +608,8 @@ static void test_config(void **state)
 	assert_string_equal(cat("config/worker_threads"), "2\n");
 }
 
-static void test_enable(void **state)
+RIG_TEST(enable)
 {
-	(void)state;
 	assert_string_equal(cat("kernels/core/echo/enable"), "1\n");
 	assert_int_equal(echo("yes\n", "kernels/core/echo/enable"), -EINVAL);
 	assert_non_null(strstr(cat("last_cmd_status"), "core/echo"));
@@ -635,18 +619,16 @@ static void test_enable(void **state)
 	assert_string_equal(cat("kernels/core/delay/enable"), "1\n");
 }
 
-static void test_kernel_backend(void **state)
+RIG_TEST(kernel_backend)
 {
-	(void)state;
 	start();
 	assert_string_equal(cat("kernels/core/echo/backend"), "cpu\n");
 	assert_int_equal(echo("stop", "control"), 4);
 	assert_string_equal(cat("kernels/core/echo/backend"), "none\n");
 }
 
-static void test_health(void **state)
+RIG_TEST(health)
 {
-	(void)state;
 	assert_int_equal(echo("1", "health/check"), -EBUSY);
 	assert_string_equal(cat("last_cmd_status"),
 			    "check: the runtime is Created: write start first\n");
@@ -668,12 +650,11 @@ static void test_health(void **state)
 
 /* --- what waits --- */
 
-static void test_wait(void **state)
+RIG_TEST(wait)
 {
 	struct rkfs_file *stopped = open_file("wait/stopped", O_RDONLY);
 	struct rkfs_file *running = open_file("wait/running", O_RDONLY);
 
-	(void)state;
 	assert_int_equal(read_error(stopped), -EAGAIN);
 	assert_int_equal(rkfs_poll(stopped), 0);
 	start();
@@ -692,14 +673,27 @@ static void test_wait(void **state)
 	rkfs_file_unref(running);
 }
 
+static int setup_broken(void **state)
+{
+	static const char *const options[] = {"preset=testing", "restart_limit=0", NULL};
+	const struct rk_config_sources sources = {.options = options};
+	struct rk_error err;
+
+	(void)state;
+	memset(&fs, 0, sizeof(fs));
+	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return worker_fd < 0 || rkfs_init(&fs) ||
+	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
+	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
+}
+
 /* A worker that cannot be executed: the runtime fails, and what cannot come says so. */
-static void test_wait_failed(void **state)
+TEST_WITH(wait_failed, setup_broken, teardown)
 {
 	static const char *const hopeless[] = {"wait/running", "wait/ready", "wait/drained"};
 	struct rkfs_file *files[3], *stopped = open_file("wait/stopped", O_RDONLY);
 	struct bytes b;
 
-	(void)state;
 	for (int i = 0; i < 3; i++)
 		files[i] = open_file(hopeless[i], O_RDONLY);
 	assert_int_equal(echo("start", "control"), 5);
@@ -718,27 +712,12 @@ static void test_wait_failed(void **state)
 	rkfs_file_unref(stopped);
 }
 
-static int setup_broken(void **state)
-{
-	static const char *const options[] = {"preset=testing", "restart_limit=0", NULL};
-	const struct rk_config_sources sources = {.options = options};
-	struct rk_error err;
-
-	(void)state;
-	memset(&fs, 0, sizeof(fs));
-	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return worker_fd < 0 || rkfs_init(&fs) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
-	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
-}
-
-static void test_poll_state(void **state)
+RIG_TEST(poll_state)
 {
 	struct rkfs_file *file = open_file("state", O_RDONLY);
 	struct rkfs_file *version = open_file("version", O_RDONLY);
 	struct rkfs_file *control = open_file("control", O_RDWR);
 
-	(void)state;
 	assert_int_equal(rkfs_poll(file), POLLIN);
 	assert_int_equal(echo("stop", "control"), 4);
 	assert_int_equal(rkfs_poll(file), POLLIN | POLLPRI | POLLERR);
@@ -758,13 +737,12 @@ static void add_events(int n)
 		rk_events_add(rk_runtime_events(fs.rt), "Test", NULL);
 }
 
-static void test_events(void **state)
+RIG_TEST(events)
 {
 	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
 	const char *text;
 	char *all;
 
-	(void)state;
 	add_events(3);
 	all = strdup(cat("events"));
 	assert_non_null(strstr(all, "\"event\":\"Test\""));
@@ -800,12 +778,11 @@ static size_t length_at(struct rkfs_file *file, off_t offset, size_t size)
  * A log is followed by reading at its end, as tail -f does, which takes a size that falls for a
  * truncation and reads no more than the size has grown by.
  */
-static void test_events_tail(void **state)
+RIG_TEST(events_tail)
 {
 	struct rkfs_file *tail = open_file("events", O_RDONLY), *cat;
 	off_t size, at = stat_of("events").st_size;
 
-	(void)state;
 	assert_int_equal(length_at(tail, 0, BIG), at);
 	assert_string_equal(read_at(tail, (uint64_t)at, BIG), "");
 	for (int i = 0; i < RK_EVENTS_HELD / RK_EVENTS_RETAINED - 1; i++) {
@@ -838,12 +815,11 @@ static void test_events_tail(void **state)
 }
 
 /* One that falls behind the ring learns how much it has missed. */
-static void test_events_lost(void **state)
+RIG_TEST(events_lost)
 {
 	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
 	const char *text;
 
-	(void)state;
 	add_events(RK_EVENTS_RETAINED + 10);
 	text = read_at(follow, 0, 10);
 	assert_memory_equal(text, "{\"seq\":", 7); /* what it never had is not lost */
@@ -856,12 +832,11 @@ static void test_events_lost(void **state)
 	rkfs_file_unref(follow);
 }
 
-static void test_ending(void **state)
+RIG_TEST(ending)
 {
 	struct rkfs_file *follow = open_file("events_follow", O_RDONLY);
 	struct rkfs_file *wait = open_file("wait/stopped", O_RDONLY);
 
-	(void)state;
 	add_events(1);
 	rkfs_end_waiters(&fs);
 	assert_int_equal(rkfs_poll(wait), POLLIN);
@@ -877,7 +852,7 @@ static void test_ending(void **state)
 
 /* --- a drain that is held up --- */
 
-static void test_drain(void **state)
+RIG_TEST(drain)
 {
 	struct rkfs_file *call, *follow;
 	char kernel[64], where[32];
@@ -885,7 +860,6 @@ static void test_drain(void **state)
 	unsigned long long id, age;
 	struct bytes b;
 
-	(void)state;
 	start();
 	call = open_file("kernels/core/delay/call.json", O_RDWR);
 	assert_int_equal(rkfs_write(call, &nobody, "{\"ms\":60000}", 12), 12);
@@ -948,7 +922,7 @@ static void expect_message(const char *id, const char *state)
 }
 
 /* A file for each message, its caller's, whose removal cancels. */
-static void test_inflight(void **state)
+RIG_TEST(inflight)
 {
 	struct rkfs_file *call[3], *file;
 	struct timespec before, after;
@@ -956,7 +930,6 @@ static void test_inflight(void **state)
 	struct rkfs_entry entry;
 	struct bytes b;
 
-	(void)state;
 	start();
 	clock_gettime(CLOCK_REALTIME, &before);
 	for (int i = 0; i < 3; i++) /* two threads */
@@ -1008,9 +981,8 @@ static void test_inflight(void **state)
 }
 
 /* A connection that ends brings no RELEASE. */
-static void test_close_files(void **state)
+RIG_TEST(close_files)
 {
-	(void)state;
 	start();
 	open_file("state", O_RDONLY);
 	open_file("events_follow", O_RDONLY);
@@ -1020,39 +992,4 @@ static void test_close_files(void **state)
 			 7);
 	rkfs_close_files(&fs);
 	assert_true(TAILQ_EMPTY(&fs.files));
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_listing),
-		TEST(test_lookup),
-		TEST(test_bad_numbers),
-		TEST(test_attributes),
-		TEST(test_sizes),
-		TEST(test_times),
-		TEST(test_open),
-		TEST(test_content),
-		TEST(test_stats_all),
-		TEST(test_offsets),
-		TEST(test_write),
-		TEST(test_config),
-		TEST(test_enable),
-		TEST(test_kernel_backend),
-		TEST(test_health),
-		TEST(test_wait),
-		TEST(test_poll_state),
-		TEST(test_events),
-		TEST(test_events_tail),
-		TEST(test_events_lost),
-		TEST(test_ending),
-		TEST(test_drain),
-		TEST(test_inflight),
-		TEST(test_close_files),
-		cmocka_unit_test_setup_teardown(test_wait_failed, setup_broken, teardown),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

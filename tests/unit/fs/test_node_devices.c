@@ -125,12 +125,13 @@ static void expect_list(const char *path, uint64_t from, const char *expected)
 	assert_string_equal(names, expected);
 }
 
-static void test_devices(void **state)
+#define FS_TEST(name) TEST_WITH(name, fs_setup, fs_teardown)
+
+FS_TEST(devices)
 {
 	double timeout = -1;
 	struct rkfs_entry entry;
 
-	(void)state;
 	assert_int_equal(find("devices/0"), 0);
 	atomic_store(&knobs->ndevices, 12);
 	atomic_store(&knobs->lost, 2);
@@ -165,9 +166,8 @@ static void test_devices(void **state)
 	expect_errno("devices/0/ecc_uncorrected", ENODATA);
 }
 
-static void test_numbers(void **state)
+FS_TEST(numbers)
 {
-	(void)state;
 	atomic_store(&knobs->ndevices, 1);
 	atomic_store(&knobs->known, RK_WIRE_KNOWS_UTILISATION | RK_WIRE_KNOWS_TEMPERATURE |
 					    RK_WIRE_KNOWS_POWER | RK_WIRE_KNOWS_XID |
@@ -186,13 +186,12 @@ static void test_numbers(void **state)
 
 /* What was seen stays when the worker is gone, until another start; an open file's device may go.
  */
-static void test_gone(void **state)
+FS_TEST(gone)
 {
 	struct rkfs_file *file;
 	char text[128];
 	uint64_t dir;
 
-	(void)state;
 	atomic_store(&knobs->ndevices, 1);
 	start();
 	while (!find("devices/0"))
@@ -211,17 +210,9 @@ static void test_gone(void **state)
 	rkfs_file_unref(file);
 }
 
-#define FS_TEST(name) cmocka_unit_test_setup_teardown(name, fs_setup, fs_teardown)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		FS_TEST(test_devices),
-		FS_TEST(test_numbers),
-		FS_TEST(test_gone),
-	};
-
 	if (fake_worker_mode())
 		return be_worker();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

@@ -1,9 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +12,7 @@
 #include "fs/call/call.h"
 #include "fs/files/files.h"
 #include "fs/mount/options.h"
+#include "tests/unit/unit.h"
 
 #define NO_CONFIG "/nonexistent/rkfs.conf"
 #define MAX_ARGS  16
@@ -68,11 +64,10 @@ static void refuse(const char *line, int code, const char *words)
 	rkfs_options_free(&c.opts);
 }
 
-static void dir_alone(void **state)
+TEST(dir_alone)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/mnt/rk");
 	assert_string_equal(c.opts.dir, "/mnt/rk");
 	assert_string_equal(c.opts.source, "rkfs");
@@ -84,12 +79,11 @@ static void dir_alone(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void default_config_is_read_where_it_exists(void **state)
+TEST(default_config_is_read_where_it_exists)
 {
 	char *argv[] = {(char *)"mount.rkfs", (char *)"/mnt/rk", NULL};
 	struct rkfs_options opts;
 
-	(void)state;
 	rkfs_options_init(&opts);
 	assert_string_equal(opts.default_config, RKFS_DEFAULT_CONFIG);
 	opts.default_config = "/proc/self/exe";
@@ -99,12 +93,11 @@ static void default_config_is_read_where_it_exists(void **state)
 	rkfs_options_free(&opts);
 }
 
-static void config_is_made_absolute(void **state)
+TEST(config_is_made_absolute)
 {
 	char cwd[PATH_MAX], full[PATH_MAX + 32];
 	struct command c;
 
-	(void)state;
 	assert_non_null(getcwd(cwd, sizeof(cwd)));
 	accept(&c, "etc/my.conf /mnt/rk");
 	snprintf(full, sizeof(full), "%s/etc/my.conf", cwd);
@@ -123,7 +116,7 @@ static void config_is_made_absolute(void **state)
 }
 
 /* As libmount calls it: mount.rkfs SPEC DIR [-sfnv] [-N NS] [-o OPTS] [-t TYPE]. */
-static void options_stand_anywhere(void **state)
+TEST(options_stand_anywhere)
 {
 	static const char *const lines[] = {
 		"-s -f -n -v -N 1 -o max_queue_depth=7,nostart -t rkfs none /d",
@@ -132,7 +125,6 @@ static void options_stand_anywhere(void **state)
 		"-fvs -onostart -N 1 -o max_queue_depth=7 -- none /d",
 	};
 
-	(void)state;
 	for (int posix = 0; posix < 2; posix++) {
 		for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 			struct command c;
@@ -153,11 +145,10 @@ static void options_stand_anywhere(void **state)
 	assert_int_equal(unsetenv("POSIXLY_CORRECT"), 0);
 }
 
-static void fstab_words_are_accepted(void **state)
+TEST(fstab_words_are_accepted)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c,
 	       "none /d -o rw,nofail,_netdev,user,users,owner,group,user=joe,auto,noauto,exec,"
 	       "suid,dev,relatime,noatime,defaults,x-systemd.automount,x-foo=bar=baz,comment=hi");
@@ -166,11 +157,10 @@ static void fstab_words_are_accepted(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void fuse_options_are_passed_on_once(void **state)
+TEST(fuse_options_are_passed_on_once)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o allow_other,noexec,nosuid,nodev -o default_permissions,nodev,allow_root");
 	assert_string_equal(c.opts.fuse_options, "allow_other,noexec,nosuid,nodev,"
 						 "default_permissions,allow_root");
@@ -178,11 +168,10 @@ static void fuse_options_are_passed_on_once(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void labels_are_kept_whole(void **state)
+TEST(labels_are_kept_whole)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o context=\"u:r:t:s0:c1,c2\",nostart,rootcontext=a -o context=b\\,c");
 	assert_int_equal(c.opts.nlabels, 2);
 	assert_string_equal(c.opts.labels[0], "context=b,c");
@@ -196,11 +185,10 @@ static void labels_are_kept_whole(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void last_value_of_a_field_counts(void **state)
+TEST(last_value_of_a_field_counts)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o max_queue_depth=1,log_level=warn,max_queue_depth=2 -o "
 		   "max_queue_depth=3");
 	assert_int_equal(c.opts.nconfig_options, 2);
@@ -209,11 +197,10 @@ static void last_value_of_a_field_counts(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void commas_can_be_escaped(void **state)
+TEST(commas_can_be_escaped)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o ,log_file=/a\\,b\\\\c\\d=e,,nostart,");
 	assert_int_equal(c.opts.nconfig_options, 1);
 	assert_string_equal(c.opts.config_options[0], "log_file=/a,b\\c\\d=e");
@@ -225,11 +212,10 @@ static void commas_can_be_escaped(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void many_fields(void **state)
+TEST(many_fields)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o preset=testing,gpu_enabled=no,max_queue_depth=5,drain_timeout=,"
 		   "log_level=info,worker_threads=2,log_file=");
 	assert_int_equal(c.opts.nconfig_options, 7);
@@ -239,11 +225,10 @@ static void many_fields(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void sloppy_ignores_unknown_options(void **state)
+TEST(sloppy_ignores_unknown_options)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "/d -o frobnicate,umask=7,nostart=1,log_level=warn -s");
 	assert_int_equal(c.opts.nconfig_options, 1);
 	assert_false(c.opts.nostart);
@@ -253,20 +238,18 @@ static void sloppy_ignores_unknown_options(void **state)
 	refuse("-s /d -o uid=?", EINVAL, "-o uid=?: there is no such user");
 }
 
-static void read_only_is_refused_unless_rw_follows(void **state)
+TEST(read_only_is_refused_unless_rw_follows)
 {
 	struct command c;
 
-	(void)state;
 	refuse("/d -o ro", EINVAL, "-o ro: rkfs is driven by writing");
 	refuse("/d -o rw -o ro", EINVAL, "-o ro");
 	accept(&c, "/d -o ro,nostart -o rw");
 	rkfs_options_free(&c.opts);
 }
 
-static void wrong_arguments_are_refused_with_a_sentence(void **state)
+TEST(wrong_arguments_are_refused_with_a_sentence)
 {
-	(void)state;
 	refuse("", EINVAL, "DIR is missing");
 	refuse("-o nostart", EINVAL, "DIR is missing");
 	refuse("a b c", EINVAL, "'c' is one argument too many");
@@ -290,26 +273,24 @@ static void wrong_arguments_are_refused_with_a_sentence(void **state)
 	refuse("/d --foregruond", EINVAL, "is not understood (did you mean --foreground?)");
 }
 
-static void empty_arguments_are_refused(void **state)
+TEST(empty_arguments_are_refused)
 {
 	char *argv[] = {(char *)"mount.rkfs", (char *)"", (char *)"/d", NULL};
 	struct rkfs_options opts;
 	struct rk_error err = {0};
 
-	(void)state;
 	rkfs_options_init(&opts);
 	assert_int_equal(rkfs_options_parse(&opts, 3, argv, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "empty"));
 	rkfs_options_free(&opts);
 }
 
-static void ready_fd(void **state)
+TEST(ready_fd)
 {
 	struct command c;
 	char line[64];
 	int fd = dup(STDERR_FILENO);
 
-	(void)state;
 	assert_true(fd >= 3);
 	snprintf(line, sizeof(line), "--foreground --ready-fd=%d /d", fd);
 	accept(&c, line);
@@ -341,12 +322,11 @@ static void assert_access(const char *line, uid_t uid, gid_t gid, mode_t control
 	rkfs_options_free(&c.opts);
 }
 
-static void access_is_who_mounts_unless_given(void **state)
+TEST(access_is_who_mounts_unless_given)
 {
 	const uid_t uid = geteuid();
 	const gid_t gid = getegid();
 
-	(void)state;
 	assert_access("/d", uid, gid, 0600, gid, 0600);
 	assert_access("/d -o uid=12", 12, gid, 0600, gid, 0600);
 	assert_access("/d -o gid=13", uid, 13, 0600, 13, 0600);
@@ -358,7 +338,7 @@ static void access_is_who_mounts_unless_given(void **state)
 	assert_access("/d -o uid=4294967294,uid=007 -o call_gid=9,gid=8", 7, 8, 0600, 9, 0660);
 }
 
-static void wrong_access_is_refused(void **state)
+TEST(wrong_access_is_refused)
 {
 	static const char *const ids[] = {
 		"-1",	 "+1",	       "1.5",	     "0x10",
@@ -372,7 +352,6 @@ static void wrong_access_is_refused(void **state)
 	struct rk_error err;
 	char item[64];
 
-	(void)state;
 	rkfs_access_init(&access);
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
 		snprintf(item, sizeof(item), "uid=%s", ids[i]);
@@ -411,9 +390,8 @@ static void become(uid_t uid, gid_t group)
 	assert_int_equal(seteuid(uid), 0);
 }
 
-static void who_is_not_root_gives_nothing_away(void **state)
+TEST(who_is_not_root_gives_nothing_away)
 {
-	(void)state;
 	become(12, 13);
 	assert_access("/d", 12, 12, 0600, 12, 0600);
 	assert_access("/d -o uid=12,gid=13,control_mode=0660,call_gid=12", 12, 13, 0660, 12, 0660);
@@ -434,13 +412,12 @@ static mode_t opened(mode_t bits, mode_t mode)
 	return rkfs_access_mode(&access, &attr);
 }
 
-static void files_to_command_are_opened_up_with_control(void **state)
+TEST(files_to_command_are_opened_up_with_control)
 {
 	static const mode_t modes[] = {0600, 0660, 0620, 0664, 0666};
 	const struct rkfs_access access = {.gid = 8, .call_gid = 9, .call_mode = 0660};
 	struct rkfs_attr attr = {.mode = 0600, .stream = &rkfs_call_ops};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		assert_int_equal(opened(0600, modes[i]), modes[i]);	   /* control */
 		assert_int_equal(opened(0644, modes[i]), 0444 | modes[i]); /* enable */
@@ -456,11 +433,10 @@ static void files_to_command_are_opened_up_with_control(void **state)
 	assert_int_equal(rkfs_access_gid(&access, &attr), 8);
 }
 
-static void help_and_version_need_no_dir(void **state)
+TEST(help_and_version_need_no_dir)
 {
 	struct command c;
 
-	(void)state;
 	accept(&c, "--help -o frobnicate");
 	assert_true(c.opts.help);
 	rkfs_options_free(&c.opts);
@@ -469,13 +445,12 @@ static void help_and_version_need_no_dir(void **state)
 	rkfs_options_free(&c.opts);
 }
 
-static void help_lists_what_is_allowed(void **state)
+TEST(help_lists_what_is_allowed)
 {
 	char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
 
-	(void)state;
 	assert_non_null(out);
 	assert_int_equal(rkfs_options_help(out), 0);
 	assert_int_equal(fclose(out), 0);
@@ -491,33 +466,4 @@ static void help_lists_what_is_allowed(void **state)
 	assert_non_null(out);
 	assert_int_equal(rkfs_options_help(out), -EIO);
 	fclose(out);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(dir_alone),
-		cmocka_unit_test(default_config_is_read_where_it_exists),
-		cmocka_unit_test(config_is_made_absolute),
-		cmocka_unit_test(options_stand_anywhere),
-		cmocka_unit_test(fstab_words_are_accepted),
-		cmocka_unit_test(fuse_options_are_passed_on_once),
-		cmocka_unit_test(labels_are_kept_whole),
-		cmocka_unit_test(last_value_of_a_field_counts),
-		cmocka_unit_test(commas_can_be_escaped),
-		cmocka_unit_test(many_fields),
-		cmocka_unit_test(sloppy_ignores_unknown_options),
-		cmocka_unit_test(read_only_is_refused_unless_rw_follows),
-		cmocka_unit_test(wrong_arguments_are_refused_with_a_sentence),
-		cmocka_unit_test(empty_arguments_are_refused),
-		cmocka_unit_test(ready_fd),
-		cmocka_unit_test(access_is_who_mounts_unless_given),
-		cmocka_unit_test(wrong_access_is_refused),
-		cmocka_unit_test(who_is_not_root_gives_nothing_away),
-		cmocka_unit_test(files_to_command_are_opened_up_with_control),
-		cmocka_unit_test(help_and_version_need_no_dir),
-		cmocka_unit_test(help_lists_what_is_allowed),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

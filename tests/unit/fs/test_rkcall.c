@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* rkcall's own logic: near names, examples, encodings, finding the mount. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "fs/client/rkcall.h"
+#include "tests/unit/unit.h"
 
 /* --- near names --- */
 
@@ -33,9 +28,8 @@ static void check_near(const char *id, const char *want)
 	assert_string_equal(all, want);
 }
 
-static void near_names(void **state)
+TEST(near_names)
 {
-	(void)state;
 	check_near("core/vectoradd", "core/vector-add");
 	check_near("vector-add", "core/vector-add");
 	check_near("core/vector_add", "core/vector-add");
@@ -51,14 +45,13 @@ static void near_names(void **state)
 	check_near("zzz/nothing", "");
 }
 
-static void near_names_are_bounded(void **state)
+TEST(near_names_are_bounded)
 {
 	static char *ids[] = {"a/xxd", "a/xbc", "a/abd", "a/abc", "b/abc", "a/xxx"};
 	const struct rkcall_kernels k = {ids, sizeof(ids) / sizeof(ids[0])};
 	const char *near[RKCALL_NEAR];
 	char longer[4000];
 
-	(void)state;
 	assert_int_equal(rkcall_near(&k, "a/abc", near), RKCALL_NEAR);
 	assert_string_equal(near[0], "a/abc");
 	assert_string_equal(near[1], "a/xbc"); /* of equals the first */
@@ -79,11 +72,10 @@ static void check_example(const char *inputs, const char *want)
 	free(text);
 }
 
-static void examples(void **state)
+TEST(examples)
 {
 	char ones[600] = "{\"a\":[[[[0]]]],\"b\":[0";
 
-	(void)state;
 	for (int i = 1; i < 121; i++)
 		snprintf(ones + strlen(ones), sizeof(ones) - strlen(ones), ",%d", i);
 	strcat(ones, "]}");
@@ -103,9 +95,8 @@ static void examples(void **state)
 	check_example("a = u8[n,n,n,n]\nb = u8[121*n]", ones);
 }
 
-static void examples_that_are_refused(void **state)
+TEST(examples_that_are_refused)
 {
-	(void)state;
 	assert_null(rkcall_example("image = u8[784]"));
 	assert_int_equal(errno, EFBIG);
 	assert_null(rkcall_example("a = u8[1000000000000*n*m*k]"));
@@ -118,9 +109,8 @@ static void examples_that_are_refused(void **state)
 
 /* --- encodings --- */
 
-static void encodings(void **state)
+TEST(encodings)
 {
-	(void)state;
 	assert_string_equal(rkcall_encoding_find("raw")->file, "call.raw");
 	assert_null(rkcall_encoding_find("RAW"));
 	assert_null(rkcall_encoding_find(""));
@@ -190,14 +180,13 @@ static int open_in(const char *dir, const char *format, struct rkcall_mount *m,
 #define RK_B	  "32 20 0:41 / %1$s/b rw - fuse.rkfs none rw\n"
 #define OVER_B	  "33 32 0:42 / %1$s/b rw - tmpfs none rw\n"
 
-static void the_only_mount(void **state)
+TEST(the_only_mount)
 {
 	static const char *const tables[] = {ROOT RK_A, ROOT RK_A RK_A_BIND, ROOT RK_A RK_B OVER_B};
 	struct rkcall_mount m;
 	struct rk_error err;
 	char want[64];
 
-	(void)state;
 	snprintf(want, sizeof(want), "%s/a", top);
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		assert_int_equal(open_in(NULL, tables[i], &m, &err), 0);
@@ -207,23 +196,21 @@ static void the_only_mount(void **state)
 	}
 }
 
-static void no_mount(void **state)
+TEST(no_mount)
 {
 	struct rkcall_mount m;
 	struct rk_error err;
 
-	(void)state;
 	assert_int_equal(open_in(NULL, ROOT, &m, &err), -ENOENT);
 	assert_string_equal(err.msg, "no rkfs is mounted: as root, mount.rkfs DIR mounts one");
 }
 
-static void several_mounts(void **state)
+TEST(several_mounts)
 {
 	struct rkcall_mount m;
 	struct rk_error err;
 	char want[300];
 
-	(void)state;
 	assert_int_equal(open_in("", ROOT RK_A RK_B, &m, &err), -ENOTUNIQ);
 	snprintf(want, sizeof(want),
 		 "several rkfs are mounted: choose one with -m DIR or RKFS_MOUNT: %s/a, %s/b", top,
@@ -231,13 +218,12 @@ static void several_mounts(void **state)
 	assert_string_equal(err.msg, want);
 }
 
-static void a_directory(void **state)
+TEST(a_directory)
 {
 	struct rkcall_mount m;
 	struct rk_error err;
 	char dir[64];
 
-	(void)state;
 	snprintf(dir, sizeof(dir), "%s/a", top);
 	assert_int_equal(open_in(dir, "\n", &m, &err), 0); /* no table is asked */
 	rkcall_mount_close(&m);
@@ -249,13 +235,5 @@ static void a_directory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(near_names),  cmocka_unit_test(near_names_are_bounded),
-		cmocka_unit_test(examples),    cmocka_unit_test(examples_that_are_refused),
-		cmocka_unit_test(encodings),   cmocka_unit_test(the_only_mount),
-		cmocka_unit_test(no_mount),    cmocka_unit_test(several_mounts),
-		cmocka_unit_test(a_directory),
-	};
-
-	return cmocka_run_group_tests(tests, make_top, remove_top);
+	return unit_run(make_top, remove_top);
 }

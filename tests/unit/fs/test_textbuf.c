@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "fs/base/textbuf.h"
+#include "tests/unit/unit.h"
 
 static void assert_text(const struct rkfs_textbuf *tb, const char *expected)
 {
@@ -19,11 +14,10 @@ static void assert_text(const struct rkfs_textbuf *tb, const char *expected)
 	assert_memory_equal(tb->data, expected, tb->len);
 }
 
-static void test_append(void **state)
+TEST(append)
 {
 	struct rkfs_textbuf tb;
 
-	(void)state;
 	rkfs_textbuf_init(&tb);
 	assert_text(&tb, "");
 	rkfs_textbuf_append(&tb, "ab", 2);
@@ -38,7 +32,7 @@ static void test_append(void **state)
 	rkfs_textbuf_free(&tb);
 }
 
-static void test_u64(void **state)
+TEST(u64)
 {
 	static const struct {
 		unsigned long long n;
@@ -52,7 +46,6 @@ static void test_u64(void **state)
 	};
 	struct rkfs_textbuf tb;
 
-	(void)state;
 	rkfs_textbuf_init(&tb);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		rkfs_textbuf_reset(&tb);
@@ -63,11 +56,10 @@ static void test_u64(void **state)
 }
 
 /* Every length around the size of the built-in buffer and its doubling, by each function. */
-static void test_growth(void **state)
+TEST(growth)
 {
 	char text[600];
 
-	(void)state;
 	for (size_t len = 100; len < sizeof(text); len++) {
 		struct rkfs_textbuf a, p, l;
 
@@ -90,11 +82,10 @@ static void test_growth(void **state)
 	}
 }
 
-static void test_piecewise(void **state)
+TEST(piecewise)
 {
 	struct rkfs_textbuf tb;
 
-	(void)state;
 	rkfs_textbuf_init(&tb);
 	for (int i = 0; i < 10000; i++)
 		rkfs_textbuf_printf(&tb, "%04d", i);
@@ -109,12 +100,11 @@ static void test_piecewise(void **state)
 }
 
 /* The bound holds exactly, is remembered, and a failed piece leaves nothing behind. */
-static void test_bound(void **state)
+TEST(bound)
 {
 	struct rkfs_textbuf tb;
 	char *half = calloc(1, RKFS_TEXTBUF_MAX / 2);
 
-	(void)state;
 	assert_non_null(half);
 	rkfs_textbuf_init(&tb);
 	rkfs_textbuf_append(&tb, half, RKFS_TEXTBUF_MAX / 2);
@@ -139,15 +129,4 @@ static void test_bound(void **state)
 	assert_text(&tb, "x");
 	rkfs_textbuf_free(&tb);
 	free(half);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_append), cmocka_unit_test(test_u64),
-		cmocka_unit_test(test_growth), cmocka_unit_test(test_piecewise),
-		cmocka_unit_test(test_bound),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "fs/base/waitq.h"
+#include "tests/unit/unit.h"
 
 #define COUNT 5
 
@@ -47,12 +42,11 @@ static void add(struct rkfs_waitq *q, struct entry *e)
 	assert_int_equal(rkfs_waitq_add(q, &e->waiter, rkfs_waitq_seq(q)), 0);
 }
 
-static void test_order(void **state)
+TEST(order)
 {
 	struct entry e[COUNT];
 	struct rkfs_waitq q;
 
-	(void)state;
 	entries_init(e, COUNT);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	for (int i = 0; i < COUNT; i++)
@@ -68,13 +62,12 @@ static void test_order(void **state)
 }
 
 /* A wake between taking the sequence and adding is not lost. */
-static void test_stale(void **state)
+TEST(stale)
 {
 	struct rkfs_waitq q;
 	struct entry e;
 	uint64_t seq;
 
-	(void)state;
 	entries_init(&e, 1);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	seq = rkfs_waitq_seq(&q);
@@ -87,12 +80,11 @@ static void test_stale(void **state)
 	rkfs_waitq_destroy(&q);
 }
 
-static void test_remove(void **state)
+TEST(remove)
 {
 	struct entry e[3];
 	struct rkfs_waitq q;
 
-	(void)state;
 	entries_init(e, 3);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	for (int i = 0; i < 3; i++)
@@ -108,12 +100,11 @@ static void test_remove(void **state)
 	rkfs_waitq_destroy(&q);
 }
 
-static void test_cancel(void **state)
+TEST(cancel)
 {
 	struct entry e[2];
 	struct rkfs_waitq q;
 
-	(void)state;
 	entries_init(e, 2);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	add(&q, &e[0]);
@@ -128,12 +119,11 @@ static void test_cancel(void **state)
 }
 
 /* A wake function may queue its waiter again: once per wake, not for ever. */
-static void test_again(void **state)
+TEST(again)
 {
 	struct rkfs_waitq q;
 	struct entry e[2];
 
-	(void)state;
 	entries_init(e, 2);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	e[0].again = &q;
@@ -148,12 +138,11 @@ static void test_again(void **state)
 }
 
 /* Between hold and release nothing is called, and waiters are nevertheless off the queue. */
-static void test_hold(void **state)
+TEST(hold)
 {
 	struct rkfs_waitq q;
 	struct entry e;
 
-	(void)state;
 	entries_init(&e, 1);
 	assert_int_equal(rkfs_waitq_init(&q), 0);
 	add(&q, &e);
@@ -171,12 +160,11 @@ static void test_hold(void **state)
 #define CHAIN 20000
 
 /* Waiters that wake each other: the stack does not grow, and the others come first. */
-static void test_chain(void **state)
+TEST(chain)
 {
 	static struct rkfs_waitq q[CHAIN + 1];
 	static struct entry e[CHAIN], other;
 
-	(void)state;
 	entries_init(e, CHAIN);
 	other.waiter.wake = on_wake;
 	assert_int_equal(rkfs_waitq_init(&q[0]), 0);
@@ -230,12 +218,11 @@ static void *sleep_until_goal(void *arg)
 	return NULL;
 }
 
-static void test_no_lost_wake(void **state)
+TEST(no_lost_wake)
 {
 	static struct sleeper s[SLEEPERS];
 	pthread_t thread[SLEEPERS];
 
-	(void)state;
 	assert_int_equal(rkfs_waitq_init(&shared), 0);
 	for (int i = 0; i < SLEEPERS; i++) {
 		s[i].waiter.wake = on_post;
@@ -251,16 +238,4 @@ static void test_no_lost_wake(void **state)
 		sem_destroy(&s[i].woken);
 	}
 	rkfs_waitq_destroy(&shared);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),  cmocka_unit_test(test_stale),
-		cmocka_unit_test(test_remove), cmocka_unit_test(test_cancel),
-		cmocka_unit_test(test_again),  cmocka_unit_test(test_hold),
-		cmocka_unit_test(test_chain),  cmocka_unit_test(test_no_lost_wake),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
