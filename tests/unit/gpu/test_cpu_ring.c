@@ -4,20 +4,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "gpu/base/crash.h"
 #include "gpu/cpu/ring.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define STATE_BYTES  1000
@@ -62,13 +57,12 @@ static void look(void *ctx, void *state)
 	memset(state, 0xEE, STATE_BYTES);
 }
 
-static void test_state(void **state)
+TEST(state)
 {
 	static const unsigned char zeroes[STATE_BYTES];
 	unsigned char spoiled[STATE_BYTES];
 	struct seen first, second;
 
-	(void)state;
 	memset(spoiled, 0xEE, sizeof(spoiled));
 	for (int i = 0; i < 3; i++) { /* and each new one is zeroed, where memory comes back too */
 		struct rk_cpu_ring *ring = start(STATE_BYTES);
@@ -91,25 +85,23 @@ static void expect_none(void *ctx, void *state)
 	*(bool *)ctx = state == NULL;
 }
 
-static void test_no_state(void **state)
+TEST(no_state)
 {
 	struct rk_cpu_ring *ring = start(0);
 	bool none = false;
 
-	(void)state;
 	rk_cpu_ring_run(ring, 1, expect_none, &none);
 	assert_true(none);
 	rk_cpu_ring_stop(ring);
 	rk_cpu_ring_stop(start(0)); /* never used */
 }
 
-static void test_too_large(void **state)
+TEST(too_large)
 {
 	static const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX - 64, UINT64_MAX / 2};
 	struct rk_cpu_ring *ring;
 	struct rk_error err;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		assert_int_equal(rk_cpu_ring_start(&ring, 1, sizes[i], &err), -ENOMEM);
 		assert_non_null(strstr(err.msg, "no memory for its state of "));
@@ -154,14 +146,13 @@ static void read_count(void *ctx, void *state)
 	memcpy(ctx, state, sizeof(uint64_t));
 }
 
-static void test_one_at_a_time(void **state)
+TEST(one_at_a_time)
 {
 	struct counter counter = {0};
 	struct caller caller = {start(sizeof(uint64_t)), &counter};
 	pthread_t threads[CALLERS];
 	uint64_t n = 0;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(threads); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, call_often, &caller), 0);
 	for (size_t i = 0; i < COUNT(threads); i++)
@@ -241,13 +232,12 @@ static void wait_asleep(struct place *place)
 	} while (after[2] != 'S');
 }
 
-static void test_in_order(void **state)
+TEST(in_order)
 {
 	struct queue queue = {.ring = start(0)};
 	struct place places[CALLERS] = {0};
 	pthread_t threads[CALLERS], first;
 
-	(void)state;
 	assert_int_equal(sem_init(&queue.inside, 0, 0), 0);
 	assert_int_equal(sem_init(&queue.go_on, 0, 0), 0);
 	assert_int_equal(pthread_create(&first, NULL, hold_up_ring, &queue), 0);
@@ -273,11 +263,5 @@ static void test_in_order(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_state),	  cmocka_unit_test(test_no_state),
-		cmocka_unit_test(test_too_large), cmocka_unit_test(test_one_at_a_time),
-		cmocka_unit_test(test_in_order),
-	};
-
-	return cmocka_run_group_tests(tests, watch_crashes, NULL);
+	return unit_run(watch_crashes, NULL);
 }

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* The fake libnvidia-ml.so.1: what it says is what the trigger file says. */
 #include <dlfcn.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "gpu/nvml/syms.h"
+#include "tests/unit/unit.h"
 
 #define FOLDER RK_FAKE_CUDA_DIR "/"
 
@@ -60,14 +55,13 @@ static int close_library(void **state)
 	return 0;
 }
 
-static void tells_of_its_devices(void **state)
+TEST(tells_of_its_devices)
 {
 	rk_nvml_device device = NULL;
 	struct rk_nvml_memory memory;
 	unsigned int n = 0;
 	char text[RK_NVML_UUID_MAX] = "", small[8];
 
-	(void)state;
 	triggers("device_count 2\nmemory_total 1000\nnvml_memory_used 300\ntemperature 83\n");
 	assert_int_not_equal(nvml.nvmlDeviceGetCount_v2(&n), RK_NVML_SUCCESS); /* not initialised */
 	assert_int_equal(nvml.nvmlInit_v2(), RK_NVML_SUCCESS);
@@ -98,9 +92,5 @@ static void tells_of_its_devices(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tells_of_its_devices),
-	};
-
-	return cmocka_run_group_tests(tests, open_library, close_library);
+	return unit_run(open_library, close_library);
 }

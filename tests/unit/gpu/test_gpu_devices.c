@@ -116,7 +116,9 @@ static int clear(void **state)
 	return 0;
 }
 
-static void test_what_is_seen(void **state)
+#define CLEAR_TEST(name) TEST_WITH(name, clear, NULL)
+
+CLEAR_TEST(what_is_seen)
 {
 	struct rk_devices_watch *watch =
 		start("device_count 2\nmemory_total 1000\nnvml_memory_used 300\nutilisation 7\n"
@@ -124,7 +126,6 @@ static void test_what_is_seen(void **state)
 		      FAST_MS);
 	struct rk_wire_device device;
 
-	(void)state;
 	WAIT_FOR(atomic_load(&seen->ndevices) == 2);
 	device = read_device(1);
 	assert_int_equal(device.known, KNOWS_ALL);
@@ -147,7 +148,7 @@ static void test_what_is_seen(void **state)
 }
 
 /* Each number by itself is known or not; what the library cannot be asked is not. */
-static void test_what_is_not_known(void **state)
+CLEAR_TEST(what_is_not_known)
 {
 	static const struct {
 		const char *call;
@@ -164,7 +165,6 @@ static void test_what_is_not_known(void **state)
 	struct rk_nvml_functions all;
 	char line[96];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		snprintf(line, sizeof(line), "nvml_fail %s\n", cases[i].call);
 		say(line);
@@ -189,12 +189,11 @@ static void test_what_is_not_known(void **state)
 }
 
 /* The name and the UUID come later where they did not at first. */
-static void test_asked_again(void **state)
+CLEAR_TEST(asked_again)
 {
 	struct rk_devices_watch *watch =
 		start("nvml_fail nvmlDeviceGetHandleByIndex_v2 999\n", FAST_MS);
 
-	(void)state;
 	WAIT_FOR(atomic_load(&seen->ndevices) == 1);
 	assert_int_equal(read_device(0).known, 0);
 	assert_string_equal(read_device(0).uuid, "");
@@ -207,12 +206,11 @@ static void test_asked_again(void **state)
 }
 
 /* A loss is latched, and does not matter to a worker that runs on no device. */
-static void test_loss(void **state)
+CLEAR_TEST(loss)
 {
 	struct rk_devices_watch *watch = start("", FAST_MS);
 	uint32_t sequence;
 
-	(void)state;
 	WAIT_FOR(read_device(0).known == KNOWS_ALL);
 	rk_devices_in_use(&second, FIRST_UUID); /* the address counts */
 	say("lost\n");
@@ -262,9 +260,8 @@ static void lose_device(void)
 		pause();
 }
 
-static void test_loss_of_the_one_in_use(void **state)
+CLEAR_TEST(loss_of_the_one_in_use)
 {
-	(void)state;
 	expect_death(lose_device);
 	assert_int_equal(seen->fault, RK_WIRE_DEVICE_LOST);
 	assert_int_equal(seen->crashed_message, 0);
@@ -273,12 +270,11 @@ static void test_loss_of_the_one_in_use(void **state)
 }
 
 /* A library that tells no addresses. */
-static void test_by_uuid(void **state)
+CLEAR_TEST(by_uuid)
 {
 	struct rk_nvml_functions all = rk_nvml;
 	struct rk_devices_watch *watch;
 
-	(void)state;
 	rk_nvml.nvmlDeviceGetPciInfo_v3 = NULL;
 	watch = start("device_count 2\n", NEVER_MS);
 	WAIT_FOR(read_device(0).known && read_device(1).known);
@@ -291,11 +287,10 @@ static void test_by_uuid(void **state)
 }
 
 /* An Xid is in the page long before the next look, of its device alone. */
-static void test_xid(void **state)
+CLEAR_TEST(xid)
 {
 	struct rk_devices_watch *watch = start("device_count 2\nremap pending\n", NEVER_MS);
 
-	(void)state;
 	WAIT_FOR(read_device(1).known == KNOWS_ALL);
 	assert_int_equal(read_device(1).xid_last, 0);
 	assert_int_equal(read_device(1).remap_pending, 1);
@@ -322,11 +317,10 @@ static void test_xid(void **state)
 }
 
 /* What happened is shown although the device does not answer any more. */
-static void test_xid_and_hang(void **state)
+CLEAR_TEST(xid_and_hang)
 {
 	struct rk_devices_watch *watch = start("", NEVER_MS);
 
-	(void)state;
 	WAIT_FOR(read_device(0).known == KNOWS_ALL);
 	say("xid 79\nhang nvmlDeviceGetMemoryInfo\n");
 	WAIT_FOR(read_device(0).xid_last == 79);
@@ -336,11 +330,10 @@ static void test_xid_and_hang(void **state)
 
 /* A GPU without ECC has Xids; a set that fails is made anew, and one without devices not waited
  * for. */
-static void test_events_anew(void **state)
+CLEAR_TEST(events_anew)
 {
 	struct rk_devices_watch *watch = start("no_ecc\n", FAST_MS);
 
-	(void)state;
 	WAIT_FOR(read_device(0).known == KNOWS_ALL);
 	say("nvml_fail nvmlEventSetWait_v2 999\nnvml_fail nvmlDeviceRegisterEvents 3\n");
 	WAIT_FOR(read_device(0).known == (KNOWS_ALL & ~RK_WIRE_KNOWS_XID));
@@ -352,12 +345,11 @@ static void test_events_anew(void **state)
 }
 
 /* CUDA says so first: the page has it at once, and keeps it, whatever NVML says. */
-static void test_told_of_a_loss(void **state)
+CLEAR_TEST(told_of_a_loss)
 {
 	struct rk_devices_watch *watch = start("device_count 2\n", FAST_MS);
 	uint32_t before;
 
-	(void)state;
 	WAIT_FOR(read_device(0).known && read_device(1).known);
 	rk_devices_lose(); /* none is in use */
 	assert_int_equal(read_device(0).lost, 0);
@@ -377,11 +369,10 @@ static void test_told_of_a_loss(void **state)
 	rk_devices_lose(); /* nobody to tell */
 }
 
-static void test_period(void **state)
+CLEAR_TEST(period)
 {
 	struct rk_devices_watch *watch = start("temperature 1\n", NEVER_MS);
 
-	(void)state;
 	WAIT_FOR(read_device(0).temperature_celsius == 1); /* at once */
 	say("temperature 2\n");
 	rk_devices_set_period(watch, FAST_MS);
@@ -390,11 +381,10 @@ static void test_period(void **state)
 	assert_true(rk_devices_stop(watch)); /* it does not wait for the period */
 }
 
-static void test_no_devices(void **state)
+CLEAR_TEST(no_devices)
 {
 	struct rk_devices_watch *watch = start("nvml_fail nvmlInit_v2 9\n", FAST_MS);
 
-	(void)state;
 	assert_true(rk_devices_stop(watch));
 	assert_int_equal(seen->ndevices, 0);
 	assert_string_equal(last_log, "2 rk-worker: no devices are watched: nvmlInit: "
@@ -427,11 +417,10 @@ static bool has_watch_thread(void)
 }
 
 /* A thread that hangs in NVML is left behind, and writes to the page no more. */
-static void test_hang(void **state)
+CLEAR_TEST(hang)
 {
 	struct rk_devices_watch *watch = start("", NEVER_MS);
 
-	(void)state;
 	WAIT_FOR(read_device(0).known == KNOWS_ALL);
 	say("once nvml_fail nvmlDeviceGetMemoryInfo 3\nhang nvmlDeviceGetTemperature\n");
 	rk_devices_set_period(watch, FAST_MS);
@@ -464,7 +453,7 @@ static void say_shutdown(struct peer *p)
 }
 
 /* In a whole worker: the settings arrive, and a hanging NVML does not hold up its end. */
-static void test_worker(void **state)
+RIG_TEST(worker)
 {
 	struct peer *p = *state;
 
@@ -485,7 +474,7 @@ static void test_worker(void **state)
 }
 
 /* Where nobody wants to know. */
-static void test_worker_unwatched(void **state)
+RIG_TEST(worker_unwatched)
 {
 	struct peer *p = *state;
 
@@ -549,23 +538,5 @@ static int remove_trigger(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_what_is_seen, clear),
-		cmocka_unit_test_setup(test_what_is_not_known, clear),
-		cmocka_unit_test_setup(test_asked_again, clear),
-		cmocka_unit_test_setup(test_loss, clear),
-		cmocka_unit_test_setup(test_loss_of_the_one_in_use, clear),
-		cmocka_unit_test_setup(test_told_of_a_loss, clear),
-		cmocka_unit_test_setup(test_by_uuid, clear),
-		cmocka_unit_test_setup(test_xid, clear),
-		cmocka_unit_test_setup(test_xid_and_hang, clear),
-		cmocka_unit_test_setup(test_events_anew, clear),
-		cmocka_unit_test_setup(test_period, clear),
-		cmocka_unit_test_setup(test_no_devices, clear),
-		cmocka_unit_test_setup(test_hang, clear),
-		TEST(test_worker),
-		TEST(test_worker_unwatched),
-	};
-
-	return cmocka_run_group_tests(tests, open_fake, remove_trigger);
+	return unit_run(open_fake, remove_trigger);
 }

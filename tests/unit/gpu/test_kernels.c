@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernels that ship, called directly, against computations that share nothing with them. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/matmul.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -48,7 +44,7 @@ static double random_unit(uint64_t *state)
 	return (double)(next_random(state) >> 11) * 0x1p-53;
 }
 
-static void test_simple_kernels(void **state)
+TEST(simple_kernels)
 {
 	const float x[] = {1, 2, 3}, y[] = {10, 20, 30};
 	const uint8_t bytes[] = {0, 255, 7};
@@ -57,7 +53,6 @@ static void test_simple_kernels(void **state)
 	double total = 5;
 	uint32_t waited = 0;
 
-	(void)state;
 	rk_kernel_vector_add(x, y, sum, 3);
 	assert_memory_equal(sum, ((float[]){11, 22, 33}), sizeof(sum));
 	rk_kernel_echo(bytes, copy, 3);
@@ -103,14 +98,13 @@ static void check_running_stats(double offset, uint64_t count)
 	free(x);
 }
 
-static void test_running_stats(void **state)
+TEST(running_stats)
 {
 	struct rk_running_stats stats = {0};
 	const double x[] = {4, INFINITY, 1}, nothing = 0;
 	double mean = 0, variance = 0;
 	uint64_t n = 7;
 
-	(void)state;
 	_Static_assert(sizeof(stats) == 24, "as etc/kernels.d says");
 	check_running_stats(0, 10000);
 	check_running_stats(1e6, 10000); /* where sum of squares minus square of sum fails */
@@ -196,13 +190,12 @@ static void check_size(const struct rk_matmul_micro *micro, uint64_t m, uint64_t
 	free_matrices(&x);
 }
 
-static void test_matmul_sizes(void **state)
+TEST(matmul_sizes)
 {
 	static const uint64_t sizes[] = {0, 1, 3, 17, 64, 65, 129};
 	const struct rk_matmul_micro *micros;
 	unsigned int count, tried = 0;
 
-	(void)state;
 	micros = rk_matmul_micros(&count);
 	start(2);
 	for (unsigned int u = 0; u < count; u++) {
@@ -221,12 +214,11 @@ static void test_matmul_sizes(void **state)
 	rk_parallel_stop();
 }
 
-static void test_matmul_any_threads(void **state)
+TEST(matmul_any_threads)
 {
 	struct matrices x;
 	float *first;
 
-	(void)state;
 	make_matrices(&x, 301, 400, 517);
 	rk_kernel_matmul(x.a, x.b, x.c, x.m, x.k, x.n);
 	check_product(&x);
@@ -244,11 +236,10 @@ static void test_matmul_any_threads(void **state)
 }
 
 /* An infinity in a row or column must not reach its neighbours. */
-static void test_matmul_infinity(void **state)
+TEST(matmul_infinity)
 {
 	struct matrices x;
 
-	(void)state;
 	make_matrices(&x, 7, 9, 11);
 	x.a[3 * 9 + 4] = INFINITY;
 	rk_kernel_matmul(x.a, x.b, x.c, 7, 9, 11);
@@ -298,12 +289,11 @@ static double total_rank(const struct graph *g)
 	return sum;
 }
 
-static void test_pagerank_cycle(void **state)
+TEST(pagerank_cycle)
 {
 	uint32_t offsets[] = {0, 1, 2, 3, 4, 5}, targets[] = {1, 2, 3, 4, 0};
 	struct graph g = SMALL(5, 5, offsets, targets);
 
-	(void)state;
 	run_graph(&g, CALL_DEFAULTS);
 	for (int v = 0; v < 5; v++)
 		assert_true(fabs(g.rank[v] - 0.2) < 1e-15);
@@ -313,12 +303,11 @@ static void test_pagerank_cycle(void **state)
 }
 
 /* 0 -> 1, and 1 links nowhere: rank[0] = (1 - d) / 2 + d rank[1] / 2 = 1 / (2 + d). */
-static void test_pagerank_dangling(void **state)
+TEST(pagerank_dangling)
 {
 	uint32_t offsets[] = {0, 1, 1}, targets[] = {1};
 	struct graph g = SMALL(2, 1, offsets, targets);
 
-	(void)state;
 	run_graph(&g, 0.85, 1e-14, 1000);
 	assert_true(fabs(g.rank[0] - 1 / 2.85) < 1e-13);
 	assert_true(fabs(g.rank[1] - 1.85 / 2.85) < 1e-13);
@@ -328,13 +317,12 @@ static void test_pagerank_dangling(void **state)
 }
 
 /* A hub and 9 others, linked both ways: hub = (1 - d) / 10 + d (1 - hub). */
-static void test_pagerank_star(void **state)
+TEST(pagerank_star)
 {
 	uint32_t offsets[11] = {0}, targets[18] = {0};
 	struct graph g = SMALL(10, 18, offsets, targets);
 	double hub = (0.15 / 10 + 0.85) / 1.85;
 
-	(void)state;
 	for (uint32_t v = 0; v < 9; v++)
 		targets[v] = v + 1;
 	for (uint32_t v = 1; v <= 10; v++)
@@ -346,12 +334,11 @@ static void test_pagerank_star(void **state)
 	free(g.rank);
 }
 
-static void test_pagerank_empty(void **state)
+TEST(pagerank_empty)
 {
 	uint32_t offsets[] = {0, 0, 0, 0, 0};
 	struct graph none = SMALL(0, 0, offsets, offsets), no_links = SMALL(4, 0, offsets, offsets);
 
-	(void)state;
 	run_graph(&none, CALL_DEFAULTS);
 	assert_int_equal(none.iterations, 0);
 	assert_true(none.residual == 0);
@@ -410,12 +397,11 @@ static void dense_step(const struct graph *g, double damping, const double *from
 	}
 }
 
-static void test_pagerank_against_dense(void **state)
+TEST(pagerank_against_dense)
 {
 	double x[DENSE], y[DENSE], moved;
 	struct graph g;
 
-	(void)state;
 	for (uint32_t steps = 1; steps <= 12; steps++) {
 		make_graph(&g, DENSE, steps);
 		run_graph(&g, 0.7, 0, steps);
@@ -437,11 +423,10 @@ static void test_pagerank_against_dense(void **state)
 	}
 }
 
-static void test_pagerank_stops(void **state)
+TEST(pagerank_stops)
 {
 	struct graph g;
 
-	(void)state;
 	make_graph(&g, 3000, 5);
 	run_graph(&g, 0.85, 1e-6, 1000);
 	assert_true(g.residual < 1e-6);
@@ -469,14 +454,13 @@ static void refuse_graph(uint64_t n, uint64_t e, uint32_t *offsets, uint32_t *ta
 	free(g.rank);
 }
 
-static void test_pagerank_refuses(void **state)
+TEST(pagerank_refuses)
 {
 	uint32_t good[] = {0, 1, 2, 3}, targets[] = {1, 2, 0}, far[] = {1, 3, 0},
 		 back[] = {0, 2, 1, 3};
 	uint32_t late[] = {1, 1, 2, 3}, brief[] = {0, 1, 2, 2}, wide[] = {0, 1, UINT32_MAX, 3};
 	uint32_t over[] = {0, 1, 2, 4}, highest[] = {1, UINT32_MAX, 0};
 
-	(void)state;
 	refuse_graph(3, 3, good, far, 0.85, 1e-9);
 	refuse_graph(3, 3, good, highest, 0.85, 1e-9);
 	refuse_graph(3, 3, back, targets, 0.85, 1e-9);
@@ -492,12 +476,11 @@ static void test_pagerank_refuses(void **state)
 	refuse_graph(3, 3, good, targets, 0.85, NAN);
 }
 
-static void test_pagerank_any_threads(void **state)
+TEST(pagerank_any_threads)
 {
 	struct graph g;
 	double *first, residual;
 
-	(void)state;
 	make_graph(&g, 30000, 9);
 	run_graph(&g, CALL_DEFAULTS);
 	first = g.rank;
@@ -512,25 +495,4 @@ static void test_pagerank_any_threads(void **state)
 	}
 	g.rank = first;
 	free_graph(&g);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_simple_kernels),
-		cmocka_unit_test(test_running_stats),
-		cmocka_unit_test(test_matmul_sizes),
-		cmocka_unit_test(test_matmul_any_threads),
-		cmocka_unit_test(test_matmul_infinity),
-		cmocka_unit_test(test_pagerank_cycle),
-		cmocka_unit_test(test_pagerank_dangling),
-		cmocka_unit_test(test_pagerank_star),
-		cmocka_unit_test(test_pagerank_empty),
-		cmocka_unit_test(test_pagerank_against_dense),
-		cmocka_unit_test(test_pagerank_stops),
-		cmocka_unit_test(test_pagerank_refuses),
-		cmocka_unit_test(test_pagerank_any_threads),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/normal.h"
 #include "gpu/kernels/philox.h"
+#include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* kat_vectors of Random123 1.14.0: counter, key, result */
-static void test_philox_known_answers(void **state)
+TEST(philox_known_answers)
 {
 	static const struct {
 		uint32_t counter[4];
@@ -32,7 +28,6 @@ static void test_philox_known_answers(void **state)
 		 {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		uint32_t x[4];
 
@@ -42,9 +37,8 @@ static void test_philox_known_answers(void **state)
 	}
 }
 
-static void test_uniform_range(void **state)
+TEST(uniform_range)
 {
-	(void)state;
 	assert_true(rk_uniform(0, 0) == 0x1p-53);
 	assert_true(rk_uniform(UINT32_MAX, UINT32_MAX) == 1 - 0x1p-53);
 	assert_true(rk_uniform(0, 0x80000000) == 0.5 + 0x1p-53);
@@ -53,9 +47,8 @@ static void test_uniform_range(void **state)
 	assert_true(rk_normal_quantile(rk_uniform(UINT32_MAX, UINT32_MAX)) < 9);
 }
 
-static void test_log(void **state)
+TEST(log)
 {
-	(void)state;
 	for (double x = 0x1p-53; x < 4; x *= 1.00037) {
 		double want = log(x), ulp = nextafter(fabs(want), INFINITY) - fabs(want);
 
@@ -64,14 +57,13 @@ static void test_log(void **state)
 	assert_true(rk_log_exact(1) == 0);
 }
 
-static void test_normal_quantile(void **state)
+TEST(normal_quantile)
 {
 	/* the check values of the algorithm's publication */
 	static const double known[][2] = {{0.25, -0.6744897501960817},
 					  {0.001, -3.090232306167814},
 					  {1e-20, -9.262340089798408}};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(known); i++)
 		assert_true(fabs(rk_normal_quantile(known[i][0]) / known[i][1] - 1) < 2e-15);
 	/* and the distribution function of the result, from the C library */
@@ -169,9 +161,8 @@ static void check_closed_form(double c, uint64_t paths, uint64_t seed)
 	assert_true(var_se < 0.03 * sigma && es_se < 0.03 * sigma);
 }
 
-static void test_closed_form(void **state)
+TEST(closed_form)
 {
-	(void)state;
 	check_closed_form(0.99, 200000, 0);
 	check_closed_form(0.95, 100000, 1);
 	check_closed_form(0.975, 100000, UINT64_MAX);
@@ -231,9 +222,8 @@ static void check_order(uint64_t paths, double confidence)
 	free(losses);
 }
 
-static void test_order_statistics(void **state)
+TEST(order_statistics)
 {
-	(void)state;
 	check_order(1, 0.5);
 	check_order(2, 0.5);
 	check_order(3, 0.99);
@@ -243,13 +233,12 @@ static void test_order_statistics(void **state)
 	check_order(70001, 0.9);
 }
 
-static void test_semi_definite(void **state)
+TEST(semi_definite)
 {
 	const double ones[] = {1, 1, 1, 1}, scaled[] = {1e-20, 1e-12, 1e-12, 1e-4};
 	const double zeros[9] = {0}, some[] = {4, 0, 2, 0, 0, 0, 2, 0, 1};
 	struct risk r, one;
 
-	(void)state;
 	/* a hedge without any risk */
 	r = simulate(2, (double[]){1, -1}, (double[]){0.25, 0.5}, ones, 0.99, 1000, 1);
 	assert_true(r.var == 0.25 && r.shortfall == 0.25 && r.mean == -0.25);
@@ -270,13 +259,12 @@ static void test_semi_definite(void **state)
 #define OBSERVATIONS 25
 
 /* An estimate from fewer observations than assets is singular. */
-static void test_estimated_covariance(void **state)
+TEST(estimated_covariance)
 {
 	static double data[OBSERVATIONS][ASSETS], covariance[ASSETS * ASSETS];
 	double weights[ASSETS], mean[ASSETS] = {0}, mu, sigma;
 	struct risk r;
 
-	(void)state;
 	for (uint32_t t = 0; t < OBSERVATIONS; t++)
 		for (uint32_t i = 0; i < ASSETS; i++) {
 			uint32_t x[4] = {t, i, 7, 7};
@@ -295,7 +283,7 @@ static void test_estimated_covariance(void **state)
 	assert_true(fabs(r.var / (1.6448536 * sigma) - 1) < 0.05);
 }
 
-static void test_refuses(void **state)
+TEST(refuses)
 {
 	const double one[] = {1}, zero[] = {0}, pair[] = {1, 1};
 	static const double bad[][4] = {
@@ -309,7 +297,6 @@ static void test_refuses(void **state)
 		{1, 0, 0, NAN},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_nan(simulate(2, pair, pair, bad[i], 0.99, 100, 1));
 	assert_nan(simulate(1, one, zero, one, 0, 100, 1));
@@ -324,24 +311,22 @@ static void test_refuses(void **state)
 	assert_nan(simulate(1, (double[]){1e308}, zero, one, 0.99, 100, 1));
 }
 
-static void test_nothing_at_risk(void **state)
+TEST(nothing_at_risk)
 {
 	const double one[] = {1}, zero[] = {0};
 	struct risk r;
 
-	(void)state;
 	r = simulate(0, NULL, NULL, NULL, 0.99, 100, 1);
 	assert_true(r.var == 0 && !signbit(r.var) && r.shortfall == 0 && r.mean == 0);
 	r = simulate(1, zero, one, one, 0.99, 100, 1);
 	assert_true(r.var == 0 && !signbit(r.var) && r.shortfall == 0 && r.mean == 0);
 }
 
-static void test_any_threads(void **state)
+TEST(any_threads)
 {
 	static const unsigned int thread_counts[] = {1, 2, 3, 8};
 	struct risk first = simulate(3, weights3, mean3, covariance3, 0.99, 150000, 5), r;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(thread_counts); i++) {
 		struct rk_error err = {0};
 
@@ -356,23 +341,4 @@ static void test_any_threads(void **state)
 	/* the upper half of the seed counts too */
 	r = simulate(3, weights3, mean3, covariance3, 0.99, 150000, 5 + (1ULL << 32));
 	assert_true(r.var != first.var);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_philox_known_answers),
-		cmocka_unit_test(test_uniform_range),
-		cmocka_unit_test(test_log),
-		cmocka_unit_test(test_normal_quantile),
-		cmocka_unit_test(test_closed_form),
-		cmocka_unit_test(test_order_statistics),
-		cmocka_unit_test(test_semi_definite),
-		cmocka_unit_test(test_estimated_covariance),
-		cmocka_unit_test(test_refuses),
-		cmocka_unit_test(test_nothing_at_risk),
-		cmocka_unit_test(test_any_threads),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

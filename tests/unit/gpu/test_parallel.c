@@ -2,17 +2,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "gpu/base/parallel.h"
 #include "runtime/base/wire.h"
+#include "tests/unit/unit.h"
 
 #define ELEMENTS 1000
 
@@ -61,12 +57,13 @@ static void check_cut(uint64_t n, uint64_t grain)
 	assert_int_equal(m.chunks, n ? (n - 1) / grain + 1 : 0);
 }
 
-static void test_cut(void **state)
+#define RIG_TEST(name) TEST_WITH(name, NULL, stop)
+
+RIG_TEST(cut)
 {
 	static const uint64_t sizes[] = {0, 1, 2, 3, 99, 100, 101, ELEMENTS};
 	static const uint64_t grains[] = {1, 7, 100, UINT64_MAX};
 
-	(void)state;
 	for (unsigned int threads = 0; threads <= 4; threads++) {
 		if (threads) /* 0: without a pool */
 			start(threads);
@@ -87,9 +84,8 @@ static void meet(void *ctx, uint64_t begin, uint64_t end)
 }
 
 /* Each chunk waits for all others: it ends only where each has a thread of its own. */
-static void test_all_threads_work(void **state)
+RIG_TEST(all_threads_work)
 {
-	(void)state;
 	for (unsigned int threads = 1; threads <= 8; threads *= 2) {
 		pthread_barrier_t barrier;
 
@@ -129,11 +125,10 @@ static void nest(void *ctx, uint64_t begin, uint64_t end)
 	atomic_fetch_add(strangers, inner.strangers);
 }
 
-static void test_nested_runs_inline(void **state)
+RIG_TEST(nested_runs_inline)
 {
 	atomic_uint strangers = 0;
 
-	(void)state;
 	start(4);
 	rk_parallel_for(200, 1, nest, &strangers);
 	assert_int_equal(strangers, 0);
@@ -165,12 +160,11 @@ static void *call_often(void *arg)
 	return (void *)wrong;
 }
 
-static void test_many_callers(void **state)
+RIG_TEST(many_callers)
 {
 	pthread_t callers[CALLERS];
 	void *wrong;
 
-	(void)state;
 	start(3);
 	for (int i = 0; i < CALLERS; i++)
 		assert_int_equal(pthread_create(&callers[i], NULL, call_often, NULL), 0);
@@ -207,14 +201,13 @@ static void *hold_main(void *arg)
 }
 
 /* Two callers fill a pool of two: its helper must leave the second one's chunks alone. */
-static void test_helpers_keep_out_of_a_full_pool(void **state)
+RIG_TEST(helpers_keep_out_of_a_full_pool)
 {
 	struct company company = {.caller = pthread_self()};
 	pthread_barrier_t pair;
 	struct hold h;
 	pthread_t id;
 
-	(void)state;
 	assert_int_equal(pthread_barrier_init(&h.both_in, NULL, 3), 0);
 	assert_int_equal(pthread_barrier_init(&h.release, NULL, 2), 0);
 	assert_int_equal(pthread_barrier_init(&pair, NULL, 2), 0);
@@ -232,11 +225,10 @@ static void test_helpers_keep_out_of_a_full_pool(void **state)
 	assert_int_equal(pthread_barrier_destroy(&pair), 0);
 }
 
-static void test_start_refuses(void **state)
+RIG_TEST(start_refuses)
 {
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_int_equal(rk_parallel_start(0, &err), -EINVAL);
 	assert_int_equal(rk_parallel_start(RK_WIRE_THREADS_MAX + 1, &err), -EINVAL);
 	assert_string_equal(err.msg, "kernels can run on 1 to 256 threads, not on 257");
@@ -245,18 +237,4 @@ static void test_start_refuses(void **state)
 	rk_parallel_stop();
 	rk_parallel_stop();
 	start(RK_WIRE_THREADS_MAX);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_cut, stop),
-		cmocka_unit_test_teardown(test_all_threads_work, stop),
-		cmocka_unit_test_teardown(test_nested_runs_inline, stop),
-		cmocka_unit_test_teardown(test_many_callers, stop),
-		cmocka_unit_test_teardown(test_helpers_keep_out_of_a_full_pool, stop),
-		cmocka_unit_test_teardown(test_start_refuses, stop),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,7 +162,7 @@ static float next_float(uint32_t *random)
 	return value == value ? value : 0;
 }
 
-static void test_right_to_the_bit(void **state)
+RIG_TEST(right_to_the_bit)
 {
 	const uint64_t sizes[] = {0, 1, 7, 4096};
 	struct peer *p = *state;
@@ -213,7 +213,7 @@ static uint32_t version_of(struct peer *p, uint32_t slot)
 }
 
 /* The path stays, the bytes change. */
-static void test_new_version(void **state)
+RIG_TEST(new_version)
 {
 	struct peer *p = *state;
 
@@ -235,7 +235,7 @@ static void test_new_version(void **state)
 }
 
 /* The loader keeps these, and would give the old one to whoever opens its path again. */
-static void test_never_unloaded(void **state)
+RIG_TEST(never_unloaded)
 {
 	struct peer *p = *state;
 	int first = open_library("nodelete_1");
@@ -273,7 +273,7 @@ static void expect_lifetime(struct peer *p, uint32_t slot, int fd, uint32_t call
 }
 
 /* Two kernels of one memfd are one library, which ends with the second. */
-static void test_constructor_and_destructor(void **state)
+RIG_TEST(constructor_and_destructor)
 {
 	struct peer *p = *state;
 	int fd = open_library("lifetime"), ends[2];
@@ -303,7 +303,7 @@ static void test_constructor_and_destructor(void **state)
 }
 
 /* A function leaves its thread in another mode, which the next one does not find. */
-static void test_rounding_mode(void **state)
+RIG_TEST(rounding_mode)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
@@ -318,7 +318,7 @@ static void test_rounding_mode(void **state)
 }
 
 /* The worker lets it pass: the daemon sees it by the guard. */
-static void test_overrun(void **state)
+RIG_TEST(overrun)
 {
 	struct peer *p = *state;
 	uint8_t expected[RK_WIRE_GUARD];
@@ -346,7 +346,7 @@ static void start_spin(struct peer *p, uint64_t id, uint64_t offset)
 		sched_yield();
 }
 
-static void test_endless_loop(void **state)
+RIG_TEST(endless_loop)
 {
 	struct peer *p = *state;
 	struct rk_wire_run marker = make_run(2, SLOT, 0, 64);
@@ -398,7 +398,7 @@ static int crash(struct peer *p, enum rk_wire_mode mode, const char *name, const
 	return found;
 }
 
-static void test_crashes(void **state)
+RIG_TEST(crashes)
 {
 	static const struct {
 		const char *name;
@@ -427,7 +427,7 @@ static void test_crashes(void **state)
 	}
 }
 
-static void test_exits(void **state)
+RIG_TEST(exits)
 {
 	static const uint32_t statuses[] = {0, 3};
 	struct peer *p = *state;
@@ -441,7 +441,7 @@ static void test_exits(void **state)
 	}
 }
 
-static void test_pthread_exit(void **state)
+RIG_TEST(pthread_exit)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.id = MESSAGE, .kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
@@ -462,7 +462,7 @@ static void test_pthread_exit(void **state)
 }
 
 /* The state is the kernel's own, and only one message is at it however many come. */
-static void test_ring(void **state)
+RIG_TEST(ring)
 {
 	struct peer *p = *state;
 	const uint64_t count = 4 * THREADS;
@@ -495,7 +495,7 @@ static void test_ring(void **state)
 }
 
 /* A message does not find the rounding mode that the one before it left. */
-static void test_ring_rounding_mode(void **state)
+RIG_TEST(ring_rounding_mode)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
@@ -510,7 +510,7 @@ static void test_ring_rounding_mode(void **state)
 }
 
 /* Not the thread that runs the message. */
-static void test_thread_of_its_own(void **state)
+RIG_TEST(thread_of_its_own)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.id = MESSAGE, .kernel = SLOT, .nargs = 1, .args = {{0, 4}}};
@@ -545,7 +545,7 @@ static void signal_executors(pid_t pid, int signal)
 	closedir(dir);
 }
 
-static void test_signal_from_outside(void **state)
+RIG_TEST(signal_from_outside)
 {
 	struct peer *p = *state;
 
@@ -565,7 +565,7 @@ static void test_signal_from_outside(void **state)
 }
 
 /* In a thread that has run a message, but does not any more. */
-static void test_crash_after_message(void **state)
+RIG_TEST(crash_after_message)
 {
 	struct peer *p = *state;
 	int found;
@@ -593,7 +593,7 @@ static void test_crash_after_message(void **state)
 	assert_int_equal(read_shared(p).crashed_message, 0);
 }
 
-static void test_crash_in_constructor(void **state)
+RIG_TEST(crash_in_constructor)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_load(SLOT, &crash_load);
@@ -624,7 +624,7 @@ static void expect_refused(struct peer *p, const struct signature *s, int fd, in
 	close(fd);
 }
 
-static void test_no_library(void **state)
+RIG_TEST(no_library)
 {
 	static const char script[] = "#!/bin/sh\necho this is a script, and longer than a header\n";
 	struct peer *p = *state;
@@ -658,7 +658,7 @@ static void test_no_library(void **state)
 	load_library(p, SLOT, &axpby, "axpby"); /* the slot is still free */
 }
 
-static void test_missing_symbols(void **state)
+RIG_TEST(missing_symbols)
 {
 	static const struct signature undefined = {"undefined", 1, {OUT(RK_U32)}};
 	struct peer *p = *state;
@@ -679,7 +679,7 @@ static void test_missing_symbols(void **state)
 }
 
 /* A path longer than a sentence. */
-static void test_long_path(void **state)
+RIG_TEST(long_path)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_load(SLOT, &axpby);
@@ -695,7 +695,7 @@ static void test_long_path(void **state)
 	close(fd);
 }
 
-static void test_no_descriptor_left(void **state)
+RIG_TEST(no_descriptor_left)
 {
 	struct peer *p = *state;
 	int fd = open_library("axpby");
@@ -715,7 +715,7 @@ static void test_no_descriptor_left(void **state)
 	close(fd);
 }
 
-static void test_descriptors_come_back(void **state)
+RIG_TEST(descriptors_come_back)
 {
 	struct peer *p = *state;
 	unsigned int before;
@@ -733,7 +733,7 @@ static void test_descriptors_come_back(void **state)
 	assert_int_equal(count_fds(p), before);
 }
 
-static void test_shutdown_with_libraries(void **state)
+RIG_TEST(shutdown_with_libraries)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_SHUTDOWN};
@@ -751,31 +751,7 @@ static void test_shutdown_with_libraries(void **state)
 int main(void)
 {
 	const struct rlimit none = {0};
-	const struct CMUnitTest tests[] = {
-		TEST(test_right_to_the_bit),
-		TEST(test_new_version),
-		TEST(test_never_unloaded),
-		TEST(test_constructor_and_destructor),
-		TEST(test_rounding_mode),
-		TEST(test_overrun),
-		TEST(test_endless_loop),
-		TEST(test_crashes),
-		TEST(test_exits),
-		TEST(test_pthread_exit),
-		TEST(test_ring),
-		TEST(test_ring_rounding_mode),
-		TEST(test_thread_of_its_own),
-		TEST(test_signal_from_outside),
-		TEST(test_crash_after_message),
-		TEST(test_crash_in_constructor),
-		TEST(test_no_library),
-		TEST(test_missing_symbols),
-		TEST(test_long_path),
-		TEST(test_no_descriptor_left),
-		TEST(test_descriptors_come_back),
-		TEST(test_shutdown_with_libraries),
-	};
 
 	setrlimit(RLIMIT_CORE, &none); /* these workers are to crash */
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

@@ -43,7 +43,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000 * NSEC_PER_MSEC + (uint64_t)t.tv_nsec;
 }
 
-static void test_shutdown(void **state)
+RIG_TEST(shutdown)
 {
 	struct peer *p = *state;
 
@@ -53,14 +53,14 @@ static void test_shutdown(void **state)
 	expect_exit(p, 0);
 }
 
-static void test_shutdown_before_hello(void **state)
+RIG_TEST(shutdown_before_hello)
 {
 	say_shutdown(*state);
 	expect_exit(*state, 0);
 }
 
 /* What was sent before the shutdown runs and is answered. */
-static void test_shutdown_finishes_messages(void **state)
+RIG_TEST(shutdown_finishes_messages)
 {
 	struct peer *p = *state;
 	unsigned int seen = 0;
@@ -83,7 +83,7 @@ static void test_shutdown_finishes_messages(void **state)
 	expect_exit(p, 0);
 }
 
-static void test_control_eof(void **state)
+RIG_TEST(control_eof)
 {
 	struct peer *p = *state;
 
@@ -93,7 +93,7 @@ static void test_control_eof(void **state)
 	wait_exit_zero(p);
 }
 
-static void test_messages_eof(void **state)
+RIG_TEST(messages_eof)
 {
 	struct peer *p = *state;
 
@@ -104,7 +104,7 @@ static void test_messages_eof(void **state)
 }
 
 /* The daemon's death does not wait for a kernel. */
-static void test_eof_while_running(void **state)
+RIG_TEST(eof_while_running)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = make_delay(1, UINT32_MAX);
@@ -145,7 +145,7 @@ static void expect_no_cuda(const char *text)
 #endif
 }
 
-static void test_fallback(void **state)
+RIG_TEST(fallback)
 {
 	struct rk_wire_control ready = hello_cuda(*state, "cpu");
 
@@ -155,7 +155,7 @@ static void test_fallback(void **state)
 	load(*state, SLOT, &echo);
 }
 
-static void test_no_fallback(void **state)
+RIG_TEST(no_fallback)
 {
 	struct rk_wire_control ready = hello_cuda(*state, "");
 
@@ -166,7 +166,7 @@ static void test_no_fallback(void **state)
 	expect_exit(*state, 0);
 }
 
-static void test_no_such_backend(void **state)
+RIG_TEST(no_such_backend)
 {
 	struct rk_wire_control ready = hello_cuda(*state, "abacus");
 
@@ -175,7 +175,7 @@ static void test_no_such_backend(void **state)
 	expect_no_cuda(ready.text);
 }
 
-static void test_echo(void **state)
+RIG_TEST(echo)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.id = UINT64_MAX,
@@ -196,7 +196,7 @@ static void test_echo(void **state)
 	assert_int_equal(run_one(p, &run).status, 0);
 }
 
-static void test_vector_add(void **state)
+RIG_TEST(vector_add)
 {
 	struct peer *p = *state;
 	const uint64_t n = 1000, bytes = n * sizeof(float);
@@ -233,7 +233,7 @@ static double sum_of(struct peer *p, uint64_t n)
 	return *(double *)p->payload;
 }
 
-static void test_reduce_sum(void **state)
+RIG_TEST(reduce_sum)
 {
 	struct peer *p = *state;
 	float *x = (float *)(p->payload + 64);
@@ -256,7 +256,7 @@ static void test_reduce_sum(void **state)
 }
 
 /* Four at a time take less than the four times they took. */
-static void test_delay_concurrent(void **state)
+RIG_TEST(delay_concurrent)
 {
 	struct peer *p = *state;
 	uint64_t start, busy = 0;
@@ -283,7 +283,7 @@ static void test_delay_concurrent(void **state)
 }
 
 /* One more than it was told to run at once, which a probe may be, waits for none of them. */
-static void test_spare_thread(void **state)
+RIG_TEST(spare_thread)
 {
 	struct peer *p = *state;
 
@@ -305,7 +305,7 @@ static void test_spare_thread(void **state)
 	wait_exit_zero(p);
 }
 
-static void test_load_refused(void **state)
+RIG_TEST(load_refused)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet;
@@ -330,7 +330,7 @@ static void test_load_refused(void **state)
 	load(p, SLOT, &echo); /* the slot is still free */
 }
 
-static void test_unload(void **state)
+RIG_TEST(unload)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = make_delay(1, 0);
@@ -352,7 +352,7 @@ static void test_unload(void **state)
 	load(p, SLOT, &echo);
 }
 
-static void test_unload_while_running(void **state)
+RIG_TEST(unload_while_running)
 {
 	struct peer *p = *state;
 	struct rk_wire_run longer = make_delay(1, UINT32_MAX), marker = make_delay(2, 0);
@@ -375,7 +375,7 @@ static void test_unload_while_running(void **state)
 	assert_int_equal(run_one(p, &marker).status, 0);
 }
 
-static void test_log_level(void **state)
+RIG_TEST(log_level)
 {
 	struct peer *p = *state;
 
@@ -415,7 +415,7 @@ static void expect_stats(struct peer *p, uint64_t n, double first, uint64_t coun
 }
 
 /* The state of a ring kernel stays until it is unloaded, and begins as zeroes. */
-static void test_ring_state(void **state)
+RIG_TEST(ring_state)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_ring_load(SLOT, &running_stats, 24);
@@ -431,7 +431,7 @@ static void test_ring_state(void **state)
 	}
 }
 
-static void test_ring_refused(void **state)
+RIG_TEST(ring_refused)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_ring_load(SLOT, &running_stats, 23);
@@ -454,7 +454,7 @@ static void test_ring_refused(void **state)
 }
 
 /* There is no device that could not answer. */
-static void test_check(void **state)
+RIG_TEST(check)
 {
 	struct peer *p = *state;
 	struct rk_wire_control in;
@@ -466,33 +466,4 @@ static void test_check(void **state)
 		assert_int_equal(in.status, 0);
 		assert_int_equal(in.check.number, number);
 	}
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_shutdown),
-		TEST(test_shutdown_before_hello),
-		TEST(test_shutdown_finishes_messages),
-		TEST(test_control_eof),
-		TEST(test_messages_eof),
-		TEST(test_eof_while_running),
-		TEST(test_fallback),
-		TEST(test_no_fallback),
-		TEST(test_no_such_backend),
-		TEST(test_echo),
-		TEST(test_vector_add),
-		TEST(test_reduce_sum),
-		TEST(test_delay_concurrent),
-		TEST(test_spare_thread),
-		TEST(test_load_refused),
-		TEST(test_unload),
-		TEST(test_unload_while_running),
-		TEST(test_log_level),
-		TEST(test_ring_state),
-		TEST(test_ring_refused),
-		TEST(test_check),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

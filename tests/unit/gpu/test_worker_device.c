@@ -214,7 +214,9 @@ static void make_several(struct several *s, uint32_t count)
 	s->len = (size_t)((unsigned char *)more_of(s, count) - s->bytes);
 }
 
-static void test_both_backends(void **state)
+#define DEVICE_TEST(name) TEST_WITH(name, setup_device, teardown_device)
+
+DEVICE_TEST(both_backends)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {
@@ -233,7 +235,7 @@ static void test_both_backends(void **state)
 	assert_int_equal(read_shared(p).gpu_memory_bytes, 1);
 }
 
-static void test_fallback(void **state)
+DEVICE_TEST(fallback)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_hello("cuda", "cpu");
@@ -268,7 +270,7 @@ static void expect_answers(struct peer *p, uint32_t count, int status, const cha
 	assert_true(seen == UINT64_MAX >> (64 - count));
 }
 
-static void test_several_as_one(void **state)
+DEVICE_TEST(several_as_one)
 {
 	struct peer *p = *state;
 	struct several s;
@@ -295,7 +297,7 @@ static void test_several_as_one(void **state)
 }
 
 /* A packet as long as they come. */
-static void test_longest_packet(void **state)
+DEVICE_TEST(longest_packet)
 {
 	const uint32_t count = 1 + (RK_WIRE_RUN_MAX - HEAD_LEN - 64) / (8 + 64);
 	struct peer *p = *state;
@@ -337,7 +339,7 @@ SPOIL(too_many, s->run.nmore--)
 SPOIL(cut, s->len -= 8)
 SPOIL(other_nargs, s->run.nargs--)
 
-static void test_bad_runs(void **state)
+DEVICE_TEST(bad_runs)
 {
 	static spoil_fn *const spoils[] = {
 		scalar_differs, scalar_size, dim_differs, not_fused, outside,	  guard_outside,
@@ -367,7 +369,7 @@ static void test_bad_runs(void **state)
 	}
 }
 
-static void test_bad_block(void **state)
+DEVICE_TEST(bad_block)
 {
 	struct rk_wire_control packet = make_device_load(SLOT, "add");
 
@@ -377,7 +379,7 @@ static void test_bad_block(void **state)
 	expect_exit(*state, RK_WIRE_EXIT_PROTOCOL);
 }
 
-static void test_fatal(void **state)
+DEVICE_TEST(fatal)
 {
 	struct peer *p = *state;
 	struct rk_wire_shared shared;
@@ -404,7 +406,7 @@ static void wait_in_driver(const struct peer *p)
 }
 
 /* A check that hangs holds up nothing, and is answered by the newest that came meanwhile. */
-static void test_check(void **state)
+DEVICE_TEST(check)
 {
 	struct peer *p = *state;
 	struct rk_wire_control in;
@@ -453,7 +455,7 @@ static void say_shutdown(struct peer *p)
 	send_packet(p->control, &packet, sizeof(packet));
 }
 
-static void test_shutdown(void **state)
+DEVICE_TEST(shutdown)
 {
 	struct peer *p = *state;
 
@@ -465,7 +467,7 @@ static void test_shutdown(void **state)
 }
 
 /* The device cannot be given back under a check that is in the driver. */
-static void test_shutdown_in_check(void **state)
+DEVICE_TEST(shutdown_in_check)
 {
 	struct peer *p = *state;
 
@@ -476,19 +478,4 @@ static void test_shutdown_in_check(void **state)
 	expect_exit(p, RK_WORKER_EXIT_FAILURE);
 	assert_non_null(strstr(p->last_log, "does not come back from a check"));
 	assert_int_equal(read_shared(p).gpu_memory_bytes, 1);
-}
-
-#define DEVICE_TEST(name) cmocka_unit_test_setup_teardown(name, setup_device, teardown_device)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		DEVICE_TEST(test_both_backends),  DEVICE_TEST(test_fallback),
-		DEVICE_TEST(test_several_as_one), DEVICE_TEST(test_longest_packet),
-		DEVICE_TEST(test_bad_runs),	  DEVICE_TEST(test_bad_block),
-		DEVICE_TEST(test_fatal),	  DEVICE_TEST(test_check),
-		DEVICE_TEST(test_shutdown),	  DEVICE_TEST(test_shutdown_in_check),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

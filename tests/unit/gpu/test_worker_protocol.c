@@ -95,7 +95,7 @@ static void expect_violation(struct peer *p)
 	spawn(p, sizeof(struct rk_wire_shared), F_SEAL_SHRINK);
 }
 
-static void test_bad_first_packet(void **state)
+RIG_TEST(bad_first_packet)
 {
 	static const spoil_control spoils[] = {
 		bad_version,	type_zero,	  type_not_ours, type_unknown,
@@ -114,7 +114,7 @@ static void test_bad_first_packet(void **state)
 	}
 }
 
-static void test_bad_control_packet(void **state)
+RIG_TEST(bad_control_packet)
 {
 	static const spoil_control spoils[] = {
 		bad_version,	  hello_again,	level_later,	  slot_taken,	   slot_high,
@@ -136,7 +136,7 @@ static void test_bad_control_packet(void **state)
 	}
 }
 
-static void test_bad_control_length(void **state)
+RIG_TEST(bad_control_length)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packets[2] = {make_hello("cpu", ""), {0}};
@@ -148,7 +148,7 @@ static void test_bad_control_length(void **state)
 }
 
 /* A descriptor where none belongs, none or two where one does, and one that is no library's. */
-static void test_bad_descriptor(void **state)
+RIG_TEST(bad_descriptor)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_hello("cpu", "");
@@ -184,7 +184,7 @@ static void test_bad_descriptor(void **state)
 	close(writable);
 }
 
-static void test_bad_run_packet(void **state)
+RIG_TEST(bad_run_packet)
 {
 	static const spoil_run spoils[] = {
 		run_short,   run_cut,	   run_long,	run_longest,   nargs_many,   nargs_overflow,
@@ -214,7 +214,7 @@ static void test_bad_run_packet(void **state)
 	}
 }
 
-static void test_bad_state_argument(void **state)
+RIG_TEST(bad_state_argument)
 {
 	const struct rk_wire_arg bad[] = {{0, 8}, {64, 0}};
 	struct peer *p = *state;
@@ -235,7 +235,7 @@ static void test_bad_state_argument(void **state)
 	}
 }
 
-static void test_bad_memfd(void **state)
+RIG_TEST(bad_memfd)
 {
 	struct peer *p = *state;
 	struct rk_wire_control packet = make_hello("cpu", "");
@@ -248,16 +248,4 @@ static void test_bad_memfd(void **state)
 	spawn(p, sizeof(struct rk_wire_shared) - 1, F_SEAL_SHRINK);
 	send_packet(p->control, &packet, sizeof(packet));
 	expect_violation(p);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_bad_first_packet),   TEST(test_bad_control_packet),
-		TEST(test_bad_control_length), TEST(test_bad_run_packet),
-		TEST(test_bad_memfd),	       TEST(test_bad_descriptor),
-		TEST(test_bad_state_argument),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

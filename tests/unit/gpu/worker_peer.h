@@ -5,12 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +16,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "gpu/worker.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 #include "runtime/base/wire.h"
+#include "tests/unit/unit.h"
 
 #define PAYLOAD_BYTES	 (1U << 20)
 #define PATIENCE_SECS	 30 /* before a packet that does not come fails the test */
@@ -356,6 +351,6 @@ static inline struct rk_wire_done run_one(struct peer *p, const struct rk_wire_r
 	return done;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
 
 #endif
