@@ -3,14 +3,15 @@
 #include "runtime/base/clock.h"
 #include "tests/unit/health/health_rig.h"
 
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
 /* --- the start --- */
 
-static void test_start(void **state)
+RIG_TEST(start)
 {
 	struct rk_counts counts;
 	struct rig r;
 
-	(void)state;
 	open_health(&r);
 	expect_report(&r, RK_HEALTH_UNKNOWN, "the runtime is Created");
 	expect_counts(&r, 0, 0, 0);
@@ -56,7 +57,7 @@ static void expect_failed_start(struct rig *r, const char *why)
 }
 
 /* Whatever is wrong at the first check: Failed with the sentence; and reset and start recover. */
-static void test_bad_first(void **state)
+RIG_TEST(bad_first)
 {
 	static const struct {
 		enum answer check, echo;
@@ -70,7 +71,6 @@ static void test_bad_first(void **state)
 		{DEADLY, RIGHT, "exited with status 3"},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct rig r;
 
@@ -100,11 +100,10 @@ static void until_checks(unsigned int n)
 }
 
 /* A stop while the first check is under way: it is of no interest any more, nor is its start. */
-static void test_stop_while_starting(void **state)
+RIG_TEST(stop_while_starting)
 {
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=1h");
 	for (unsigned int i = 0; i < 2; i++) {
 		atomic_store(&knobs->check, SILENT);
@@ -146,9 +145,8 @@ static void start_anew(struct rig *r)
 }
 
 /* A first check that has ended just when a stop, a reset and a start come says nothing of those. */
-static void test_overtaken(void **state)
+RIG_TEST(overtaken)
 {
-	(void)state;
 	for (unsigned int i = 0; i < 2; i++) {
 		unsigned int before = atomic_load(&knobs->checks);
 		struct rig r;
@@ -172,11 +170,10 @@ static void test_overtaken(void **state)
 
 /* --- conclusions --- */
 
-static void test_thresholds(void **state)
+RIG_TEST(thresholds)
 {
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "health_failure_threshold=3", "health_success_threshold=2");
 	rig_start(&r);
 	atomic_store(&knobs->echo, WRONG);
@@ -201,12 +198,11 @@ static void test_thresholds(void **state)
 }
 
 /* The only thread runs something else, and more waits for it: a probe has a lane of its own. */
-static void test_busy_threads(void **state)
+RIG_TEST(busy_threads)
 {
 	struct call c[3];
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "health_failure_threshold=1");
 	rig_start(&r);
 	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
@@ -223,12 +219,11 @@ static void test_busy_threads(void **state)
 }
 
 /* It has the echo, and other messages: the device answers, and is busy with those. */
-static void test_busy_device(void **state)
+RIG_TEST(busy_device)
 {
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1");
 	rig_start(&r);
 	call_delay(&r, &c, 1);
@@ -249,12 +244,11 @@ static void test_busy_device(void **state)
 }
 
 /* A check that does not come back from the driver waits for kernels, while answers come. */
-static void test_busy_driver(void **state)
+RIG_TEST(busy_driver)
 {
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1",
 		    "health_stall_timeout=1h");
 	rig_start(&r);
@@ -273,12 +267,11 @@ static void test_busy_driver(void **state)
 }
 
 /* No answer for longer than the stated time, and the check does not come back. */
-static void test_stalled_driver(void **state)
+RIG_TEST(stalled_driver)
 {
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=1",
 		    "health_stall_timeout=100ms");
 	rig_start(&r);
@@ -291,11 +284,10 @@ static void test_stalled_driver(void **state)
 	rig_close(&r);
 }
 
-static void test_silent_worker(void **state)
+RIG_TEST(silent_worker)
 {
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=2");
 	rig_start(&r);
 	atomic_store(&knobs->check, SILENT);
@@ -308,11 +300,10 @@ static void test_silent_worker(void **state)
 }
 
 /* An echo that does not come back is waited for, not sent again and again. */
-static void test_silent_echo(void **state)
+RIG_TEST(silent_echo)
 {
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms");
 	rig_start(&r);
 	atomic_store(&knobs->echo, SILENT);
@@ -332,12 +323,11 @@ static void test_silent_echo(void **state)
 /* --- workers that go --- */
 
 /* Given up at the threshold, with its worker; the next one is well. */
-static void test_driver_hangs(void **state)
+RIG_TEST(driver_hangs)
 {
 	struct rig r;
 	uint64_t from;
 
-	(void)state;
 	open_health(&r, "health_check_timeout=250ms", "health_failure_threshold=2");
 	rig_start(&r);
 	from = rig_now(&r);
@@ -366,12 +356,11 @@ static bool is_healthy(struct rig *r, void *arg)
 }
 
 /* Degraded from the death until a check of the next one has passed. */
-static void test_worker_dies(void **state)
+RIG_TEST(worker_dies)
 {
 	struct rig r;
 	uint64_t from;
 
-	(void)state;
 	open_health(&r);
 	rig_start(&r);
 	from = rig_now(&r);
@@ -395,12 +384,11 @@ static void test_worker_dies(void **state)
 
 /* --- the rest --- */
 
-static void test_disabled_echo(void **state)
+RIG_TEST(disabled_echo)
 {
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	open_health(&r);
 	rig_start(&r);
 	k = rig_kernel(&r, "echo");
@@ -415,14 +403,13 @@ static void test_disabled_echo(void **state)
 	rig_close(&r);
 }
 
-static void test_interval(void **state)
+RIG_TEST(interval)
 {
 	const struct rk_config_field *field = rk_config_find("health_check_interval");
 	struct rk_error err = {0};
 	struct rig r;
 	uint64_t from;
 
-	(void)state;
 	open_health(&r);
 	rig_start(&r);
 	from = rig_now(&r);
@@ -433,12 +420,11 @@ static void test_interval(void **state)
 	rig_close(&r);
 }
 
-static void test_refused(void **state)
+RIG_TEST(refused)
 {
 	struct rk_error err = {0};
 	struct rig r;
 
-	(void)state;
 	open_health(&r);
 	assert_int_equal(rk_runtime_check_now(r.rt, NULL, &err), -EBUSY);
 	assert_string_equal(err.msg, "check: the runtime is Created: write start first");
@@ -465,12 +451,11 @@ static unsigned int count_events(struct rig *r, const char *name)
 }
 
 /* A loss is told once, by each start, and another device's too. */
-static void test_device_lost(void **state)
+RIG_TEST(device_lost)
 {
 	struct rk_device device;
 	struct rig r;
 
-	(void)state;
 	atomic_store(&knobs->ndevices, 2);
 	open_health(&r);
 	assert_false(rk_runtime_device(r.rt, 0, &device));
@@ -496,12 +481,11 @@ static void test_device_lost(void **state)
 }
 
 /* Each Xid is an event; rows of memory that need a reset are in the reason, and once in the log. */
-static void test_device_ails(void **state)
+RIG_TEST(device_ails)
 {
 	json_t *event;
 	struct rig r;
 
-	(void)state;
 	atomic_store(&knobs->ndevices, 2);
 	atomic_store(&knobs->known, RK_WIRE_KNOWS_XID | RK_WIRE_KNOWS_REMAP);
 	open_health(&r);
@@ -536,11 +520,10 @@ static void test_device_ails(void **state)
 	rig_close(&r);
 }
 
-static void test_fallback(void **state)
+RIG_TEST(fallback)
 {
 	struct rig r;
 
-	(void)state;
 	strcpy(knobs->fallback, "libcuda.so.1 is not there");
 	open_health(&r);
 	rig_start(&r);
@@ -550,11 +533,10 @@ static void test_fallback(void **state)
 }
 
 /* The peak outlives the worker, until a reset. */
-static void test_memory_peak(void **state)
+RIG_TEST(memory_peak)
 {
 	struct rig r;
 
-	(void)state;
 	open_health(&r);
 	atomic_store(&knobs->memory, 1000);
 	rig_start(&r);
@@ -583,12 +565,11 @@ static void set(struct rig *r, const char *key, const char *value)
 		fail_msg("%s", err.msg);
 }
 
-static void test_params(void **state)
+RIG_TEST(params)
 {
 	const struct rk_wire_hello *hello = &knobs->hello;
 	struct rig r;
 
-	(void)state;
 	open_health(&r, "gpu_enabled=yes", "cuda_device=3", "cuda_unified_memory=yes",
 		    "async_memory=no", "memory_pooling=yes", "memory_limit_bytes=3M",
 		    "pool_initial_bytes=2M", "pool_growth_factor=1.5", "ring_idle=7s",
@@ -628,21 +609,9 @@ static void test_params(void **state)
 	rig_close(&r);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_start),	  TEST(test_bad_first),	    TEST(test_stop_while_starting),
-		TEST(test_overtaken),	  TEST(test_thresholds),    TEST(test_busy_threads),
-		TEST(test_busy_device),	  TEST(test_busy_driver),   TEST(test_stalled_driver),
-		TEST(test_silent_worker), TEST(test_silent_echo),   TEST(test_driver_hangs),
-		TEST(test_worker_dies),	  TEST(test_disabled_echo), TEST(test_interval),
-		TEST(test_refused),	  TEST(test_device_lost),   TEST(test_device_ails),
-		TEST(test_fallback),	  TEST(test_memory_peak),   TEST(test_params),
-	};
-
 	if (fake_worker_mode())
 		return be_worker();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }
