@@ -4,17 +4,13 @@
 #define RK_TESTS_MANIFEST_TEXT_H
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #include "runtime/kernel/parse.h"
+#include "tests/unit/unit.h"
 
 #define KERNEL "[kernel]\nid = d/k\n"
 #define IN     "[inputs]\na = f32[n]\n"

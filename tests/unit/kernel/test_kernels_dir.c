@@ -161,7 +161,9 @@ static void expect_text(struct fixture *f, const char *name, const char *text)
 	rk_kernel_unref(k);
 }
 
-static void test_builtin(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(builtin)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -186,7 +188,7 @@ static void test_builtin(void **state)
 	assert_int_equal(rk_kernels_builtin(f->reg, &f->observer, &err), -EEXIST);
 }
 
-static void test_added(void **state)
+RIG_TEST(added)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -215,7 +217,7 @@ static void test_added(void **state)
 	rk_kernel_unref(k);
 }
 
-static void test_changed(void **state)
+RIG_TEST(changed)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *old, *k;
@@ -247,7 +249,7 @@ static void test_changed(void **state)
 	scan(f, "");
 }
 
-static void test_removed(void **state)
+RIG_TEST(removed)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *old;
@@ -272,7 +274,7 @@ static void test_removed(void **state)
 }
 
 /* The id in the file changes: that is one removed and another added. */
-static void test_renamed_id(void **state)
+RIG_TEST(renamed_id)
 {
 	struct fixture *f = *state;
 
@@ -283,7 +285,7 @@ static void test_renamed_id(void **state)
 }
 
 /* Another file describes it now. */
-static void test_moved(void **state)
+RIG_TEST(moved)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -300,7 +302,7 @@ static void test_moved(void **state)
 }
 
 /* A description that is wrong stops nobody else's, and not even the one that was there before. */
-static void test_refused(void **state)
+RIG_TEST(refused)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *before, *k;
@@ -334,7 +336,7 @@ static void test_refused(void **state)
 	scan(f, "refused c.ini refused d.ini removed user/a ");
 }
 
-static void test_duplicate_id(void **state)
+RIG_TEST(duplicate_id)
 {
 	struct fixture *f = *state;
 
@@ -359,7 +361,7 @@ static void test_duplicate_id(void **state)
 	assert_int_equal(rk_registry_count(f->reg), 2);
 }
 
-static void test_builtin_id(void **state)
+RIG_TEST(builtin_id)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -377,7 +379,7 @@ static void test_builtin_id(void **state)
 
 /* --- directories --- */
 
-static void test_missing_directory(void **state)
+RIG_TEST(missing_directory)
 {
 	struct fixture *f = *state;
 	char aside[80];
@@ -399,7 +401,7 @@ static void test_missing_directory(void **state)
 }
 
 /* One that cannot be read now is not empty. */
-static void test_unreadable_directory(void **state)
+RIG_TEST(unreadable_directory)
 {
 	struct rlimit limit, none;
 	struct fixture *f = *state;
@@ -425,7 +427,7 @@ static void test_unreadable_directory(void **state)
 }
 
 /* A FIFO, a directory and a dangling link called *.ini. */
-static void test_odd_files(void **state)
+RIG_TEST(odd_files)
 {
 	struct fixture *f = *state;
 
@@ -439,7 +441,7 @@ static void test_odd_files(void **state)
 
 /* --- libraries --- */
 
-static void test_library(void **state)
+RIG_TEST(library)
 {
 	const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
 	struct fixture *f = *state;
@@ -490,7 +492,7 @@ static void test_library(void **state)
 }
 
 /* A kernel leaves its library for a built-in one, and comes back. */
-static void test_library_and_builtin(void **state)
+RIG_TEST(library_and_builtin)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -527,7 +529,7 @@ static void describe_both(struct fixture *f, const char *name, const char *id, c
 }
 
 /* As with libraries, and each by itself. */
-static void test_module(void **state)
+RIG_TEST(module)
 {
 	const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
 	struct fixture *f = *state;
@@ -585,7 +587,7 @@ static void test_module(void **state)
 }
 
 /* A kernel that has code for one backend only. */
-static void test_module_alone(void **state)
+RIG_TEST(module_alone)
 {
 	struct fixture *f = *state;
 	struct rk_kernel *k;
@@ -601,30 +603,4 @@ static void test_module_alone(void **state)
 	assert_string_equal(k->manifest.code[RK_WIRE_CUDA].library, path_of(f, 0, "k.ptx"));
 	rk_kernel_unref(k);
 	scan(f, "");
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_builtin),
-		TEST(test_added),
-		TEST(test_changed),
-		TEST(test_removed),
-		TEST(test_renamed_id),
-		TEST(test_moved),
-		TEST(test_refused),
-		TEST(test_duplicate_id),
-		TEST(test_builtin_id),
-		TEST(test_missing_directory),
-		TEST(test_unreadable_directory),
-		TEST(test_odd_files),
-		TEST(test_library),
-		TEST(test_library_and_builtin),
-		TEST(test_module),
-		TEST(test_module_alone),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

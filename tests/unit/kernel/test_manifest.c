@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/kernel/manifest_text.h"
 
-static void test_section_order(void **state)
+TEST(section_order)
 {
 	struct rk_manifest ordered, shuffled;
 
-	(void)state;
 	parse_good(&ordered, KERNEL IN OUT CPU);
 	parse_good(&shuffled, CPU OUT IN KERNEL);
 	assert_string_equal(shuffled.id, "d/k");
@@ -19,13 +18,12 @@ static void test_section_order(void **state)
 	assert_true(rk_manifest_equal(&ordered, &shuffled));
 }
 
-static void test_all_keys(void **state)
+TEST(all_keys)
 {
 	const struct rk_code *cpu, *cuda;
 	struct rk_manifest m;
 	char buf[64];
 
-	(void)state;
 	cpu = &m.code[RK_WIRE_CPU];
 	cuda = &m.code[RK_WIRE_CUDA];
 	parse_good(
@@ -194,15 +192,14 @@ static const struct refused refused[] = {
 	 "more than 32 arguments"},
 };
 
-static void test_refused(void **state)
+TEST(refused)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
 		check_refused(&refused[i]);
 }
 
 /* Axes read back as they were meant, if not as they were written. */
-static void test_axes(void **state)
+TEST(axes)
 {
 	static const struct {
 		const char *written, *printed;
@@ -224,7 +221,6 @@ static void test_axes(void **state)
 	char text[256], buf[64], want[64];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(axes) / sizeof(axes[0]); i++) {
 		snprintf(text, sizeof(text),
 			 KERNEL "[inputs]\na = f32[n,m]\nb = i16[%s]\n[outputs]\nc = bool[%s]\n"
@@ -243,7 +239,7 @@ static void test_axes(void **state)
 	}
 }
 
-static void test_defaults(void **state)
+TEST(defaults)
 {
 	struct rk_manifest m;
 	uint64_t u64 = UINT64_MAX;
@@ -251,7 +247,6 @@ static void test_defaults(void **state)
 	uint16_t f16 = 0x3c00;
 	char buf[64];
 
-	(void)state;
 	parse_good(&m, KERNEL "[inputs]\na = f32[n]\nk=f64=0.85\nh = f16 = 1\nb = bool = true\n"
 			      "u = u64 = \"18446744073709551615\"\ni = i8 = -128\n"
 			      "x = f32 = \"-Infinity\"\n" OUT
@@ -268,12 +263,11 @@ static void test_defaults(void **state)
 	assert_string_equal(buf, "x = f32 = \"-Infinity\"");
 }
 
-static void test_scratch_on_the_wire(void **state)
+TEST(scratch_on_the_wire)
 {
 	struct rk_manifest m;
 	struct rk_wire_load load;
 
-	(void)state;
 	parse_good(&m, KERNEL IN OUT "[scratch]\ns = u16[n+1]\nt = f16\n[cpu]\nentry = f\n"
 				     "args = t, a, s, c\n");
 	assert_int_equal(m.nscratch, 2);
@@ -293,7 +287,7 @@ static void write_file(const char *path, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-static void test_file(void **state)
+TEST(file)
 {
 	static const char relative[] =
 		KERNEL IN OUT "[cpu]\nlibrary = lib/x.so\nentry = f\nargs = a, c\n"
@@ -302,7 +296,6 @@ static void test_file(void **state)
 	struct rk_manifest m, again;
 	struct rk_error err;
 
-	(void)state;
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/k.ini", dir);
 	write_file(path, relative);
@@ -352,7 +345,7 @@ static void many_lines(char *text, size_t size, const char *section, const char 
 	assert_true(len < size);
 }
 
-static void test_limits(void **state)
+TEST(limits)
 {
 	static const char dims[] = KERNEL "[inputs]\na = f32[a1,a2,a3,a4,a5,a6,a7,a8]\n"
 					  "b = f32[b1,b2,b3,b4,b5,b6,b7,b8]\nc = f32[c1]\n";
@@ -360,7 +353,6 @@ static void test_limits(void **state)
 	struct rk_error err;
 	char text[1024];
 
-	(void)state;
 	many_lines(text, sizeof(text), "[inputs]\n", "p", "[n]", RK_MAX_PORTS);
 	assert_int_equal(parse(&m, text, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "[outputs] is missing")); /* the ports are all right */
@@ -376,7 +368,7 @@ static void test_limits(void **state)
 }
 
 /* Damaged descriptions end in an answer, whatever it is. The sanitizers watch. */
-static void test_damaged(void **state)
+TEST(damaged)
 {
 	struct rk_manifest m;
 	struct rk_error err;
@@ -384,7 +376,6 @@ static void test_damaged(void **state)
 	char *text = read_shipped("vector-add.ini", &len), *copy;
 	int refusals = 0;
 
-	(void)state;
 	for (i = 0; i < len; i++) {
 		copy = malloc(len);
 		assert_non_null(copy);
@@ -396,21 +387,4 @@ static void test_damaged(void **state)
 	}
 	assert_true(refusals > (int)len);
 	free(text);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_section_order),
-		cmocka_unit_test(test_all_keys),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_axes),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_file),
-		cmocka_unit_test(test_scratch_on_the_wire),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

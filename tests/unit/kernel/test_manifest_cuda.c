@@ -74,9 +74,8 @@ static const struct refused refused[] = {
 	 "so no dim can be called so"},
 };
 
-static void test_refused(void **state)
+TEST(refused)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
 		check_refused(&refused[i]);
 }
@@ -107,7 +106,7 @@ static const struct {
 	 "axis 1 of output 'c' has n in it"},
 };
 
-static void test_batchable(void **state)
+TEST(batchable)
 {
 	static const struct refused others[] = {
 		{KERNEL "batchable = m\n" IN OUT CUDA,
@@ -135,7 +134,6 @@ static void test_batchable(void **state)
 	char text[512];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(batchable) / sizeof(batchable[0]); i++) {
 		snprintf(text, sizeof(text), "%s%s%s%s", KERNEL "batchable = n\n",
 			 batchable[i].ports, "[cuda]\nentry = f\nargs = a, c, k, n\n",
@@ -155,13 +153,12 @@ static void test_batchable(void **state)
 }
 
 /* The sum of several messages goes to every argument that is the fused dim, and to no other. */
-static void test_fused_on_the_wire(void **state)
+TEST(fused_on_the_wire)
 {
 	struct rk_wire_load load;
 	struct rk_manifest m;
 	unsigned int i;
 
-	(void)state;
 	parse_good(&m, KERNEL "batchable = n\n[inputs]\na = f32[n,m]\n" OUT CPU
 			      "[cuda]\nentry = f\nargs = m, n, a, n, c\ngrid = n\n");
 	rk_manifest_wire(&m, RK_WIRE_CUDA, &load);
@@ -172,7 +169,7 @@ static void test_fused_on_the_wire(void **state)
 		assert_int_equal(load.params[i].fused, 0);
 }
 
-static void test_default_blocks(void **state)
+TEST(default_blocks)
 {
 	static const struct {
 		const char *lines;
@@ -190,7 +187,6 @@ static void test_default_blocks(void **state)
 	char text[256];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
 		snprintf(text, sizeof(text), "%s%s",
 			 KERNEL IN OUT "[cuda]\nentry = f\nargs = a, c\n", blocks[i].lines);
@@ -205,13 +201,12 @@ static void test_default_blocks(void **state)
 }
 
 /* What is there for one backend says nothing of the other. */
-static void test_one_backend(void **state)
+TEST(one_backend)
 {
 	static const struct rk_code none;
 	static const struct rk_launch no_launch;
 	struct rk_manifest m;
 
-	(void)state;
 	parse_good(&m, KERNEL IN OUT CUDA);
 	assert_memory_equal(&m.code[RK_WIRE_CPU], &none, sizeof(none));
 	assert_true(m.code[RK_WIRE_CUDA].given);
@@ -224,12 +219,11 @@ static void test_one_backend(void **state)
 	assert_int_equal(m.fused_dim, 0);
 }
 
-static void test_ring(void **state)
+TEST(ring)
 {
 	struct rk_wire_load load;
 	struct rk_manifest m;
 
-	(void)state;
 	/* the state on the wire; scratch of one backend alone; a state of one alone */
 	parse_good(&m, RING "[scratch]\ns = f32[n]\n[state]\nbytes = 1G\n"
 			    "[cpu]\nentry = f\nargs = a, c\n"
@@ -252,15 +246,4 @@ static void test_ring(void **state)
 			      "[cpu]\nentry = f\nargs = state, c\n");
 	assert_int_equal(m.state_bytes, 0);
 	assert_int_equal(m.code[RK_WIRE_CPU].params[0].kind, RK_WIRE_ARG_INPUT);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused),		  cmocka_unit_test(test_batchable),
-		cmocka_unit_test(test_fused_on_the_wire), cmocka_unit_test(test_default_blocks),
-		cmocka_unit_test(test_one_backend),	  cmocka_unit_test(test_ring),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,7 +115,7 @@ static void check_wire(const struct rk_manifest *m, const struct shipped *want,
 		assert_int_equal(load.params[n].kind, 0);
 }
 
-static void test_shipped(void **state)
+TEST(shipped)
 {
 	struct rk_manifest m;
 	struct rk_error err;
@@ -123,7 +123,6 @@ static void test_shipped(void **state)
 	size_t len, i;
 	unsigned int p;
 
-	(void)state;
 	for (i = 0; i < sizeof(shipped) / sizeof(shipped[0]); i++) {
 		text = read_shipped(shipped[i].file, &len);
 		if (rk_manifest_parse(&m, text, len, shipped[i].file, &err) != 0)
@@ -152,7 +151,7 @@ static void test_shipped(void **state)
 }
 
 /* Those whose blocks wait for each other, which needs them all on the device. */
-static void test_shipped_cooperative(void **state)
+TEST(shipped_cooperative)
 {
 	static const struct {
 		const char *file;
@@ -165,7 +164,6 @@ static void test_shipped_cooperative(void **state)
 	size_t len, i;
 	char *text;
 
-	(void)state;
 	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		text = read_shipped(files[i].file, &len);
 		if (rk_manifest_parse(&m, text, len, files[i].file, &err) != 0)
@@ -183,14 +181,4 @@ static void test_shipped_cooperative(void **state)
 		assert_int_equal(cuda->params[last].kind, RK_WIRE_ARG_SCRATCH);
 		assert_string_equal(m.scratch[cuda->params[last].index].name, "work");
 	}
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shipped),
-		cmocka_unit_test(test_shipped_cooperative),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

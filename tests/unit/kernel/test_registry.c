@@ -23,7 +23,9 @@ static void add(struct rk_registry *reg, const char *domain, const char *name)
 	rk_kernel_unref(add_kernel(reg, domain, name));
 }
 
-static void test_empty(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(empty)
 {
 	char name[RK_NAME_MAX] = "untouched";
 
@@ -38,7 +40,7 @@ static void test_empty(void **state)
 	rk_kernel_unref(NULL);
 }
 
-static void test_new_kernel(void **state)
+RIG_TEST(new_kernel)
 {
 	struct rk_kernel *k = add_kernel(*state, "core", "echo");
 
@@ -54,7 +56,7 @@ static void test_new_kernel(void **state)
 	assert_int_equal(rk_registry_count(*state), 1);
 }
 
-static void test_taken(void **state)
+RIG_TEST(taken)
 {
 	struct rk_kernel *k = add_kernel(*state, "core", "echo");
 	struct rk_error err = {0};
@@ -72,7 +74,7 @@ static void test_taken(void **state)
 	assert_int_equal(rk_registry_count(*state), 4);
 }
 
-static void test_find(void **state)
+RIG_TEST(find)
 {
 	struct rk_kernel *echo = add_kernel(*state, "core", "echo"), *found;
 
@@ -91,7 +93,7 @@ static void test_find(void **state)
 }
 
 /* Walk by slot as readdir does, all and per domain. */
-static void test_walk(void **state)
+RIG_TEST(walk)
 {
 	static const char *const ids[][2] = {
 		{"b", "one"}, {"a", "one"}, {"b", "two"}, {"c", "x"}, {"a", "two"}};
@@ -124,7 +126,7 @@ static void test_walk(void **state)
 	assert_null(rk_registry_next(*state, 0, 99));
 }
 
-static void test_slot(void **state)
+RIG_TEST(slot)
 {
 	struct rk_kernel *one = add_kernel(*state, "a", "one"), *found;
 
@@ -138,7 +140,7 @@ static void test_slot(void **state)
 	rk_kernel_unref(one);
 }
 
-static void test_domains(void **state)
+RIG_TEST(domains)
 {
 	char name[RK_NAME_MAX];
 	uint32_t id, b;
@@ -159,12 +161,11 @@ static void test_domains(void **state)
 	assert_int_equal(rk_registry_domain(*state, "c"), 0);
 }
 
-static void test_outlives_registry(void **state)
+TEST(outlives_registry)
 {
 	struct rk_registry *reg;
 	struct rk_kernel *k;
 
-	(void)state;
 	assert_int_equal(rk_registry_create(&reg), 0);
 	k = add_kernel(reg, "core", "echo");
 	assert_ptr_equal(rk_kernel_ref(k), k);
@@ -198,7 +199,7 @@ static void *walk_always(void *arg)
 	return NULL;
 }
 
-static void test_readers(void **state)
+RIG_TEST(readers)
 {
 	struct reader r = {.reg = *state};
 	char domain[16], name[16];
@@ -223,7 +224,7 @@ static struct rk_kernel *replace(struct rk_registry *reg, const char *domain, co
 	return add_kernel_with(reg, domain, name, "version = 2\n", true);
 }
 
-static void test_replace(void **state)
+RIG_TEST(replace)
 {
 	struct rk_kernel *old = add_kernel(*state, "core", "echo"), *k, *found;
 
@@ -282,7 +283,7 @@ static void test_replace(void **state)
 	rk_kernel_unref(k);
 }
 
-static void test_retire(void **state)
+RIG_TEST(retire)
 {
 	struct rk_kernel *k = add_kernel(*state, "graph", "one"), *found;
 	char name[RK_NAME_MAX];
@@ -316,7 +317,7 @@ static void test_retire(void **state)
 	rk_kernel_unref(k);
 }
 
-static void test_current(void **state)
+RIG_TEST(current)
 {
 	struct rk_kernel *first = add_kernel(*state, "core", "echo"), *second, *third, *now;
 
@@ -346,7 +347,7 @@ static void count_call(void *ctx)
 }
 
 /* Who has pinned it keeps it; when the last one lets go of a retired kernel that is told. */
-static void test_pins(void **state)
+RIG_TEST(pins)
 {
 	struct rk_kernel *before = add_kernel(*state, "core", "before"), *k;
 	unsigned int unused = 0;
@@ -380,7 +381,7 @@ static void test_pins(void **state)
 }
 
 /* A message pins its kernel until it is done or given up, once. */
-static void test_message_pins(void **state)
+RIG_TEST(message_pins)
 {
 	struct rk_kernel *k = add_kernel(*state, "core", "echo");
 	struct rk_message *m = rk_message_new(k, 0, 1);
@@ -402,7 +403,7 @@ static void test_message_pins(void **state)
 }
 
 /* Numbers are never used twice, and there is an end to them. */
-static void test_numbers_run_out(void **state)
+RIG_TEST(numbers_run_out)
 {
 	struct rk_kernel *k = add_kernel(*state, "core", "echo"), *next;
 	struct rk_kernel_source source;
@@ -463,7 +464,7 @@ static void *pin_always(void *arg)
 	return NULL;
 }
 
-static void test_replaced_while_pinned(void **state)
+RIG_TEST(replaced_while_pinned)
 {
 	struct pinning p = {.reg = *state, .first = add_kernel(*state, "core", "echo")};
 	unsigned int left = 0, changes = 0;
@@ -496,30 +497,4 @@ static void test_replaced_while_pinned(void **state)
 	assert_int_equal(left, 1);
 	assert_int_equal(rk_registry_count(*state), 1);
 	rk_kernel_unref(p.first);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_empty),
-		TEST(test_new_kernel),
-		TEST(test_taken),
-		TEST(test_find),
-		TEST(test_walk),
-		TEST(test_slot),
-		TEST(test_domains),
-		TEST(test_readers),
-		cmocka_unit_test(test_outlives_registry),
-		TEST(test_replace),
-		TEST(test_retire),
-		TEST(test_current),
-		TEST(test_pins),
-		TEST(test_message_pins),
-		TEST(test_numbers_run_out),
-		TEST(test_replaced_while_pinned),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
