@@ -4,17 +4,13 @@
 #define RK_TESTS_CODEC_PEER_H
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "runtime/request/codec.h"
 #include "runtime/kernel/parse.h"
+#include "tests/unit/unit.h"
 
 #define PEER_LIMIT (1 << 20) /* bytes of a message, of a JSON text */
 

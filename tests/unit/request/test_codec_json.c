@@ -2,19 +2,15 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "runtime/request/codec_json.h"
 #include "runtime/base/json_number.h"
 #include "runtime/kernel/parse.h"
 #include "tests/unit/request/codec_peer.h"
+#include "tests/unit/unit.h"
 
 #define LIMIT (1 << 24)
 
@@ -105,14 +101,13 @@ static void expect_echo(struct job *job, const char *text, const char *answer)
 	finish(job);
 }
 
-static void test_vector_add(void **state)
+TEST(vector_add)
 {
 	struct job job;
 	float *a, *b, *c;
 	char *out;
 	size_t len;
 
-	(void)state;
 	describe(&job, "a = f32[n]\nb = f32[n]", "c = f32[n]\nn2 = u8", "a, b, c, n2, n");
 	accept(&job, " {\"b\":[10,20.0,3e1],\n\"a\":[1,2,3]}\n");
 	a = (float *)(job.block + job.plan.inputs[0].offset);
@@ -127,11 +122,10 @@ static void test_vector_add(void **state)
 	finish(&job);
 }
 
-static void test_shapes(void **state)
+TEST(shapes)
 {
 	struct job job;
 
-	(void)state;
 	describe(&job, "a = i32[n,2,m]", "c = i32[n,2,m]", "a, c");
 	expect_echo(&job, "{\"a\":[[[1,2,3],[-4,5,6]]]}", "{\"c\":[[[1,2,3],[-4,5,6]]]}\n");
 	expect_echo(&job, "{\"a\":[[[],[]],[[],[]]]}", "{\"c\":[[[],[]],[[],[]]]}\n");
@@ -144,11 +138,10 @@ static void test_shapes(void **state)
 }
 
 /* An empty array does not show its inner axes: another input may, before it or after it. */
-static void test_hidden_axes(void **state)
+TEST(hidden_axes)
 {
 	struct job job;
 
-	(void)state;
 	describe(&job, "a = f32[n,m]\nb = f32[m]", "c = f32[n,m]", "a, b, c");
 	accept(&job, "{\"a\":[],\"b\":[1,2,3]}");
 	assert_int_equal(job.plan.dims[0], 0);
@@ -222,13 +215,12 @@ static const struct {
 	{"u64", VECTOR("0,\"NaN\""), "a string where u64"},
 };
 
-static void test_bad_numbers(void **state)
+TEST(bad_numbers)
 {
 	struct job job;
 	char inputs[64];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(bad_numbers) / sizeof(bad_numbers[0]); i++) {
 		snprintf(inputs, sizeof(inputs), "x = %s[2]\nk = %s", bad_numbers[i].dtype,
 			 bad_numbers[i].dtype);
@@ -276,14 +268,13 @@ static const struct {
 	 "the shapes disagree: dim m is 1 in input 'a' but 2 in input 'b'"},
 };
 
-static void test_bad_requests(void **state)
+TEST(bad_requests)
 {
 	struct rk_plan before;
 	struct rk_json doc = {0};
 	struct job job;
 	size_t i;
 
-	(void)state;
 	describe(&job, "a = f32[n,m]\nb = f32[m]\nk = i32", "c = f32[n]", "a, b, k, c");
 	for (i = 0; i < sizeof(bad_requests) / sizeof(bad_requests[0]); i++)
 		refuse(&job, bad_requests[i].text, strlen(bad_requests[i].text),
@@ -301,12 +292,11 @@ static void test_bad_requests(void **state)
 	assert_int_equal(job.plan.seen, before.seen);
 }
 
-static void test_depth_bomb(void **state)
+TEST(depth_bomb)
 {
 	static char bomb[1 << 20];
 	struct job job;
 
-	(void)state;
 	describe(&job, "a = f32[n]", "c = f32[n]", "a, c");
 	memset(bomb, '[', sizeof(bomb));
 	memcpy(bomb, "{\"a\":", 5);
@@ -314,14 +304,13 @@ static void test_depth_bomb(void **state)
 	refuse(&job, bomb, 1000, "malformed JSON");
 }
 
-static void test_truncated(void **state)
+TEST(truncated)
 {
 	static const char text[] =
 		"{\"a\":[[1,2.5e-3],[\"NaN\",-4]],\"b\":[\"Infinity\",6],\"k\":-7}";
 	struct job job;
 	size_t len;
 
-	(void)state;
 	describe(&job, "a = f32[n,m]\nb = f32[m]\nk = i32", "c = f32[n]", "a, b, k, c");
 	for (len = 0; len < sizeof(text) - 1; len++)
 		refuse(&job, text, len, "malformed JSON");
@@ -329,13 +318,12 @@ static void test_truncated(void **state)
 	finish(&job);
 }
 
-static void test_specials(void **state)
+TEST(specials)
 {
 	static const char text[] = "{\"x\":[\"NaN\",\"Infinity\",\"-Infinity\",-0.0]}";
 	char answer[sizeof(text) + 1];
 	struct job job;
 
-	(void)state;
 	snprintf(answer, sizeof(answer), "%s\n", text);
 	describe(&job, "x = f32[n]", "x = f32[n]", "in.x, out.x");
 	expect_echo(&job, text, answer);
@@ -354,11 +342,10 @@ static void test_specials(void **state)
 }
 
 /* f16 rounds once, to nearest even, straight from the text's double. */
-static void test_f16(void **state)
+TEST(f16)
 {
 	struct job job;
 
-	(void)state;
 	describe(&job, "x = f16[n]", "x = f16[n]", "in.x, out.x");
 	/* 2^-24 and half of it (a tie, to 0), 65519.999 below the tie that would be infinity */
 	expect_echo(&job,
@@ -374,12 +361,11 @@ static void test_f16(void **state)
 }
 
 /* All binary16 numbers there are. */
-static void test_f16_all(void **state)
+TEST(f16_all)
 {
 	char text[RK_JSON_NUMBER_MAX + 1];
 	uint32_t bits;
 
-	(void)state;
 	for (bits = 0; bits <= UINT16_MAX; bits++) {
 		uint16_t half = (uint16_t)bits, back;
 		struct rk_json_token token;
@@ -398,12 +384,11 @@ static void test_f16_all(void **state)
 }
 
 /* What a request leaves out is what the description says. */
-static void test_defaults(void **state)
+TEST(defaults)
 {
 	struct job job;
 	double k;
 
-	(void)state;
 	describe(&job, "x = u8[n]\nk = f64 = 0.85", "c = u8", "x, k, c");
 	accept(&job, "{\"x\":[1,2]}");
 	memcpy(&k, job.block + job.plan.inputs[1].offset, sizeof(k));
@@ -418,11 +403,10 @@ static void test_defaults(void **state)
 }
 
 /* Axes that are expressions, in whatever order the inputs that bind them come. */
-static void test_expressions(void **state)
+TEST(expressions)
 {
 	struct job job;
 
-	(void)state;
 	describe(&job, "p = u8[2*n]\nx = u8[n,m]\nq = u8[n+1]", "c = u8[n-1]", "p, q, x, c");
 	accept(&job, "{\"p\":[1,2,3,4],\"x\":[[1],[2]],\"q\":[1,2,3]}");
 	assert_int_equal(job.plan.outputs[0].count, 1);
@@ -519,11 +503,10 @@ static void round_trip(enum rk_dtype dtype, size_t count, uint64_t seed)
 	finish(&back);
 }
 
-static void test_round_trip(void **state)
+TEST(round_trip)
 {
 	unsigned int dtype;
 
-	(void)state;
 	for (dtype = 0; dtype < RK_DTYPE_COUNT; dtype++) {
 		round_trip((enum rk_dtype)dtype, 100000, dtype);
 		round_trip((enum rk_dtype)dtype, 1, dtype + 100);
@@ -532,13 +515,12 @@ static void test_round_trip(void **state)
 }
 
 /* The row: pieces, limits, charges. */
-static void test_codec(void **state)
+TEST(codec)
 {
 	static const char text[] = "{\"a\":[1,2,3],\"b\":[10,20,30]}";
 	static const char answer[] = "{\"c\":[0.0,0.0,0.0]}\n";
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p, "[inputs]\na = f32[n]\nb = f32[n]\n[outputs]\nc = f32[n]\n", "a,b,c");
 	for (size_t piece = 1; piece < sizeof(text); piece++) {
@@ -559,19 +541,4 @@ static void test_codec(void **state)
 	assert_int_equal(peer_feed(&p, text, strlen(text), 5), 0);
 	assert_int_equal(rk_codec_json.finish(&p.request, &p.err), -EMSGSIZE);
 	peer_destroy(&p);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vector_add),   cmocka_unit_test(test_shapes),
-		cmocka_unit_test(test_hidden_axes),  cmocka_unit_test(test_bad_numbers),
-		cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_depth_bomb),
-		cmocka_unit_test(test_truncated),    cmocka_unit_test(test_specials),
-		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_f16),
-		cmocka_unit_test(test_f16_all),	     cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_expressions),  cmocka_unit_test(test_codec),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

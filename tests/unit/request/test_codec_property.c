@@ -329,12 +329,11 @@ static void check_json(struct peer *p, const struct kernel *k)
 	free(answer);
 }
 
-static void test_identity(void **state)
+TEST(identity)
 {
 	struct kernel k;
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		seed = round;
@@ -350,13 +349,4 @@ static void test_identity(void **state)
 		free_kernel(&k);
 	}
 	peer_destroy(&p);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identity),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,11 +24,10 @@ static const struct {
 	{"[inputs]\na = u8[9223372036854775807]\nb = u8\n[outputs]\nc = f32\n", "a,b,c", false},
 };
 
-static void test_applies(void **state)
+TEST(applies)
 {
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
 		peer_describe(&p, shapes[i].ports, shapes[i].args);
@@ -49,12 +48,11 @@ static void expect_length(struct peer *p, size_t len, const char *words)
 }
 
 /* Every length that fits is taken, every other refused with what would fit. */
-static void test_lengths(void **state)
+TEST(lengths)
 {
 	struct peer p;
 	size_t len;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(
 		&p, "[inputs]\na = f32[n]\nk = u8\nd = f64 = 1\nb = u16[2,n]\n[outputs]\nc = u8\n",
@@ -79,13 +77,12 @@ static void test_lengths(void **state)
 }
 
 /* Inputs find their places, outputs come in order, whatever the pieces. */
-static void test_bytes(void **state)
+TEST(bytes)
 {
 	static const size_t pieces[] = {1, 2, 3, 7, 64, 4096};
 	unsigned char request[7 + 14 + 2 + 56], answer[7 + 4 + 28];
 	struct peer p;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(request); i++)
 		request[i] = (unsigned char)(i + 1);
 	request[21] = request[22] = 1; /* the bools */
@@ -124,13 +121,12 @@ static void test_bytes(void **state)
 }
 
 /* Large ones move as they grow, and are still right; one byte too many is refused at once. */
-static void test_large(void **state)
+TEST(large)
 {
 	size_t len = PEER_LIMIT / 4 / 3 * 3;
 	unsigned char *request = malloc(PEER_LIMIT + 1);
 	struct peer p;
 
-	(void)state;
 	assert_non_null(request);
 	for (size_t i = 0; i <= PEER_LIMIT; i++)
 		request[i] = (unsigned char)(i * 2654435761u >> 13);
@@ -150,16 +146,4 @@ static void test_large(void **state)
 			 -EMSGSIZE);
 	peer_destroy(&p);
 	free(request);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_applies),
-		cmocka_unit_test(test_lengths),
-		cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_large),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ static void refuse(struct peer *p, const char *header, size_t len, int code, con
 	peer_refuse(p, &rk_codec_safetensors, f.bytes, f.len, code, words);
 }
 
-static void test_vectors(void **state)
+TEST(vectors)
 {
 	/* b lies before a, and nothing is aligned */
 	static const char header[] =
@@ -48,7 +48,6 @@ static void test_vectors(void **state)
 	struct peer p;
 	double c[2];
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p,
 		      "[inputs]\na = f32[n]\nb = f32[n]\nk = u8\nz = f64 = 0.5\n"
@@ -155,14 +154,13 @@ static const struct {
 	 "tensor 'a' begins at byte 1"},
 };
 
-static void test_refused(void **state)
+TEST(refused)
 {
 	static const unsigned char zero_header[8], one_header[9] = {1, 0, 0, 0, 0, 0, 0, 0, '{'};
 	static const unsigned char huge_header[8] = {1, 0xe1, 0xf5, 5};
 	static const unsigned char large_header[8] = {0, 0xe1, 0xf5, 5};
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p, "[inputs]\na = f32[n]\nb = u8[n]\n[outputs]\nc = u8\n", "a, b, c");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -180,13 +178,12 @@ static void test_refused(void **state)
 }
 
 /* Every cut of a good request is refused, every byte more too. */
-static void test_truncated(void **state)
+TEST(truncated)
 {
 	static const unsigned char data[11];
 	struct file f = make("{" A "," B "}", data, sizeof(data));
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p, "[inputs]\na = f32[n]\nb = u8[n]\n[outputs]\nc = u8\n", "a, b, c");
 	for (size_t len = 0; len < f.len - 1; len++)
@@ -197,12 +194,11 @@ static void test_truncated(void **state)
 }
 
 /* What is too large is refused as soon as the header tells. */
-static void test_too_large(void **state)
+TEST(too_large)
 {
 	struct file f = make("{" T("a", "F32", "[1048576]", "0", "4194304") "}", "", 0);
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p, "[inputs]\na = f32[n]\n[outputs]\nc = u8\n", "a, c");
 	peer_begin(&p, &rk_codec_safetensors);
@@ -214,13 +210,12 @@ static void test_too_large(void **state)
 	peer_destroy(&p);
 }
 
-static void test_bool(void **state)
+TEST(booleans)
 {
 	static const unsigned char good[] = {0, 1, 1}, wrong[] = {0, 1, 2};
 	struct file f = make("{" T("a", "BOOL", "[3]", "0", "3") "}", good, 3);
 	struct peer p;
 
-	(void)state;
 	peer_init(&p);
 	peer_describe(&p, "[inputs]\na = bool[n]\n[outputs]\nc = u8\n", "a, c");
 	assert_int_equal(peer_send(&p, &rk_codec_safetensors, f.bytes, f.len, 64), 0);
@@ -231,14 +226,13 @@ static void test_bool(void **state)
 }
 
 /* Long names, eight axes and large offsets fit the memory of a header; the sanitizer watches. */
-static void test_long_answer(void **state)
+TEST(long_answer)
 {
 	struct file f = make("{" T("a", "U8", "[1]", "0", "1") "}", "x", 1);
 	char ports[1000], args[200];
 	struct peer p;
 	size_t len;
 
-	(void)state;
 	peer_init(&p);
 	snprintf(ports, sizeof(ports),
 		 "[inputs]\na = u8[n]\n[outputs]\n"
@@ -261,15 +255,4 @@ static void test_long_answer(void **state)
 	free(peer_answer(&p, &len));
 	assert_int_equal(len % 8, 0);
 	peer_destroy(&p);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vectors),	  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_truncated), cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_bool),	  cmocka_unit_test(test_long_answer),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "runtime/request/payload.h"
+#include "tests/unit/unit.h"
 
 #define LIMIT	(20ULL << 20)
 #define PAGE	4096ULL
@@ -80,7 +75,9 @@ static uint64_t backing(struct rk_payload *pool)
 	return (uint64_t)st.st_blocks * 512;
 }
 
-static void test_block(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(block)
 {
 	struct rk_payload *pool = *state;
 	struct rk_block b = alloc(pool, 5000), zero = {0};
@@ -101,7 +98,7 @@ static void test_block(void **state)
 	assert_int_equal(rk_payload_used(pool), 0);
 }
 
-static void test_limit(void **state)
+RIG_TEST(limit)
 {
 	struct rk_payload *pool = *state;
 	struct rk_block whole, b;
@@ -121,7 +118,7 @@ static void test_limit(void **state)
 	rk_payload_free(&b);
 }
 
-static void test_charges(void **state)
+RIG_TEST(charges)
 {
 	struct rk_payload *pool = *state;
 	struct rk_error err = {0};
@@ -242,7 +239,7 @@ static void fingerprint(struct rk_payload *pool, uint64_t offsets[BLOCKS])
 		rk_payload_free(&blocks[i]);
 }
 
-static void test_property(void **state)
+RIG_TEST(property)
 {
 	struct churn c = {.pool = *state, .seed = 1};
 	uint64_t fresh[BLOCKS], again[BLOCKS];
@@ -271,7 +268,7 @@ static void *churn_thread(void *arg)
 	return NULL;
 }
 
-static void test_threads(void **state)
+RIG_TEST(threads)
 {
 	struct churn *c = calloc(THREADS, sizeof(*c));
 	uint64_t fresh[BLOCKS], again[BLOCKS];
@@ -337,13 +334,12 @@ static void thin_out(struct worst *w, uint64_t bytes)
 }
 
 /* Robson's adversary: memory is left, but not in one piece. A sentence, and nothing leaks. */
-static void test_fragmented(void **state)
+RIG_TEST(fragmented)
 {
 	struct worst w = {.blocks = calloc(WORST_MAX, sizeof(*w.blocks))};
 	uint64_t fresh[BLOCKS], again[BLOCKS], used = 0;
 	struct rk_error err = {0};
 
-	(void)state;
 	assert_non_null(w.blocks);
 	assert_int_equal(rk_payload_create(WORST_LIMIT, &w.pool, &err), 0);
 	fingerprint(w.pool, fresh);
@@ -369,13 +365,13 @@ static void test_fragmented(void **state)
 
 /* --- memory and the system --- */
 
-static void test_idle_pool_is_free(void **state)
+RIG_TEST(idle_pool_is_free)
 {
 	assert_int_equal(backing(*state), 0);
 }
 
 /* Also the pages that rounding up adds to a block cost nothing. */
-static void test_large_blocks_are_punched(void **state)
+RIG_TEST(large_blocks_are_punched)
 {
 	struct rk_block a = alloc(*state, 3 << 20), b = alloc(*state, 64 << 10);
 
@@ -390,7 +386,7 @@ static void test_large_blocks_are_punched(void **state)
 	assert_int_equal(backing(*state), 0);
 }
 
-static void test_small_blocks_are_punched_at_last(void **state)
+RIG_TEST(small_blocks_are_punched_at_last)
 {
 	const unsigned int count = 300; /* of 60 KiB: 18 MiB */
 	struct rk_block *blocks = calloc(count, sizeof(*blocks));
@@ -408,13 +404,12 @@ static void test_small_blocks_are_punched_at_last(void **state)
 }
 
 /* The pool is a file; a limit on file sizes leaves it less room, or is an error. */
-static void test_file_limit(void **state)
+RIG_TEST(file_limit)
 {
 	struct rk_payload *pool;
 	struct rk_error err = {0};
 	struct rlimit normal, small;
 
-	(void)state;
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &normal), 0);
 	small = normal;
 	small.rlim_cur = 300 << 20;
@@ -430,7 +425,7 @@ static void test_file_limit(void **state)
 	rk_payload_unref(pool);
 }
 
-static void test_sealed(void **state)
+RIG_TEST(sealed)
 {
 	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 	int fd = rk_payload_fd(*state);
@@ -446,14 +441,13 @@ static void test_sealed(void **state)
 }
 
 /* The last of pool reference and block reference ends it. */
-static void test_references(void **state)
+RIG_TEST(references)
 {
 	struct rk_error err = {0};
 	struct rk_payload *pool;
 	struct rk_block b;
 	int fd;
 
-	(void)state;
 	assert_int_equal(rk_payload_create(1 << 20, &pool, &err), 0);
 	fd = rk_payload_fd(pool);
 	assert_ptr_equal(rk_payload_ref(pool), pool);
@@ -467,12 +461,11 @@ static void test_references(void **state)
 	rk_payload_unref(NULL);
 }
 
-static void test_sizes(void **state)
+RIG_TEST(sizes)
 {
 	static const uint64_t limits[] = {1 << 20, 100 << 20, 1ULL << 30, (1ULL << 30) + 1};
 	struct rk_error err = {0};
 
-	(void)state;
 	for (unsigned int i = 0; i < 4; i++) {
 		struct rk_payload *pool;
 		struct rk_block b;
@@ -484,27 +477,4 @@ static void test_sizes(void **state)
 		rk_payload_free(&b);
 		rk_payload_unref(pool);
 	}
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_block),
-		TEST(test_limit),
-		TEST(test_charges),
-		TEST(test_property),
-		TEST(test_threads),
-		TEST(test_fragmented),
-		TEST(test_idle_pool_is_free),
-		TEST(test_large_blocks_are_punched),
-		TEST(test_small_blocks_are_punched_at_last),
-		TEST(test_sealed),
-		TEST(test_file_limit),
-		TEST(test_references),
-		TEST(test_sizes),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <cmocka.h>
 
 #include "runtime/request/payload.h"
+#include "tests/unit/unit.h"
 
 #define LIMIT	(16ULL << 20)
 #define PAGE	4096ULL
@@ -50,14 +46,13 @@ static struct rk_payload *create(void)
 }
 
 /* Alone in the pool a block grows where it is, and is charged for whole pages. */
-static void test_in_place(void **state)
+TEST(in_place)
 {
 	struct rk_payload *pool = create();
 	struct rk_block block;
 	const void *data;
 	uint64_t bytes;
 
-	(void)state;
 	assert_int_equal(rk_payload_alloc(pool, 1, &block, NULL), 0);
 	data = block.data;
 	memset(block.data, 7, 1);
@@ -85,13 +80,12 @@ static void test_in_place(void **state)
 }
 
 /* Where the neighbour is taken, a block moves with all it holds; a shrunk one makes room. */
-static void test_moves(void **state)
+TEST(moves)
 {
 	struct rk_payload *pool = create();
 	struct rk_block a, b;
 	uint64_t offset;
 
-	(void)state;
 	assert_int_equal(rk_payload_alloc(pool, PAGE, &a, NULL), 0);
 	assert_int_equal(rk_payload_alloc(pool, PAGE, &b, NULL), 0);
 	assert_int_equal(a.offset ^ b.offset, PAGE); /* buddies */
@@ -116,13 +110,12 @@ static void test_moves(void **state)
 	rk_payload_unref(pool);
 }
 
-static void test_limits(void **state)
+TEST(limits)
 {
 	struct rk_payload *pool = create();
 	struct rk_block block, before;
 	struct rk_error err;
 
-	(void)state;
 	assert_int_equal(rk_payload_alloc(pool, 10 * PAGE, &block, NULL), 0);
 	before = block;
 	assert_int_equal(rk_payload_resize(&block, LIMIT + 1, &err), -ENOMEM);
@@ -175,12 +168,11 @@ static void churn(struct rk_payload *pool, uint64_t seed, uint64_t largest)
 		rk_payload_free(&blocks[i]);
 }
 
-static void test_churn(void **state)
+TEST(churn)
 {
 	struct rk_payload *pool = create();
 	struct rk_block block;
 
-	(void)state;
 	churn(pool, 1, 2 << 20);
 	assert_int_equal(rk_payload_used(pool), 0);
 	assert_int_equal(rk_payload_alloc(pool, LIMIT, &block, NULL), 0);
@@ -202,13 +194,12 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void test_threads(void **state)
+TEST(threads)
 {
 	struct rk_payload *pool = create();
 	struct worker workers[THREADS];
 	pthread_t threads[THREADS];
 
-	(void)state;
 	for (unsigned int i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){pool, 100 + i};
 		assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
@@ -217,15 +208,4 @@ static void test_threads(void **state)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	assert_int_equal(rk_payload_used(pool), 0);
 	rk_payload_unref(pool);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_in_place), cmocka_unit_test(test_moves),
-		cmocka_unit_test(test_limits),	 cmocka_unit_test(test_churn),
-		cmocka_unit_test(test_threads),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

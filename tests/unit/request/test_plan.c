@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "runtime/kernel/parse.h"
 #include "runtime/request/plan.h"
+#include "tests/unit/unit.h"
 
 #define HEAD "[kernel]\nid = d/k\n"
 #define CPU  "[cpu]\nentry = f\nargs = "
@@ -51,13 +47,12 @@ static void refuse(struct rk_plan *plan, unsigned int index, unsigned int rank, 
 	assert_int_equal(plan->seen, before.seen);
 }
 
-static void test_layout(void **state)
+TEST(layout)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 	uint64_t shape[RK_MAX_RANK] = {9, 9, 9};
 
-	(void)state;
 	begin(&plan, &m, matrix);
 	bind(&plan, 1, 2, 5, 3);
 	bind(&plan, 2, 0, 0, 0);
@@ -83,7 +78,7 @@ static void test_layout(void **state)
 	assert_int_equal(shape[2], 9);
 }
 
-static void test_wire_and_guards(void **state)
+TEST(wire_and_guards)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
@@ -93,7 +88,6 @@ static void test_wire_and_guards(void **state)
 	int32_t k = -2;
 	size_t i;
 
-	(void)state;
 	begin(&plan, &m, matrix);
 	bind(&plan, 0, 2, 7, 5);
 	bind(&plan, 1, 2, 5, 3);
@@ -136,13 +130,12 @@ static void test_wire_and_guards(void **state)
 	free(block);
 }
 
-static void test_bind_refused(void **state)
+TEST(bind_refused)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 	struct rk_error err = {0};
 
-	(void)state;
 	begin(&plan, &m, matrix);
 	refuse(&plan, 0, 1, 7, 0, "input 'a' has 1 axes in the request, not 2");
 	refuse(&plan, 2, 1, 1, 0, "input 'k' has 1 axes in the request, not 0");
@@ -161,19 +154,18 @@ static void test_bind_refused(void **state)
 	assert_int_equal(rk_plan_complete(&plan, &err), 0);
 }
 
-static void test_dim_twice_in_one_input(void **state)
+TEST(dim_twice_in_one_input)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 
-	(void)state;
 	begin(&plan, &m, HEAD "[inputs]\na = u8[n,n]\n[outputs]\nc = u8\n" CPU "a, c\n");
 	refuse(&plan, 0, 2, 3, 4,
 	       "the shapes disagree: dim n is 3 in input 'a' but 4 in input 'a'");
 	bind(&plan, 0, 2, 4, 4);
 }
 
-static void test_too_large(void **state)
+TEST(too_large)
 {
 	static const uint64_t sizes[][2] = {
 		{UINT64_MAX, 1}, {1, UINT64_MAX},    {1ULL << 32, 1ULL << 32},
@@ -186,7 +178,6 @@ static void test_too_large(void **state)
 	struct rk_error err;
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		begin(&plan, &m,
 		      HEAD "[inputs]\na = f32[n,m]\n[outputs]\nc = f32[n,m]\n" CPU "a, c\n");
@@ -202,12 +193,11 @@ static void test_too_large(void **state)
 }
 
 /* The limit is the block's size to the byte. */
-static void test_exact_limit(void **state)
+TEST(exact_limit)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 
-	(void)state;
 	begin(&plan, &m, HEAD "[inputs]\na = u8[n]\n[outputs]\nc = u8[n]\n" CPU "a, c\n");
 	bind(&plan, 0, 1, 64, 0);
 	assert_int_equal(rk_plan_layout(&plan, 191, NULL), -EMSGSIZE);
@@ -215,14 +205,13 @@ static void test_exact_limit(void **state)
 	assert_int_equal(plan.block_bytes, 192);
 }
 
-static void test_empty(void **state)
+TEST(empty)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 	unsigned char block[64];
 	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 
-	(void)state;
 	begin(&plan, &m, HEAD "[inputs]\na = f32[n]\n[outputs]\nc = f32[n]\n" CPU "a, c, n\n");
 	bind(&plan, 0, 1, 0, 0);
 	assert_int_equal(rk_plan_layout(&plan, 1024, NULL), 0);
@@ -236,11 +225,10 @@ static void test_empty(void **state)
 	assert_int_equal(args[2].value, 0);
 }
 
-static void test_dtypes(void **state)
+TEST(dtypes)
 {
 	unsigned int i;
 
-	(void)state;
 	for (i = 0; i < RK_DTYPE_COUNT; i++) {
 		const struct rk_dtype_info *info = rk_dtype_info((enum rk_dtype)i);
 
@@ -263,7 +251,7 @@ static const char expressions[] =
 	HEAD "[inputs]\nc = u8[n*m,2*n]\nd = u8[3*n*m-1]\na = u8[n+1]\nb = u8[m-2,4]\n"
 	     "[outputs]\no = u8[n-1,2*n*m+3]\n[scratch]\ns = f32[m]\n" CPU "c,d,a,b,o,s,n\n";
 
-static void test_expressions(void **state)
+TEST(expressions)
 {
 	/* all orders of four inputs */
 	static const unsigned int orders[][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {2, 0, 3, 1},
@@ -277,7 +265,6 @@ static void test_expressions(void **state)
 	struct rk_error err;
 	size_t o, i;
 
-	(void)state;
 	for (o = 0; o < sizeof(orders) / sizeof(orders[0]); o++) {
 		begin(&plan, &m, expressions);
 		for (i = 0; i < 4; i++)
@@ -298,7 +285,7 @@ static void test_expressions(void **state)
 	}
 }
 
-static void test_expressions_refused(void **state)
+TEST(expressions_refused)
 {
 	static const struct {
 		uint64_t c0, c1, d, a, b;
@@ -317,7 +304,6 @@ static void test_expressions_refused(void **state)
 	struct rk_error err;
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		begin(&plan, &m, expressions);
 		bind(&plan, 0, 2, cases[i].c0, cases[i].c1);
@@ -344,7 +330,7 @@ static void test_expressions_refused(void **state)
 }
 
 /* No product and no sum wraps around. */
-static void test_expressions_overflow(void **state)
+TEST(expressions_overflow)
 {
 	static const struct {
 		const char *output;
@@ -363,7 +349,6 @@ static void test_expressions_overflow(void **state)
 	char text[256];
 	size_t i;
 
-	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		snprintf(text, sizeof(text),
 			 HEAD "[inputs]\na = u8[n,2]\nb = u8[m,2]\n[outputs]\no = u8[%s]\n" CPU
@@ -390,14 +375,13 @@ static void test_expressions_overflow(void **state)
 }
 
 /* What an empty array does not show is what the others say, or the least that is allowed. */
-static void test_hidden_axes(void **state)
+TEST(hidden_axes)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 	uint64_t shape[RK_MAX_RANK];
 	struct rk_error err;
 
-	(void)state;
 	begin(&plan, &m,
 	      HEAD "[inputs]\na = u8[n,m-3,k+2,n*k]\n[outputs]\no = u8[n,m,k]\n" CPU "a,o\n");
 	assert_int_equal(rk_plan_bind_shown(&plan, 0, 1, (uint64_t[]){0}, NULL), 0);
@@ -421,7 +405,7 @@ static void test_hidden_axes(void **state)
 	assert_non_null(strstr(err.msg, "axis 1 of input 'a' (m-3) would be negative"));
 }
 
-static void test_defaults_and_scratch(void **state)
+TEST(defaults_and_scratch)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
@@ -431,7 +415,6 @@ static void test_defaults_and_scratch(void **state)
 	double value;
 	uint64_t i;
 
-	(void)state;
 	begin(&plan, &m,
 	      HEAD "[inputs]\na = u8[n]\nk = f64 = 0.85\nj = i8 = -3\n[outputs]\nc = u8[n]\n"
 		   "[scratch]\ns = u8[2*n]\nt = u32\n" CPU "a,k,j,t,s,c\n");
@@ -465,14 +448,13 @@ static void test_defaults_and_scratch(void **state)
 	free(block);
 }
 
-static void test_bools(void **state)
+TEST(bools)
 {
 	struct rk_manifest m;
 	struct rk_plan plan;
 	struct rk_error err;
 	unsigned char block[256] = {0};
 
-	(void)state;
 	begin(&plan, &m,
 	      HEAD "[inputs]\na = u8[n]\nb = bool[n]\n[outputs]\nc = bool\n" CPU "a,b,c\n");
 	bind(&plan, 0, 1, 3, 0);
@@ -485,26 +467,4 @@ static void test_bools(void **state)
 	block[plan.inputs[1].offset + 2] = 2;
 	assert_int_equal(rk_plan_check_bools(&plan, block, &err), -EINVAL);
 	assert_string_equal(err.msg, "input 'b': element 2 is 2; a bool is 0 or 1");
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layout),
-		cmocka_unit_test(test_wire_and_guards),
-		cmocka_unit_test(test_bind_refused),
-		cmocka_unit_test(test_dim_twice_in_one_input),
-		cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_exact_limit),
-		cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_dtypes),
-		cmocka_unit_test(test_expressions),
-		cmocka_unit_test(test_expressions_refused),
-		cmocka_unit_test(test_expressions_overflow),
-		cmocka_unit_test(test_hidden_axes),
-		cmocka_unit_test(test_defaults_and_scratch),
-		cmocka_unit_test(test_bools),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ static void lay_out(struct rk_plan *plan)
 }
 
 /* a = u8[n,m] */
-static void test_grid(void **state)
+TEST(grid)
 {
 	static const struct {
 		const char *lines;
@@ -58,7 +58,6 @@ static void test_grid(void **state)
 	struct rk_plan plan;
 	char text[256];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(text, sizeof(text), "%s%s",
 			 KERNEL "[inputs]\na = u8[n,m]\n[outputs]\nc = u8\n"
@@ -74,7 +73,7 @@ static void test_grid(void **state)
 }
 
 /* A message that cannot be launched is refused before it is a message. */
-static void test_grid_too_large(void **state)
+TEST(grid_too_large)
 {
 	static const struct {
 		const char *lines;
@@ -97,7 +96,6 @@ static void test_grid_too_large(void **state)
 	struct rk_error err;
 	char text[256];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(text, sizeof(text), "%s%s",
 			 KERNEL "[inputs]\na = u8[n,m]\n[outputs]\nc = u8\n"
@@ -119,14 +117,13 @@ static void test_grid_too_large(void **state)
 }
 
 /* One launch for several messages: as many threads as all of them want. */
-static void test_fused_grid(void **state)
+TEST(fused_grid)
 {
 	uint32_t grid[RK_WIRE_AXES];
 	struct rk_manifest m;
 	struct rk_plan plan;
 	struct rk_error err;
 
-	(void)state;
 	begin(&plan, &m,
 	      KERNEL "batchable = n\n[inputs]\na = u8[n,m]\n[outputs]\nc = u8[n]\n"
 		     "[cuda]\nentry = f\nargs = a, c, n\ngrid = n*m, m\nblock = 10\n");
@@ -142,7 +139,7 @@ static void test_fused_grid(void **state)
 }
 
 /* Scratch and state of one backend are no arguments on the other. */
-static void test_wire(void **state)
+TEST(wire)
 {
 	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 	uint32_t grid[RK_WIRE_AXES];
@@ -150,7 +147,6 @@ static void test_wire(void **state)
 	struct rk_manifest m;
 	struct rk_plan plan;
 
-	(void)state;
 	begin(&plan, &m,
 	      KERNEL "mode = ring\n[state]\nbytes = 16\n[inputs]\na = u8[n]\nk = u16 = 7\n" OUT
 		     "[scratch]\ns = u32[2]\n[cpu]\nentry = f\nargs = state, a, c, n, k\n"
@@ -211,7 +207,7 @@ static bool fuses(const struct message *a, const struct message *b)
 	return yes;
 }
 
-static void test_fuses(void **state)
+TEST(fuses)
 {
 	static const char ports[] = "[inputs]\na = u8[n,m]\nscale = f32 = 2\n[outputs]\nc = u8[n]\n"
 				    "[cuda]\nentry = f\nargs = a, scale, c, n\ngrid = n\n";
@@ -219,7 +215,6 @@ static void test_fuses(void **state)
 	struct rk_manifest m;
 	char text[512];
 
-	(void)state;
 	snprintf(text, sizeof(text), "%s%s", KERNEL "batchable = n\n", ports);
 	parse_good(&m, text);
 	make(&first, &m, 5, 3, 2);
@@ -239,15 +234,4 @@ static void test_fuses(void **state)
 	make(&first, &m, 5, 3, 2);
 	make(&second, &m, 5, 3, 2);
 	assert_false(fuses(&first, &second));
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_grid),	   cmocka_unit_test(test_grid_too_large),
-		cmocka_unit_test(test_fused_grid), cmocka_unit_test(test_wire),
-		cmocka_unit_test(test_fuses),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
