@@ -197,6 +197,6 @@ static inline void expect_last_error(struct rig *r, struct rk_kernel *k, const c
 		fail_msg("%s", last);
 }
 
-#define KERNELS_TEST(name) cmocka_unit_test_setup_teardown(name, kernels_setup, kernels_teardown)
+#define KERNELS_TEST(name) TEST_WITH(name, kernels_setup, kernels_teardown)
 
 #endif

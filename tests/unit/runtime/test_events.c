@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <pthread.h>
 #include <regex.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "runtime/events.h"
+#include "tests/unit/unit.h"
 
 #define WRITERS 4
 #define EACH	1000
@@ -68,7 +63,9 @@ static void expect_none(struct rk_events *ev, uint64_t from)
 	assert_int_equal(seq, from);
 }
 
-static void test_empty(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(empty)
 {
 	expect_none(*state, 0);
 	expect_none(*state, 1);
@@ -76,7 +73,7 @@ static void test_empty(void **state)
 	assert_int_equal(rk_events_end(*state), 1);
 }
 
-static void test_line(void **state)
+RIG_TEST(line)
 {
 	static const char stamp[] =
 		"^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\\.[0-9]{6}Z$";
@@ -103,7 +100,7 @@ static void test_line(void **state)
 }
 
 /* seq, time and event come first: a human reads them in a column. */
-static void test_order(void **state)
+RIG_TEST(order)
 {
 	char *line;
 	uint64_t seq = 0;
@@ -116,7 +113,7 @@ static void test_order(void **state)
 }
 
 /* A copy goes on where the last one ended, and tells what it came too late for. */
-static void test_copy(void **state)
+RIG_TEST(copy)
 {
 	uint64_t seq = 0, lost;
 	ssize_t len;
@@ -154,7 +151,7 @@ static int64_t oldest(struct rk_events *ev)
 }
 
 /* Nothing is forgotten while somebody follows, up to a bound. */
-static void test_hold(void **state)
+RIG_TEST(hold)
 {
 	uint64_t bytes = 0;
 
@@ -176,7 +173,7 @@ static void test_hold(void **state)
 	assert_int_equal(oldest(*state), RK_EVENTS_HELD + 3 - RK_EVENTS_RETAINED);
 }
 
-static void test_escapes(void **state)
+RIG_TEST(escapes)
 {
 	static const char nasty[] = "a \"quoted\" \\ line\nand\tanother\r\x01\x7f caf\xc3\xa9 </x>";
 	uint64_t seq = 1;
@@ -189,7 +186,7 @@ static void test_escapes(void **state)
 }
 
 /* Sentences are cut at a number of bytes and quote what users sent: any bytes. */
-static void test_text(void **state)
+RIG_TEST(text)
 {
 	static const struct {
 		const char *text, *shown;
@@ -212,7 +209,7 @@ static void test_text(void **state)
 	}
 }
 
-static void test_no_fields(void **state)
+RIG_TEST(no_fields)
 {
 	uint64_t seq = 1;
 	json_t *event;
@@ -223,7 +220,7 @@ static void test_no_fields(void **state)
 	json_decref(event);
 }
 
-static void test_overrun(void **state)
+RIG_TEST(overrun)
 {
 	const unsigned int total = 3 * RK_EVENTS_RETAINED + 17;
 	uint64_t seq = 0;
@@ -243,7 +240,7 @@ static void test_overrun(void **state)
 }
 
 /* Exactly full, and one more; from the middle. */
-static void test_edges(void **state)
+RIG_TEST(edges)
 {
 	uint64_t seq;
 	json_t *event;
@@ -274,7 +271,7 @@ static void *write_events(void *arg)
 }
 
 /* Who follows while others write sees each number at most once and in order. */
-static void test_follow(void **state)
+RIG_TEST(follow)
 {
 	struct rk_events *ev = *state;
 	pthread_t writers[WRITERS];
@@ -298,17 +295,4 @@ static void test_follow(void **state)
 		assert_int_equal(pthread_join(writers[i], NULL), 0);
 	assert_int_equal(rk_events_end(ev), WRITERS * EACH + 1);
 	expect_none(ev, seq);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_empty),  TEST(test_line),	 TEST(test_order),   TEST(test_escapes),
-		TEST(test_text),   TEST(test_no_fields), TEST(test_overrun), TEST(test_edges),
-		TEST(test_follow), TEST(test_copy),	 TEST(test_hold),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,9 +32,8 @@ static const char *next_name(unsigned int state, unsigned int trigger)
 	return next == RK_STATE_COUNT ? "" : rk_state_name(next);
 }
 
-static void test_names(void **state)
+TEST(names)
 {
-	(void)state;
 	assert_int_equal(RK_STATE_COUNT, STATES);
 	assert_int_equal(RK_TRIGGER_COUNT, TRIGGERS);
 	for (unsigned int s = 0; s < STATES; s++)
@@ -45,9 +44,8 @@ static void test_names(void **state)
 	assert_string_equal(rk_trigger_name(RK_TRIGGER_COUNT), "?");
 }
 
-static void test_matrix(void **state)
+TEST(matrix)
 {
-	(void)state;
 	for (unsigned int s = 0; s < STATES; s++)
 		for (unsigned int t = 0; t < TRIGGERS; t++)
 			assert_string_equal(next_name(s, t), matrix[s][t]);
@@ -79,9 +77,8 @@ static void walk(struct rk_lifecycle *lc, unsigned int to)
 }
 
 /* A refused trigger changes nothing, an accepted one tells where it came from. */
-static void test_fire(void **state)
+TEST(fire)
 {
-	(void)state;
 	for (unsigned int s = 0; s < STATES; s++) {
 		for (unsigned int t = 0; t < TRIGGERS; t++) {
 			bool legal = matrix[s][t][0];
@@ -122,12 +119,11 @@ static void *race_to_start(void *arg)
 	return NULL;
 }
 
-static void test_one_wins(void **state)
+TEST(one_wins)
 {
 	pthread_t threads[RACERS];
 	struct race r = {0};
 
-	(void)state;
 	walk(&r.lc, RK_CREATED);
 	assert_int_equal(pthread_barrier_init(&r.start, NULL, RACERS), 0);
 	for (unsigned int i = 0; i < RACERS; i++)
@@ -199,9 +195,8 @@ static void check_verb(struct rig *r, const struct verb *v, enum rk_state from)
 	assert_true(rk_events_end(rk_runtime_events(r->rt)) > events);
 }
 
-static void test_verbs(void **state)
+TEST(verbs)
 {
-	(void)state;
 	for (unsigned int v = 0; v < ARRAY_SIZE(verbs); v++) {
 		for (unsigned int s = 0; s < STATES; s++) {
 			struct call long_one = {0};
@@ -215,12 +210,11 @@ static void test_verbs(void **state)
 }
 
 /* Triggers that come from within are no verbs. */
-static void test_internal_triggers(void **state)
+TEST(internal_triggers)
 {
 	static const enum rk_trigger internal[] = {RK_READY, RK_DRAINED, RK_DEADLINE, RK_FAULT};
 	struct rk_error err;
 
-	(void)state;
 	for (unsigned int s = 0; s < STATES; s++) {
 		struct call long_one = {0};
 		struct rig r;
@@ -237,13 +231,7 @@ static void test_internal_triggers(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names), cmocka_unit_test(test_matrix),
-		cmocka_unit_test(test_fire),  cmocka_unit_test(test_one_wins),
-		cmocka_unit_test(test_verbs), cmocka_unit_test(test_internal_triggers),
-	};
-
 	if (fake_worker_mode())
 		return fake_worker();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

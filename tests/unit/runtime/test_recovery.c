@@ -66,9 +66,8 @@ static void check_executable(const char *path, const char *why)
 	rig_close(&r);
 }
 
-static void test_not_a_worker(void **state)
+TEST(not_a_worker)
 {
-	(void)state;
 	check_executable("/bin/true", "exited with status 0");
 	check_executable("/bin/false", "exited with status 1");
 	check_executable("/dev/null", "could not be executed");
@@ -80,7 +79,7 @@ struct nonsense {
 };
 
 /* Workers that cannot or will not serve: Failed, each with its sentence, at the first one. */
-static void test_bad_starts(void **state)
+TEST(bad_starts)
 {
 	static const struct nonsense modes[] = {
 		{"exit", "exited with status 3"},
@@ -103,7 +102,6 @@ static void test_bad_starts(void **state)
 		{"unknown-backend", "malformed control packet"},
 	};
 
-	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		struct rig r;
 
@@ -117,14 +115,13 @@ static void test_bad_starts(void **state)
 	fake_worker_be(NULL);
 }
 
-static void test_refused_kernel(void **state)
+TEST(refused_kernel)
 {
 	struct rk_error err = {0};
 	struct rk_kernel *k;
 	char last[RK_ERROR_MAX];
 	struct rig r;
 
-	(void)state;
 	fake_worker_be("load-fails");
 	rig_open(&r, FAKE_WORKER);
 	rig_start(&r); /* the others serve */
@@ -147,7 +144,7 @@ static void test_refused_kernel(void **state)
 /* --- workers that served and then do not --- */
 
 /* What is wrong shows with the first message: it fails, the worker is replaced. */
-static void test_bad_answers(void **state)
+TEST(bad_answers)
 {
 	static const struct nonsense modes[] = {
 		{"crash", "exited with status 3"},
@@ -160,7 +157,6 @@ static void test_bad_answers(void **state)
 		{"lost", "lost its device: it fell?off"},
 	};
 
-	(void)state;
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		struct call c;
 		struct rig r;
@@ -180,12 +176,11 @@ static void test_bad_answers(void **state)
 	fake_worker_be(NULL);
 }
 
-static void test_failing_kernel(void **state)
+TEST(failing_kernel)
 {
 	struct call c;
 	struct rig r;
 
-	(void)state;
 	fake_worker_be("fails");
 	rig_open(&r, FAKE_WORKER);
 	rig_start(&r);
@@ -219,12 +214,11 @@ static void kill_with_eight(struct rig *r, bool draining)
 	json_decref(event);
 }
 
-static void test_killed(void **state)
+TEST(killed)
 {
 	struct rk_counts n;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	kill_with_eight(&r, false);
@@ -238,11 +232,10 @@ static void test_killed(void **state)
 	rig_close(&r);
 }
 
-static void test_killed_while_draining(void **state)
+TEST(killed_while_draining)
 {
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	kill_with_eight(&r, true);
@@ -250,12 +243,11 @@ static void test_killed_while_draining(void **state)
 	rig_close(&r);
 }
 
-static void test_killed_when_idle(void **state)
+TEST(killed_when_idle)
 {
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	seq = rig_now(&r);
@@ -266,13 +258,12 @@ static void test_killed_when_idle(void **state)
 }
 
 /* Deaths within the budget are made good, the next one is one too many. */
-static void test_budget(void **state)
+TEST(budget)
 {
 	struct call running[4], queued;
 	uint64_t seq = 0;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "restart_limit=2");
 	rig_start(&r);
 	for (unsigned int i = 0; i < 2; i++) {
@@ -305,11 +296,10 @@ static void test_budget(void **state)
 	rig_close(&r);
 }
 
-static void test_no_budget(void **state)
+TEST(no_budget)
 {
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "restart_limit=0");
 	rig_start(&r);
 	kill_worker(&r, 0);
@@ -320,14 +310,13 @@ static void test_no_budget(void **state)
 /* --- time --- */
 
 /* A message that runs too long costs its worker; one that waited too long only itself. */
-static void test_timeout(void **state)
+TEST(timeout)
 {
 	struct call slow, queued;
 	struct rk_counts n;
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	rig_open(&r, NULL, "message_timeout=200ms", "worker_threads=1");
 	rig_start(&r);
 	seq = rig_now(&r);
@@ -346,12 +335,11 @@ static void test_timeout(void **state)
 }
 
 /* A worker that does not end when it is told to is killed a second later; nothing waits for it. */
-static void test_deaf(void **state)
+TEST(deaf)
 {
 	struct rig r;
 	int pidfd;
 
-	(void)state;
 	fake_worker_be("deaf");
 	rig_open(&r, FAKE_WORKER);
 	rig_start(&r);
@@ -366,13 +354,12 @@ static void test_deaf(void **state)
 }
 
 /* The drain's deadline ends one that hangs in a kernel. */
-static void test_stuck(void **state)
+TEST(stuck)
 {
 	struct call c;
 	struct rig r;
 	int pidfd;
 
-	(void)state;
 	fake_worker_be("stuck");
 	rig_open(&r, FAKE_WORKER);
 	rig_start(&r);
@@ -402,11 +389,10 @@ static void stop_when_all_is_said(struct rig *r)
 }
 
 /* A stop while kernels are loaded: answers that are under way activate nothing any more. */
-static void test_stop_while_loading(void **state)
+TEST(stop_while_loading)
 {
 	struct rig r;
 
-	(void)state;
 	fake_worker_be("loads-at-once");
 	rig_open(&r, FAKE_WORKER);
 	r.on_event = stop_when_all_is_said;
@@ -433,13 +419,12 @@ static void overtake_first_worker(struct rig *r)
 }
 
 /* A worker that is ready just after another one was asked for does not make the runtime Running. */
-static void test_overtaken(void **state)
+TEST(overtaken)
 {
 	json_t *first, *started;
 	struct rig r;
 	json_int_t seq;
 
-	(void)state;
 	rig_open(&r, NULL);
 	r.on_event = overtake_first_worker;
 	rig_command(&r, RK_START);
@@ -456,11 +441,10 @@ static void test_overtaken(void **state)
 	rig_close(&r);
 }
 
-static void test_gpu_memory(void **state)
+TEST(gpu_memory)
 {
 	struct rig r;
 
-	(void)state;
 	fake_worker_be("loads-at-once");
 	rig_open(&r, FAKE_WORKER);
 	rig_start(&r);
@@ -510,11 +494,10 @@ static void check_descriptors(void)
 	rig_close(&r);
 }
 
-static void test_descriptors(void **state)
+TEST(descriptors)
 {
 	int leak = fcntl(2, F_DUPFD, 100), saved = fcntl(0, F_DUPFD_CLOEXEC, 200), hole;
 
-	(void)state;
 	assert_in_range(leak, 100, 109);
 	check_descriptors();
 	/* standard input is closed: what is opened next gets its number */
@@ -596,13 +579,12 @@ static bool no_calls(struct rig *r, void *arg)
 }
 
 /* Verbs from two threads, calls in between; afterwards it still starts, calls, drains. */
-static void test_storm(void **state)
+TEST(storm)
 {
 	struct commander c[COMMANDERS];
 	pthread_t threads[COMMANDERS];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	for (unsigned int i = 0; i < COMMANDERS; i++) {
 		c[i] = (struct commander){.rig = &r, .seed = i + 1};
@@ -624,28 +606,7 @@ static void test_storm(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_not_a_worker),
-		cmocka_unit_test(test_bad_starts),
-		cmocka_unit_test(test_refused_kernel),
-		cmocka_unit_test(test_bad_answers),
-		cmocka_unit_test(test_failing_kernel),
-		cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_killed_while_draining),
-		cmocka_unit_test(test_killed_when_idle),
-		cmocka_unit_test(test_budget),
-		cmocka_unit_test(test_no_budget),
-		cmocka_unit_test(test_timeout),
-		cmocka_unit_test(test_deaf),
-		cmocka_unit_test(test_stuck),
-		cmocka_unit_test(test_stop_while_loading),
-		cmocka_unit_test(test_overtaken),
-		cmocka_unit_test(test_gpu_memory),
-		cmocka_unit_test(test_descriptors),
-		cmocka_unit_test(test_storm),
-	};
-
 	if (fake_worker_mode())
 		return fake_worker();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

@@ -33,12 +33,11 @@ static json_int_t number_in(json_t *event, const char *key)
 	return value;
 }
 
-static void test_created(void **state)
+TEST(created)
 {
 	char text[RK_ERROR_MAX];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_expect_state(&r, RK_CREATED);
 	rk_runtime_status(r.rt, text);
@@ -59,14 +58,13 @@ static void test_created(void **state)
 	rig_close(&r);
 }
 
-static void test_start_and_call(void **state)
+TEST(start_and_call)
 {
 	struct rk_error err = {0};
 	char backend[RK_WIRE_NAME_MAX];
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	rk_runtime_backend(r.rt, backend);
@@ -93,12 +91,11 @@ static void test_start_and_call(void **state)
 }
 
 /* Stopped comes with the last answer, by notification: the deadline is a day away. */
-static void test_drain(void **state)
+TEST(drain)
 {
 	struct call c[8];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	for (unsigned int i = 0; i < 8; i++) /* four run, four are queued */
@@ -122,11 +119,10 @@ static void test_drain(void **state)
 	rig_close(&r);
 }
 
-static void test_drain_of_idle(void **state)
+TEST(drain_of_idle)
 {
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	rig_drain(&r, 86400);
@@ -153,12 +149,11 @@ static void expect_cancelled(struct rig *r, struct call *c, unsigned int n)
 		call_expect(&c[i], ECANCELED);
 }
 
-static void test_drain_deadline(void **state)
+TEST(drain_deadline)
 {
 	struct call c[6];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "drain_timeout=50ms");
 	rig_start(&r);
 	for (unsigned int i = 0; i < 6; i++)
@@ -173,12 +168,11 @@ static void test_drain_deadline(void **state)
 }
 
 /* drain SECS while Draining replaces the deadline; a bare drain does not. */
-static void test_drain_again(void **state)
+TEST(drain_again)
 {
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	rig_open(&r, NULL, "drain_timeout=0");
 	rig_start(&r);
 	call_delay(&r, &c, UINT32_MAX);
@@ -192,12 +186,11 @@ static void test_drain_again(void **state)
 	rig_close(&r);
 }
 
-static void test_resume(void **state)
+TEST(resume)
 {
 	struct call slow, other;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	call_delay(&r, &slow, 300);
@@ -215,12 +208,11 @@ static void test_resume(void **state)
 }
 
 /* A deadline that a resume made void ends no later drain before its own. */
-static void test_resume_voids_deadline(void **state)
+TEST(resume_voids_deadline)
 {
 	struct call slow, marker;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	call_delay(&r, &slow, UINT32_MAX);
@@ -276,12 +268,11 @@ static struct watcher command_watched(struct rig *r, enum rk_trigger trigger, en
 }
 
 /* Who sees a state finds what it promises: calls in Running, a deadline in Draining. */
-static void test_state_is_true(void **state)
+TEST(state_is_true)
 {
 	struct call slow;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "drain_timeout=1h");
 	for (unsigned int i = 0; i < CYCLES; i++) {
 		struct watcher w = command_watched(&r, RK_START, RK_RUNNING);
@@ -300,14 +291,13 @@ static void test_state_is_true(void **state)
 	rig_close(&r);
 }
 
-static void test_stop(void **state)
+TEST(stop)
 {
 	char backend[RK_WIRE_NAME_MAX];
 	struct call c[6];
 	struct rig r;
 	int pidfd;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	pidfd = pidfd_open(rig_worker_pid(&r, 0), 0);
@@ -328,14 +318,13 @@ static void test_stop(void **state)
 	rig_close(&r);
 }
 
-static void test_reset(void **state)
+TEST(reset)
 {
 	uint64_t events;
 	struct rk_error err = {0};
 	struct rig r;
 	struct call c;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	rig_call(&r);
@@ -369,11 +358,10 @@ static void test_reset(void **state)
 }
 
 /* Twice around, with the first worker perhaps still dying when the second one starts. */
-static void test_restart_at_once(void **state)
+TEST(restart_at_once)
 {
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	for (unsigned int i = 0; i < 10; i++) {
 		rig_start(&r);
@@ -385,12 +373,11 @@ static void test_restart_at_once(void **state)
 }
 
 /* Messages in flight when the runtime is destroyed end like everything else. */
-static void test_destroy_in_flight(void **state)
+TEST(destroy_in_flight)
 {
 	struct call c[6];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	for (unsigned int i = 0; i < 6; i++)
@@ -406,14 +393,13 @@ static void test_destroy_in_flight(void **state)
 	rig_close(&r);
 }
 
-static void test_bad_config(void **state)
+TEST(bad_config)
 {
 	static const char *const bad[] = {"worker_threads=many", NULL};
 	unsigned int fds = open_fds();
 	struct rk_error err = {0};
 	struct rig r;
 
-	(void)state;
 	assert_int_equal(rig_try_open(&r, NULL, NULL, bad, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "worker_threads"));
 	close(r.worker_fd);
@@ -458,12 +444,11 @@ static void cycle(void)
 	rig_close(&r);
 }
 
-static void test_cycles(void **state)
+TEST(cycles)
 {
 	unsigned int fds;
 	size_t bytes;
 
-	(void)state;
 	cycle(); /* what libraries keep once and for all */
 	fds = open_fds();
 	bytes = heap();
@@ -474,27 +459,4 @@ static void test_cycles(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
 	assert_true(heap() <= bytes + 4096);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_created),
-		cmocka_unit_test(test_start_and_call),
-		cmocka_unit_test(test_drain),
-		cmocka_unit_test(test_drain_of_idle),
-		cmocka_unit_test(test_drain_deadline),
-		cmocka_unit_test(test_drain_again),
-		cmocka_unit_test(test_resume),
-		cmocka_unit_test(test_resume_voids_deadline),
-		cmocka_unit_test(test_state_is_true),
-		cmocka_unit_test(test_stop),
-		cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_restart_at_once),
-		cmocka_unit_test(test_destroy_in_flight),
-		cmocka_unit_test(test_bad_config),
-		cmocka_unit_test(test_cycles),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

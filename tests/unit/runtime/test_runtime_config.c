@@ -77,13 +77,12 @@ static void expect_status(struct rig *r, const char *part)
 		fail_msg("%s", status);
 }
 
-static void test_reload(void **state)
+TEST(reload)
 {
 	struct rk_error err = {0};
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	open_with_file(&r, "[runtime]\nmax_queue_depth = 10\n");
 	expect_shown(&r, "max_queue_depth", "10");
 	rig_start(&r);
@@ -124,12 +123,11 @@ static void test_reload(void **state)
 	rig_close(&r);
 }
 
-static void test_pending_applies_at_reset(void **state)
+TEST(pending_applies_at_reset)
 {
 	struct rk_error err = {0};
 	struct rig r;
 
-	(void)state;
 	open_with_file(&r, "[runtime]\nmax_queue_depth = 10\n");
 	write_file("[runtime]\nrestart_limit = 7\nmax_buffered_bytes = 128M\n"
 		   "max_json_bytes = 2M\n");
@@ -148,7 +146,7 @@ static void test_pending_applies_at_reset(void **state)
 }
 
 /* A file that is wrong anywhere changes nothing, and the sentence says where. */
-static void test_malformed(void **state)
+TEST(malformed)
 {
 	static const struct {
 		const char *text, *where, *key;
@@ -161,7 +159,6 @@ static void test_malformed(void **state)
 	};
 	struct rig r;
 
-	(void)state;
 	open_with_file(&r, "[runtime]\nmax_queue_depth = 10\n");
 	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct rk_error err = {0};
@@ -193,12 +190,11 @@ static void test_malformed(void **state)
 	rig_close(&r);
 }
 
-static void test_reload_not_allowed(void **state)
+TEST(reload_not_allowed)
 {
 	struct rk_error err = {0};
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "hot_reload_enabled=no");
 	assert_int_equal(rk_runtime_reload(r.rt, NULL, &err), -EPERM);
 	assert_non_null(strstr(err.msg, "hot_reload_enabled"));
@@ -211,7 +207,7 @@ static void test_reload_not_allowed(void **state)
 	rig_close(&r);
 }
 
-static void test_set(void **state)
+TEST(set)
 {
 	const struct rk_config_field *depth = rk_config_find("max_queue_depth");
 	const struct rk_config_field *level = rk_config_find("log_level");
@@ -220,7 +216,6 @@ static void test_set(void **state)
 	json_t *event;
 	uint64_t seq;
 
-	(void)state;
 	open_with_file(&r, "[runtime]\nmax_queue_depth = 10\n");
 	seq = rig_now(&r);
 	assert_int_equal(rk_runtime_config_set(r.rt, depth, "12", NULL, &err), 0);
@@ -274,14 +269,13 @@ static void *set_always(void *arg)
 }
 
 /* What is shown at the end is what is in force, whoever was the last one. */
-static void test_setters(void **state)
+TEST(setters)
 {
 	struct setter s[SETTERS];
 	pthread_t threads[SETTERS];
 	char shown[RK_CONFIG_VALUE_MAX], real[16];
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	for (unsigned int round = 0; round < 10; round++) {
 		for (unsigned int i = 0; i < SETTERS; i++) {
@@ -329,14 +323,13 @@ static void expect_not_enabled(struct rig *r)
 	rk_message_unref(c.m);
 }
 
-static void test_enable(void **state)
+TEST(enable)
 {
 	struct rk_kernel *k;
 	struct call slow;
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	call_delay(&r, &slow, 100);
@@ -364,11 +357,10 @@ static void test_enable(void **state)
 }
 
 /* A kernel that is disabled before the start, and over a restart, is not loaded. */
-static void test_disabled_at_start(void **state)
+TEST(disabled_at_start)
 {
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	enable(&r, false);
 	rig_start(&r);
@@ -384,14 +376,13 @@ static void test_disabled_at_start(void **state)
 }
 
 /* The worker dies while a kernel that is being disabled has messages: the next one runs them. */
-static void test_disabled_and_killed(void **state)
+TEST(disabled_and_killed)
 {
 	struct call running[4], queued[2];
 	struct rk_kernel *k;
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	for (unsigned int i = 0; i < 4; i++)
@@ -412,12 +403,11 @@ static void test_disabled_and_killed(void **state)
 	rig_close(&r);
 }
 
-static void test_toggle(void **state)
+TEST(toggle)
 {
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	rig_start(&r);
 	k = rig_kernel(&r, "delay");
@@ -432,7 +422,7 @@ static void test_toggle(void **state)
 	rig_close(&r);
 }
 
-static void test_max_instances(void **state)
+TEST(max_instances)
 {
 	struct rk_error err = {0};
 	char last[RK_ERROR_MAX];
@@ -440,7 +430,6 @@ static void test_max_instances(void **state)
 	unsigned int refused = 0;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL, "max_kernel_instances=2");
 	rig_start(&r);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), 2);
@@ -468,7 +457,7 @@ static void test_max_instances(void **state)
 
 /* --- events of messages --- */
 
-static void test_message_events(void **state)
+TEST(message_events)
 {
 	static const struct {
 		uint64_t id;
@@ -483,7 +472,6 @@ static void test_message_events(void **state)
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	rig_open(&r, NULL);
 	k = rig_kernel(&r, "echo");
 	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -516,20 +504,5 @@ static void test_message_events(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reload),
-		cmocka_unit_test(test_pending_applies_at_reset),
-		cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_reload_not_allowed),
-		cmocka_unit_test(test_set),
-		cmocka_unit_test(test_setters),
-		cmocka_unit_test(test_enable),
-		cmocka_unit_test(test_disabled_at_start),
-		cmocka_unit_test(test_disabled_and_killed),
-		cmocka_unit_test(test_toggle),
-		cmocka_unit_test(test_max_instances),
-		cmocka_unit_test(test_message_events),
-	};
-
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return unit_run(group_setup, group_teardown);
 }

@@ -26,13 +26,12 @@ static void expect_disabled(struct rig *r, const char *name, const char *why)
 }
 
 /* Three crashes in a row, and it is disabled, until it is enabled; its neighbours go on. */
-static void test_circuit_breaker(void **state)
+KERNELS_TEST(circuit_breaker)
 {
 	struct call bad, queued;
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	install("crash_null.so", "crash.so");
 	describe("crash.ini", CRASH("crash_null"));
 	open_rig(&r, "worker_threads=1");
@@ -59,14 +58,13 @@ static void test_circuit_breaker(void **state)
 }
 
 /* What a kernel that is disabled has queued would kill more workers. */
-static void test_tripped_with_queue(void **state)
+KERNELS_TEST(tripped_with_queue)
 {
 	struct call bad[8];
 	unsigned int failed = 0;
 	struct rk_counts n;
 	struct rig r;
 
-	(void)state;
 	install("crash_null.so", "crash.so");
 	describe("crash.ini", CRASH("crash_null"));
 	open_rig(&r, "worker_threads=1");
@@ -86,12 +84,11 @@ static void test_tripped_with_queue(void **state)
 }
 
 /* One that loops for ever: its own timeout ends it, what others have queued survives. */
-static void test_timeout_of_kernel(void **state)
+KERNELS_TEST(timeout_of_kernel)
 {
 	struct call bad, queued[3];
 	struct rig r;
 
-	(void)state;
 	install("spin.so", "spin.so");
 	describe("spin.ini", "[kernel]\nid = user/spin\ndescription = test\ntimeout = 200ms\n"
 			     "[inputs]\nspin = u32\n[outputs]\nended = u32\n"
@@ -110,14 +107,13 @@ static void test_timeout_of_kernel(void **state)
 }
 
 /* A caller who gives up a running one is told at once, and the drain waits for its end. */
-static void test_cancel_running(void **state)
+KERNELS_TEST(cancel_running)
 {
 	struct rk_message_info info;
 	struct call c;
 	uint64_t id;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -135,13 +131,12 @@ static void test_cancel_running(void **state)
 }
 
 /* A library whose constructor crashes: the start goes on without it. */
-static void test_crash_at_start(void **state)
+KERNELS_TEST(crash_at_start)
 {
 	struct call c;
 	json_t *event;
 	struct rig r;
 
-	(void)state;
 	install("crash_load.so", "crash_load.so");
 	describe("a.ini", CRASH_LOAD);
 	install("version_1.so", "lib.so");
@@ -183,14 +178,13 @@ static void expect_cannot(struct rig *r, const char *name, const char *why)
 }
 
 /* The same by a reload: what runs in that worker fails, what is queued does not. */
-static void test_crash_at_reload(void **state)
+KERNELS_TEST(crash_at_reload)
 {
 	struct call running, queued;
 	struct rk_kernel *k;
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r, "worker_threads=1", "max_kernel_instances=100");
@@ -246,9 +240,8 @@ static void check_blame(const char *mode, bool blamed)
 	fake_worker_be(NULL);
 }
 
-static void test_blame(void **state)
+KERNELS_TEST(blame)
 {
-	(void)state;
 	check_blame("dies-loading", true);
 	check_blame("crash-beside-load", false); /* the message did it */
 	check_blame("stuck-beside-load", false); /* it was killed for the message's sake */
@@ -256,18 +249,8 @@ static void test_blame(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		KERNELS_TEST(test_circuit_breaker),
-		KERNELS_TEST(test_tripped_with_queue),
-		KERNELS_TEST(test_timeout_of_kernel),
-		KERNELS_TEST(test_cancel_running),
-		KERNELS_TEST(test_crash_at_start),
-		KERNELS_TEST(test_crash_at_reload),
-		KERNELS_TEST(test_blame),
-	};
-
 	if (fake_worker_mode())
 		return fake_worker();
 	umask(022);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }

@@ -3,13 +3,12 @@
 #include "tests/unit/runtime/kernels_rig.h"
 
 /* A new library while messages run and are queued: they end on the old code. */
-static void test_new_library(void **state)
+KERNELS_TEST(new_library)
 {
 	struct call old[12], young[4], begun;
 	struct rk_kernel *before, *after;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -42,13 +41,12 @@ static void test_new_library(void **state)
 }
 
 /* One that is begun, and given up. */
-static void test_given_up(void **state)
+KERNELS_TEST(given_up)
 {
 	struct rk_kernel *before;
 	struct call begun;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -111,7 +109,7 @@ static void *call_always(void *arg)
 }
 
 /* Changed again and again while calls run: none fails, none mixes versions. */
-static void test_changes_under_load(void **state)
+KERNELS_TEST(changes_under_load)
 {
 	struct clients clients = {.over = false};
 	pthread_t threads[CLIENTS];
@@ -119,7 +117,6 @@ static void test_changes_under_load(void **state)
 	struct call c;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -150,14 +147,13 @@ static void test_changes_under_load(void **state)
 	rig_close(&r);
 }
 
-static void test_added_and_removed(void **state)
+KERNELS_TEST(added_and_removed)
 {
 	struct call running, begun, late;
 	struct rk_error err = {0};
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	open_rig(&r);
 	rig_start(&r);
@@ -191,14 +187,13 @@ static void test_added_and_removed(void **state)
 }
 
 /* What is refused is told, in the answer and in an event, and is nobody else's trouble. */
-static void test_refused(void **state)
+KERNELS_TEST(refused)
 {
 	struct rk_error err = {0};
 	json_t *event;
 	struct call c;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	open_rig(&r);
 	rig_start(&r);
@@ -217,13 +212,12 @@ static void test_refused(void **state)
 }
 
 /* A reset looks at the directory too; a start does not begin without it. */
-static void test_reset(void **state)
+KERNELS_TEST(reset)
 {
 	struct rk_kernel *old;
 	struct call c;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -245,13 +239,12 @@ static void test_reset(void **state)
 }
 
 /* All of max_kernel_instances are loaded: a changed kernel takes the place of its predecessor. */
-static void test_changed_at_the_limit(void **state)
+KERNELS_TEST(changed_at_the_limit)
 {
 	struct call running, c;
 	struct rk_kernel *old;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r, "max_kernel_instances=10");
@@ -271,14 +264,13 @@ static void test_changed_at_the_limit(void **state)
 }
 
 /* A disabled kernel that changes stays disabled. */
-static void test_changed_and_disabled(void **state)
+KERNELS_TEST(changed_and_disabled)
 {
 	struct rk_error err = {0};
 	struct rk_kernel *old, *k;
 	struct call c;
 	struct rig r;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -302,12 +294,11 @@ static void test_changed_and_disabled(void **state)
 }
 
 /* Two callers, one of whom enables and one disables: nothing is accepted that nobody will run. */
-static void test_enabled_and_disabled(void **state)
+KERNELS_TEST(enabled_and_disabled)
 {
 	struct rk_kernel *k;
 	struct rig r;
 
-	(void)state;
 	open_rig(&r);
 	rig_start(&r);
 	k = rig_kernel(&r, "delay");
@@ -335,14 +326,13 @@ static void change_when_dead(struct rig *r)
 }
 
 /* Changed between two workers: the old one, which no worker has, is forgotten, and counted off. */
-static void test_changed_without_worker(void **state)
+KERNELS_TEST(changed_without_worker)
 {
 	struct rk_kernel *old;
 	struct call c;
 	struct rig r;
 	uint64_t seq;
 
-	(void)state;
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
 	open_rig(&r);
@@ -361,19 +351,6 @@ static void test_changed_without_worker(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		KERNELS_TEST(test_new_library),
-		KERNELS_TEST(test_given_up),
-		KERNELS_TEST(test_changes_under_load),
-		KERNELS_TEST(test_added_and_removed),
-		KERNELS_TEST(test_refused),
-		KERNELS_TEST(test_reset),
-		KERNELS_TEST(test_changed_at_the_limit),
-		KERNELS_TEST(test_changed_and_disabled),
-		KERNELS_TEST(test_enabled_and_disabled),
-		KERNELS_TEST(test_changed_without_worker),
-	};
-
 	umask(022);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }
