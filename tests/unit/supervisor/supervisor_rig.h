@@ -307,6 +307,6 @@ static inline void expect_failed(struct rig *r, struct rk_message *m, const char
 	rk_message_unref(m);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
 
 #endif

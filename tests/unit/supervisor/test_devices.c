@@ -78,7 +78,9 @@ static void expect(const struct page *p, unsigned int i, const char *uuid, bool 
 	assert_int_equal(p->devices.devices[i].lost, lost);
 }
 
-static void test_numbers(void **state)
+#define RIG_TEST(name) TEST_WITH(name, setup, teardown)
+
+RIG_TEST(numbers)
 {
 	struct page *p = *state;
 	const struct rk_device *d = &p->devices.devices[1];
@@ -104,7 +106,7 @@ static void test_numbers(void **state)
 }
 
 /* A number that is not known is 0, each for itself. */
-static void test_unknown(void **state)
+RIG_TEST(unknown)
 {
 	struct page *p = *state;
 
@@ -127,7 +129,7 @@ static void test_unknown(void **state)
 }
 
 /* Lost once is lost, whatever a later worker says; and only that one. */
-static void test_lost(void **state)
+RIG_TEST(lost)
 {
 	struct page *p = *state;
 
@@ -167,7 +169,7 @@ static void expect_xids(struct page *p, unsigned int i, uint32_t last, uint64_t 
 }
 
 /* The Xids of several workers add up, and the last one stays. */
-static void test_xids(void **state)
+RIG_TEST(xids)
 {
 	struct page *p = *state;
 
@@ -192,7 +194,7 @@ static void test_xids(void **state)
 }
 
 /* Devices keep their numbers where the next worker finds fewer, or others. */
-static void test_places(void **state)
+RIG_TEST(places)
 {
 	struct page *p = *state;
 
@@ -225,7 +227,7 @@ static void test_places(void **state)
 }
 
 /* One that says nothing of itself any more is the one that was in its place. */
-static void test_nameless(void **state)
+RIG_TEST(nameless)
 {
 	struct page *p = *state;
 
@@ -246,7 +248,7 @@ static void test_nameless(void **state)
 }
 
 /* A worker that is broken. */
-static void test_broken(void **state)
+RIG_TEST(broken)
 {
 	struct page *p = *state;
 	struct rk_wire_device *d = &p->shared->devices[0];
@@ -274,7 +276,7 @@ static void test_broken(void **state)
 }
 
 /* One that is being written, for ever, stays as it was. */
-static void test_odd(void **state)
+RIG_TEST(odd)
 {
 	struct page *p = *state;
 
@@ -290,7 +292,7 @@ static void test_odd(void **state)
 }
 
 /* Another process writes all the time, as fast as it can: what is read was written at once. */
-static void test_torn(void **state)
+RIG_TEST(torn)
 {
 	struct page *p = *state;
 	struct rk_wire_device *d = &p->shared->devices[0];
@@ -326,17 +328,4 @@ static void test_torn(void **state)
 	}
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_numbers), TEST(test_unknown), TEST(test_lost),
-		TEST(test_xids),    TEST(test_places),	TEST(test_nameless),
-		TEST(test_broken),  TEST(test_odd),	TEST(test_torn),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }

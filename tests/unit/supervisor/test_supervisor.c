@@ -7,7 +7,7 @@
 /* --- settings --- */
 
 /* A worker begins with the settings of the start, and the newest of those that change. */
-static void test_settings(void **state)
+RIG_TEST(settings)
 {
 	struct rig *r = *state;
 	enum rk_log_level level = rk_log_level();
@@ -36,7 +36,7 @@ static void expect_backends(struct rig *r, unsigned int cpu, unsigned int cuda, 
 	assert_int_equal(r->k[ON_BOTH]->backend, both);
 }
 
-static void test_backends(void **state)
+RIG_TEST(backends)
 {
 	struct rig *r = *state;
 
@@ -70,7 +70,7 @@ static void test_backends(void **state)
 }
 
 /* What the worker says of a failed load is told by every call, until it is loaded. */
-static void test_load_fails(void **state)
+RIG_TEST(load_fails)
 {
 	struct rig *r = *state;
 
@@ -84,7 +84,7 @@ static void test_load_fails(void **state)
 }
 
 /* A load that takes too long, at the start: another worker serves without the kernel. */
-static void test_load_hangs(void **state)
+RIG_TEST(load_hangs)
 {
 	static const char why[] = "test/both: the kernel is not enabled: disabled, loading its "
 				  "library took longer than kernel_load_timeout (0.2 s): write 1 "
@@ -102,7 +102,7 @@ static void test_load_hangs(void **state)
 }
 
 /* ... while messages run: one beside it is told who it was. */
-static void test_load_hangs_later(void **state)
+RIG_TEST(load_hangs_later)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -121,7 +121,7 @@ static void test_load_hangs_later(void **state)
 }
 
 /* That it loads shows meanwhile. */
-static void test_loading(void **state)
+RIG_TEST(loading)
 {
 	struct rig *r = *state;
 
@@ -137,7 +137,7 @@ static void test_loading(void **state)
 		sched_yield();
 }
 
-static void test_unload_hangs(void **state)
+RIG_TEST(unload_hangs)
 {
 	struct rig *r = *state;
 	char last[RK_ERROR_MAX];
@@ -155,7 +155,7 @@ static void test_unload_hangs(void **state)
 }
 
 /* Nobody knows which kernel it was: none is disabled, and the budget counts. */
-static void test_load_unanswered(void **state)
+RIG_TEST(load_unanswered)
 {
 	struct rig *r = *state;
 
@@ -172,7 +172,7 @@ static void test_load_unanswered(void **state)
 }
 
 /* No backend, no worker; and none of that while it is not there. */
-static void test_no_worker(void **state)
+RIG_TEST(no_worker)
 {
 	struct rig *r = *state;
 	struct rk_device device;
@@ -197,7 +197,7 @@ static void test_no_worker(void **state)
 
 /* --- checks --- */
 
-static void test_check(void **state)
+RIG_TEST(check)
 {
 	struct rig *r = *state;
 
@@ -223,7 +223,7 @@ static void test_check(void **state)
 	assert_int_equal(r->died, 0);
 }
 
-static void test_malformed(void **state)
+RIG_TEST(malformed)
 {
 	static const char *const modes[] = {"unasked-check", "unknown-backend"};
 	struct rig *r = *state;
@@ -239,7 +239,7 @@ static void test_malformed(void **state)
 }
 
 /* It hangs in the driver: that shows; given up, another one serves. */
-static void test_hang(void **state)
+RIG_TEST(hang)
 {
 	struct rig *r = *state;
 
@@ -258,7 +258,7 @@ static void test_hang(void **state)
 	assert_int_equal(r->failed, 0);
 }
 
-static void test_give_up_running(void **state)
+RIG_TEST(give_up_running)
 {
 	struct rig *r = *state;
 	struct rk_message *m;
@@ -275,7 +275,7 @@ static void test_give_up_running(void **state)
 /* --- faults --- */
 
 /* A CUDA error: that is how it died, for everybody who asks, and the message's kernel did it. */
-static void test_sticky(void **state)
+RIG_TEST(sticky)
 {
 	static const char how[] = "ended itself after a CUDA error: cuStreamSynchronize: "
 				  "CUDA_ERROR_ILLEGAL_ADDRESS";
@@ -292,7 +292,7 @@ static void test_sticky(void **state)
 }
 
 /* The device is lost: remembered beyond the worker, until the next start. */
-static void test_lost(void **state)
+RIG_TEST(lost)
 {
 	struct rig *r = *state;
 	struct rk_device device;
@@ -325,7 +325,7 @@ static void test_lost(void **state)
 }
 
 /* One that cannot end for the fault, and is killed: the fault is why. */
-static void test_fault_stays(void **state)
+RIG_TEST(fault_stays)
 {
 	struct rig *r = *state;
 
@@ -369,7 +369,7 @@ static void count_line(void *ctx, enum rk_log_level level, const char *line)
 }
 
 /* At a restart that is tried again, as a death is. */
-static void test_cannot_fork(void **state)
+RIG_TEST(cannot_fork)
 {
 	struct rig *r = *state;
 	atomic_uint lines = 0;
@@ -389,7 +389,7 @@ static void test_cannot_fork(void **state)
 }
 
 /* ... within the budget. */
-static void test_cannot_fork_ever(void **state)
+RIG_TEST(cannot_fork_ever)
 {
 	struct rig *r = *state;
 	rlim_t old;
@@ -406,7 +406,7 @@ static void test_cannot_fork_ever(void **state)
 }
 
 /* The first one: at once. */
-static void test_cannot_start(void **state)
+RIG_TEST(cannot_start)
 {
 	struct rig *r = *state;
 	rlim_t old = take_descriptors();
@@ -422,29 +422,7 @@ static void test_cannot_start(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_settings),
-		TEST(test_backends),
-		TEST(test_load_fails),
-		TEST(test_load_hangs),
-		TEST(test_load_hangs_later),
-		TEST(test_loading),
-		TEST(test_unload_hangs),
-		TEST(test_load_unanswered),
-		TEST(test_no_worker),
-		TEST(test_check),
-		TEST(test_malformed),
-		TEST(test_hang),
-		TEST(test_give_up_running),
-		TEST(test_sticky),
-		TEST(test_lost),
-		TEST(test_fault_stays),
-		TEST(test_cannot_fork),
-		TEST(test_cannot_fork_ever),
-		TEST(test_cannot_start),
-	};
-
 	if (fake_worker_mode())
 		return fake_worker();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return unit_run(NULL, NULL);
 }
