@@ -81,7 +81,8 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		p->threads = cpus > 0 ? (uint32_t)cpus : 1;
 	if (p->threads > RK_WIRE_THREADS_MAX)
 		p->threads = RK_WIRE_THREADS_MAX;
-	snprintf(p->primary, sizeof(p->primary), "%s", c->gpu_enabled ? c->primary_backend : "cpu");
+	snprintf(p->primary, sizeof(p->primary), "%s",
+		 c->gpu_enabled ? c->primary_backend : rk_backends[RK_WIRE_CPU].name);
 	if (strcmp(c->fallback_backend, "none") && strcmp(c->fallback_backend, p->primary))
 		snprintf(p->fallback, sizeof(p->fallback), "%s", c->fallback_backend);
 }

@@ -30,7 +30,7 @@ static int backend_show(const struct rkfs_attr *attr, const struct rkfs_subject 
 	unsigned int backend = atomic_load(&subject->kernel->backend);
 
 	(void)attr;
-	rkfs_textbuf_line(out, backend ? rk_backend_title(backend - 1) : "none");
+	rkfs_textbuf_line(out, backend ? rk_backends[backend - 1].name : "none");
 	return 0;
 }
 

@@ -20,6 +20,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "runtime/base/backends.h"
+
 #define RK_WIRE_VERSION 5
 
 /* Descriptors a worker finds open when it starts. */
@@ -67,13 +69,6 @@ enum rk_wire_control_type {
 	RK_WIRE_SETTINGS,  /* daemon -> worker: settings that change while it runs */
 	RK_WIRE_CHECK,	   /* daemon -> worker: touch the device; check */
 	RK_WIRE_CHECKED,   /* worker -> daemon: status + text, check; never sent where it hangs */
-};
-
-/* The backends; a worker whose backend is cuda has both. */
-enum rk_wire_backend {
-	RK_WIRE_CPU,
-	RK_WIRE_CUDA,
-	RK_WIRE_BACKEND_COUNT,
 };
 
 /* What a kernel is between two messages. */

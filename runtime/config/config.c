@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/config/config_value.h"
+#include "runtime/base/backends.h"
 #include "runtime/base/files.h"
 #include "runtime/base/ini_file.h"
 
@@ -316,19 +317,19 @@ static int load_defaults(struct rk_config *config, const char *name, struct rk_e
 
 static int check_backends(const struct rk_config *c, struct rk_error *err)
 {
+	const char *cpu = rk_backends[RK_WIRE_CPU].name;
+
 	if (!strcmp(c->primary_backend, c->fallback_backend))
 		return rk_error_set(err, EINVAL,
 				    "primary_backend and fallback_backend are both %s; set "
 				    "fallback_backend to none or to the other one",
 				    c->primary_backend);
-	if (!c->gpu_enabled && !strcmp(c->primary_backend, "cuda") &&
-	    strcmp(c->fallback_backend, "cpu"))
-		return rk_error_set(
-			err, EINVAL,
-			"gpu_enabled is no and leaves no backend, as primary_backend "
-			"is cuda and fallback_backend is %s; set one of them to cpu, or "
-			"gpu_enabled to yes",
-			c->fallback_backend);
+	if (!c->gpu_enabled && strcmp(c->primary_backend, cpu) && strcmp(c->fallback_backend, cpu))
+		return rk_error_set(err, EINVAL,
+				    "gpu_enabled is no and leaves no backend, as primary_backend "
+				    "is %s and fallback_backend is %s; set one of them to %s, or "
+				    "gpu_enabled to yes",
+				    c->primary_backend, c->fallback_backend, cpu);
 	return 0;
 }
 

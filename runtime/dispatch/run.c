@@ -59,8 +59,7 @@ static int begin_run(struct rk_dispatch *d, const struct rk_message *m, uint32_t
 	packet->nargs =
 		rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, packet->args);
 	run->len = offsetof(struct rk_wire_run, args) + packet->nargs * sizeof(packet->args[0]);
-	return run->backend == RK_WIRE_CUDA ? rk_plan_grid(&m->plan, run->fused, packet->grid, err)
-					    : 0;
+	return rk_plan_grid(&m->plan, run->backend, run->fused, packet->grid, err);
 }
 
 /* Add @m to @run, unless it has to run by itself. */
@@ -76,7 +75,7 @@ static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_mes
 	if (!may_fuse(m) || len > sizeof(d->packet) ||
 	    __builtin_add_overflow(run->fused, fused_size(m), &fused) ||
 	    !rk_plan_fuses(&first->plan, first->block.data, &m->plan, m->block.data) ||
-	    rk_plan_grid(&first->plan, fused, grid, NULL))
+	    rk_plan_grid(&first->plan, run->backend, fused, grid, NULL))
 		return false;
 	more->id = m->id;
 	(void)rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, more->args);
@@ -95,7 +94,7 @@ static void fill_run(struct rk_dispatch *d, struct run *run)
 	const struct rk_message *m = run->first;
 
 	if (!manifest->fused_dim || manifest->mode != RK_WIRE_BATCH ||
-	    run->backend != RK_WIRE_CUDA || !may_fuse(m))
+	    !rk_backends[run->backend].launches || !may_fuse(m))
 		return;
 	while (run->count < d->fuse_max && (m = TAILQ_NEXT(m, queue)) && join_run(d, run, m))
 		;

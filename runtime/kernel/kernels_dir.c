@@ -112,15 +112,12 @@ static int find_module(struct scan *s, enum rk_wire_backend backend, const struc
 static int find_modules(struct scan *s, const char *path, const struct rk_kernel *old,
 			struct rk_kernel_source *source, struct rk_error *err)
 {
-	static const char *const keys[RK_WIRE_BACKEND_COUNT] = {
-		[RK_WIRE_CPU] = "library", [RK_WIRE_CUDA] = "module"};
-
 	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++) {
 		int rc = find_module(s, i, old, &source->modules[i], err);
 
 		if (rc) {
 			drop_modules(source);
-			return rk_error_prefix(err, "%s: %s", path, keys[i]);
+			return rk_error_prefix(err, "%s: %s", path, rk_backends[i].library);
 		}
 	}
 	return 0;

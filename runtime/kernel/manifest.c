@@ -179,19 +179,16 @@ void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 		      struct rk_wire_load *load)
 {
 	const struct rk_code *code = &m->code[backend];
-	bool is_cuda = backend == RK_WIRE_CUDA;
 	unsigned int i;
 
 	load->nparams = code->nparams;
 	load->backend = (uint8_t)backend;
 	load->mode = (uint8_t)m->mode;
-	load->cooperative = is_cuda && m->launch.cooperative;
+	load->cooperative = code->launch.cooperative;
 	memset(load->reserved, 0, sizeof(load->reserved));
 	load->state_bytes = m->state_bytes;
-	memset(load->block, 0, sizeof(load->block));
-	if (is_cuda)
-		memcpy(load->block, m->launch.block, sizeof(load->block));
-	load->shared_bytes = is_cuda ? m->launch.shared_bytes : 0;
+	memcpy(load->block, code->launch.block, sizeof(load->block));
+	load->shared_bytes = code->launch.shared_bytes;
 	memcpy(load->library, code->library, sizeof(load->library));
 	memcpy(load->entry, code->entry, sizeof(load->entry));
 	memset(load->params, 0, sizeof(load->params));
@@ -200,7 +197,8 @@ void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 
 		load->params[i].kind = (uint8_t)param->kind;
 		load->params[i].dtype = (uint8_t)param_dtype(m, param);
-		load->params[i].fused = is_cuda && m->fused_dim && param->kind == RK_WIRE_ARG_DIM &&
+		load->params[i].fused = rk_backends[backend].launches && m->fused_dim &&
+					param->kind == RK_WIRE_ARG_DIM &&
 					param->index == m->fused_dim - 1;
 	}
 }
@@ -208,9 +206,4 @@ void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 const char *rk_mode_name(enum rk_wire_mode mode)
 {
 	return mode == RK_WIRE_RING ? "ring" : "batch";
-}
-
-const char *rk_backend_title(enum rk_wire_backend backend)
-{
-	return backend == RK_WIRE_CUDA ? "cuda" : "cpu";
 }

@@ -65,9 +65,18 @@ struct rk_param {
 	unsigned int index; /* into inputs[], outputs[], scratch[] or dims[]; of STATE: 0 */
 };
 
+/* How many threads a message wants, and in which blocks; all zero where a backend does not ask. */
+struct rk_launch {
+	unsigned int naxes;		   /* of grid; 1 to 3, 0 for a ring */
+	struct rk_axis grid[RK_WIRE_AXES]; /* threads */
+	uint32_t block[RK_WIRE_AXES];	   /* threads of a block; at least 1 */
+	uint32_t shared_bytes;		   /* dynamic shared memory of a block */
+	bool cooperative;		   /* all blocks on the device at once */
+};
+
 /*
- * The code of a kernel on one backend, [cpu] or [cuda], and how it is called. Those of a section
- * that the description does not have are zero.
+ * The code of a kernel on one backend, the section of that name, and how it is called. Those of a
+ * section that the description does not have are zero.
  */
 struct rk_code {
 	bool given;
@@ -76,15 +85,7 @@ struct rk_code {
 	unsigned int nparams;
 	/* every input and output once, every scratch and the state at most once, and once in one */
 	struct rk_param params[RK_WIRE_ARGS_MAX];
-};
-
-/* [cuda]: how many threads a message wants, and in which blocks. */
-struct rk_launch {
-	unsigned int naxes;		   /* of grid; 1 to 3, 0 without [cuda] and for a ring */
-	struct rk_axis grid[RK_WIRE_AXES]; /* threads */
-	uint32_t block[RK_WIRE_AXES];	   /* threads of a block; at least 1, 0 without [cuda] */
-	uint32_t shared_bytes;		   /* dynamic shared memory of a block */
-	bool cooperative;		   /* all blocks on the device at once */
+	struct rk_launch launch;
 };
 
 struct rk_manifest {
@@ -117,12 +118,11 @@ struct rk_manifest {
 	/*
 	 * `batchable`: 1 + the dim along which messages may be put one after the other, 0 = none.
 	 * Every input of rank 0 is then the same in all, every other port has it as its first axis
-	 * (plain, and in no other), every output has rank 1 or more, `grid` grows with it, and it
-	 * is one of [cuda]'s args.
+	 * (plain, and in no other), every output has rank 1 or more, and where the kernel is
+	 * launched `grid` grows with it and it is one of the args.
 	 */
 	unsigned int fused_dim;
 	struct rk_code code[RK_WIRE_BACKEND_COUNT]; /* at least one is given */
-	struct rk_launch launch;
 };
 
 /* The index of the port or dim of that name, or -1. */
@@ -170,8 +170,7 @@ size_t rk_axis_print(const struct rk_manifest *m, const struct rk_axis *axis, ch
 void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 		      struct rk_wire_load *load);
 
-/* "batch" or "ring"; "cpu" or "cuda". Static storage. */
+/* "batch" or "ring"; static storage. */
 const char *rk_mode_name(enum rk_wire_mode mode);
-const char *rk_backend_title(enum rk_wire_backend backend);
 
 #endif

@@ -26,13 +26,11 @@ static size_t id_part(const char *s)
 
 /* [kernel] and [state] */
 
-static int read_id(struct rk_builder *b, struct rk_code *code, const char *value,
-		   struct rk_error *err)
+static int read_id(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t domain = id_part(value), name;
 
-	(void)code;
 	name = domain && value[domain] == '/' ? id_part(value + domain + 1) : 0;
 	if (name == 0 || value[domain + 1 + name])
 		return rk_error_set(err, EINVAL,
@@ -45,10 +43,8 @@ static int read_id(struct rk_builder *b, struct rk_code *code, const char *value
 	return 0;
 }
 
-static int read_mode(struct rk_builder *b, struct rk_code *code, const char *value,
-		     struct rk_error *err)
+static int read_mode(struct rk_builder *b, const char *value, struct rk_error *err)
 {
-	(void)code;
 	if (strcmp(value, rk_mode_name(RK_WIRE_RING)) == 0)
 		b->m.mode = RK_WIRE_RING;
 	else if (strcmp(value, rk_mode_name(RK_WIRE_BATCH)) == 0)
@@ -58,13 +54,11 @@ static int read_mode(struct rk_builder *b, struct rk_code *code, const char *val
 	return 0;
 }
 
-static int read_description(struct rk_builder *b, struct rk_code *code, const char *value,
-			    struct rk_error *err)
+static int read_description(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t len = strlen(value);
 
-	(void)code;
 	if (len >= sizeof(m->description))
 		return rk_error_set(err, EINVAL, "longer than %zu bytes",
 				    sizeof(m->description) - 1);
@@ -73,13 +67,11 @@ static int read_description(struct rk_builder *b, struct rk_code *code, const ch
 }
 
 /* Of its shape, store and the kernel are the judges; a slip in the syntax is found at once. */
-static int read_example(struct rk_builder *b, struct rk_code *code, const char *value,
-			struct rk_error *err)
+static int read_example(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t len = strlen(value);
 
-	(void)code;
 	if (len >= sizeof(m->example))
 		return rk_error_set(err, EINVAL, "longer than %zu bytes", sizeof(m->example) - 1);
 	if (rk_json_check(value, len, err) < 0)
@@ -88,13 +80,11 @@ static int read_example(struct rk_builder *b, struct rk_code *code, const char *
 	return 0;
 }
 
-static int read_version(struct rk_builder *b, struct rk_code *code, const char *value,
-			struct rk_error *err)
+static int read_version(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	size_t i, len = strlen(value);
 
-	(void)code;
 	for (i = 0; i < len; i++)
 		if (!isalnum((unsigned char)value[i]) && !strchr("._+~-", value[i]))
 			break;
@@ -108,39 +98,31 @@ static int read_version(struct rk_builder *b, struct rk_code *code, const char *
 
 /* Settings of the configuration that a description sets for its kernel alone. */
 
-static int read_timeout(struct rk_builder *b, struct rk_code *code, const char *value,
-			struct rk_error *err)
+static int read_timeout(struct rk_builder *b, const char *value, struct rk_error *err)
 {
-	(void)code;
 	return rk_config_value_parse(rk_config_find("message_timeout"), value, &b->m.timeout_ms,
 				     err);
 }
 
-static int read_max_queue_depth(struct rk_builder *b, struct rk_code *code, const char *value,
-				struct rk_error *err)
+static int read_max_queue_depth(struct rk_builder *b, const char *value, struct rk_error *err)
 {
-	(void)code;
 	return rk_config_value_parse(rk_config_find("max_queue_depth"), value,
 				     &b->m.max_queue_depth, err);
 }
 
-static int read_state(struct rk_builder *b, struct rk_code *code, const char *value,
-		      struct rk_error *err)
+static int read_state(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	static const struct rk_config_field field = {
 		.type = RK_CONFIG_SIZE, .size = sizeof(uint64_t), .min = "1", .max = "1G"};
 
-	(void)code;
 	return rk_config_value_parse(&field, value, &b->m.state_bytes, err);
 }
 
-static int check_state(struct rk_builder *b, struct rk_code *code, const char *value,
-		       struct rk_error *err)
+static int check_state(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	enum rk_port_section section;
 	const char *what = NULL;
 
-	(void)code;
 	(void)value;
 	if (b->m.mode != RK_WIRE_RING)
 		return rk_error_set(err, EINVAL,
@@ -162,9 +144,26 @@ static int check_state(struct rk_builder *b, struct rk_code *code, const char *v
 enum need {
 	OPTIONAL,
 	ALWAYS,
-	WITH_SECTION, /* where there is anything of [cpu], or [cuda] */
+	WITH_SECTION, /* where there is anything of its section, which is a backend's */
 	WITH_BATCH,   /* the same, but not in a kernel with mode = ring */
 };
+
+/* clang-format off */
+#define CODE_KEYS(id, backend, library, what, launches)                                            \
+	{#backend, library, RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_library, NULL},            \
+	{#backend, "entry", RK_STAGE_INPUTS, WITH_SECTION, rk_manifest_read_entry, NULL},          \
+	{#backend, "args", RK_STAGE_ARGS, WITH_SECTION, rk_manifest_read_args,                     \
+	 rk_manifest_check_args},                                                                  \
+	LAUNCH_KEYS_##launches(#backend)
+#define LAUNCH_KEYS_0(section)
+#define LAUNCH_KEYS_1(section)                                                                     \
+	{section, "grid", RK_STAGE_ARGS, WITH_BATCH, rk_manifest_read_grid,                        \
+	 rk_manifest_check_batch},                                                                 \
+	{section, "block", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_block, NULL},               \
+	{section, "shared", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_shared, NULL},             \
+	{section, "cooperative", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_cooperative,          \
+	 rk_manifest_check_batch},
+/* clang-format on */
 
 /* The keys with a fixed meaning. */
 static const struct key {
@@ -173,32 +172,20 @@ static const struct key {
 	enum need need;
 	rk_manifest_reader *read;  /* in the stage */
 	rk_manifest_reader *check; /* in RK_STAGE_CHECK; NULL = there is nothing to check */
-} keys[] = {
-	{"kernel", "id", RK_STAGE_INPUTS, ALWAYS, read_id, NULL},
-	{"kernel", "mode", RK_STAGE_INPUTS, OPTIONAL, read_mode, NULL},
-	{"kernel", "description", RK_STAGE_INPUTS, OPTIONAL, read_description, NULL},
-	{"kernel", "version", RK_STAGE_INPUTS, OPTIONAL, read_version, NULL},
-	{"kernel", "example", RK_STAGE_INPUTS, OPTIONAL, read_example, NULL},
-	{"kernel", "timeout", RK_STAGE_INPUTS, OPTIONAL, read_timeout, NULL},
-	{"kernel", "max_queue_depth", RK_STAGE_INPUTS, OPTIONAL, read_max_queue_depth, NULL},
-	{"kernel", "batchable", RK_STAGE_ARGS, OPTIONAL, rk_manifest_read_batchable,
-	 rk_manifest_check_batchable},
-	{"state", "bytes", RK_STAGE_INPUTS, OPTIONAL, read_state, check_state},
-	{"cpu", "library", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_library, NULL},
-	{"cpu", "entry", RK_STAGE_INPUTS, WITH_SECTION, rk_manifest_read_entry, NULL},
-	{"cpu", "args", RK_STAGE_ARGS, WITH_SECTION, rk_manifest_read_args, rk_manifest_check_args},
-	{"cuda", "module", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_library, NULL},
-	{"cuda", "entry", RK_STAGE_INPUTS, WITH_SECTION, rk_manifest_read_entry, NULL},
-	{"cuda", "args", RK_STAGE_ARGS, WITH_SECTION, rk_manifest_read_args,
-	 rk_manifest_check_args},
-	{"cuda", "grid", RK_STAGE_ARGS, WITH_BATCH, rk_manifest_read_grid, rk_manifest_check_batch},
-	{"cuda", "block", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_block, NULL},
-	{"cuda", "shared", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_shared, NULL},
-	{"cuda", "cooperative", RK_STAGE_INPUTS, OPTIONAL, rk_manifest_read_cooperative,
-	 rk_manifest_check_batch},
-};
+} keys[] = {{"kernel", "id", RK_STAGE_INPUTS, ALWAYS, read_id, NULL},
+	    {"kernel", "mode", RK_STAGE_INPUTS, OPTIONAL, read_mode, NULL},
+	    {"kernel", "description", RK_STAGE_INPUTS, OPTIONAL, read_description, NULL},
+	    {"kernel", "version", RK_STAGE_INPUTS, OPTIONAL, read_version, NULL},
+	    {"kernel", "example", RK_STAGE_INPUTS, OPTIONAL, read_example, NULL},
+	    {"kernel", "timeout", RK_STAGE_INPUTS, OPTIONAL, read_timeout, NULL},
+	    {"kernel", "max_queue_depth", RK_STAGE_INPUTS, OPTIONAL, read_max_queue_depth, NULL},
+	    {"kernel", "batchable", RK_STAGE_ARGS, OPTIONAL, rk_manifest_read_batchable,
+	     rk_manifest_check_batchable},
+	    {"state", "bytes", RK_STAGE_INPUTS, OPTIONAL, read_state, check_state},
+	    RK_BACKENDS(CODE_KEYS)};
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
+_Static_assert(NKEYS <= 32, "rk_builder.given has a bit for each");
 
 static int check_section(const char *section, struct rk_error *err)
 {
@@ -219,8 +206,8 @@ static int check_section(const char *section, struct rk_error *err)
 	}
 	return rk_error_set(err, EINVAL,
 			    "unknown section [%s]%s; there are [kernel], [inputs], [outputs], "
-			    "[scratch], [state], [cpu] and [cuda]",
-			    section, rk_nearest_hint(&near, "", hint));
+			    "[scratch], [state], %s",
+			    section, rk_nearest_hint(&near, "", hint), RK_BACKEND_SECTIONS);
 }
 
 static int unknown_key(const char *section, const char *key, struct rk_error *err)
@@ -244,32 +231,21 @@ static int unknown_key(const char *section, const char *key, struct rk_error *er
 			    rk_nearest_hint(&near, "", hint), section, names);
 }
 
-/* The code that a section describes; NULL where it is another section. */
-static struct rk_code *code_of(struct rk_builder *b, const char *section)
-{
-	enum rk_wire_backend backend;
-
-	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++)
-		if (strcmp(section, rk_backend_title(backend)) == 0)
-			return &b->m.code[backend];
-	return NULL;
-}
-
 static int read_key(struct rk_builder *b, size_t i, const char *value, struct rk_error *err)
 {
-	struct rk_code *code = code_of(b, keys[i].section);
 	int rc = 0;
 
-	if (code)
-		code->given = true;
+	b->backend = rk_backend_named(keys[i].section);
+	if (b->backend < RK_WIRE_BACKEND_COUNT)
+		b->m.code[b->backend].given = true;
 	if (keys[i].stage == b->stage) {
 		if (b->given & 1u << i)
 			return rk_error_set(err, EINVAL, "%s: this key is given twice",
 					    keys[i].name);
 		b->given |= 1u << i;
-		rc = keys[i].read(b, code, value, err);
+		rc = keys[i].read(b, value, err);
 	} else if (b->stage == RK_STAGE_CHECK && keys[i].check) {
-		rc = keys[i].check(b, code, value, err);
+		rc = keys[i].check(b, value, err);
 	}
 	if (rc < 0)
 		rk_error_prefix(err, "%s", keys[i].name);
@@ -308,16 +284,25 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 	return unknown_key(section, key, err);
 }
 
-static bool is_needed(struct rk_builder *b, const struct key *key)
+static bool is_needed(const struct rk_builder *b, const struct key *key)
 {
-	const struct rk_code *code = code_of(b, key->section);
+	if (key->need == OPTIONAL || key->need == ALWAYS)
+		return key->need == ALWAYS;
+	return b->m.code[rk_backend_named(key->section)].given &&
+	       (key->need == WITH_SECTION || b->m.mode == RK_WIRE_BATCH);
+}
 
-	return key->need == ALWAYS || (key->need != OPTIONAL && code->given &&
-				       (key->need != WITH_BATCH || b->m.mode == RK_WIRE_BATCH));
+static bool has_code(const struct rk_manifest *m)
+{
+	enum rk_wire_backend backend = 0;
+
+	while (backend < RK_WIRE_BACKEND_COUNT && !m->code[backend].given)
+		backend++;
+	return backend < RK_WIRE_BACKEND_COUNT;
 }
 
 /* What should have been read by now. What is wrong in a line is said first, as it may be why. */
-static int check_complete(struct rk_builder *b, const char *name, struct rk_error *err)
+static int check_complete(const struct rk_builder *b, const char *name, struct rk_error *err)
 {
 	size_t i;
 
@@ -332,11 +317,11 @@ static int check_complete(struct rk_builder *b, const char *name, struct rk_erro
 				    "%s: [outputs] is missing or empty; a kernel answers with at "
 				    "least one output",
 				    name);
-	if (!b->m.code[RK_WIRE_CPU].given && !b->m.code[RK_WIRE_CUDA].given)
+	if (!has_code(&b->m))
 		return rk_error_set(err, EINVAL,
-				    "%s: [cpu] and [cuda] are missing; describe the kernel's code "
-				    "for at least one of them",
-				    name);
+				    "%s: %s are missing; describe the kernel's code for at least "
+				    "one of them",
+				    name, RK_BACKEND_SECTIONS);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Sections [cpu] and [cuda] of a description, as far as they are alike: library, entry, args. */
+/* Sections of the backends, as far as they are alike: library, entry, args. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,16 +7,16 @@
 #include "runtime/kernel/parse_internal.h"
 #include "runtime/kernel/words.h"
 
-static bool is_cuda(const struct rk_builder *b, const struct rk_code *code)
+/* The code that the section being read describes. */
+static struct rk_code *code_of(struct rk_builder *b)
 {
-	return code == &b->m.code[RK_WIRE_CUDA];
+	return &b->m.code[b->backend];
 }
 
-int rk_manifest_read_library(struct rk_builder *b, struct rk_code *code, const char *value,
-			     struct rk_error *err)
+int rk_manifest_read_library(struct rk_builder *b, const char *value, struct rk_error *err)
 {
-	const char *what =
-		is_cuda(b, code) ? "CUDA module (fatbin, cubin or PTX)" : "shared object";
+	const char *what = rk_backends[b->backend].what;
+	struct rk_code *code = code_of(b);
 	bool is_builtin = strcmp(value, "builtin") == 0;
 	bool is_relative = !is_builtin && value[0] != '/';
 	int n;
@@ -33,16 +33,14 @@ int rk_manifest_read_library(struct rk_builder *b, struct rk_code *code, const c
 	return 0;
 }
 
-int rk_manifest_read_entry(struct rk_builder *b, struct rk_code *code, const char *value,
-			   struct rk_error *err)
+int rk_manifest_read_entry(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	size_t len = strlen(value);
 
-	(void)b;
 	if (!rk_is_identifier(value, len))
 		return rk_error_set(err, EINVAL, "'%s' is no C function's name: " IDENTIFIER_RULE,
 				    value);
-	rk_copy_text(code->entry, value, len);
+	rk_copy_text(code_of(b)->entry, value, len);
 	return 0;
 }
 
@@ -53,6 +51,21 @@ static bool is_state(const struct rk_manifest *m, const char *word, size_t len)
 	return m->state_bytes && len == strlen("state") && memcmp(word, "state", len) == 0;
 }
 
+/* The parameter that port @index of a section is. */
+static struct rk_param port_param(const struct rk_manifest *m, enum rk_port_section section,
+				  unsigned int index)
+{
+	static const enum rk_wire_arg_kind kinds[RK_SECTION_COUNT] = {
+		[RK_SECTION_INPUTS] = RK_WIRE_ARG_INPUT,
+		[RK_SECTION_OUTPUTS] = RK_WIRE_ARG_OUTPUT,
+		[RK_SECTION_SCRATCH] = RK_WIRE_ARG_SCRATCH,
+	};
+	bool is_scalar = section == RK_SECTION_INPUTS && m->inputs[index].rank == 0;
+
+	return (struct rk_param){.kind = is_scalar ? RK_WIRE_ARG_SCALAR : kinds[section],
+				 .index = index};
+}
+
 /* What one word of args names. */
 static int resolve(const struct rk_manifest *m, const char *word, size_t len,
 		   struct rk_param *param, struct rk_error *err)
@@ -61,27 +74,24 @@ static int resolve(const struct rk_manifest *m, const char *word, size_t len,
 	bool out_only = len > 4 && memcmp(word, "out.", 4) == 0;
 	size_t skip = in_only ? 3 : out_only ? 4 : 0;
 	const char *name = word + skip;
-	int in, out, scratch, dim;
+	int ports[RK_SECTION_COUNT], dim;
+	enum rk_port_section section;
 
 	len -= skip;
-	in = out_only ? -1 : rk_find_port(m, RK_SECTION_INPUTS, name, len);
-	out = in_only ? -1 : rk_find_port(m, RK_SECTION_OUTPUTS, name, len);
-	scratch = skip ? -1 : rk_find_port(m, RK_SECTION_SCRATCH, name, len);
+	ports[RK_SECTION_INPUTS] = out_only ? -1 : rk_find_port(m, RK_SECTION_INPUTS, name, len);
+	ports[RK_SECTION_OUTPUTS] = in_only ? -1 : rk_find_port(m, RK_SECTION_OUTPUTS, name, len);
+	ports[RK_SECTION_SCRATCH] = skip ? -1 : rk_find_port(m, RK_SECTION_SCRATCH, name, len);
 	dim = skip ? -1 : rk_find_dim(m, name, len);
-	if (in >= 0 && out >= 0)
+	if (ports[RK_SECTION_INPUTS] >= 0 && ports[RK_SECTION_OUTPUTS] >= 0)
 		return rk_error_set(err, EINVAL,
 				    "'%.*s' is an input and an output: write in.%.*s or out.%.*s",
 				    (int)len, word, (int)len, word, (int)len, word);
-	if (in >= 0)
-		*param = (struct rk_param){.kind = m->inputs[in].rank ? RK_WIRE_ARG_INPUT
-								      : RK_WIRE_ARG_SCALAR,
-					   .index = (unsigned int)in};
-	else if (out >= 0)
-		*param = (struct rk_param){.kind = RK_WIRE_ARG_OUTPUT, .index = (unsigned int)out};
-	else if (scratch >= 0)
-		*param = (struct rk_param){.kind = RK_WIRE_ARG_SCRATCH,
-					   .index = (unsigned int)scratch};
-	else if (dim >= 0)
+	for (section = 0; section < RK_SECTION_COUNT; section++)
+		if (ports[section] >= 0) {
+			*param = port_param(m, section, (unsigned int)ports[section]);
+			return 0;
+		}
+	if (dim >= 0)
 		*param = (struct rk_param){.kind = RK_WIRE_ARG_DIM, .index = (unsigned int)dim};
 	else if (is_state(m, word, len + skip))
 		*param = (struct rk_param){.kind = RK_WIRE_ARG_STATE};
@@ -93,10 +103,10 @@ static int resolve(const struct rk_manifest *m, const char *word, size_t len,
 	return 0;
 }
 
-int rk_manifest_read_args(struct rk_builder *b, struct rk_code *code, const char *value,
-			  struct rk_error *err)
+int rk_manifest_read_args(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	const char *pos = value, *end = value + strlen(value), *word;
+	struct rk_code *code = code_of(b);
 	size_t len;
 	int rc;
 
@@ -112,69 +122,61 @@ int rk_manifest_read_args(struct rk_builder *b, struct rk_code *code, const char
 	return 0;
 }
 
-static unsigned int count_port(const struct rk_code *code, enum rk_port_section section,
-			       unsigned int port)
+/* How often args names @param. */
+static unsigned int count(const struct rk_code *code, struct rk_param param)
 {
 	unsigned int i, uses = 0;
 
 	for (i = 0; i < code->nparams; i++)
-		uses += rk_param_section(&code->params[i]) == section &&
-			code->params[i].index == port;
+		uses += code->params[i].kind == param.kind && code->params[i].index == param.index;
 	return uses;
 }
 
-static unsigned int count_state(const struct rk_code *code)
+/* What one backend's code needs to work with, another's may do without. */
+static int check_private(struct rk_builder *b, struct rk_param param, const char *what,
+			 const char *name, struct rk_error *err)
 {
-	unsigned int i, uses = 0;
+	enum rk_wire_backend backend;
+	unsigned int all = 0;
 
-	for (i = 0; i < code->nparams; i++)
-		uses += code->params[i].kind == RK_WIRE_ARG_STATE;
-	return uses;
-}
-
-/* What one backend's code needs to work with, the other's may do without. */
-static int check_private(unsigned int uses, unsigned int others, const char *what, const char *name,
-			 struct rk_error *err)
-{
-	if (uses > 1)
+	if (count(code_of(b), param) > 1)
 		return rk_error_set(err, EINVAL, "%s'%s' is repeated: args names it once", what,
 				    name);
-	if (uses + others == 0)
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++)
+		all += count(&b->m.code[backend], param);
+	if (all == 0)
 		return rk_error_set(err, EINVAL, "%s'%s' is missing: no args names it", what, name);
 	return 0;
 }
 
 /* Every port once, or the function gets too few arguments or one twice; dims as often as it likes.
  */
-int rk_manifest_check_args(struct rk_builder *b, struct rk_code *code, const char *value,
-			   struct rk_error *err)
+int rk_manifest_check_args(struct rk_builder *b, const char *value, struct rk_error *err)
 {
-	const struct rk_code *other = &b->m.code[is_cuda(b, code) ? RK_WIRE_CPU : RK_WIRE_CUDA];
+	const struct rk_manifest *m = &b->m;
 	enum rk_port_section section;
 	unsigned int port, uses;
 	int rc;
 
 	(void)value;
-	for (section = 0; section < RK_SECTION_SCRATCH; section++) {
-		for (port = 0; port < b->m.nports[section]; port++) {
-			uses = count_port(code, section, port);
+	for (section = 0; section < RK_SECTION_SCRATCH; section++)
+		for (port = 0; port < m->nports[section]; port++) {
+			uses = count(code_of(b), port_param(m, section, port));
 			if (uses != 1)
 				return rk_error_set(
 					err, EINVAL,
 					"%s '%s' is %s: args names every input and output once",
 					rk_port_sections[section].what,
-					b->m.ports[section][port].name,
+					m->ports[section][port].name,
 					uses ? "repeated" : "missing");
 		}
-	}
-	for (port = 0; port < b->m.nscratch; port++) {
-		rc = check_private(count_port(code, RK_SECTION_SCRATCH, port),
-				   count_port(other, RK_SECTION_SCRATCH, port), "scratch ",
-				   b->m.scratch[port].name, err);
+	for (port = 0; port < m->nscratch; port++) {
+		rc = check_private(b, port_param(m, RK_SECTION_SCRATCH, port), "scratch ",
+				   m->scratch[port].name, err);
 		if (rc < 0)
 			return rc;
 	}
-	if (b->m.state_bytes == 0)
+	if (m->state_bytes == 0)
 		return 0;
-	return check_private(count_state(code), count_state(other), "", "state", err);
+	return check_private(b, (struct rk_param){.kind = RK_WIRE_ARG_STATE}, "", "state", err);
 }

@@ -26,15 +26,15 @@ struct rk_builder {
 	const char *dir; /* of the description, dir_len bytes; NULL = it is in no file */
 	size_t dir_len;
 	enum rk_manifest_stage stage;
-	uint32_t given; /* bit i: keys[i] has been read */
+	enum rk_wire_backend backend; /* in whose section the key is; _COUNT = in another */
+	uint32_t given;		      /* bit i: keys[i] has been read */
 };
 
 /*
- * Read or check the value of a key, in the stage that the table of keys says. @code is that of the
- * key's section, NULL in others. 0 or -EINVAL; the sentence is without the key.
+ * Read or check the value of a key, in the stage that the table of keys says. 0 or -EINVAL; the
+ * sentence is without the key.
  */
-typedef int rk_manifest_reader(struct rk_builder *b, struct rk_code *code, const char *value,
-			       struct rk_error *err);
+typedef int rk_manifest_reader(struct rk_builder *b, const char *value, struct rk_error *err);
 
 /* parse_port.c */
 
@@ -48,18 +48,18 @@ int rk_axis_parse(struct rk_manifest *m, const struct rk_port *input, struct rk_
 /* Once all inputs are read: whether some input binds every dim of the one called @key. */
 int rk_port_check_bound(const struct rk_manifest *m, const char *key, struct rk_error *err);
 
-/* parse_code.c: keys of [cpu] and [cuda] */
+/* parse_code.c: keys of every backend */
 rk_manifest_reader rk_manifest_read_library, rk_manifest_read_entry;
 rk_manifest_reader rk_manifest_read_args, rk_manifest_check_args;
 
-/* parse_launch.c: keys of [cuda], and batchable of [kernel] */
+/* parse_launch.c: keys of backends that launch, and batchable of [kernel] */
 rk_manifest_reader rk_manifest_read_grid, rk_manifest_read_block, rk_manifest_read_shared;
 rk_manifest_reader rk_manifest_read_cooperative;
 /* Of keys that a resident kernel, which is one block, has no use for. */
 rk_manifest_reader rk_manifest_check_batch;
 rk_manifest_reader rk_manifest_read_batchable, rk_manifest_check_batchable;
 
-/* The block of [cuda], or its axes, that were not given; everything else is read. */
+/* The blocks, or their axes, that were not given; everything else is read. */
 void rk_manifest_default_block(struct rk_manifest *m);
 
 #endif

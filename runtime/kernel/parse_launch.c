@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* How a description has its kernel launched: [cuda] grid ..., and batchable of [kernel]. */
+/* How a description has its kernel launched: grid ... of a backend, and batchable of [kernel]. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -12,10 +12,14 @@
 #define BLOCK_MAX   1024 /* threads, of which 64 at most along the third axis */
 #define BLOCK_Z_MAX 64
 
-int rk_manifest_check_batch(struct rk_builder *b, struct rk_code *code, const char *value,
-			    struct rk_error *err)
+/* Of the section being read. */
+static struct rk_launch *launch_of(struct rk_builder *b)
 {
-	(void)code;
+	return &b->m.code[b->backend].launch;
+}
+
+int rk_manifest_check_batch(struct rk_builder *b, const char *value, struct rk_error *err)
+{
 	(void)value;
 	if (b->m.mode == RK_WIRE_BATCH)
 		return 0;
@@ -23,15 +27,13 @@ int rk_manifest_check_batch(struct rk_builder *b, struct rk_code *code, const ch
 			    "a kernel with mode = ring is one block; leave this key out");
 }
 
-int rk_manifest_read_grid(struct rk_builder *b, struct rk_code *code, const char *value,
-			  struct rk_error *err)
+int rk_manifest_read_grid(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	const char *pos = value, *end = value + strlen(value), *word;
-	struct rk_launch *launch = &b->m.launch;
+	struct rk_launch *launch = launch_of(b);
 	size_t len;
 	int rc;
 
-	(void)code;
 	while ((word = rk_next_word(&pos, end, ',', &len))) {
 		if (launch->naxes == RK_WIRE_AXES)
 			return rk_error_set(err, EINVAL,
@@ -62,15 +64,13 @@ static uint32_t read_count(const char *word, size_t len, uint32_t max)
 	return sum;
 }
 
-int rk_manifest_read_block(struct rk_builder *b, struct rk_code *code, const char *value,
-			   struct rk_error *err)
+int rk_manifest_read_block(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	const char *pos = value, *end = value + strlen(value), *word;
-	uint32_t *block = b->m.launch.block, threads = 1;
+	uint32_t *block = launch_of(b)->block, threads = 1;
 	unsigned int axis = 0;
 	size_t len;
 
-	(void)code;
 	while ((word = rk_next_word(&pos, end, ',', &len))) {
 		uint32_t max = axis == RK_WIRE_AXES - 1 ? BLOCK_Z_MAX : BLOCK_MAX;
 
@@ -93,6 +93,11 @@ int rk_manifest_read_block(struct rk_builder *b, struct rk_code *code, const cha
 	return 0;
 }
 
+static bool launches(const struct rk_manifest *m, enum rk_wire_backend backend)
+{
+	return m->code[backend].given && rk_backends[backend].launches;
+}
+
 void rk_manifest_default_block(struct rk_manifest *m)
 {
 	static const uint32_t usual[RK_WIRE_AXES + 1][RK_WIRE_AXES] = {
@@ -101,20 +106,23 @@ void rk_manifest_default_block(struct rk_manifest *m)
 		{16, 16},
 		{8, 8, 4},
 	};
-	struct rk_launch *launch = &m->launch;
+	enum rk_wire_backend backend;
 	unsigned int axis;
 
-	if (!m->code[RK_WIRE_CUDA].given)
-		return;
-	if (launch->block[0] == 0)
-		memcpy(launch->block, usual[launch->naxes], sizeof(launch->block));
-	for (axis = 0; axis < RK_WIRE_AXES; axis++)
-		if (launch->block[axis] == 0)
-			launch->block[axis] = 1;
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++) {
+		struct rk_launch *launch = &m->code[backend].launch;
+
+		if (!launches(m, backend))
+			continue;
+		if (launch->block[0] == 0)
+			memcpy(launch->block, usual[launch->naxes], sizeof(launch->block));
+		for (axis = 0; axis < RK_WIRE_AXES; axis++)
+			if (launch->block[axis] == 0)
+				launch->block[axis] = 1;
+	}
 }
 
-int rk_manifest_read_shared(struct rk_builder *b, struct rk_code *code, const char *value,
-			    struct rk_error *err)
+int rk_manifest_read_shared(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	/* the most that any device has for a block */
 	static const struct rk_config_field field = {
@@ -122,38 +130,42 @@ int rk_manifest_read_shared(struct rk_builder *b, struct rk_code *code, const ch
 	uint64_t bytes;
 	int rc;
 
-	(void)code;
 	rc = rk_config_value_parse(&field, value, &bytes, err);
 	if (rc == 0)
-		b->m.launch.shared_bytes = (uint32_t)bytes;
+		launch_of(b)->shared_bytes = (uint32_t)bytes;
 	return rc;
 }
 
-int rk_manifest_read_cooperative(struct rk_builder *b, struct rk_code *code, const char *value,
-				 struct rk_error *err)
+int rk_manifest_read_cooperative(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	static const struct rk_config_field field = {.type = RK_CONFIG_BOOL, .size = sizeof(bool)};
 
-	(void)code;
-	return rk_config_value_parse(&field, value, &b->m.launch.cooperative, err);
+	return rk_config_value_parse(&field, value, &launch_of(b)->cooperative, err);
 }
 
 /* batchable */
 
-int rk_manifest_read_batchable(struct rk_builder *b, struct rk_code *code, const char *value,
-			       struct rk_error *err)
+int rk_manifest_read_batchable(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	int dim = rk_find_dim(&b->m, value, strlen(value));
+	enum rk_wire_backend backend;
+	const char *able = NULL;
+	bool any = false;
 
-	(void)code;
 	if (b->m.mode != RK_WIRE_BATCH)
 		return rk_error_set(err, EINVAL,
 				    "only messages of a kernel with mode = batch are launched "
 				    "together; leave it out");
-	if (!b->m.code[RK_WIRE_CUDA].given)
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++) {
+		any |= launches(&b->m, backend);
+		if (rk_backends[backend].launches)
+			able = rk_backends[backend].name;
+	}
+	if (!any)
 		return rk_error_set(err, EINVAL,
-				    "only [cuda] launches messages together; leave it out, or "
-				    "describe the CUDA kernel");
+				    "only [%s] launches messages together; leave it out, or "
+				    "describe the kernel there",
+				    able);
 	if (dim < 0)
 		return rk_error_set(err, EINVAL, "'%s' is no dim of an input", value);
 	b->m.fused_dim = 1 + (unsigned int)dim;
@@ -209,30 +221,33 @@ static bool args_have(const struct rk_code *code, unsigned int dim)
 	return false;
 }
 
-int rk_manifest_check_batchable(struct rk_builder *b, struct rk_code *code, const char *value,
-				struct rk_error *err)
+int rk_manifest_check_batchable(struct rk_builder *b, const char *value, struct rk_error *err)
 {
 	struct rk_manifest *m = &b->m;
 	unsigned int dim = m->fused_dim - 1, i;
 	enum rk_port_section section;
+	enum rk_wire_backend backend;
 	int rc;
 
-	(void)code;
 	for (section = 0; section < RK_SECTION_COUNT; section++)
 		for (i = 0; i < m->nports[section]; i++) {
 			rc = check_port(m, section, &m->ports[section][i], dim, err);
 			if (rc < 0)
 				return rc;
 		}
-	if (!grid_has(&m->launch, dim))
-		return rk_error_set(err, EINVAL,
-				    "grid of [cuda] does not grow with %s: several messages would "
-				    "get the threads of one",
-				    value);
-	if (!args_have(&m->code[RK_WIRE_CUDA], dim))
-		return rk_error_set(err, EINVAL,
-				    "args of [cuda] lacks %s: the kernel could not tell how much "
-				    "several messages are",
-				    value);
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++) {
+		if (!launches(m, backend))
+			continue;
+		if (!grid_has(&m->code[backend].launch, dim))
+			return rk_error_set(err, EINVAL,
+					    "grid of [%s] does not grow with %s: several messages "
+					    "would get the threads of one",
+					    rk_backends[backend].name, value);
+		if (!args_have(&m->code[backend], dim))
+			return rk_error_set(err, EINVAL,
+					    "args of [%s] lacks %s: the kernel could not tell how "
+					    "much several messages are",
+					    rk_backends[backend].name, value);
+	}
 	return 0;
 }

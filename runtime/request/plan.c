@@ -265,12 +265,12 @@ static int place(struct rk_plan *plan, enum rk_port_section section, unsigned in
 	return 0;
 }
 
-int rk_plan_grid(const struct rk_plan *plan, uint64_t fused_size, uint32_t grid[RK_WIRE_AXES],
-		 struct rk_error *err)
+int rk_plan_grid(const struct rk_plan *plan, enum rk_wire_backend backend, uint64_t fused_size,
+		 uint32_t grid[RK_WIRE_AXES], struct rk_error *err)
 {
 	static const uint32_t most[RK_WIRE_AXES] = {INT32_MAX, 65535, 65535};
 	const struct rk_manifest *m = plan->manifest;
-	const struct rk_launch *launch = &m->launch;
+	const struct rk_launch *launch = &m->code[backend].launch;
 	uint64_t dims[RK_MAX_DIMS];
 	unsigned int i;
 
@@ -278,7 +278,7 @@ int rk_plan_grid(const struct rk_plan *plan, uint64_t fused_size, uint32_t grid[
 	if (m->fused_dim)
 		dims[m->fused_dim - 1] = fused_size;
 	for (i = 0; i < RK_WIRE_AXES; i++)
-		grid[i] = 1;
+		grid[i] = launch->block[i] ? 1 : 0;
 	for (i = 0; i < launch->naxes; i++) {
 		uint64_t threads = 0, blocks;
 		int rc = rk_axis_evaluate(&launch->grid[i], dims, &threads);
@@ -314,6 +314,7 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 {
 	struct rk_plan next = *plan;
 	uint32_t grid[RK_WIRE_AXES];
+	enum rk_wire_backend backend;
 	enum rk_port_section s;
 	unsigned int i;
 	uint64_t end = 0;
@@ -328,9 +329,11 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 			if (rc < 0)
 				return rc;
 		}
-	rc = rk_plan_grid(&next, fused_size(&next), grid, err);
-	if (rc < 0)
-		return rc;
+	for (backend = 0; backend < RK_WIRE_BACKEND_COUNT; backend++) {
+		rc = rk_plan_grid(&next, backend, fused_size(&next), grid, err);
+		if (rc < 0)
+			return rc;
+	}
 	next.block_bytes = end ? end : 1;
 	*plan = next;
 	return 0;

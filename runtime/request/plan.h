@@ -78,8 +78,8 @@ int rk_plan_complete(struct rk_plan *plan, struct rk_error *err);
 
 /*
  * Compute all extents and block_bytes. Fails as rk_plan_complete does, with -EINVAL where an axis
- * would be negative or where [cuda] could not launch the message (rk_plan_grid), and with -EMSGSIZE
- * where block_bytes would exceed @max_bytes (or overflow), or where a tensor that an axis
+ * would be negative or where a backend could not launch the message (rk_plan_grid), and with
+ * -EMSGSIZE where block_bytes would exceed @max_bytes (or overflow), or where a tensor that an axis
  * of 0 makes empty would exceed it were that axis 1.
  * The inputs lie in the order of the description, then the outputs, then the scratch; every
  * output and scratch is followed by RK_WIRE_GUARD bytes. A failure leaves @plan unchanged.
@@ -110,15 +110,16 @@ uint32_t rk_plan_wire(const struct rk_plan *plan, enum rk_wire_backend backend,
 		      uint64_t block_offset, const void *block, struct rk_wire_arg *args);
 
 /*
- * The blocks that a launch of [cuda] needs, by axis: threads wanted, divided by the block, rounded
- * up, at least 1 (also where the threads come out below zero, and for axes that are not given).
+ * The blocks that a launch on @backend needs, by axis: threads wanted, divided by the block,
+ * rounded up, at least 1 (also where the threads come out below zero, and for axes that are not
+ * given); 0 each where the code there has no blocks.
  * @fused_size is the size of the fused dim for the launch: the sum of several messages', or what
  * plan has for it (any value where there is none). Returns 0, or -EINVAL where an axis needs more
  * blocks than CUDA has (2^31 - 1, 65535, 65535): the sentence names axis and number. rk_plan_layout
  * has seen to it that a message by itself fits.
  */
-int rk_plan_grid(const struct rk_plan *plan, uint64_t fused_size, uint32_t grid[RK_WIRE_AXES],
-		 struct rk_error *err);
+int rk_plan_grid(const struct rk_plan *plan, enum rk_wire_backend backend, uint64_t fused_size,
+		 uint32_t grid[RK_WIRE_AXES], struct rk_error *err);
 
 /*
  * Whether two messages of one kernel can run as one: it has a fused dim, and scalars (read from

@@ -74,18 +74,6 @@ void rk_supervisor_send_check(struct rk_proc *p, uint64_t number)
 
 /* --- what the worker says --- */
 
-/* The backend that a worker names. -EPROTO where there is none of that name. */
-static int parse_backend(const char *name, enum rk_wire_backend *backend)
-{
-	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++) {
-		if (!strcmp(name, rk_backend_title(i))) {
-			*backend = i;
-			return 0;
-		}
-	}
-	return -EPROTO;
-}
-
 static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 		    const struct rk_wire_control *packet)
 {
@@ -98,7 +86,8 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
 		return -ENODEV;
 	}
-	if (parse_backend(ready->backend, &p->best))
+	p->best = rk_backend_named(ready->backend);
+	if (p->best == RK_WIRE_BACKEND_COUNT)
 		return -EPROTO;
 	p->kill_at = 0; /* the loads have deadlines of their own */
 	pthread_mutex_lock(&sup->lock);

@@ -161,8 +161,10 @@ static bool may_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_ker
 	char why[RK_ERROR_MAX];
 
 	if (!choose_backend(p, k, backend)) {
-		snprintf(why, sizeof(why), "%s: it has only [cuda], and the backend is %s",
-			 k->manifest.id, p->backend);
+		while (!k->manifest.code[*backend].given)
+			++*backend;
+		snprintf(why, sizeof(why), "%s: it has only [%s], and the backend is %s",
+			 k->manifest.id, rk_backends[*backend].name, p->backend);
 		refuse_load(sup, p, k, false, why);
 		return false;
 	}

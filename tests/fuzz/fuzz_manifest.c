@@ -27,7 +27,9 @@ static void use(const struct rk_manifest *m, uint64_t size)
 	struct rk_wire_arg args[RK_WIRE_ARGS_MAX];
 	struct rk_wire_load load;
 	uint32_t grid[RK_WIRE_AXES];
+	bool given = false;
 	struct rk_plan plan;
+	uint64_t fused;
 	void *block;
 
 	rk_plan_init(&plan, m);
@@ -38,23 +40,24 @@ static void use(const struct rk_manifest *m, uint64_t size)
 	if (rk_plan_layout(&plan, LIMIT, NULL))
 		return;
 	FUZZ_CHECK(plan.block_bytes <= LIMIT);
+	fused = m->fused_dim ? plan.dims[m->fused_dim - 1] : 0;
 	block = malloc(plan.block_bytes);
 	FUZZ_CHECK(block);
 	memset(block, 0, plan.block_bytes);
 	rk_plan_clear(&plan, block);
 	FUZZ_CHECK(!rk_plan_check(&plan, block, NULL));
-	FUZZ_CHECK(m->code[RK_WIRE_CPU].given || m->code[RK_WIRE_CUDA].given);
 	for (enum rk_wire_backend b = 0; b < RK_WIRE_BACKEND_COUNT; b++) {
+		bool is_launched = m->code[b].given && rk_backends[b].launches;
+
+		given |= m->code[b].given;
 		rk_manifest_wire(m, b, &load);
 		FUZZ_CHECK(load.nparams == rk_plan_wire(&plan, b, 0, block, args));
-		for (unsigned int i = 0; b == RK_WIRE_CUDA && i < RK_WIRE_AXES; i++)
-			FUZZ_CHECK(!m->code[b].given == !load.block[i]);
+		(void)rk_plan_grid(&plan, b, UINT64_MAX, grid, NULL);
+		FUZZ_CHECK(!rk_plan_grid(&plan, b, fused, grid, NULL));
+		for (unsigned int i = 0; i < RK_WIRE_AXES; i++)
+			FUZZ_CHECK(!!load.block[i] == is_launched && !!grid[i] == is_launched);
 	}
-	(void)rk_plan_grid(&plan, UINT64_MAX, grid, NULL);
-	FUZZ_CHECK(
-		!rk_plan_grid(&plan, m->fused_dim ? plan.dims[m->fused_dim - 1] : 0, grid, NULL));
-	for (unsigned int i = 0; i < RK_WIRE_AXES; i++)
-		FUZZ_CHECK(grid[i] > 0);
+	FUZZ_CHECK(given);
 	FUZZ_CHECK(rk_plan_fuses(&plan, block, &plan, block) == !!m->fused_dim);
 	free(block);
 }

@@ -222,7 +222,8 @@ void bench_message(struct bench_kernel *k, struct bench_message *m, unsigned int
 	if (manifest->fused_dim)
 		fused = count * m->plan.dims[manifest->fused_dim - 1];
 	m->run = (struct rk_backend_run){.count = count, .message = 1, .args = m->args};
-	if (manifest->mode == RK_WIRE_BATCH && rk_plan_grid(&m->plan, fused, m->run.grid, &error))
+	if (manifest->mode == RK_WIRE_BATCH &&
+	    rk_plan_grid(&m->plan, RK_WIRE_CUDA, fused, m->run.grid, &error))
 		bench_fail("%s: %s", manifest->id, error.msg);
 }
 

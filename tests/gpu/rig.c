@@ -315,7 +315,7 @@ struct rk_kernel *gpu_kernel(struct gpu_rig *r, const char *id, enum rk_wire_bac
 	GPU_EXPECT(!w.why[0], "%s is not loaded: %s", id, w.why);
 	GPU_EXPECT(atomic_load(&k->backend) == 1 + (unsigned int)backend,
 		   "%s runs on %s, not on %s", id, backend == RK_WIRE_CUDA ? "the CPU" : "the GPU",
-		   rk_backend_title(backend));
+		   rk_backends[backend].name);
 	return k;
 }
 

@@ -48,8 +48,9 @@ static void check_description(const struct rk_manifest *m)
 	while (i < COUNT(facts) && strcmp(facts[i].entry, cuda->entry) != 0)
 		i++;
 	assert_true(i < COUNT(facts));
-	assert_memory_equal(m->launch.block, facts[i].block, sizeof(facts[i].block));
-	assert_int_equal(m->launch.cooperative, facts[i].cooperative);
+	assert_memory_equal(m->code[RK_WIRE_CUDA].launch.block, facts[i].block,
+			    sizeof(facts[i].block));
+	assert_int_equal(m->code[RK_WIRE_CUDA].launch.cooperative, facts[i].cooperative);
 	/* the C function's parameters, then what only CUDA needs */
 	for (unsigned int p = 0; p < cuda->nparams; p++) {
 		if (p >= cpu->nparams) {

@@ -191,12 +191,13 @@ RUN_TEST(fuse_small_socket)
 RUN_TEST(fuse_grid)
 {
 	struct rig *r = *state;
+	struct rk_launch *launch = &r->k[FUSED]->manifest.code[RK_WIRE_CUDA].launch;
 
-	r->k[FUSED]->manifest.launch.grid[0].factor = 8 * 65535ULL; /* 65535 blocks along z, ... */
-	r->k[FUSED]->manifest.launch.naxes = 3;
-	r->k[FUSED]->manifest.launch.grid[2] = r->k[FUSED]->manifest.launch.grid[0];
-	r->k[FUSED]->manifest.launch.grid[1] = (struct rk_axis){.factor = 1};
-	r->k[FUSED]->manifest.launch.block[2] = 8; /* ... for each element of n */
+	launch->grid[0].factor = 8 * 65535ULL; /* 65535 blocks along z, ... */
+	launch->naxes = 3;
+	launch->grid[2] = launch->grid[0];
+	launch->grid[1] = (struct rk_axis){.factor = 1};
+	launch->block[2] = 8; /* ... for each element of n */
 	submit_fused(r, 0, 1, 0);
 	submit_fused(r, 1, 1, 0);
 	submit_fused(r, 1, 1, 0);
@@ -213,7 +214,7 @@ RUN_TEST(fuse_grid)
 	for (unsigned int i = 0; i < 3; i++)
 		answer_ok(r, r->all[i]);
 	/* one that does not fit alone: made when it was to run on the CPU */
-	r->k[FUSED]->manifest.launch.block[2] = 4;
+	launch->block[2] = 4;
 	struct rk_message *m = make_fused(r, 0, 1, 0);
 
 	m->plan.dims[0] = 1;

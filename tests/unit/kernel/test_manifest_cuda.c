@@ -197,14 +197,13 @@ TEST(default_blocks)
 	parse_good(&m, RING "[cuda]\nentry = f\nargs = a, c\n");
 	rk_manifest_wire(&m, RK_WIRE_CUDA, &load);
 	assert_memory_equal(load.block, blocks[0].block, sizeof(load.block));
-	assert_int_equal(m.launch.naxes, 0);
+	assert_int_equal(m.code[RK_WIRE_CUDA].launch.naxes, 0);
 }
 
 /* What is there for one backend says nothing of the other. */
 TEST(one_backend)
 {
 	static const struct rk_code none;
-	static const struct rk_launch no_launch;
 	struct rk_manifest m;
 
 	parse_good(&m, KERNEL IN OUT CUDA);
@@ -213,7 +212,6 @@ TEST(one_backend)
 	assert_string_equal(m.code[RK_WIRE_CUDA].library, "builtin");
 	parse_good(&m, KERNEL IN OUT CPU);
 	assert_memory_equal(&m.code[RK_WIRE_CUDA], &none, sizeof(none));
-	assert_memory_equal(&m.launch, &no_launch, sizeof(no_launch));
 	assert_true(m.code[RK_WIRE_CPU].given);
 	assert_string_equal(m.code[RK_WIRE_CPU].library, "builtin");
 	assert_int_equal(m.fused_dim, 0);

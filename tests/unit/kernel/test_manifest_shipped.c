@@ -140,9 +140,9 @@ TEST(shipped)
 			assert_non_null(shipped[i].ports[p]);
 			assert_string_equal(buf, shipped[i].ports[p]);
 		}
-		assert_int_equal(m.launch.naxes, shipped[i].grid ? 1 : 0);
+		assert_int_equal(m.code[RK_WIRE_CUDA].launch.naxes, shipped[i].grid ? 1 : 0);
 		if (shipped[i].grid) {
-			rk_axis_print(&m, &m.launch.grid[0], buf, sizeof(buf));
+			rk_axis_print(&m, &m.code[RK_WIRE_CUDA].launch.grid[0], buf, sizeof(buf));
 			assert_string_equal(buf, shipped[i].grid);
 		}
 		check_wire(&m, &shipped[i], RK_WIRE_CPU);
@@ -169,8 +169,8 @@ TEST(shipped_cooperative)
 		if (rk_manifest_parse(&m, text, len, files[i].file, &err) != 0)
 			fail_msg("%s", err.msg);
 		free(text);
-		assert_true(m.launch.cooperative);
-		assert_int_equal(m.launch.block[0], files[i].block);
+		assert_true(m.code[RK_WIRE_CUDA].launch.cooperative);
+		assert_int_equal(m.code[RK_WIRE_CUDA].launch.block[0], files[i].block);
 		cpu = &m.code[RK_WIRE_CPU];
 		cuda = &m.code[RK_WIRE_CUDA];
 		assert_string_equal(cuda->entry, cpu->entry);

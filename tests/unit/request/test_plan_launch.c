@@ -67,7 +67,7 @@ TEST(grid)
 		bind(&plan, 0, rows[i].n, rows[i].m);
 		lay_out(&plan);
 		memset(grid, 0x55, sizeof(grid));
-		assert_int_equal(rk_plan_grid(&plan, 12345, grid, NULL), 0);
+		assert_int_equal(rk_plan_grid(&plan, RK_WIRE_CUDA, 12345, grid, NULL), 0);
 		assert_memory_equal(grid, rows[i].grid, sizeof(grid));
 	}
 }
@@ -129,12 +129,12 @@ TEST(fused_grid)
 		     "[cuda]\nentry = f\nargs = a, c, n\ngrid = n*m, m\nblock = 10\n");
 	bind(&plan, 0, 5, 3);
 	lay_out(&plan);
-	assert_int_equal(rk_plan_grid(&plan, 5, grid, NULL), 0);
+	assert_int_equal(rk_plan_grid(&plan, RK_WIRE_CUDA, 5, grid, NULL), 0);
 	assert_memory_equal(grid, ((uint32_t[]){2, 3, 1}), sizeof(grid));
-	assert_int_equal(rk_plan_grid(&plan, 70, grid, NULL), 0);
+	assert_int_equal(rk_plan_grid(&plan, RK_WIRE_CUDA, 70, grid, NULL), 0);
 	assert_memory_equal(grid, ((uint32_t[]){21, 3, 1}), sizeof(grid));
 	assert_int_equal(plan.dims[0], 5);
-	assert_int_equal(rk_plan_grid(&plan, 1ULL << 40, grid, &err), -EINVAL);
+	assert_int_equal(rk_plan_grid(&plan, RK_WIRE_CUDA, 1ULL << 40, grid, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "axis 0 of the grid (n*m) needs 329853488333 blocks"));
 }
 
@@ -175,7 +175,7 @@ TEST(wire)
 	assert_int_equal(args[3].bytes, 0);
 	assert_int_equal(args[4].bytes, 5);
 	/* a resident kernel is one block whatever comes */
-	assert_int_equal(rk_plan_grid(&plan, 0, grid, NULL), 0);
+	assert_int_equal(rk_plan_grid(&plan, RK_WIRE_CUDA, 0, grid, NULL), 0);
 	assert_memory_equal(grid, ((uint32_t[]){1, 1, 1}), sizeof(grid));
 }
 
