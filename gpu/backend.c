@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* The table of backends: each name that the configuration allows, and what there is for it. */
+/* What there is for each row of runtime/base/backends.h. */
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "gpu/backend.h"
 #include "gpu/cpu/backend_cpu.h"
@@ -14,26 +13,20 @@
 #define CUDA_OPS NULL
 #endif
 
-/* Every name the configuration allows; ops is NULL where this build is without it. */
+/* ops is NULL where this build is without it. */
 static const struct {
-	const char *name;
 	const struct rk_backend_ops *ops;
 	const char *why_not; /* where ops is NULL */
-} backends[] = {
-	{"cpu", &rk_backend_cpu, NULL},
-	{"cuda", CUDA_OPS, "this build has no CUDA backend; it was built without nvcc"},
+} backends[RK_WIRE_BACKEND_COUNT] = {
+	[RK_WIRE_CPU] = {&rk_backend_cpu, NULL},
+	[RK_WIRE_CUDA] = {CUDA_OPS, "this build has no CUDA backend; it was built without nvcc"},
 };
 
-int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err)
+int rk_backend_find(enum rk_wire_backend backend, const struct rk_backend_ops **ops,
+		    struct rk_error *err)
 {
-	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
-		if (strcmp(backends[i].name, name) != 0)
-			continue;
-		if (!backends[i].ops)
-			return rk_error_set(err, ENODEV, "%s", backends[i].why_not);
-		*ops = backends[i].ops;
-		return 0;
-	}
-	return rk_error_set(err, EINVAL, "'%s' is no backend; see primary_backend in rkfs.conf",
-			    name);
+	if (!backends[backend].ops)
+		return rk_error_set(err, ENODEV, "%s", backends[backend].why_not);
+	*ops = backends[backend].ops;
+	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The backends that a worker can be told to use, by name. */
+/* What there is for each row of runtime/base/backends.h. */
 #ifndef RK_GPU_BACKEND_H
 #define RK_GPU_BACKEND_H
 
@@ -7,9 +7,10 @@
 #include "runtime/base/error.h"
 
 /*
- * The backend called @name. Returns 0; -ENODEV where this build was made without it; -EINVAL
- * where no backend has that name. *@ops is static storage. Never blocks.
+ * What @backend does. Returns 0, or -ENODEV where this build was made without it. *@ops is static
+ * storage. Never blocks.
  */
-int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err);
+int rk_backend_find(enum rk_wire_backend backend, const struct rk_backend_ops **ops,
+		    struct rk_error *err);
 
 #endif

@@ -367,7 +367,7 @@ static void describe(const struct rk_executor *executor, struct kernel *kernel,
 	kernel->nparams = load->nparams;
 	memcpy(kernel->params, load->params, sizeof(kernel->params));
 	kernel->on = &executor->backends[load->backend];
-	kernel->has_grid = load->backend == RK_WIRE_CUDA && load->mode == RK_WIRE_BATCH;
+	kernel->has_grid = rk_backends[load->backend].launches && load->mode == RK_WIRE_BATCH;
 	for (uint32_t i = 0; i < load->nparams; i++)
 		kernel->fuses |= load->params[i].fused && kernel->on->ops->fuses;
 }

@@ -40,11 +40,6 @@ struct worker {
 	struct rk_devices_watch *watch; /* NULL: none */
 };
 
-static const char *const backend_names[RK_WIRE_BACKEND_COUNT] = {
-	[RK_WIRE_CPU] = "cpu",
-	[RK_WIRE_CUDA] = "cuda",
-};
-
 /* Any thread. */
 static void send_control(const struct worker *w, struct rk_wire_control *packet)
 {
@@ -147,64 +142,65 @@ static void tear_down(struct worker *w)
 }
 
 /* Refuse to open a library of the driver that ended an earlier worker. 0 or -ENODEV. */
-static int may_open(const struct worker *w, enum rk_wire_library library, const char *file,
-		    struct rk_error *err)
+static int may_open(const struct worker *w, enum rk_wire_library library, struct rk_error *err)
 {
+	static const char *const files[RK_WIRE_LIBRARY_COUNT] = {
+		[RK_WIRE_LIBCUDA] = "libcuda.so.1",
+		[RK_WIRE_LIBNVML] = "libnvidia-ml.so.1",
+	};
+
 	if (!(w->hello->skip & 1U << library))
 		return 0;
 	return rk_error_set(err, ENODEV,
 			    "%s is not opened again before a reset: while it was, a worker %.150s",
-			    file, w->hello->skip_why[library]);
+			    files[library], w->hello->skip_why[library]);
 }
 
 /* @ops, whose driver may end the process when it is opened. */
 static int open_driver(struct worker *w, const struct rk_backend_ops *ops, void **backend,
 		       struct rk_error *err)
 {
-	int rc = may_open(w, RK_WIRE_LIBCUDA, "libcuda.so.1", err);
+	enum rk_wire_library library = ops->driver - 1;
+	int rc = may_open(w, library, err);
 
 	if (rc)
 		return rc;
-	atomic_fetch_or(&w->env.shared->opening, 1U << RK_WIRE_LIBCUDA);
+	atomic_fetch_or(&w->env.shared->opening, 1U << library);
 	rc = ops->open(&w->env, backend, err);
-	atomic_fetch_and(&w->env.shared->opening, ~(1U << RK_WIRE_LIBCUDA));
+	atomic_fetch_and(&w->env.shared->opening, ~(1U << library));
 	return rc;
 }
 
-static int open_one(struct worker *w, const char *name, struct rk_error *err)
+static int open_one(struct worker *w, enum rk_wire_backend which, struct rk_error *err)
 {
 	const struct rk_backend_ops *ops;
-	enum rk_wire_backend which = RK_WIRE_CPU;
-	int rc = rk_backend_find(name, &ops, err);
+	int rc = rk_backend_find(which, &ops, err);
 
-	if (rc)
-		return rk_error_prefix(err, "backend %s", name);
-	while (strcmp(backend_names[which], ops->name) != 0)
-		which++;
-	if (which == RK_WIRE_CPU)
-		rc = ops->open(&w->env, &w->backends[which].backend, err);
-	else
+	if (!rc && ops->driver)
 		rc = open_driver(w, ops, &w->backends[which].backend, err);
+	else if (!rc)
+		rc = ops->open(&w->env, &w->backends[which].backend, err);
 	if (rc)
-		return rk_error_prefix(err, "backend %s", name);
+		return rk_error_prefix(err, "backend %s", rk_backends[which].name);
 	w->backends[which].ops = ops;
-	w->primary = which;
 	return 0;
 }
 
 /* With a backend for a device comes the one for kernels that have no code for it. */
 static int open_backend(struct worker *w, const char *name, struct rk_error *err)
 {
-	enum rk_wire_backend primary;
-	int rc = open_one(w, name, err);
+	int rc;
 
+	w->primary = rk_backend_named(name);
+	if (w->primary == RK_WIRE_BACKEND_COUNT)
+		return rk_error_set(err, EINVAL,
+				    "'%s' is no backend; see primary_backend in rkfs.conf", name);
+	rc = open_one(w, w->primary, err);
 	if (rc || w->primary == RK_WIRE_CPU)
 		return rc;
-	primary = w->primary;
-	rc = open_one(w, backend_names[RK_WIRE_CPU], err);
+	rc = open_one(w, RK_WIRE_CPU, err);
 	if (rc)
 		close_backends(w);
-	w->primary = primary;
 	return rc;
 }
 
@@ -251,7 +247,7 @@ static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *
 	if (rc)
 		return rc;
 	if (w->device.watched &&
-	    (may_open(w, RK_WIRE_LIBNVML, "libnvidia-ml.so.1", &unwatched) ||
+	    (may_open(w, RK_WIRE_LIBNVML, &unwatched) ||
 	     rk_devices_start(&w->watch, w->env.shared, sample_ms, &unwatched)))
 		rk_log(RK_LOG_WARN, "rk-worker: no devices are watched: %s", unwatched.msg);
 	return 0;
@@ -318,7 +314,7 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 		tear_down(w);
 	} else {
 		snprintf(out.ready.backend, sizeof(out.ready.backend), "%s",
-			 backend_names[w->primary]);
+			 rk_backends[w->primary].name);
 		rk_log(RK_LOG_DEBUG, "rk-worker: %u threads on backend %s", hello->threads,
 		       out.ready.backend);
 	}
@@ -357,7 +353,7 @@ static void check_load(const struct worker *w, const struct rk_wire_load *load)
 	if (load->mode > RK_WIRE_RING || (load->mode == RK_WIRE_BATCH && load->state_bytes))
 		rk_packet_violation("%s: mode %u with a state of %" PRIu64 " bytes", load->id,
 				    load->mode, load->state_bytes);
-	for (unsigned int i = 0; load->backend == RK_WIRE_CUDA && i < RK_WIRE_AXES; i++)
+	for (unsigned int i = 0; rk_backends[load->backend].launches && i < RK_WIRE_AXES; i++)
 		if (load->block[i] == 0)
 			rk_packet_violation("%s: a block of 0 threads", load->id);
 	if (load->nparams > RK_WIRE_ARGS_MAX)

@@ -57,8 +57,9 @@ struct rk_backend_run {
 };
 
 struct rk_backend_ops {
-	const char *name; /* as the configuration calls it */
-	bool fuses;	  /* runs several messages as one */
+	bool fuses; /* runs several messages as one */
+	/* 1 + enum rk_wire_library that open opens, which may end the process; 0 = none */
+	unsigned int driver;
 
 	/*
 	 * Take the device. @env is copied if it is needed later. *@backend belongs to the

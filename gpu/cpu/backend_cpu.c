@@ -376,7 +376,6 @@ static void cpu_close(void *backend)
 }
 
 const struct rk_backend_ops rk_backend_cpu = {
-	.name = "cpu",
 	.open = cpu_open,
 	.close = cpu_close,
 	.load = cpu_load,

@@ -295,8 +295,8 @@ static int cuda_check(void *backend, struct rk_error *err)
 }
 
 const struct rk_backend_ops rk_backend_cuda = {
-	.name = "cuda",
 	.fuses = true,
+	.driver = 1 + RK_WIRE_LIBCUDA,
 	.open = rk_cuda_start,
 	.close = rk_cuda_stop,
 	.load = cuda_load,

@@ -99,8 +99,8 @@ static int device_check(void *backend, struct rk_error *err)
 }
 
 static const struct rk_backend_ops device_ops = {
-	.name = "cuda",
 	.fuses = true,
+	.driver = 1 + RK_WIRE_LIBCUDA,
 	.open = device_open,
 	.close = device_close,
 	.load = device_load,
@@ -110,10 +110,11 @@ static const struct rk_backend_ops device_ops = {
 };
 
 /* In place of the one of gpu/backend.c. */
-int rk_backend_find(const char *name, const struct rk_backend_ops **ops, struct rk_error *err)
+int rk_backend_find(enum rk_wire_backend backend, const struct rk_backend_ops **ops,
+		    struct rk_error *err)
 {
 	(void)err;
-	*ops = strcmp(name, "cuda") == 0 ? &device_ops : &rk_backend_cpu;
+	*ops = backend == RK_WIRE_CUDA ? &device_ops : &rk_backend_cpu;
 	return 0;
 }
 
