@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/command.h"
+#include "fs/files/command.h"
 
 #define LOG_KEPT (1UL << 18) /* bytes of a log that an open file keeps once they have been read */
 

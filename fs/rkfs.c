@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-#include "fs/command.h"
+#include "fs/files/command.h"
 #include "fs/files/files.h"
 #include "fs/looks.h"
 

@@ -52,7 +52,7 @@ struct rkfs {
 	struct rkfs_waitq state_wait;
 	struct rkfs_waitq event_wait;
 	struct rkfs_waitq command_wait;
-	struct rkfs_commands *commands; /* that read files; fs/command.c */
+	struct rkfs_commands *commands; /* that read files; fs/files/command.c */
 	atomic_bool ending;		/* waiters and followers read EOF from now on */
 	atomic_ulong changes;		/* of the state, for POLLPRI */
 	struct rkfs_calls *calls; /* open call files; fs/call/call.c; set before the first open */
@@ -86,7 +86,7 @@ struct rkfs_file {
 	void *stream;	    /* the stream's own state */
 	bool waits;	    /* counts in fs->waiters */
 	struct rkfs_parked *poll; /* the newest one; of fs/park.c */
-	struct rkfs_job *job;	  /* the command that its writer waits for; fs/command.c */
+	struct rkfs_job *job;	  /* the command that its writer waits for; fs/files/command.c */
 	TAILQ_ENTRY(rkfs_file) open;
 };
 

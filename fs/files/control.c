@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fs/command.h"
+#include "fs/files/command.h"
 #include "fs/files/files.h"
 #include "runtime/config/config.h"
 #include "runtime/base/nearest.h"

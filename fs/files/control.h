@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "fs/base/attr.h"
-#include "fs/command.h"
+#include "fs/files/command.h"
 
 /* The whole of a written command, bytes; longer: EMSGSIZE. */
 #define RKFS_COMMAND_MAX 4096

@@ -16,7 +16,7 @@
 
 #include "fs/mount/attach.h"
 #include "fs/call/call.h"
-#include "fs/command.h"
+#include "fs/files/command.h"
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/notify.h"
 #include "fs/session.h"

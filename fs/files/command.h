@@ -3,8 +3,8 @@
  * Commands that read files of the user's (reload, reset). Each runs on a thread of its own, since a
  * dead file system may keep it for ever; whoever has written it waits parked, interruptibly.
  */
-#ifndef RKFS_COMMAND_H
-#define RKFS_COMMAND_H
+#ifndef RKFS_FILES_COMMAND_H
+#define RKFS_FILES_COMMAND_H
 
 #include <stdbool.h>
 
