@@ -90,6 +90,16 @@ struct rkcall_request {
  */
 int rkcall_call(const struct rkcall_mount *m, const struct rkcall_request *r, struct rk_error *err);
 
+/* rkcall_near.c */
+
+#define RKCALL_NEAR 3 /* kernels that a sentence suggests */
+
+/*
+ * Pick the ids of @k that @id may be a slip of, the nearest first, into @near, borrowed from @k.
+ * Returns how many.
+ */
+size_t rkcall_near(const struct rkcall_kernels *k, const char *id, const char *near[RKCALL_NEAR]);
+
 /* rkcall_why.c */
 
 /*
@@ -103,13 +113,14 @@ int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struc
 /* There is no @kernel: says which ones are called nearly so. Returns -ENOENT. */
 int rkcall_no_kernel(const struct rkcall_mount *m, const char *kernel, struct rk_error *err);
 
-#define RKCALL_NEAR 3 /* kernels that a sentence suggests */
+/* rkcall_example.c */
 
 /*
- * Pick the ids of @k that @id may be a slip of, the nearest first, into @near, borrowed from @k.
- * Returns how many.
+ * A request in JSON for a kernel whose `inputs` file reads @inputs: small numbers, dims of a few
+ * elements, inputs with a default left out. Returns a string that the caller frees; NULL with
+ * errno: EFBIG where constant axes make it long, EINVAL where @inputs is not understood, ENOMEM.
  */
-size_t rkcall_near(const struct rkcall_kernels *k, const char *id, const char *near[RKCALL_NEAR]);
+char *rkcall_example(const char *inputs);
 
 /* rkcall_show.c */
 
@@ -119,12 +130,5 @@ int rkcall_list(const struct rkcall_mount *m, FILE *out, struct rk_error *err);
 /* All about @kernel, with an example that begins with @command. -ENOENT, -ENOMEM. */
 int rkcall_describe(const struct rkcall_mount *m, const char *kernel, const char *command,
 		    FILE *out, struct rk_error *err);
-
-/*
- * A request in JSON for a kernel whose `inputs` file reads @inputs: small numbers, dims of a few
- * elements, inputs with a default left out. Returns a string that the caller frees; NULL with
- * errno: EFBIG where constant axes make it long, EINVAL where @inputs is not understood, ENOMEM.
- */
-char *rkcall_example(const char *inputs);
 
 #endif
