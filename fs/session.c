@@ -437,7 +437,8 @@ static ssize_t write_reply(int fd, struct iovec *iov, int count, void *userdata)
 static int session_connect(struct rkfs_session *s, int fuse, bool only_root, struct rk_error *err)
 {
 	static const struct fuse_custom_io io = {.read = read_request, .writev = write_reply};
-	char *argv[] = {(char *)"rkfs", (char *)"-oallow_root"};
+	char name[] = "rkfs", allow_root[] = "-oallow_root";
+	char *argv[] = {name, allow_root};
 	struct fuse_args args = FUSE_ARGS_INIT(only_root ? 2 : 1, argv);
 	int rc;
 

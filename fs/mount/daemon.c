@@ -84,9 +84,9 @@ static void poke_fd(int fd)
 	(void)!write(fd, &one, sizeof(one)); /* a full counter is readable all the same */
 }
 
-static void poke(void *ctx)
+static void poke(const struct daemon *d)
 {
-	poke_fd(((struct daemon *)ctx)->event);
+	poke_fd(d->event);
 }
 
 static void on_all_read(void *ctx)
@@ -521,7 +521,8 @@ static void *heed(void *arg)
 
 /* --- putting it together --- */
 
-static int open_events(struct daemon *d, struct rk_error *err)
+/* Those that tell the daemon something. */
+static sigset_t our_signals(void)
 {
 	sigset_t set;
 
@@ -529,6 +530,13 @@ static int open_events(struct daemon *d, struct rk_error *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	return set;
+}
+
+static int open_events(struct daemon *d, struct rk_error *err)
+{
+	const sigset_t set = our_signals();
+
 	d->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->watch_stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->ended = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -716,12 +724,8 @@ static void destroy(struct daemon *d)
 
 int rkfs_daemon_signals(struct rk_error *err)
 {
-	sigset_t set;
+	const sigset_t set = our_signals();
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return rk_error_set(err, errno, "cannot set up signals: %m");
 	return 0;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,31 +51,53 @@ static int add_actions(posix_spawn_file_actions_t *actions, int comm, int said)
 	return rc;
 }
 
-static int spawn(struct helper *h, char *const *argv, int comm, int said)
+/* Copies of @strings, up to a NULL, in one block that the caller frees; NULL: no memory. */
+static char **copy_strings(const char *const *strings)
+{
+	size_t n = 0, size = sizeof(char *);
+	char **copies, *at;
+
+	for (; strings[n]; n++)
+		size += sizeof(char *) + strlen(strings[n]) + 1;
+	copies = malloc(size);
+	if (!copies)
+		return NULL;
+	at = (char *)(copies + n + 1);
+	for (size_t i = 0; i < n; i++) {
+		copies[i] = at;
+		at = stpcpy(at, strings[i]) + 1;
+	}
+	copies[n] = NULL;
+	return copies;
+}
+
+static int spawn(struct helper *h, const char *const *args, int comm, int said)
 {
 	char variable[] = "_FUSE_COMMFD=3";
 	posix_spawn_file_actions_t actions;
-	char **env;
+	char **argv, **env;
 	int rc = posix_spawn_file_actions_init(&actions);
 
 	if (rc)
 		return rc;
+	argv = copy_strings(args);
 	env = make_environment(comm >= 0 ? variable : NULL);
-	rc = env ? add_actions(&actions, comm, said) : ENOMEM;
+	rc = argv && env ? add_actions(&actions, comm, said) : ENOMEM;
 	if (!rc)
 		rc = posix_spawnp(&h->pid, argv[0], &actions, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
 	free(env);
+	free(argv);
 	return rc;
 }
 
-static int start(struct helper *h, char *const *argv, int comm, struct rk_error *err)
+static int start(struct helper *h, const char *const *args, int comm, struct rk_error *err)
 {
 	int fds[2], rc;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return rk_error_set(err, errno, "cannot make a pipe: %m");
-	rc = spawn(h, argv, comm, fds[1]);
+	rc = spawn(h, args, comm, fds[1]);
 	close(fds[1]);
 	h->said = fds[0];
 	if (!rc)
@@ -147,16 +168,14 @@ static int receive(int sock)
 
 int rkfs_fusermount_mount(const char *path, const char *options, int *fd, struct rk_error *err)
 {
-	char *const argv[] = {
-		(char *)HELPER,		 (char *)"-o", (char *)(uintptr_t)options, (char *)"--",
-		(char *)(uintptr_t)path, NULL};
+	const char *const args[] = {HELPER, "-o", options, "--", path, NULL};
 	struct helper h;
 	int socks[2], got, rc, status;
 	char line[RK_ERROR_MAX];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks) < 0)
 		return rk_error_set(err, errno, "cannot create a socket pair: %m");
-	rc = start(&h, argv, socks[1], err);
+	rc = start(&h, args, socks[1], err);
 	close(socks[1]);
 	got = rc ? -1 : receive(socks[0]);
 	close(socks[0]);
@@ -171,11 +190,10 @@ int rkfs_fusermount_mount(const char *path, const char *options, int *fd, struct
 
 int rkfs_fusermount_unmount(const char *path, struct rk_error *err)
 {
-	char *const argv[] = {(char *)HELPER,	       (char *)"-u", (char *)"-z", (char *)"--",
-			      (char *)(uintptr_t)path, NULL};
+	const char *const args[] = {HELPER, "-u", "-z", "--", path, NULL};
 	struct helper h;
 	char line[RK_ERROR_MAX];
-	int rc = start(&h, argv, -1, err);
+	int rc = start(&h, args, -1, err);
 
 	if (!rc) {
 		int status = finish(&h, line, sizeof(line));
