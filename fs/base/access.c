@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/* The options of -o that say who may do what, and the bits that follow from them. */
 #include "fs/base/access.h"
 
 #include <ctype.h>

@@ -18,11 +18,10 @@
 
 #include "fs/mount/fusermount.h"
 #include "fs/mount/mountinfo.h"
+#include "fs/mount/options_words.h"
 #include "fs/mount/probe.h"
 #include "runtime/base/clock.h"
 
-/* a path in a sentence, which shall not be cut before it says what is wrong */
-#define PATH	     "%.200s"
 #define COVERED_NS   (2 * RK_NS_PER_SEC)
 #define LOCK_NS	     (2 * RK_NS_PER_SEC)
 #define LOCK_TICK_MS 10
@@ -38,21 +37,11 @@ static const struct {
 	{"nosymfollow", MOUNT_ATTR_NOSYMFOLLOW},
 };
 
-static bool has_option(const char *options, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (; *options; options += strcspn(options, ","), options += *options == ',')
-		if (strcspn(options, ",") == len && !memcmp(options, name, len))
-			return true;
-	return false;
-}
-
 /* libfuse keeps others than root out where allow_root is asked for: the kernel lets all in. */
 static bool lets_others_in(const struct rkfs_attach_params *p)
 {
-	return geteuid() == 0 || has_option(p->options, "allow_other") ||
-	       has_option(p->options, "allow_root");
+	return geteuid() == 0 || rkfs_words_have(p->options, "allow_other") ||
+	       rkfs_words_have(p->options, "allow_root");
 }
 
 /* --- mounting oneself --- */
@@ -128,7 +117,7 @@ static int make_mount(int fs, const char *options)
 	int mount;
 
 	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++)
-		if (has_option(options, attrs[i].name))
+		if (rkfs_words_have(options, attrs[i].name))
 			flags |= attrs[i].attr;
 	mount = fsmount(fs, FSMOUNT_CLOEXEC, flags);
 	if (mount < 0 && errno == EINVAL && (flags & MOUNT_ATTR_NOSYMFOLLOW))
@@ -172,7 +161,7 @@ static char *helper_options(const struct rkfs_attach_params *p)
 	fputs("subtype=rkfs,default_permissions", f);
 	if (lets_others_in(p))
 		fputs(",allow_other", f);
-	if (has_option(p->options, "noexec"))
+	if (rkfs_words_have(p->options, "noexec"))
 		fputs(",noexec", f);
 	fputs(",fsname=", f);
 	for (const char *c = p->source; *c; c++) {
@@ -213,9 +202,9 @@ static int mount_by_helper(const struct rkfs_attach_params *p, int *fuse, int *m
 
 static int already(const char *path, struct rk_error *err)
 {
-	return rk_error_set(err, EBUSY,
-			    PATH " is already an rkfs mount, made at the same time as this one",
-			    path);
+	return rk_error_set(
+		err, EBUSY,
+		RKFS_PATH " is already an rkfs mount, made at the same time as this one", path);
 }
 
 static int check_free(const char *path, struct rk_error *err)
@@ -278,7 +267,7 @@ static int mount_somehow(const struct rkfs_attach_params *p, int *fuse, int *mou
 						  : strerror(errno));
 	}
 	if (rc)
-		rk_error_prefix(err, "cannot mount at " PATH, p->path);
+		rk_error_prefix(err, "cannot mount at " RKFS_PATH, p->path);
 	return rc;
 }
 
@@ -419,14 +408,14 @@ static int detach_one(dev_t dev, const char *at, const char *mountinfo, struct r
 		else if (rc == 0)
 			rc = -EAGAIN; /* there may be more */
 		else if (rc != -EAGAIN)
-			rk_error_prefix(err, "cannot detach " PATH, mount->dir);
+			rk_error_prefix(err, "cannot detach " RKFS_PATH, mount->dir);
 		break;
 	case LEFT_BELOW_RKFS:
 		rc = 1;
 		/* fallthrough */
 	case LEFT_BELOW_OTHER:
 		rk_error_set(err, EBUSY,
-			     "cannot detach " PATH ": another filesystem is mounted upon it",
+			     "cannot detach " RKFS_PATH ": another filesystem is mounted upon it",
 			     mount->dir);
 		rc = rc ? rc : -EBUSY;
 		break;

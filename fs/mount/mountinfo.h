@@ -15,6 +15,9 @@
 #define RKFS_MOUNTINFO "/proc/self/mountinfo"
 #define RKFS_FSTYPE    "fuse.rkfs"
 
+/* A path in a sentence, which shall not be cut before it says what is wrong. */
+#define RKFS_PATH "%.200s"
+
 /* One mount. */
 struct rkfs_mount {
 	int id, parent;

@@ -11,16 +11,6 @@
 
 #include "runtime/base/error.h"
 
-/*
- * The absolute path of @dir without ".", ".." and symbolic links. No mount point is looked at, only
- * what mountinfo (@mountinfo: RKFS_MOUNTINFO, or another for tests) says of it, so @dir may be
- * a dead or stopped rkfs. *@path is owned by the caller: free(). -EINVAL for an empty @dir, -EBUSY
- * where @dir lies inside an rkfs, -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EACCES, those of
- * rkfs_mounts_read.
- */
-int rkfs_mountpoint_resolve(const char *dir, const char *mountinfo, char **path,
-			    struct rk_error *err);
-
 /* Where to mount. */
 struct rkfs_mountpoint {
 	char *path; /* absolute */
@@ -32,7 +22,7 @@ struct rkfs_mountpoint {
  * rkfs mount ("Transport endpoint is not connected") is detached first, through fusermount3
  * where that is not permitted; with @fake it is left and counts as free. Nothing else is
  * unmounted. *@point is owned by the caller: rkfs_mountpoint_free.
- * Fails as rkfs_mountpoint_resolve, and with -EBUSY (an rkfs is mounted there and answers),
+ * Fails as rkfs_resolve, and with -EBUSY (an rkfs is mounted there and answers),
  * -ETIMEDOUT (a mount there does not answer within RKFS_PROBE_MS), -ENOTCONN (a dead mount of
  * another type), -ENOTEMPTY (the sentence names what is there), -ENOMEM, those of rkfs_detach,
  * fork, pipe and opendir.

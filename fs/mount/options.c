@@ -83,12 +83,10 @@ static int set_string(char **string, const char *text, struct rk_error *err)
 static int add_fuse_option(struct parse *p, const char *name)
 {
 	const char *had = p->opts->fuse_options;
-	size_t len = strlen(name);
 	char *joined;
 
-	for (const char *at = had; *at; at += strcspn(at, ","), at += *at == ',')
-		if (strcspn(at, ",") == len && memcmp(at, name, len) == 0)
-			return 0;
+	if (rkfs_words_have(had, name))
+		return 0;
 	if (asprintf(&joined, "%s%s%s", had, *had ? "," : "", name) < 0)
 		return no_memory(p->err);
 	free(p->opts->fuse_options);

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/* The table of the words of -o. */
 #include "fs/mount/options_words.h"
 
 #include <string.h>
@@ -107,4 +108,14 @@ void rkfs_words_accepted(FILE *out)
 		if (!words[i].help && words[i].action <= RKFS_WORD_LABEL)
 			fprintf(out, " %s", words[i].name);
 	fputs(" rw\n", out);
+}
+
+bool rkfs_words_have(const char *options, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; *options; options += strcspn(options, ","), options += *options == ',')
+		if (strcspn(options, ",") == len && !memcmp(options, name, len))
+			return true;
+	return false;
 }

@@ -38,4 +38,7 @@ void rkfs_words_nearest(struct rk_nearest *near);
 void rkfs_words_help(FILE *out);
 void rkfs_words_accepted(FILE *out);
 
+/* Whether @options, separated by commas, has one that is @name. */
+bool rkfs_words_have(const char *options, const char *name);
+
 #endif

@@ -3,6 +3,7 @@
 #include "fs/mount/probe.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -11,12 +12,9 @@
 #include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <fcntl.h>
 
+#include "fs/mount/mountinfo.h"
 #include "runtime/base/clock.h"
-
-/* a path in a sentence, which shall not be cut before it says what is wrong */
-#define PATH "%.200s"
 
 static void probe_child(const char *path, int fd) __attribute__((noreturn));
 static void probe_child(const char *path, int fd)
@@ -59,7 +57,7 @@ int rkfs_probe(const char *path, int *code, struct rk_error *err)
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
-		return rk_error_set(err, errno, PATH ": cannot make a pipe: %s", path,
+		return rk_error_set(err, errno, RKFS_PATH ": cannot make a pipe: %s", path,
 				    strerror(errno));
 	pid = fork();
 	if (pid == 0)
@@ -68,7 +66,7 @@ int rkfs_probe(const char *path, int *code, struct rk_error *err)
 	close(fds[1]);
 	if (pid < 0) {
 		close(fds[0]);
-		return rk_error_set(err, rc, PATH ": cannot fork: %s", path, strerror(rc));
+		return rk_error_set(err, rc, RKFS_PATH ": cannot fork: %s", path, strerror(rc));
 	}
 	*code = probe_answer(fds[0]);
 	close(fds[0]);

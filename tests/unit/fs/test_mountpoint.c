@@ -13,6 +13,7 @@
 
 #include "fs/mount/mountinfo.h"
 #include "fs/mount/mountpoint.h"
+#include "fs/mount/resolve.h"
 #include "tests/unit/unit.h"
 
 /* A directory of its own for each test, with a table of mounts that the test writes. */
@@ -86,7 +87,7 @@ static void resolves(const struct place *p, const char *name, const char *want)
 
 	at(given, p, name);
 	at(expected, p, want);
-	if (rkfs_mountpoint_resolve(given, p->table, &path, &err) != 0)
+	if (rkfs_resolve(given, p->table, &path, &err) != 0)
 		fail_msg("%s: %s", name, err.msg);
 	assert_string_equal(path, expected);
 	free(path);
@@ -127,7 +128,7 @@ RIG_TEST(root_and_above)
 	struct place *p = *state;
 	char *path = NULL;
 
-	assert_int_equal(rkfs_mountpoint_resolve("/../..//.", p->table, &path, NULL), 0);
+	assert_int_equal(rkfs_resolve("/../..//.", p->table, &path, NULL), 0);
 	assert_string_equal(path, "/");
 	free(path);
 }
@@ -182,11 +183,11 @@ RIG_TEST(relative_paths_begin_at_the_working_directory)
 	assert_true(here >= 0);
 	make_dir(p, "a");
 	assert_int_equal(chdir(p->dir), 0);
-	assert_int_equal(rkfs_mountpoint_resolve("a", p->table, &path, NULL), 0);
+	assert_int_equal(rkfs_resolve("a", p->table, &path, NULL), 0);
 	at(want, p, "a");
 	assert_string_equal(path, want);
 	free(path);
-	assert_int_equal(rkfs_mountpoint_resolve(".", p->table, &path, NULL), 0);
+	assert_int_equal(rkfs_resolve(".", p->table, &path, NULL), 0);
 	assert_string_equal(path, p->dir);
 	free(path);
 	assert_int_equal(fchdir(here), 0);
