@@ -9,7 +9,9 @@
 GPU_TEST_SRC = $(wildcard tests/gpu/check*.c) tests/gpu/rig.c
 GPU_BENCH_SRC = $(wildcard tests/gpu/bench*.c)
 GPU_TEST_OBJ = $(call obj,$(GPU_TEST_SRC) $(GPU_BENCH_SRC))
-GPU_MODULES  = $(addprefix $(BUILD)/gpu/modules/,gpu.fatbin gpu.ptx saxpy.ini)
+# of one kind of device each, for racecheck: see bench_sanitize.c
+GPU_OWN      = $(patsubst %,gpu.sm_%.fatbin,$(CUDA_ARCHS))
+GPU_MODULES  = $(addprefix $(BUILD)/gpu/modules/,gpu.fatbin $(GPU_OWN) gpu.ptx saxpy.ini)
 GPU_PROGRAMS = $(addprefix $(BUILD)/,mount.rkfs rk-worker rkcall gpu/check gpu/bench) $(GPU_MODULES)
 GPU_LINK     = mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_DAEMON) $(PKG_WORKER) -ldl -lm
 
@@ -38,9 +40,13 @@ bats: $(BUILD)/gpu/check $(BUILD)/gpu/bench
 $(BUILD)/gpu/modules/gpu.fatbin: tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
 	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -t 0 -fatbin -o $@ $<
 
+$(addprefix $(BUILD)/gpu/modules/,$(GPU_OWN)): $(BUILD)/gpu/modules/gpu.sm_%.fatbin: \
+		tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
+	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_BASE) -arch=sm_$* -fatbin -o $@ $<
+
 # for the oldest, so that any device can have it; what comes of fusing is rounding
 $(BUILD)/gpu/modules/gpu.ptx: tests/gpu/modules.cu gpu/kernels/ring.h gpu/kernels/ring.cuh $(CUDA_DIR)/flags
-	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) -std=c++17 -O3 -I. -fmad=false \
+	$(call say,NVCC,$@)mkdir -p $(@D) && $(NVCC) $(NVCC_BASE) \
 		-arch=compute_$(firstword $(CUDA_ARCHS)) -ptx -o $@ $<
 
 $(BUILD)/gpu/modules/saxpy.ini: tests/gpu/saxpy.ini
