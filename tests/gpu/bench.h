@@ -13,6 +13,7 @@
 
 #include "gpu/cuda/backend_cuda.h"
 #include "gpu/cuda/dl.h"
+#include "runtime/kernel/parse.h"
 #include "runtime/request/plan.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
