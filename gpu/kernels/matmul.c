@@ -13,10 +13,9 @@
 
 #include "gpu/base/parallel.h"
 #include "gpu/kernels/kernels.h"
-#include "gpu/kernels/matmul.h"
 #include "gpu/kernels/nan.h"
 
-#define MR	RK_MATMUL_MR
+#define MR	6 /* rows of what a micro-kernel computes */
 #define VECTORS 2 /* per row of a micro-kernel: its 6 x 2 sums fill the 16 registers of AVX2 */
 #define NR_MAX	(VECTORS * 16)
 
@@ -31,6 +30,13 @@
 
 _Static_assert(MC % MR == 0 && NC % NR_MAX == 0, "blocks are made of whole panels");
 _Static_assert((MC + NC) * KC * sizeof(float) <= 512 << 10, "blocks fit a small stack");
+
+struct micro {
+	bool (*supported)(void); /* by this CPU */
+	/* out[MR][columns] = the product of two packed panels, a[kc][MR] and b[kc][columns] */
+	void (*run)(const float *a, const float *b, uint64_t kc, float *out);
+	unsigned int columns;
+};
 
 #define DEFINE_MICRO(name, lanes, attributes, condition)                                           \
 	typedef float name##_vector                                                                \
@@ -62,8 +68,11 @@ DEFINE_MICRO(micro_16, 16, __attribute__((target("avx512f"))), __builtin_cpu_sup
 
 #define MICRO(name, lanes) {name##_supported, name, VECTORS * (lanes)}
 
-/* Not by target_clones: its resolvers run before the sanitizers are ready for code. */
-static const struct rk_matmul_micro micros[] = {
+/*
+ * The fastest first; the last one runs everywhere. Not by target_clones: its resolvers run before the
+ * sanitizers are ready for code.
+ */
+static const struct micro micros[] = {
 #ifdef __x86_64__
 	MICRO(micro_16, 16),
 	MICRO(micro_8, 8),
@@ -72,14 +81,8 @@ static const struct rk_matmul_micro micros[] = {
 };
 /* clang-format on */
 
-const struct rk_matmul_micro *rk_matmul_micros(unsigned int *count)
-{
-	*count = sizeof(micros) / sizeof(micros[0]);
-	return micros;
-}
-
 struct product {
-	const struct rk_matmul_micro *micro;
+	const struct micro *micro;
 	const float *a, *b;
 	float *c;
 	uint64_t m, k, n;
@@ -165,8 +168,9 @@ static void multiply_tiles(void *ctx, uint64_t begin, uint64_t end)
 	}
 }
 
-void rk_matmul_with(const struct rk_matmul_micro *micro, const float *a, const float *b, float *c,
-		    uint64_t m, uint64_t k, uint64_t n)
+/* The product with @micro, which this CPU supports. */
+static void multiply(const struct micro *micro, const float *a, const float *b, float *c,
+		     uint64_t m, uint64_t k, uint64_t n)
 {
 	struct product p = {.micro = micro, .a = a, .b = b, .c = c, .m = m, .k = k, .n = n};
 
@@ -182,9 +186,9 @@ void rk_matmul_with(const struct rk_matmul_micro *micro, const float *a, const f
 
 void rk_kernel_matmul(const float *a, const float *b, float *c, uint64_t m, uint64_t k, uint64_t n)
 {
-	const struct rk_matmul_micro *micro = micros;
+	const struct micro *micro = micros;
 
 	while (!micro->supported())
 		micro++;
-	rk_matmul_with(micro, a, b, c, m, k, n);
+	multiply(micro, a, b, c, m, k, n);
 }
