@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
+/* The thread that asks the driver whether the device still answers. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/base/thread.h"
 #include "gpu/check.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/log.h"
 #include "runtime/base/thread.h"
 
-#define PATIENCE_SECS 1
+#define PATIENCE_NS RK_NS_PER_SEC
 
 struct rk_check {
 	const struct rk_backend_ops *ops;
@@ -50,10 +51,8 @@ static void check_locked(struct rk_check *check)
 static void *check_main(void *arg)
 {
 	struct rk_check *check = arg;
-	int rc = pthread_setname_np(pthread_self(), "rk-check");
 
-	if (rc)
-		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rk_thread_name("rk-check");
 	pthread_mutex_lock(&check->lock);
 	while (!check->stopping)
 		if (check->asked)
@@ -64,17 +63,6 @@ static void *check_main(void *arg)
 	pthread_cond_signal(&check->changed);
 	pthread_mutex_unlock(&check->lock);
 	return NULL;
-}
-
-/* 0 or a negative errno. */
-static int init_locks(struct rk_check *check)
-{
-	int rc = rk_cond_init(&check->changed);
-
-	if (rc)
-		return -rc;
-	pthread_mutex_init(&check->lock, NULL); /* without attributes it cannot fail */
-	return 0;
 }
 
 static void free_check(struct rk_check *check)
@@ -98,11 +86,12 @@ int rk_check_start(struct rk_check **check, const struct rk_backend_ops *ops, vo
 	c->shared = shared;
 	c->answer = answer;
 	c->ctx = ctx;
-	rc = init_locks(c);
+	rc = rk_cond_init(&c->changed);
 	if (rc) {
 		free(c);
-		return rk_error_set(err, -rc, "cannot check the device: %s", strerror(-rc));
+		return rk_error_set(err, rc, "cannot check the device: %s", strerror(rc));
 	}
+	pthread_mutex_init(&c->lock, NULL); /* without attributes it cannot fail */
 	rc = ops->check ? pthread_create(&c->thread, NULL, check_main, c) : 0;
 	if (rc) {
 		free_check(c);
@@ -128,7 +117,7 @@ void rk_check_ask(struct rk_check *check, uint64_t number)
 
 bool rk_check_stop(struct rk_check *check)
 {
-	const struct timespec until = rk_timespec(rk_now_ns() + PATIENCE_SECS * RK_NS_PER_SEC);
+	const struct timespec until = rk_timespec(rk_now_ns() + PATIENCE_NS);
 	bool ended;
 	int rc = 0;
 

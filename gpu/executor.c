@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* Messages: the threads that run them, and the table of loaded kernels. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -13,6 +14,8 @@
 
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
+#include "gpu/base/param.h"
+#include "gpu/base/thread.h"
 #include "gpu/executor.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
@@ -74,11 +77,6 @@ struct rk_executor {
 	struct slot slots[RK_WIRE_KERNELS_MAX];
 };
 
-static bool is_value(const struct rk_wire_param *param)
-{
-	return param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM;
-}
-
 /* Message @i of the run, from 0 on; message 0 has its id and arguments in the run itself. */
 static const struct rk_wire_more *more_of(const struct rk_wire_run *run, uint32_t i)
 {
@@ -103,7 +101,7 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 		     unsigned int i, const struct rk_wire_arg *in, struct rk_backend_arg *out)
 {
 	const struct rk_wire_param *param = &kernel->params[i];
-	uint64_t guard = param->kind == RK_WIRE_ARG_INPUT ? 0 : RK_WIRE_GUARD;
+	uint64_t guard = rk_param_guard(param);
 	uint64_t payload = executor->env.payload_bytes;
 	size_t size = rk_dtype_info(param->dtype)->size;
 
@@ -115,7 +113,7 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 		out->value = 0;
 		return;
 	}
-	if (is_value(param)) {
+	if (rk_param_is_value(param)) {
 		if (in->bytes != size)
 			rk_packet_violation("%s: argument %u has %" PRIu64
 					    " bytes, its type has %zu",
@@ -161,7 +159,7 @@ static void check_several(const struct kernel *kernel, const struct rk_wire_run 
 		for (uint32_t i = 0; i < run->nargs; i++) {
 			const struct rk_wire_param *param = &kernel->params[i];
 
-			if (is_value(param) && !param->fused &&
+			if (rk_param_is_value(param) && !param->fused &&
 			    memcmp(&args_of(run, m)[i].value, &run->args[i].value,
 				   rk_dtype_info(param->dtype)->size) != 0)
 				rk_packet_violation("%s: argument %" PRIu32
@@ -269,13 +267,8 @@ static bool serve_one(const struct executor_thread *thread)
 static void *executor_main(void *arg)
 {
 	const struct executor_thread *thread = arg;
-	char name[16];
-	int rc;
 
-	snprintf(name, sizeof(name), "rk-exec-%u", thread->index);
-	rc = pthread_setname_np(pthread_self(), name);
-	if (rc)
-		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rk_thread_name("rk-exec-%u", thread->index);
 	rk_crash_thread_begin();
 	while (serve_one(thread))
 		;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* The end of a worker whose device is spoiled for it. */
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>

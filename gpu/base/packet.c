@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* Packets over the sockets between the daemon and the worker. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
+/* Loops that several threads share: the pool of helpers, and the loops that have work for them. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
 #include "gpu/base/packet.h"
 #include "gpu/base/parallel.h"
+#include "gpu/base/thread.h"
 #include "runtime/base/log.h"
 #include "runtime/base/wire.h"
 
@@ -78,7 +79,7 @@ static void help_locked(void)
 
 static void *helper_main(void *arg)
 {
-	(void)arg;
+	rk_thread_name("rk-help-%u", (unsigned int)(uintptr_t)arg);
 	pthread_mutex_lock(&pool.lock);
 	while (!pool.stopping) {
 		if (!TAILQ_EMPTY(&pool.loops) && pool.active < pool.threads)
@@ -112,20 +113,6 @@ void rk_parallel_stop(void)
 	pthread_mutex_unlock(&pool.lock);
 }
 
-static int start_helper(unsigned int index)
-{
-	char name[16];
-	int rc = pthread_create(&pool.helpers[index], NULL, helper_main, NULL);
-
-	if (rc)
-		return rc;
-	snprintf(name, sizeof(name), "rk-help-%u", index);
-	rc = pthread_setname_np(pool.helpers[index], name);
-	if (rc)
-		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
-	return 0;
-}
-
 int rk_parallel_start(unsigned int threads, struct rk_error *err)
 {
 	int rc;
@@ -141,7 +128,8 @@ int rk_parallel_start(unsigned int threads, struct rk_error *err)
 	if (rc)
 		return rk_error_set(err, rc, "the helper threads of kernels run already");
 	for (; pool.nhelpers + 1 < threads; pool.nhelpers++) {
-		rc = start_helper(pool.nhelpers);
+		rc = pthread_create(&pool.helpers[pool.nhelpers], NULL, helper_main,
+				    (void *)(uintptr_t)pool.nhelpers);
 		if (rc) {
 			unsigned int started = pool.nhelpers;
 

@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gpu/base/library.h"
 #include "gpu/base/parallel.h"
+#include "gpu/base/param.h"
 #include "gpu/cpu/backend_cpu.h"
 #include "gpu/cpu/builtin.h"
 #include "gpu/cpu/elf.h"
@@ -24,8 +26,6 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
-
-#define PATH_SHOWN 120 /* bytes of a library's path in a sentence */
 
 /*
  * A user's library in this process. The loader knows it by the path /proc/self/fd/N, and gives
@@ -79,17 +79,9 @@ static ffi_type *const value_types[RK_DTYPE_COUNT] = {
 
 static ffi_type *ffi_param_type(const struct rk_wire_param *param)
 {
-	if (param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM)
+	if (rk_param_is_value(param))
 		return value_types[param->dtype];
 	return &ffi_type_pointer;
-}
-
-/* The end of a path says more than its beginning. */
-static const char *path_shown(const char *path)
-{
-	size_t len = strlen(path);
-
-	return len > PATH_SHOWN ? path + len - PATH_SHOWN : path;
 }
 
 static void print_fd_path(char path[32], int fd)
@@ -121,8 +113,8 @@ static int loader_error(int fd, const char *path, struct rk_error *err)
 		return rk_error_set(err, ENOEXEC, "%s", text);
 	if (at == text && strncmp(at + len, ": ", 2) == 0)
 		return rk_error_set(err, ENOEXEC, "%s", at + len + 2);
-	return rk_error_set(err, ENOEXEC, "%.*s%s%s", (int)(at - text), text, path_shown(path),
-			    at + len);
+	return rk_error_set(err, ENOEXEC, "%.*s%s%s", (int)(at - text), text,
+			    rk_library_path_shown(path), at + len);
 }
 
 /* Forget @lib and close its descriptor if no kernel uses it and the loader let go of it too. */
@@ -254,7 +246,8 @@ static int cpu_load(void *backend, const struct rk_wire_load *load, int library_
 	} else {
 		rc = use_library(backend, k, load, library_fd, err);
 		if (rc)
-			rk_error_prefix(err, "kernel %s: %s", load->id, path_shown(load->library));
+			rk_error_prefix(err, "kernel %s: %s", load->id,
+					rk_library_path_shown(load->library));
 	}
 	if (rc == 0) {
 		rc = prepare(k, load, err);
@@ -284,27 +277,27 @@ static int call_function(const struct call *call, const struct rk_backend_arg *a
 {
 	struct cpu_kernel *k = call->kernel;
 	struct rk_widen *widen = &call->cpu->widen[call->run->thread];
-	struct rk_backend_arg wide[RK_WIRE_ARGS_MAX];
-	const struct rk_backend_arg *given = k->widens ? wide : args;
+	struct rk_backend_arg given[RK_WIRE_ARGS_MAX]; /* what libffi takes may be written to */
 	void *addresses[RK_WIRE_ARGS_MAX];
-	uint64_t start, end;
+	uint64_t start;
 	fenv_t env;
 
-	if (k->widens && rk_widen_begin(widen, k->params, k->cif.nargs, args, wide, call->err))
+	if (!k->widens)
+		memcpy(given, args, k->cif.nargs * sizeof(*given));
+	else if (rk_widen_begin(widen, k->params, k->cif.nargs, args, given, call->err))
 		return -ENOMEM;
 	for (unsigned int i = 0; i < k->cif.nargs; i++)
-		addresses[i] = (void *)&given[i].value;
-	/* The next kernel in this thread must not round as a user's function left it. */
+		addresses[i] = &given[i].value;
+	/* the next kernel in this thread must not round as a user's function left it */
 	if (k->library)
 		fegetenv(&env);
 	start = rk_now_ns();
 	ffi_call(&k->cif, k->fn, NULL, addresses);
-	end = rk_now_ns();
+	*call->run_ns = rk_now_ns() - start;
 	if (k->library)
 		fesetenv(&env);
 	if (k->widens)
-		rk_widen_end(widen, k->params, k->cif.nargs, args, wide);
-	*call->run_ns = end - start;
+		rk_widen_end(widen, k->params, k->cif.nargs, args, given);
 	return 0;
 }
 

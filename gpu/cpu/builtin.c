@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* The kernels that ship, as C functions, found by name and checked against a description. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>

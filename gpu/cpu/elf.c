@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
+/* Whether a file is a shared library that the loader can take without harm. */
 #include "gpu/cpu/elf.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "gpu/base/library.h"
 
 #ifdef __LP64__
 typedef Elf64_Ehdr elf_header;
@@ -18,25 +20,6 @@ typedef Elf64_Phdr elf_segment;
 typedef Elf32_Ehdr elf_header;
 typedef Elf32_Phdr elf_segment;
 #endif
-
-/* Up to @size bytes at @offset. Returns how many, or a negative errno. */
-static ssize_t read_at(int fd, void *buf, size_t size, uint64_t offset)
-{
-	size_t len = 0;
-
-	while (len < size) {
-		ssize_t n = pread(fd, (char *)buf + len, size - len, (off_t)(offset + len));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	return (ssize_t)len;
-}
 
 /* The header of the program that runs, to compare with. */
 static int read_own(elf_header *own, struct rk_error *err)
@@ -47,7 +30,7 @@ static int read_own(elf_header *own, struct rk_error *err)
 	if (fd < 0)
 		return rk_error_set(err, errno, "cannot be compared with /proc/self/exe: %s",
 				    strerror(errno));
-	n = read_at(fd, own, sizeof(*own), 0);
+	n = rk_library_read(fd, own, sizeof(*own), 0);
 	(void)close(fd);
 	if (n == (ssize_t)sizeof(*own))
 		return 0;
@@ -88,15 +71,15 @@ int rk_elf_check(int fd, struct rk_error *err)
 
 	if (fstat(fd, &st) < 0)
 		return rk_error_set(err, errno, "cannot be looked at: %s", strerror(errno));
-	n = read_at(fd, &header, sizeof(header), 0);
+	n = rk_library_read(fd, &header, sizeof(header), 0);
 	if (n < 0)
 		return rk_error_set(err, (int)-n, "cannot be read: %s", strerror((int)-n));
 	if ((size_t)n < sizeof(header))
 		return rk_error_set(err, ENOEXEC, "is no shared library (ELF file)");
 	rc = check_header(&header, err);
 	for (unsigned int i = 0; rc == 0 && i < header.e_phnum; i++) {
-		n = read_at(fd, &segment, sizeof(segment),
-			    header.e_phoff + (uint64_t)i * sizeof(segment));
+		n = rk_library_read(fd, &segment, sizeof(segment),
+				    header.e_phoff + (uint64_t)i * sizeof(segment));
 		if (n < 0)
 			rc = rk_error_set(err, (int)-n, "cannot be read: %s", strerror((int)-n));
 		else if ((size_t)n < sizeof(segment) ||

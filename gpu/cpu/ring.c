@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
+/* A kernel of mode ring on the CPU: its thread, its state, and the messages that wait for it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -13,6 +13,7 @@
 
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
+#include "gpu/base/thread.h"
 #include "gpu/cpu/ring.h"
 #include "runtime/base/log.h"
 
@@ -42,13 +43,8 @@ static void *ring_main(void *arg)
 {
 	struct rk_cpu_ring *ring = arg;
 	struct job *job;
-	char name[16];
-	int rc;
 
-	snprintf(name, sizeof(name), "rk-ring-%" PRIu32, ring->number % 1000000);
-	rc = pthread_setname_np(pthread_self(), name);
-	if (rc)
-		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rk_thread_name("rk-ring-%" PRIu32, ring->number % 1000000);
 	rk_crash_thread_begin();
 	pthread_mutex_lock(&ring->lock);
 	for (;;) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
+/* f16 for C functions: what they take is widened to float, what they give is narrowed. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu/base/param.h"
 #include "gpu/cpu/widen.h"
 #include "runtime/base/tensor.h"
 
@@ -13,12 +15,6 @@
 static bool is_f16_buffer(const struct rk_wire_param *param)
 {
 	return param->dtype == RK_F16 && param->kind != RK_WIRE_ARG_SCALAR;
-}
-
-/* How many guard bytes follow the buffer. */
-static uint64_t guard_of(const struct rk_wire_param *param)
-{
-	return param->kind == RK_WIRE_ARG_INPUT ? 0 : RK_WIRE_GUARD;
 }
 
 bool rk_widen_needed(const struct rk_wire_param *params, unsigned int nparams)
@@ -31,7 +27,7 @@ bool rk_widen_needed(const struct rk_wire_param *params, unsigned int nparams)
 
 static uint64_t wide_bytes(const struct rk_wire_param *param, const struct rk_backend_arg *arg)
 {
-	uint64_t bytes = WIDER * arg->bytes + guard_of(param);
+	uint64_t bytes = WIDER * arg->bytes + rk_param_guard(param);
 
 	return (bytes + RK_WIRE_ALIGN - 1) / RK_WIRE_ALIGN * RK_WIRE_ALIGN;
 }
@@ -116,7 +112,7 @@ void rk_widen_end(struct rk_widen *w, const struct rk_wire_param *params, unsign
 			rk_f16_narrow(args[i].buffer, wide[i].buffer,
 				      args[i].bytes / sizeof(uint16_t));
 		memcpy(to + args[i].bytes, (unsigned char *)wide[i].buffer + wide[i].bytes,
-		       guard_of(&params[i]));
+		       rk_param_guard(&params[i]));
 	}
 	if (w->bytes > RETAINED_MAX)
 		rk_widen_free(w);

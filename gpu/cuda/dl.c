@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* The driver's library: opened at run time, its functions found, its errors told apart. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>

@@ -3,6 +3,7 @@
 #ifndef RK_GPU_CUDA_JOB_H
 #define RK_GPU_CUDA_JOB_H
 
+#include "gpu/base/param.h"
 #include "gpu/cuda/internal.h"
 
 /*
@@ -43,8 +44,7 @@ static inline const struct rk_backend_arg *rk_job_arg(const struct rk_cuda_job *
 /* Whether parameter @param has guard bytes: an output or scratch. */
 static inline bool rk_job_guarded(const struct rk_cuda_job *job, unsigned int param)
 {
-	return job->k->params[param].kind == RK_WIRE_ARG_OUTPUT ||
-	       job->k->params[param].kind == RK_WIRE_ARG_SCRATCH;
+	return rk_param_guard(&job->k->params[param]);
 }
 
 /* job.c */

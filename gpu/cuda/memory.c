@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "gpu/cuda/account.h"
 #include "gpu/cuda/memory_async.h"

@@ -4,7 +4,6 @@
 #include "gpu/cuda/module.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gpu/base/library.h"
+#include "gpu/base/param.h"
 #include "gpu/cuda/format.h"
 #include "gpu/cuda/images.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 
 #define JIT_LOG	    4096
-#define RING_PARAMS 3	/* of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */
-#define PATH_SHOWN  100 /* bytes of a module's path in a sentence */
+#define RING_PARAMS 3 /* of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */
 
 struct rk_cuda_module {
 	SLIST_ENTRY(rk_cuda_module) link;
@@ -37,14 +37,6 @@ struct rk_cuda_modules {
 	size_t nbuiltins;   /* that are loaded */
 	SLIST_HEAD(, rk_cuda_module) users;
 };
-
-/* The end of a path says more than its beginning. */
-static const char *path_shown(const char *path)
-{
-	size_t len = strlen(path);
-
-	return len > PATH_SHOWN ? path + len - PATH_SHOWN : path;
-}
 
 /* Make one line of what a compiler printed, in place. */
 static const char *one_line(char *text)
@@ -229,7 +221,7 @@ void rk_cuda_modules_destroy(struct rk_cuda_modules *m)
 /* Bytes of a parameter as it is launched. */
 static size_t param_bytes(const struct rk_wire_param *param)
 {
-	if (param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM)
+	if (rk_param_is_value(param))
 		return rk_dtype_info(param->dtype)->size;
 	return sizeof(CUdeviceptr);
 }
@@ -309,25 +301,20 @@ int rk_cuda_modules_builtin(struct rk_cuda_modules *m, const struct rk_wire_load
 /* The whole file, with a NUL behind it, for the caller to free; NULL with the sentence in @err. */
 static char *read_all(int fd, const struct stat *st, struct rk_error *err)
 {
-	size_t size = (size_t)st->st_size, have = 0;
+	size_t size = (size_t)st->st_size;
 	char *data = malloc(size + 1);
+	ssize_t n;
 
 	if (!data) {
 		rk_error_set(err, ENOMEM, "no memory to load its %zu bytes", size);
 		return NULL;
 	}
-	while (have < size) {
-		ssize_t n = pread(fd, data + have, size - have, (off_t)have);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			rk_error_set(err, n < 0 ? errno : EIO, "cannot be read: %s",
-				     n < 0 ? strerror(errno) : "it is cut off");
-			free(data);
-			return NULL;
-		}
-		have += (size_t)n;
+	n = rk_library_read(fd, data, size, 0);
+	if (n != st->st_size) {
+		rk_error_set(err, n < 0 ? (int)-n : EIO, "cannot be read: %s",
+			     n < 0 ? strerror((int)-n) : "it is cut off");
+		free(data);
+		return NULL;
 	}
 	data[size] = '\0';
 	return data;
@@ -373,7 +360,7 @@ static int add_user(struct rk_cuda_modules *m, int fd, const struct stat *st, co
 int rk_cuda_modules_get(struct rk_cuda_modules *m, const struct rk_wire_load *load, int fd,
 			struct rk_cuda_module **found, CUfunction *function, struct rk_error *err)
 {
-	const char *path = path_shown(load->library);
+	const char *path = rk_library_path_shown(load->library);
 	struct rk_cuda_module *module = NULL;
 	CUresult result;
 	struct stat st;

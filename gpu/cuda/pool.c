@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* Which parts of which chunks are taken, by address alone. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>

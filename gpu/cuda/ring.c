@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "gpu/base/param.h"
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/clock.h"
 
@@ -62,18 +63,6 @@ int rk_ring_stranger(const struct rk_cuda_ring *ring, struct rk_error *err)
 			    ring->id, ring->nparams);
 }
 
-static bool is_buffer(const struct rk_wire_param *param)
-{
-	return param->kind == RK_WIRE_ARG_INPUT || param->kind == RK_WIRE_ARG_OUTPUT ||
-	       param->kind == RK_WIRE_ARG_SCRATCH;
-}
-
-/* Bytes behind a buffer that tell of a kernel that writes too far. */
-static uint64_t guard_of(const struct rk_wire_param *param)
-{
-	return param->kind == RK_WIRE_ARG_INPUT ? 0 : RK_WIRE_GUARD;
-}
-
 /* Where the buffers of a message lie in ring->data. Returns how large that must be. */
 static uint64_t lay_out(const struct rk_cuda_ring *ring, const struct rk_backend_arg *args,
 			uint64_t *offsets)
@@ -82,10 +71,10 @@ static uint64_t lay_out(const struct rk_cuda_ring *ring, const struct rk_backend
 
 	/* no overflow: all of them lie in the payload */
 	for (uint32_t i = 0; i < ring->nparams; i++) {
-		if (!is_buffer(&ring->params[i]))
+		if (!rk_param_is_buffer(&ring->params[i]))
 			continue;
 		offsets[i] = at;
-		at += args[i].bytes + guard_of(&ring->params[i]);
+		at += args[i].bytes + rk_param_guard(&ring->params[i]);
 		at = (at + DATA_ALIGN - 1) / DATA_ALIGN * DATA_ALIGN;
 	}
 	return at;
@@ -131,9 +120,9 @@ static void copy_in(struct rk_cuda_ring *ring, const struct rk_backend_arg *args
 	for (uint32_t i = 0; i < ring->nparams; i++) {
 		const struct rk_wire_param *param = &ring->params[i];
 
-		if (is_buffer(param)) {
+		if (rk_param_is_buffer(param)) {
 			memcpy(ring->data + offsets[i], args[i].buffer,
-			       args[i].bytes + guard_of(param));
+			       args[i].bytes + rk_param_guard(param));
 			slot->args[i] = ring->data_device + offsets[i];
 		} else {
 			slot->args[i] =
@@ -150,9 +139,9 @@ static void copy_out(const struct rk_cuda_ring *ring, const struct rk_backend_ar
 		const struct rk_wire_param *param = &ring->params[i];
 		uint64_t skip = param->kind == RK_WIRE_ARG_SCRATCH ? args[i].bytes : 0;
 
-		if (is_buffer(param) && guard_of(param))
+		if (rk_param_guard(param))
 			memcpy((uint8_t *)args[i].buffer + skip, ring->data + offsets[i] + skip,
-			       args[i].bytes - skip + guard_of(param));
+			       args[i].bytes - skip + rk_param_guard(param));
 	}
 }
 

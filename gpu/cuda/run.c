@@ -4,7 +4,6 @@
  * memory, and the launch between.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "gpu/cuda/job.h"
@@ -90,7 +89,7 @@ static int launch(const struct rk_cuda_job *job, struct rk_error *err)
 	for (unsigned int i = 0; i < RK_WIRE_ARGS_MAX; i++)
 		params[i] = &values[i];
 	for (unsigned int i = 0; i < k->nparams; i++) {
-		if (rk_job_guarded(job, i) || k->params[i].kind == RK_WIRE_ARG_INPUT)
+		if (rk_param_is_buffer(&k->params[i]))
 			values[i] = job->base + job->layout.at[i];
 		else if (k->params[i].fused)
 			values[i] = sum_of(job, i);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* core/echo: give back the bytes. */
 #include <string.h>
 
 #include "gpu/kernels/kernels.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* core/ring-echo: give back the bytes, from a resident kernel. */
 #include <string.h>
 
 #include "gpu/kernels/kernels.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+/* The machine's devices: a thread looks at them and writes what it sees to the shared page. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -6,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "gpu/base/fatal.h"
+#include "gpu/base/thread.h"
 #include "gpu/nvml/devices.h"
 #include "gpu/nvml/dl.h"
 #include "runtime/base/clock.h"
@@ -17,7 +18,7 @@
 
 #define PERIOD_MIN_MS 10ULL
 #define PERIOD_MAX_MS 86400000ULL
-#define PATIENCE_SECS 1
+#define PATIENCE_NS   RK_NS_PER_SEC
 #define SLICE_MS      100ULL /* of a wait in NVML: for so long a stop is not noticed */
 
 /* Where a device is, if NVML tells. */
@@ -462,6 +463,14 @@ static int begin(struct rk_devices_watch *watch, struct rk_error *err)
 	return 0;
 }
 
+/* Milliseconds from now to @end, rounded up. */
+static uint64_t ms_left(uint64_t end)
+{
+	uint64_t now = rk_now_ns();
+
+	return end > now ? (end - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS : 0;
+}
+
 /*
  * Wait for a period to pass since @last, however often it changes, and take the events that come
  * meanwhile. False where it is over.
@@ -473,13 +482,11 @@ static bool wait_for_next(struct rk_devices_watch *watch, uint64_t last)
 
 	pthread_mutex_lock(&watch->lock);
 	while (watch->shared && rc != ETIMEDOUT) {
-		const uint64_t end = last + watch->period_ms * RK_NS_PER_MS, now = rk_now_ns();
-		const struct timespec until = rk_timespec(end);
-		uint64_t left;
+		uint64_t end = last + watch->period_ms * RK_NS_PER_MS, left = ms_left(end);
+		struct timespec until = rk_timespec(end);
 
-		if (now >= end)
+		if (!left)
 			break;
-		left = (end - now + RK_NS_PER_MS - 1) / RK_NS_PER_MS;
 		if (!has_events(watch)) {
 			rc = pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
 			continue;
@@ -506,10 +513,9 @@ static void *watch_main(void *arg)
 	struct rk_error err;
 	uint64_t last;
 	bool left_behind;
-	int rc = pthread_setname_np(pthread_self(), "rk-devices");
+	int rc;
 
-	if (rc)
-		rk_log(RK_LOG_DEBUG, "rk-worker: cannot name a thread: %s", strerror(rc));
+	rk_thread_name("rk-devices");
 	rc = begin(watch, &err);
 	if (rc) {
 		rk_log(RK_LOG_INFO, "rk-worker: no devices are watched: %s", err.msg);
@@ -529,17 +535,6 @@ static void *watch_main(void *arg)
 	if (left_behind)
 		free_watch(watch);
 	return NULL;
-}
-
-/* 0 or a negative errno. */
-static int init_locks(struct rk_devices_watch *watch)
-{
-	int rc = rk_cond_init(&watch->changed);
-
-	if (rc)
-		return -rc;
-	pthread_mutex_init(&watch->lock, NULL); /* without attributes it cannot fail */
-	return 0;
 }
 
 static uint64_t bounded(uint64_t ms)
@@ -564,11 +559,12 @@ int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *sha
 		return rk_error_set(err, ENOMEM, "no memory to watch devices");
 	w->shared = shared;
 	w->period_ms = bounded(sample_ms);
-	rc = init_locks(w);
+	rc = rk_cond_init(&w->changed);
 	if (rc) {
 		free(w);
-		return rk_error_set(err, -rc, "cannot watch devices: %s", strerror(-rc));
+		return rk_error_set(err, rc, "cannot watch devices: %s", strerror(rc));
 	}
+	pthread_mutex_init(&w->lock, NULL); /* without attributes it cannot fail */
 	rc = pthread_create(&w->thread, NULL, watch_main, w);
 	if (rc) {
 		free_watch(w);
@@ -595,7 +591,7 @@ bool rk_devices_stop(struct rk_devices_watch *watch)
 	int rc = 0;
 
 	set_current(NULL);
-	until = rk_timespec(rk_now_ns() + PATIENCE_SECS * RK_NS_PER_SEC);
+	until = rk_timespec(rk_now_ns() + PATIENCE_NS);
 	pthread_mutex_lock(&watch->lock);
 	watch->shared = NULL;
 	pthread_cond_signal(&watch->changed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
+/* NVML's library: opened at run time, and its functions found. */
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
