@@ -9,11 +9,11 @@
 #define RK_NS_PER_SEC 1000000000ULL
 
 /*
- * Whatever waits, measures or has a deadline here uses CLOCK_MONOTONIC: it neither jumps when
- * somebody sets the time, nor goes on while the machine is suspended. So a suspend is no time that
- * passes: a drain, a timeout or an interval has as much left after it as before, just as a kernel,
- * which was suspended too. CLOCK_REALTIME is for what people and other programs read: the time of
- * an event, of a log line and of a file.
+ * Everything that waits, measures or has a deadline uses CLOCK_MONOTONIC: it neither jumps when the
+ * time is set, nor goes on while the machine is suspended. So a drain, a timeout or an interval has
+ * as much time left after a suspend as before, like a kernel, which was suspended too.
+ * CLOCK_REALTIME is for what people and other programs read: the times of events, log lines and
+ * files.
  */
 
 /* CLOCK_MONOTONIC in nanoseconds. */

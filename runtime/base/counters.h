@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The books: how many messages were accepted, how they ended, how many are in flight. They are
- * written with one lock held, dispatch's, so that they balance; one number alone may be read
- * without it.
+ * The books: how many messages were accepted, how they ended, and how many are in flight. They are
+ * written under dispatch's lock, so that they balance; a single number may be read without it.
  */
 #ifndef RK_RUNTIME_BASE_COUNTERS_H
 #define RK_RUNTIME_BASE_COUNTERS_H
@@ -30,7 +29,7 @@ enum rk_counter {
 	RK_COUNTER_COUNT
 };
 
-/* The books as they are kept. Everything 0 is how they begin. */
+/* The books as they are kept. They begin with all numbers 0. */
 struct rk_counters {
 	_Atomic uint64_t count[RK_COUNTER_COUNT];
 	_Atomic uint64_t in_flight;
@@ -42,7 +41,7 @@ struct rk_counts {
 	uint64_t in_flight;
 };
 
-/* Change @number by @by, with the lock held that guards its writers. */
+/* Change @number by @by. The caller holds the lock of all writers. */
 static inline void rk_counter_add(_Atomic uint64_t *number, int by)
 {
 	uint64_t old = atomic_load_explicit(number, memory_order_relaxed);
@@ -51,7 +50,7 @@ static inline void rk_counter_add(_Atomic uint64_t *number, int by)
 	atomic_store_explicit(number, old + (uint64_t)by, memory_order_relaxed);
 }
 
-/* Copy the books, with the lock held. */
+/* Copy the books. The caller holds the lock. */
 static inline void rk_counters_read(const struct rk_counters *books, struct rk_counts *counts)
 {
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
@@ -59,7 +58,7 @@ static inline void rk_counters_read(const struct rk_counters *books, struct rk_c
 	counts->in_flight = atomic_load_explicit(&books->in_flight, memory_order_relaxed);
 }
 
-/* Count from 0 again, with the lock held; what is in flight stays. */
+/* Count from 0 again; what is in flight stays. The caller holds the lock. */
 static inline void rk_counters_reset(struct rk_counters *books)
 {
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)

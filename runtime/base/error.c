@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Sets, prefixes and names errors. */
 #include "runtime/base/error.h"
 
 #include <errno.h>

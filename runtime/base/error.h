@@ -19,7 +19,7 @@ struct rk_error {
 };
 
 /*
- * Describe a failure. @err may be NULL (the caller does not care for words).
+ * Describe a failure. @err may be NULL if the caller does not need the sentence.
  * A sentence that does not fit is cut at RK_ERROR_MAX - 1 bytes.
  * Returns -@code, so that callers write: return rk_error_set(err, EINVAL, "...").
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading what may be on a dead file system. */
+/* Reads files that may be on a dead file system, through a helper process. */
 #include "runtime/base/files.h"
 
 #include <dirent.h>
@@ -18,7 +18,7 @@
 struct rk_files {
 	struct rk_helper helper;
 	int cancel;
-	pthread_mutex_t lock; /* innermost; the rest */
+	pthread_mutex_t lock; /* guards the members below; no other lock is taken inside */
 	char path[PATH_MAX];
 };
 
@@ -65,7 +65,7 @@ void rk_files_path(struct rk_files *files, char path[PATH_MAX])
 	pthread_mutex_unlock(&files->lock);
 }
 
-/* Let the helper run @fn of @path and @more, a second string behind it. */
+/* Let the helper run @fn with @path and a second string behind it, @more. */
 static int ask(struct rk_files *files, rk_helper_fn *fn, const char *path, const char *more,
 	       struct rk_helper_reply *reply, struct rk_error *err)
 {
@@ -89,7 +89,7 @@ static int ask(struct rk_files *files, rk_helper_fn *fn, const char *path, const
 		       : rc;
 }
 
-/* --- text: comes in a memfd --- */
+/* --- texts, which come in a memfd --- */
 
 /* In the helper: hand @text over. */
 static void reply_text(struct rk_helper_reply *reply, const char *text, size_t len)
@@ -112,7 +112,7 @@ static void reply_text(struct rk_helper_reply *reply, const char *text, size_t l
 	}
 }
 
-/* What reply_text has handed over; malloc'ed. Closes the descriptor. */
+/* The text that reply_text handed over, malloc'ed. Closes the descriptor. */
 static int take_text(struct rk_helper_reply *reply, const char *path, char **text, size_t *len,
 		     struct rk_error *err)
 {
@@ -234,7 +234,7 @@ static void module_there(const char *path, size_t size, int fd, struct rk_helper
 	reply->rc = rk_module_open(path, &module, &reply->err);
 	if (reply->rc)
 		return;
-	reply->fd = rk_module_fd(module); /* the module is left: only its descriptor is closed */
+	reply->fd = rk_module_fd(module); /* only it is closed; the module stays allocated */
 	reply->st = *rk_module_stat(module);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files and directories of the user's, read by a helper process (runtime/base/helper.h), so that a
- * dead file system hangs nobody beyond his wish. Everything here blocks until the answer is there
- * or the cancel descriptor becomes readable (ECANCELED). A NULL session reads in this process
+ * Files and directories of the user's, read by a helper process (runtime/base/helper.h), so that
+ * whoever waits for a dead file system can stop waiting. Everything here blocks until the answer is
+ * there or the cancel descriptor becomes readable (ECANCELED). A NULL session reads in this process
  * instead.
  */
 #ifndef RK_RUNTIME_BASE_FILES_H
@@ -18,16 +18,16 @@ struct rk_files;
 struct rk_module;
 
 /*
- * A session for one thread at a time. Once @cancel_fd, which is borrowed, is readable everything
- * is refused with ECANCELED. 0 or -ENOMEM.
+ * Make a session, for one thread at a time. Once @cancel_fd, which is borrowed, is readable, all
+ * calls fail with ECANCELED. Returns 0 or -ENOMEM.
  */
 int rk_files_create(struct rk_files **files, int cancel_fd, struct rk_error *err);
-void rk_files_destroy(struct rk_files *files); /* NULL is fine */
+void rk_files_destroy(struct rk_files *files); /* NULL is allowed */
 
-/* Nothing is read for now: the helper ends; the next call starts another. NULL is fine. */
+/* End the helper while nothing is read; the next call starts another. NULL is allowed. */
 void rk_files_rest(struct rk_files *files);
 
-/* The path that is being read at this moment, "" = none. From any thread; returns at once. */
+/* The path that is being read now, or "". From any thread; returns at once. */
 void rk_files_path(struct rk_files *files, char path[PATH_MAX]);
 
 /* As rk_ini_read_file. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes that may hang for us. */
+/* Processes that touch files which may hang, in place of the daemon. */
 #include "runtime/base/helper.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HELPER_SOCK 3 /* its number in the helper */
+#define HELPER_SOCK 3 /* the socket's number in the helper */
 
 struct request {
 	rk_helper_fn *fn;
@@ -55,7 +55,7 @@ static ssize_t send_packet(int sock, const void *data, size_t len, int fd)
 	return n < 0 ? -errno : n;
 }
 
-/* *@fd is -1 where none came. Bytes, 0 at the end, or a negative errno. */
+/* Returns the bytes, 0 at the end, or a negative errno. *@fd is -1 if no descriptor came. */
 static ssize_t receive_packet(int sock, void *data, size_t size, int flags, int *fd)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = size};
@@ -85,8 +85,8 @@ static ssize_t receive_packet(int sock, void *data, size_t size, int flags, int 
 /* --- in the helper --- */
 
 /*
- * The daemon's descriptors of its own mount, above all: as long as one is open the mount lives. And
- * its stdio, which may be a pipe that somebody reads until it ends.
+ * Above all the daemon's descriptors of its own mount, because the mount lives as long as one is
+ * open; and its stdio, which may be a pipe that somebody reads until its end.
  */
 static bool keep_only(int sock)
 {
@@ -109,7 +109,7 @@ static void __attribute__((noreturn)) serve(int sock, pid_t daemon)
 	ssize_t n;
 	int fd;
 
-	sigfillset(&all); /* those of the terminal's process group are the daemon's */
+	sigfillset(&all); /* signals to the terminal's process group are for the daemon */
 	if (sigprocmask(SIG_SETMASK, &all, NULL) || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
 	    getppid() != daemon || prctl(PR_SET_NAME, "rk-helper") || !keep_only(sock))
 		_exit(1);
@@ -128,7 +128,7 @@ static void __attribute__((noreturn)) serve(int sock, pid_t daemon)
 	_exit(n < 0);
 }
 
-/* --- those that were given up --- */
+/* --- helpers that were given up --- */
 
 struct lost {
 	SLIST_ENTRY(lost) link;
@@ -196,7 +196,7 @@ void rk_helper_end(struct rk_helper *h)
 	if (h->sock < 0)
 		return;
 	close(h->sock);
-	(void)kill(h->pid, SIGKILL); /* not collected yet, so it is nobody else */
+	(void)kill(h->pid, SIGKILL); /* not reaped yet, so no other process has the number */
 	if (h->busy || waitpid(h->pid, NULL, 0) < 0)
 		lose(h->pid);
 	*h = RK_HELPER_NONE;

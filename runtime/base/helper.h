@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that does for us what may never return: to open, read or write a file of the user's,
- * whose file system may be dead. A thread could do it too, but one that hangs beyond SIGKILL keeps
- * its whole process from ending, and with it the mount. Whoever waits for a helper waits for a
- * socket, and can give up at any time; the helper is then left to its fate.
+ * A process that does what may never return: it opens, reads or writes a file of the user's, whose
+ * file system may be dead. A thread could do that too, but a thread that hangs beyond SIGKILL keeps
+ * its whole process, and with it the mount, from ending. Whoever waits for a helper waits for a
+ * socket and can give up at any time; the helper is then left behind.
  *
  * A helper is forked and executes nothing new, so a request is a function of this program. It runs
- * in the child of a program with threads: it may use malloc, but no lock of ours, and no rk_log.
+ * in the child of a program with threads: it may use malloc, but none of our locks and not rk_log.
  * The helper has no descriptor but those that it opens or is sent, blocks all signals, and ends
  * with the thread that has started it.
  */
@@ -22,11 +22,11 @@
 
 #define RK_HELPER_TEXT_MAX 8192 /* bytes that a request may carry */
 
-/* Used by one thread at a time. All zero with sock -1 (RK_HELPER_NONE) is one that is not there. */
+/* Used by one thread at a time. RK_HELPER_NONE, all zero with sock -1, means no helper. */
 struct rk_helper {
 	pid_t pid;
 	int sock;
-	bool busy; /* a request was sent and not answered */
+	bool busy; /* a request has been sent and not been answered */
 };
 
 #define RK_HELPER_NONE                                                                             \
@@ -35,12 +35,12 @@ struct rk_helper {
 		.sock = -1                                                                         \
 	}
 
-/* What a request came to. */
+/* The result of a request. */
 struct rk_helper_reply {
 	int rc;		     /* 0 or a negative errno */
-	struct rk_error err; /* the sentence, where rc is not 0 */
+	struct rk_error err; /* the sentence if rc is not 0 */
 	struct stat st;
-	int fd; /* -1 = none; the receiver's */
+	int fd; /* owned by the receiver; -1 = none */
 };
 
 /*
@@ -53,8 +53,8 @@ typedef void rk_helper_fn(const char *text, size_t len, int fd, struct rk_helper
 int rk_helper_start(struct rk_helper *h, struct rk_error *err);
 
 /*
- * End it. One that is busy gets SIGKILL, and what is left of it is collected whenever it dies.
- * Returns at once. RK_HELPER_NONE is fine, and what @h is afterwards.
+ * End @h, with SIGKILL if it is busy; it is reaped whenever it dies. Returns at once. @h may be
+ * RK_HELPER_NONE, and is that afterwards.
  */
 void rk_helper_end(struct rk_helper *h);
 
@@ -68,12 +68,12 @@ int rk_helper_send(struct rk_helper *h, rk_helper_fn *fn, const char *text, size
 int rk_helper_wait(const struct rk_helper *h, int cancel_fd, int timeout_ms);
 
 /*
- * Take the answer without waiting. 0, with *@reply filled; -EAGAIN where there is none yet; -EIO
- * where the helper has died.
+ * Take the answer without waiting. Returns 0 and fills *@reply, -EAGAIN if there is none yet, or
+ * -EIO if the helper has died.
  */
 int rk_helper_receive(struct rk_helper *h, struct rk_helper_reply *reply);
 
-/* All three. The request's own outcome, with its sentence, or what prevented it. */
+/* Send, wait and receive. Returns the result of the request, or what prevented it. */
 int rk_helper_call(struct rk_helper *h, rk_helper_fn *fn, const char *text, size_t len, int fd,
 		   int cancel_fd, struct rk_helper_reply *reply, struct rk_error *err);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Adds to a histogram, and reads percentiles of it. */
 #include "runtime/base/histogram.h"
 
 #define STEP_BITS 4 /* log2 of RK_HISTOGRAM_STEPS */
@@ -27,7 +28,7 @@ static uint64_t bucket_end(unsigned int bucket)
 	return ((uint64_t)(RK_HISTOGRAM_STEPS + bucket % RK_HISTOGRAM_STEPS + 1) << shift) - 1;
 }
 
-/* There is one writer: no read-modify-write needed. */
+/* There is one writer, so no read-modify-write is needed. */
 static void add(_Atomic uint64_t *to, uint64_t n)
 {
 	atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + n,
@@ -55,7 +56,7 @@ int64_t rk_histogram_percentile(const struct rk_histogram *h, unsigned int permi
 		if (below && below >= want)
 			return (int64_t)bucket_end(i);
 	}
-	return -1; /* emptied meanwhile */
+	return -1; /* it was reset meanwhile */
 }
 
 uint64_t rk_histogram_below(const struct rk_histogram *h, unsigned int power)

@@ -2,7 +2,7 @@
 /*
  * A log-linear histogram of durations in microseconds: 16 linear steps per power of two, so a
  * percentile is at most 1/16 too high. After the bucketing of HdrHistogram (Tene).
- * Adding is for one thread at a time; reading is for any, and may miss what is being added.
+ * One thread at a time may add; any thread may read, and may miss a value that is being added.
  */
 #ifndef RK_RUNTIME_BASE_HISTOGRAM_H
 #define RK_RUNTIME_BASE_HISTOGRAM_H
@@ -22,14 +22,14 @@ struct rk_histogram {
 void rk_histogram_add(struct rk_histogram *h, uint64_t usecs);
 
 /*
- * The upper end, in microseconds, of the bucket below which @permille of 1000 values lie. -1
- * where it is empty.
+ * The upper end, in microseconds, of the bucket below which @permille of 1000 values lie, or -1 if
+ * there are no values.
  */
 int64_t rk_histogram_percentile(const struct rk_histogram *h, unsigned int permille);
 
 /*
- * How many values were below 2^@power microseconds; all of them where @power is 64. Values of a
- * fraction more than 2^@power - 1 were cut to that, so this is exact.
+ * How many values were below 2^@power microseconds; all of them if @power is 64. This is exact,
+ * because fractions of microseconds were cut off.
  */
 uint64_t rk_histogram_below(const struct rk_histogram *h, unsigned int power);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Reads INI files through inih, and refuses what inih accepts silently. */
 #include "runtime/base/ini_file.h"
 
 #include <errno.h>
@@ -21,9 +22,9 @@ struct ini_source {
 	const char *text;
 	size_t len;
 	size_t pos;
-	unsigned int line; /* of the line fed last, from 1 */
+	unsigned int line; /* of the last line that was fed, from 1 */
 	const char *name;
-	bool want_pair; /* the line fed last must reach the handler */
+	bool want_pair; /* the last line that was fed must reach the handler */
 	rk_ini_handler handler;
 	void *ctx;
 	struct rk_error *err;
@@ -64,7 +65,7 @@ static const char *ini_check_section(const char *line)
 	return NULL;
 }
 
-/* What inih would take in silence. @line is NUL-terminated and holds no control bytes. */
+/* Refuse what inih accepts silently. @line is NUL-terminated and has no control bytes. */
 static const char *ini_check_line(const char *line, bool *want_pair)
 {
 	size_t blanks = strspn(line, " \t");
@@ -89,7 +90,7 @@ static const char *ini_check_line(const char *line, bool *want_pair)
 	return NULL;
 }
 
-/* inih tells of a section only with its first key; one that is empty may be misspelt too. */
+/* inih reports a section only with its first key, but an empty one may be misspelt too. */
 static void ini_begin_section(struct ini_source *src, const char *line)
 {
 	char section[INI_SECTION_MAX + 1];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * INI files through inih, with the line numbers, refusals and limits it lacks
- * as Debian builds it: a line of any length up to RK_INI_LINE_MAX is one line (longer: an
- * error), an indented line is an error instead of a repeated key, NUL and
- * other control bytes are errors, a line that is no "key = value", "[section]" or comment is one.
- * The only user of <ini.h>.
+ * INI files through inih, with the line numbers, refusals and limits that inih lacks as Debian
+ * builds it. Errors are: a line longer than RK_INI_LINE_MAX, which inih would split; an indented
+ * line, which would repeat a key; NUL and other control bytes; and a line that is not "key =
+ * value",
+ * "[section]" or a comment. Nothing else includes <ini.h>.
  */
 #ifndef RK_RUNTIME_BASE_INI_FILE_H
 #define RK_RUNTIME_BASE_INI_FILE_H

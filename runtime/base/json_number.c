@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Stores and prints the numbers of JSON. */
 #include "runtime/base/json_number.h"
 
 #include <ctype.h>
@@ -19,7 +20,7 @@ union element {
 #undef X
 };
 
-/* What JSON has no numbers for. */
+/* Values that JSON has no numbers for. */
 static const struct special {
 	const char *text;
 	double value;
@@ -33,7 +34,7 @@ static const struct special {
 
 #define SHOWN_MAX 40 /* bytes of a number's text that a sentence quotes, with the NUL */
 
-/* A number taken apart: the digits without their point, and where that was. */
+/* The parts of a number: its digits, and where its point stands. */
 struct decimal {
 	bool negative;
 	const char *digits; /* the first; a '.' may stand among them */
@@ -42,7 +43,7 @@ struct decimal {
 	int64_t count;	    /* of the digits */
 };
 
-/* An exponent that is further out than any text has digits. */
+/* An exponent that is larger than the number of digits of any text. */
 #define EXPONENT_MAX ((int64_t)1 << 40)
 
 static struct decimal take_apart(const struct rk_json_token *t)
@@ -88,7 +89,7 @@ static int wrong_kind(const struct rk_json_token *t, enum rk_dtype dtype, struct
 			    dtype == RK_U64 ? " (or its decimal digits as a string)" : "");
 }
 
-/* The number as the request has it, for sentences; of a very long one the beginning. */
+/* The number as it is written in the request, for sentences; a long one is cut. */
 static const char *show_number(char buf[SHOWN_MAX], const struct rk_json_token *t)
 {
 	rk_json_show(buf, SHOWN_MAX, t->text, t->len);
@@ -108,9 +109,9 @@ static int store_bool(const struct rk_json_token *t, enum rk_dtype dtype, void *
 	return 0;
 }
 
-/* Floats. Each type is rounded once, from the digits: by way of a wider one it would be twice. */
+/* Floats. Each type is rounded from the digits; through a wider type it would be rounded twice. */
 
-/* Up to 15 digits and 10^22 are exact as doubles, so that one operation rounds once. */
+/* Up to 15 digits, and 10^22, are exact as doubles, so one operation rounds once. */
 static double read_f64(const struct rk_json_token *t)
 {
 	static const double powers[] = {1e0,  1e1,  1e2,  1e3,	1e4,  1e5,  1e6,  1e7,
@@ -144,7 +145,7 @@ static float read_f32(const struct rk_json_token *t)
 	return (float)wide;
 }
 
-/* The value of @half, with an infinity as what comes after the largest number. */
+/* The value of @half; an infinity counts as the number after the largest one. */
 static double f16_value(uint16_t half)
 {
 	double value = (double)rk_f16_to_f32(half);
@@ -153,8 +154,8 @@ static double f16_value(uint16_t half)
 }
 
 /*
- * The C library has no strtof16. Digits that the double lost decide only where it lies halfway
- * between two halves: ask then on which side of it they are.
+ * The C library has no strtof16. Digits that the double lost matter only if it lies halfway between
+ * two halves; then ask on which side of it they are.
  */
 static uint16_t read_f16(const struct rk_json_token *t)
 {
@@ -219,8 +220,8 @@ static int store_float(const struct rk_json_token *t, enum rk_dtype dtype, void 
 /* An integer as sign and magnitude, so that one type holds i64 and u64. */
 struct integer {
 	bool negative;
-	bool fraction; /* it is none */
-	bool overflow; /* of the magnitude */
+	bool fraction; /* the number is not an integer */
+	bool overflow; /* the magnitude does not fit */
 	uint64_t magnitude;
 };
 
@@ -338,8 +339,8 @@ static size_t print_signed(char *buf, int64_t v)
 }
 
 /*
- * Make what %g printed, of @len bytes, a JSON real as jansson writes it: a point whatever the
- * locale says, never like an integer, and an exponent without plus and leading zeros.
+ * Turn the @len bytes that %g printed into a JSON real as jansson writes it: with a point whatever
+ * the locale, never like an integer, and with an exponent without plus and leading zeros.
  */
 static size_t tidy_real(char *buf, size_t len)
 {
@@ -371,8 +372,8 @@ static size_t tidy_real(char *buf, size_t len)
 }
 
 /*
- * @digits significant digits. Whole numbers of that many take the fast path: it
- * prints what the slow one would, and counts and test data are mostly such.
+ * @digits significant digits. Whole numbers of at most that many take a fast path, which prints
+ * the same; most counts and test data are whole numbers.
  */
 static size_t print_real(char *buf, double v, int digits, double whole_limit)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The syntax of JSON, and walking a text whose syntax is right. */
+/* Checks the syntax of a JSON text, and walks a text whose syntax is right. */
 #include "runtime/base/json_text.h"
 
 #include <ctype.h>
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NEAR_MAX 24 /* bytes of the user's own text quoted in a sentence, with the NUL */
+#define NEAR_MAX 24 /* bytes of the user's text that a sentence quotes, with the NUL */
 
 struct checker {
 	const char *start, *at, *end;
@@ -93,7 +93,7 @@ static int expected(const struct checker *c, const char *what, struct rk_error *
 
 /* Strings */
 
-/* How many bytes the UTF-8 character at @at has, or 0 where that is none. */
+/* How many bytes the UTF-8 character at @at has, or 0 if it is not one. */
 static size_t utf8_length(const char *at, const char *end)
 {
 	const unsigned char *u = (const unsigned char *)at;
@@ -130,7 +130,7 @@ static int read_hex(const char *at, const char *end)
 	return code;
 }
 
-/* Past the escape whose backslash is at c->at; two of \uXXXX where they are one character. */
+/* Past the escape whose backslash is at c->at, or past two \uXXXX that are one character. */
 static int check_escape(struct checker *c, struct rk_error *err)
 {
 	const char *next = c->at + 1;
@@ -242,7 +242,7 @@ static const struct word *find_word(const char *at, const char *end)
 	return NULL;
 }
 
-/* A value that is no array and no object. */
+/* A value that is neither an array nor an object. */
 static int check_scalar(struct checker *c, struct rk_error *err)
 {
 	const struct word *word;
@@ -267,7 +267,7 @@ static bool in_object(const struct checker *c)
 	return c->is_object[(c->depth - 1) / 8] >> (c->depth - 1) % 8 & 1;
 }
 
-/* Past the bracket at c->at, which opens. */
+/* Past the opening bracket at c->at. */
 static int open_bracket(struct checker *c, struct rk_error *err)
 {
 	uint8_t bit = (uint8_t)(1 << c->depth % 8);
@@ -292,7 +292,7 @@ static bool close_bracket(struct checker *c)
 	return true;
 }
 
-/* Past "NAME": where an object is open. */
+/* Past "NAME": if an object is open. */
 static int check_name(struct checker *c, struct rk_error *err)
 {
 	int rc;
@@ -313,8 +313,8 @@ static int check_name(struct checker *c, struct rk_error *err)
 }
 
 /*
- * Past all brackets that close after a value, up to where the next value begins.
- * Returns 1, 0 where there is none, as the text's one value is complete, or -EINVAL.
+ * Past all closing brackets after a value, up to where the next value begins. Returns 1, 0 if the
+ * text's one value is complete, or -EINVAL.
  */
 static int check_after(struct checker *c, struct rk_error *err)
 {
@@ -335,8 +335,8 @@ static int check_after(struct checker *c, struct rk_error *err)
 }
 
 /*
- * Past the next value. Returns 0, 1 where that is only the bracket which opens it, as the first
- * value inside is next, or -EINVAL.
+ * Past the next value. Returns 0; 1 if only its opening bracket was passed, because the first value
+ * inside it is next; or -EINVAL.
  */
 static int check_value(struct checker *c, struct rk_error *err)
 {

@@ -2,9 +2,9 @@
 /*
  * JSON text: whether it is well formed, and its tokens one after the other.
  *
- * jansson makes 64-bit integers and doubles of numbers while it reads, so that what a number was
- * is lost. A request is therefore read here, each number straight from its digits. Syntax is that
- * of RFC 8259. No locks, nothing blocks, no memory is allocated; time is linear in the text.
+ * jansson turns numbers into 64-bit integers and doubles while it reads, so the digits are lost. A
+ * request is therefore read here, and each number is read from its digits. The syntax is that of
+ * RFC 8259. No locks, nothing blocks, no memory is allocated; time is linear in the text.
  */
 #ifndef RK_RUNTIME_BASE_JSON_TEXT_H
 #define RK_RUNTIME_BASE_JSON_TEXT_H
@@ -44,23 +44,23 @@ int rk_json_malformed(const char *text, const char *at, const char *what, struct
 
 /*
  * The next token at or after @at in a text that rk_json_check accepts and that ends at @end.
- * Commas and colons are passed over. Returns where to go on.
+ * Commas and colons are skipped. Returns where to go on.
  */
 const char *rk_json_next(const char *at, const char *end, struct rk_json_token *token);
 
 /*
- * The string @token in @buf of @size, cut to fit and NUL-terminated, without its escapes; what is
- * not printable ASCII becomes '?'. Returns the length that it would have uncut.
+ * Copy the string @token without its escapes into @buf of @size, cut to fit and NUL-terminated;
+ * characters that are not printable ASCII become '?'. Returns its uncut length.
  */
 size_t rk_json_unescape(const struct rk_json_token *token, char *buf, size_t size);
 
 /*
- * @len bytes of @text as they may stand in a sentence, in @buf of @size, cut to fit: one line of
- * ASCII whatever the request holds. Returns @buf.
+ * Copy @len bytes of @text into @buf of @size so that a sentence can quote them: as one line of
+ * ASCII, cut to fit. Returns @buf.
  */
 const char *rk_json_show(char *buf, size_t size, const char *text, size_t len);
 
-/* What @kind is, in words: "a string", "an object"; static storage. */
+/* @kind in words: "a string", "an object"; static storage. */
 const char *rk_json_kind_name(enum rk_json_kind kind);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The log: its lines, its destinations, and the thread that writes them. */
 #include "runtime/base/log.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@
 #define LOG_TEXT_MAX 1024 /* of a message, with its NUL; longer ones end in "..." */
 #define LOG_TIME_MAX 40
 #define LOG_QUEUED   1024	   /* lines that may wait for the writer thread */
-#define LOG_END_NS   RK_NS_PER_SEC /* how long the end of it may take */
+#define LOG_END_NS   RK_NS_PER_SEC /* how long the end of the thread may take */
 #define LOG_STUCK_NS                                                                               \
 	(3 * RK_NS_PER_SEC) /* a file that has not taken its line by then is trouble               \
 			     */
@@ -43,7 +44,7 @@ static const struct {
 
 static _Atomic int log_level = RK_LOG_INFO;
 
-/* What can be wrong with a file, the worse first. */
+/* What can be wrong with a file, the worst first. */
 enum {
 	LOG_WRITE_TROUBLE,
 	LOG_OPEN_TROUBLE,
@@ -54,19 +55,19 @@ enum {
 struct log_target {
 	enum rk_log_dest dest;
 	bool structured;
-	bool journal; /* stderr is systemd's journal, which reads "<PRIORITY>" before a line */
-	struct rk_log_file file; /* for RK_LOG_TO_FILE alone */
+	bool journal; /* stderr is systemd's journal, which wants "<PRIORITY>" before a line */
+	struct rk_log_file file; /* only for RK_LOG_TO_FILE */
 };
 
 /*
- * Guards log_out and makes lines whole and in order. Held while the destination is written to; the
- * writer thread lets nobody else wait for it.
+ * Guards log_out, and keeps lines whole and in order. It is held while the destination is written
+ * to; once the writer thread runs, no other thread waits for it.
  */
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
 	struct log_target now;
-	struct log_target next; /* being opened: its helper has been asked and has not answered */
+	struct log_target next; /* being opened: its helper was asked and has not answered */
 	void (*sink)(void *ctx, enum rk_log_level level, const char *line);
 	void *sink_ctx;
 	unsigned long lost; /* lines that could not be written, not reported yet */
@@ -86,21 +87,22 @@ struct log_line {
 	char text[];
 };
 
-/* Between others and the writer thread; its lock is never held while anything is written. */
+/* Between the writer thread and all others; its lock is never held while a line is written. */
 static struct {
 	pthread_mutex_t lock;
-	int wake; /* an eventfd: there is something to do; -1 before there was a thread */
+	int wake; /* an eventfd, written when there is work; -1 before the thread exists */
 	STAILQ_HEAD(, log_line) lines;
 	size_t count;
 	unsigned long dropped; /* not reported yet */
 	bool running;
-	uint64_t quit_ns; /* the thread is to end, at the latest then; 0 = not */
+	uint64_t quit_ns; /* when the thread must have ended; 0 = it need not end */
 	bool stuck;	  /* the thread hangs in the destination and holds log_lock */
 	pthread_t thread;
-	/* Orders to open another destination: number, and the one that was carried out last. */
+	/* Orders to open another destination: the number of the last one, and of the last carried
+	 * out. */
 	uint64_t ordered, opened;
-	bool ended;		/* the thread is about to */
-	pthread_cond_t changed; /* opened or ended is another; CLOCK_MONOTONIC */
+	bool ended;		/* the thread is about to end */
+	pthread_cond_t changed; /* opened or ended has changed; CLOCK_MONOTONIC */
 	bool has_order;
 	struct log_target order;
 } log_queue = {
@@ -109,14 +111,14 @@ static struct {
 	.lines = STAILQ_HEAD_INITIALIZER(log_queue.lines),
 };
 
-/* Who is told of trouble; the lock is held while he is. Inside of log_lock. */
+/* Who is told of trouble. Its lock is held during the call, and is taken inside log_lock. */
 static struct {
 	pthread_mutex_t lock;
 	void (*fn)(void *ctx, const char *sentence);
 	void *ctx;
 } log_observer = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* A default mutex that is used correctly cannot fail; if it does, memory is corrupt. */
+/* Locking a default mutex that is used correctly cannot fail; if it does, memory is corrupt. */
 static void log_acquire(void)
 {
 	if (pthread_mutex_lock(&log_lock))
@@ -144,7 +146,7 @@ enum rk_log_level rk_log_level(void)
 	return (enum rk_log_level)atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
-/* Bytes that could end the line, or drive a terminal (C0, DEL, and C1 as UTF-8). */
+/* Bytes that could end the line or control a terminal (C0, DEL, and C1 as UTF-8). */
 static void log_sanitize(char *text)
 {
 	for (unsigned char *p = (unsigned char *)text; *p; p++) {
@@ -173,7 +175,7 @@ static void log_timestamp(char *buf, size_t size)
 		snprintf(buf, size, "-");
 }
 
-/* One JSON object without a newline, malloc'ed; NULL where memory is short. */
+/* One JSON object without a newline, malloc'ed; NULL if memory is short. */
 static char *log_json(const char *stamp, enum rk_log_level level, const char *text)
 {
 	char ascii[LOG_TEXT_MAX];
@@ -192,7 +194,7 @@ static char *log_json(const char *stamp, enum rk_log_level level, const char *te
 	line = json_pack("{s:s, s:s, s:o}", "time", stamp, "level", rk_log_level_name(level), "msg",
 			 msg);
 	if (!line)
-		return NULL; /* json_pack has dropped msg */
+		return NULL; /* json_pack has freed msg */
 	out = json_dumps(line, JSON_COMPACT);
 	json_decref(line);
 	return out;
@@ -208,9 +210,9 @@ static bool is_writer(void)
 	return is;
 }
 
-/* --- trouble: what an operator should know and cannot read in the log --- */
+/* --- trouble, which an operator should know of and cannot read in the log --- */
 
-/* @sentence "" = it is over. With log_lock held. */
+/* @sentence "" means that it is over. The caller holds log_lock. */
 static void log_trouble(int which, const char *sentence)
 {
 	char(*all)[RK_ERROR_MAX] = log_out.trouble;
@@ -219,7 +221,7 @@ static void log_trouble(int which, const char *sentence)
 		snprintf(all[which], sizeof(all[which]), "%s", sentence);
 		log_out.untold = true;
 	}
-	/* Before there is a writer or an observer, it stays to be told with a later line. */
+	/* As long as there is no writer or observer it is kept, and told with a later line. */
 	if (!log_out.untold || !is_writer())
 		return;
 	pthread_mutex_lock(&log_observer.lock);
@@ -232,7 +234,7 @@ static void log_trouble(int which, const char *sentence)
 	pthread_mutex_unlock(&log_observer.lock);
 }
 
-/* Lines do not get through. */
+/* Lines cannot be written. */
 static void __attribute__((format(printf, 1, 2))) log_blocked(const char *fmt, ...)
 {
 	char sentence[RK_ERROR_MAX];
@@ -256,7 +258,7 @@ static void log_lose(int code)
 
 /* --- destinations --- */
 
-/* Close the file of @t, if it is one and does not hang. */
+/* Close the file of @t if it has one and that does not hang. */
 static void target_close(struct log_target *t)
 {
 	int rc = rk_log_file_close(&t->file);
@@ -278,7 +280,7 @@ static bool stderr_is_journal(void)
 	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-/* Make *@t, which is taken over, the destination; returns the former one, to be closed. */
+/* Make *@t, which is taken over, the destination. Returns the former one, to be closed. */
 static struct log_target target_switch_locked(struct log_target *t)
 {
 	struct log_target old = log_out.now;
@@ -295,7 +297,7 @@ static struct log_target target_switch_locked(struct log_target *t)
 
 /* --- the writer thread, while it waits --- */
 
-/* Whoever waits for an order may go on: it was carried out, or has failed. */
+/* Let whoever waits for an order go on: it was carried out, or has failed. */
 static void order_done(void)
 {
 	pthread_mutex_lock(&log_queue.lock);
@@ -363,7 +365,7 @@ static bool take_order(void)
 	return false;
 }
 
-/* The next destination's helper has answered. True where the destination is another now. */
+/* The helper of the next destination has answered. True if the destination has changed. */
 static bool finish_order(void)
 {
 	struct rk_error err = {0};
@@ -383,7 +385,7 @@ static int writer_timeout(uint64_t since_ns)
 	uint64_t now = rk_now_ns(), until = since_ns ? since_ns + LOG_STUCK_NS : 0;
 
 	if (since_ns && now >= until)
-		until = 0; /* it has been told */
+		until = 0; /* it was told to end */
 	pthread_mutex_lock(&log_queue.lock);
 	if (log_queue.quit_ns && (!until || log_queue.quit_ns < until))
 		until = log_queue.quit_ns;
@@ -404,8 +406,8 @@ static bool writer_is_late(void)
 }
 
 /*
- * Wait for something to do; with @since_ns, when a line was sent, for its answer. 0: there is one,
- * or no line is waited for. -EAGAIN: the destination is another now. -ETIMEDOUT: the thread must
+ * Wait for something to do or, if a line was sent at @since_ns, for its answer. 0: there is one,
+ * or no line is waited for. -EAGAIN: the destination has changed. -ETIMEDOUT: the thread must
  * end.
  */
 static int writer_wait(uint64_t since_ns)
@@ -436,7 +438,7 @@ static int writer_wait(uint64_t since_ns)
 
 /* --- lines --- */
 
-/* -EAGAIN where the line is to be written again, to another destination. */
+/* -EAGAIN: the line must be written again, to another destination. */
 static int log_write_file(const char *line, size_t len)
 {
 	struct rk_helper *h = &log_out.now.file.helper;
@@ -452,7 +454,7 @@ static int log_write_file(const char *line, size_t len)
 	if (!rc)
 		rc = reply.rc;
 	else
-		rk_helper_end(h); /* it hangs, and nobody can wait any longer; or it has died */
+		rk_helper_end(h); /* it hangs and there is no more time, or it has died */
 	if (rc)
 		log_lose(-rc);
 	else
@@ -476,7 +478,7 @@ static int log_write_stderr(const char *line, size_t len)
 	return 0;
 }
 
-/* -EAGAIN where the line is to be written again, to another destination. */
+/* -EAGAIN: the line must be written again, to another destination. */
 static int log_emit_once(enum rk_log_level level, const char *stamp, const char *text)
 {
 	const struct log_target *to = &log_out.now;
@@ -523,7 +525,7 @@ static void log_emit_locked(enum rk_log_level level, const char *stamp, const ch
 		;
 }
 
-/* Lines were lost: say so as soon as a line gets through again. */
+/* Lines were lost: say so as soon as a line can be written again. */
 static void log_emit_lost_locked(const char *stamp)
 {
 	unsigned long lost = log_out.lost;
@@ -574,7 +576,7 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 			memcpy(line->text, text, len);
 			STAILQ_INSERT_TAIL(&log_queue.lines, line, link);
 			log_queue.count++;
-			(void)!write(log_queue.wake, &one, sizeof(one)); /* full: awake anyway */
+			(void)!write(log_queue.wake, &one, sizeof(one)); /* full: it is awake */
 		} else {
 			log_queue.dropped++;
 		}
@@ -681,7 +683,7 @@ void rk_log_stop_thread(void)
 	pthread_mutex_lock(&log_queue.lock);
 	was = log_queue.running && !log_queue.quit_ns;
 	log_queue.quit_ns = rk_now_ns() + LOG_END_NS;
-	/* a little more: a file that hangs is given up by the thread itself */
+	/* a little longer, because the thread itself gives up a file that hangs */
 	until = rk_timespec(log_queue.quit_ns + LOG_END_NS / 4);
 	pthread_mutex_unlock(&log_queue.lock);
 	if (!was)
@@ -690,9 +692,9 @@ void rk_log_stop_thread(void)
 	pthread_mutex_lock(&log_queue.lock);
 	while (!log_queue.ended && rc != ETIMEDOUT)
 		rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
-	/* A destination that hangs must not keep the process: it takes the thread with it. */
+	/* A destination that hangs must not keep the process; the thread ends with it. */
 	log_queue.stuck = !log_queue.ended;
-	log_queue.running = false; /* later lines are written by whoever logs them */
+	log_queue.running = false; /* later lines are written by the thread that logs them */
 	stuck = log_queue.stuck;
 	pthread_mutex_unlock(&log_queue.lock);
 	if (stuck)
@@ -749,7 +751,7 @@ int rk_log_open(enum rk_log_dest dest, const char *path, bool structured, struct
 		rc = rk_log_file_open(&to.file, err);
 		if (rc)
 			return rc;
-		(void)rk_helper_wait(&to.file.helper, -1, -1); /* what fails is told by the next */
+		(void)rk_helper_wait(&to.file.helper, -1, -1); /* the next call tells what failed */
 		rc = rk_log_file_opened(&to.file, err);
 		if (rc)
 			return rc;

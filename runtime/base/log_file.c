@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A log file that a helper process writes. */
+/* A log file that a helper process opens and writes. */
 #include "runtime/base/log_file.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory as a file. */
+/* Makes memory files. */
 #include "runtime/base/memfd.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ int rk_memfd_create(const char *name)
 
 	snprintf(cut, sizeof(cut), "%s", name);
 	fd = memfd_create(cut, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3, which knows only executable ones */
+	if (fd < 0 && errno == EINVAL) /* Linux before 6.3 has only executable ones */
 		fd = memfd_create(cut, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd < 0 ? -errno : fd;
 }

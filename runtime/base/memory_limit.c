@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How much memory this process may use. */
+/* Finds out how much memory this process may use. */
 #include "runtime/base/memory_limit.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 #define MIB (1ULL << 20)
 
-/* Where the two versions keep it. */
+/* Where the two versions of cgroups keep the limit. */
 static const struct {
 	const char *controller; /* in /proc/self/cgroup */
 	const char *mount;
@@ -24,7 +24,7 @@ static const struct {
 
 #define VERSIONS (sizeof(versions) / sizeof(versions[0]))
 
-/* A file that holds one number; UINT64_MAX where it says "max" or is not there. */
+/* Read a file with one number; UINT64_MAX if it says "max" or does not exist. */
 static uint64_t read_number(const char *path)
 {
 	uint64_t number;
@@ -44,8 +44,8 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /*
- * The least limit of cgroup @path and of all above it. In a container without a cgroup namespace
- * @path is the host's, of which only the last step, the root, is there.
+ * The smallest limit of cgroup @path and of all above it. In a container without a cgroup namespace
+ * @path is that of the host, and of its steps only the last one, the root, exists.
  */
 static uint64_t read_chain(const char *root, size_t version, char *path)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Opens, checks and copies the libraries of users. */
 #include "runtime/base/module.h"
 
 #include <errno.h>
@@ -36,8 +37,8 @@ static int check_trust(const struct stat *st, const char *path, int len, struct 
 }
 
 /*
- * Open @path component by component without following links, checking each: a path that is looked
- * at first and opened afterwards could be another by then. Returns the file's descriptor.
+ * Open @path component by component without following links, and check each: a path that is first
+ * checked and then opened could lead elsewhere by then. Returns the descriptor of the file.
  */
 static int open_trusted(const char *path, struct rk_error *err)
 {

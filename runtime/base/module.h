@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A user's library, opened once, checked, and copied to a sealed memfd: what the worker loads is
- * what was checked, and every worker until the next reload loads the same bytes.
+ * A user's library, which is opened once, checked, and copied to a sealed memfd. So a worker loads
+ * what was checked, and until the next reload every worker loads the same bytes.
  */
 #ifndef RK_RUNTIME_BASE_MODULE_H
 #define RK_RUNTIME_BASE_MODULE_H
@@ -16,9 +16,9 @@ struct rk_module;
 /*
  * Open @path (absolute). It must be a regular file which, with all its directories, belongs to
  * root or to the daemon's user and is not writable by everybody; a sticky directory of root's, such
- * as /tmp, is accepted. *@module has one reference. EACCES names the part of the path that is not
- * trusted; EINVAL a relative path; EFBIG over 1 GiB; else the errno of open, read or memfd_create.
- * Blocks for the reading.
+ * as /tmp, is accepted. *@module has one reference. Fails with EACCES (the sentence names the part
+ * of the path that is not trusted), EINVAL (a relative path), EFBIG (over 1 GiB), or the errno of
+ * open, read or memfd_create. Blocks while it reads.
  */
 int rk_module_open(const char *path, struct rk_module **module, struct rk_error *err);
 
@@ -26,7 +26,7 @@ int rk_module_open(const char *path, struct rk_module **module, struct rk_error 
  */
 int rk_module_adopt(int fd, const struct stat *st, struct rk_module **module, struct rk_error *err);
 
-/* Whether the file that @st is of is the very one that @module was copied from. */
+/* Whether @st is that of the very file that @module was copied from. */
 bool rk_module_matches(const struct rk_module *module, const struct stat *st);
 
 /* Of the file, when it was copied; owned by the module. */

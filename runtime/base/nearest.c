@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The edit distance, and the nearest of several words by it. */
+/* Computes the edit distance, and finds the nearest of several words by it. */
 #include "runtime/base/nearest.h"
 
 #include <ctype.h>
@@ -60,7 +60,7 @@ void rk_nearest_try(struct rk_nearest *n, const char *candidate)
 	size_t longer = len < n->len ? n->len : len, limit = longer < 4 ? 0 : 1 + shorter / 4;
 	size_t distance = rk_edit_distance(n->word, n->len, candidate, len);
 
-	/* a third of the letters wrong is a slip, half of them another word; so is gpu of cpu */
+	/* a third of the letters wrong is a slip; with half of them wrong it is another word */
 	if (len >= sizeof(n->best) || distance > limit || distance >= shorter ||
 	    (n->best[0] && distance >= n->distance))
 		return;

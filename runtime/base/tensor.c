@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The table of element types, and the conversion of binary16. */
 #include "runtime/base/tensor.h"
 
 #include <string.h>
@@ -74,7 +75,7 @@ float rk_f16_to_f32(uint16_t half)
 /* @mantissa (of @bits bits, the highest one set) times 2^@exponent, without its sign. */
 static uint16_t round_to_f16(uint64_t mantissa, unsigned int bits, int exponent)
 {
-	/* that of the last bit which fits */
+	/* the exponent of the last bit that fits */
 	int last = exponent + (int)bits - (F16_MANTISSA_BITS + 1), shift;
 	uint64_t kept, lost, half;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Element types, from one table. Everything is little-endian, as the machines we run on are. */
+/* Element types, from one table. Everything is little-endian, as are the supported machines. */
 #ifndef RK_RUNTIME_BASE_TENSOR_H
 #define RK_RUNTIME_BASE_TENSOR_H
 
@@ -51,16 +51,16 @@ struct rk_dtype_info {
 /* The row of @dtype, which must be below RK_DTYPE_COUNT; static storage. */
 const struct rk_dtype_info *rk_dtype_info(enum rk_dtype dtype);
 
-/* The type called @name of @len bytes, or RK_DTYPE_COUNT where there is none. */
+/* The type called @name of @len bytes, or RK_DTYPE_COUNT if there is none. */
 enum rk_dtype rk_dtype_find(const char *name, size_t len);
 
 /* All names, ", "-separated, for error sentences; static storage. */
 const char *rk_dtype_names(void);
 
 /*
- * binary16 to and from wider types. Widening is exact. Narrowing rounds once, to nearest, ties to
- * even; too large becomes an infinity. A NaN stays one, and one that came from binary16 gets
- * its bits back from rk_f16_from_f32.
+ * Convert binary16 to and from wider types. Widening is exact. Narrowing rounds once, to nearest,
+ * ties to even; a value that is too large becomes an infinity. A NaN stays a NaN, and one that came
+ * from binary16 gets its bits back from rk_f16_from_f32.
  */
 float rk_f16_to_f32(uint16_t half);
 uint16_t rk_f16_from_f32(float value);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads and conditions as all of them are made here. */
+/* How threads are started and conditions are made. */
 #ifndef RK_RUNTIME_BASE_THREAD_H
 #define RK_RUNTIME_BASE_THREAD_H
 
 #include <pthread.h>
 
 /*
- * Start a thread that has every signal blocked: signals are the main program's. Returns 0 or the
+ * Start a thread with all signals blocked: signals are for the main program. Returns 0 or the
  * positive errno of pthread_create. The caller joins it.
  */
 int rk_thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);

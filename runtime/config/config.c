@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Loads, sets, prints and compares the fields of the configuration. */
 #include "runtime/config/config.h"
 
 #include <ctype.h>
@@ -38,7 +39,7 @@ static const struct rk_config_field config_fields[] = {
 
 #define CONFIG_FIELDS (sizeof(config_fields) / sizeof(config_fields[0]))
 
-/* Variables with our prefix that others set, as patterns for what follows it. */
+/* Variables with our prefix that others set: patterns for what follows the prefix. */
 static const char *const env_of_others[] = {
 	"MOUNT",   /* scripts: where to mount */
 	"VERSION", /* images: the version that they hold */
@@ -195,7 +196,7 @@ static bool env_is_of_others(const char *suffix, size_t len)
 	return false;
 }
 
-/* No key is called as the variable @name of @len bytes says. */
+/* Fail because no key has the name of the variable @name of @len bytes. */
 static int no_variable(const char *name, size_t len, struct rk_error *err)
 {
 	char upper[CONFIG_KEY_MAX], hint[RK_NEAREST_HINT_MAX];
@@ -244,7 +245,7 @@ static int load_environ(struct config_loader *loader, const char *const *vars, s
 static int load_options(struct config_loader *loader, const char *const *options,
 			struct rk_error *err)
 {
-	/* A key may come again, and the last one wins, as in mount(8) and fstab. */
+	/* A key may be repeated, and the last one wins, as in mount(8) and fstab. */
 	for (; *options; options++) {
 		char key[CONFIG_KEY_MAX];
 		size_t len = strcspn(*options, "=");
@@ -298,7 +299,7 @@ static int load_sources(struct config_loader *loader, const struct rk_config_sou
 	return rc;
 }
 
-/* Every field at its default in the preset called @name, which is one of preset_names. */
+/* Set every field to its default in the preset @name, which is one of preset_names. */
 static int load_defaults(struct rk_config *config, const char *name, struct rk_error *err)
 {
 	size_t preset = 0;
@@ -333,7 +334,7 @@ static int check_backends(const struct rk_config *c, struct rk_error *err)
 	return 0;
 }
 
-/* @small must not exceed @large: neither could ever be used to the full. */
+/* @small must not exceed @large: it could never be used in full. */
 static int check_order(const struct rk_config *c, const char *small, const char *large,
 		       struct rk_error *err)
 {
@@ -391,8 +392,8 @@ static int check_all(const struct rk_config *c, struct rk_error *err)
 }
 
 /*
- * A preset's fallback goes with its own primary: `primary_backend = cpu` alone must not
- * collide with the default fallback cpu. One that was asked for is checked instead.
+ * The fallback of a preset belongs to the primary backend of that preset: `primary_backend = cpu`
+ * alone must not collide with the default fallback cpu. A fallback that was set is checked instead.
  */
 static void settle_fallback(struct rk_config *c, const struct config_loader *loader)
 {
@@ -403,8 +404,8 @@ static void settle_fallback(struct rk_config *c, const struct config_loader *loa
 }
 
 /*
- * A default that the machine cannot keep would have the kernel kill somebody for it. A JSON request
- * becomes more than twenty times its size while it is read.
+ * With a default beyond what the machine has, the kernel would kill a process. A JSON request needs
+ * more than twenty times its size while it is read.
  */
 static void settle_sizes(struct rk_config *c, const struct config_loader *loader, uint64_t bytes)
 {

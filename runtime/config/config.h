@@ -5,7 +5,7 @@
  * preset < INI file < environment (RKFS_KEY) < options (-o key=value). The preset
  * itself is the field `preset`, looked up in the same four places first.
  * struct rk_config is plain data: it may be copied; the caller locks.
- * Nothing here keeps state, logs or blocks longer than reading a file does.
+ * Nothing here keeps state or logs, and nothing blocks longer than reading a file does.
  */
 #ifndef RK_RUNTIME_CONFIG_CONFIG_H
 #define RK_RUNTIME_CONFIG_CONFIG_H
@@ -70,13 +70,13 @@ struct rk_config_field {
 	const char *help;		     /* one line: what it does */
 };
 
-/* Where values come from. Borrowed; must live as long as it is used. */
+/* Where values come from. Everything is borrowed and must live as long as it is used. */
 struct rk_config_sources {
 	const char *file;	    /* INI file, NULL = none */
 	const char *const *options; /* NULL-terminated "key=value" strings, NULL = none */
 	const char *const *environ; /* NULL-terminated "NAME=value" strings, NULL = none */
-	uint64_t payload_bytes;	    /* what the machine has for payloads, 0 = enough */
-	struct rk_files *files;	    /* who reads the file; NULL = the caller's thread */
+	uint64_t payload_bytes;	    /* the memory for payloads that the machine has, 0 = enough */
+	struct rk_files *files;	    /* the session that reads the file; NULL = no session */
 };
 
 /* The whole table; *@count is its length; static storage. */
@@ -93,10 +93,10 @@ void rk_config_nearest(struct rk_nearest *near);
  * section or RKFS_* variable, but for those that Kubernetes and scripts set; repeated key, bad
  * value, out of range, malformed line, value combinations that make no sense), or the errno of
  * opening or reading the file; the sentence names file:line or the variable or the option, the key,
- * and what is allowed. A value is checked even where another source overrides it; an option
- * may be repeated, and the last one wins (mount(8)). Paths must be absolute. A fallback_backend
- * that no source sets becomes none where it would equal primary_backend; a max_buffered_bytes,
- * max_message_bytes that no source sets is at most payload_bytes, max_json_bytes a part of it.
+ * and what is allowed. A value is checked even if another source overrides it; an option may
+ * be repeated, and the last one wins (mount(8)). Paths must be absolute. A fallback_backend that no
+ * source sets becomes none if it would equal primary_backend. A max_buffered_bytes or
+ * max_message_bytes that no source sets is at most payload_bytes, and max_json_bytes a part of it.
  */
 int rk_config_load(struct rk_config *config, const struct rk_config_sources *sources,
 		   struct rk_error *err);
@@ -104,7 +104,7 @@ int rk_config_load(struct rk_config *config, const struct rk_config_sources *sou
 /*
  * Set one field from text, validated alone. Returns 0 or -EINVAL with a sentence
  * naming key, value and what is allowed; *@config is unchanged then.
- * Whether the field may be changed now is the caller's matter.
+ * The caller decides whether the field may be changed now.
  */
 int rk_config_set(struct rk_config *config, const struct rk_config_field *field, const char *value,
 		  struct rk_error *err);
@@ -117,8 +117,7 @@ int rk_config_set(struct rk_config *config, const struct rk_config_field *field,
 size_t rk_config_print(const struct rk_config *config, const struct rk_config_field *field,
 		       char *buf, size_t size);
 
-/* @text in the notation of a duration, in milliseconds. False: it is none; *@ms is undefined then.
- */
+/* Read @text in the notation of a duration into *@ms, in milliseconds. False if it is none. */
 bool rk_config_duration(const char *text, uint64_t *ms);
 
 /* Whether both hold the same value of @field. */

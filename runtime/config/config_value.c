@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Parses one value in the notation of its field. */
 #include "runtime/config/config_value.h"
 
 #include <ctype.h>
