@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The ring of events, each a line of JSON. */
 #include "runtime/events.h"
 
 #include <errno.h>

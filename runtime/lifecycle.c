@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The state machine of the runtime: the table of transitions, and the state. */
 #include "runtime/lifecycle.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ const char *rk_trigger_name(enum rk_trigger trigger)
 	return trigger < RK_TRIGGER_COUNT ? trigger_names[trigger] : "?";
 }
 
-enum rk_state rk_lifecycle_next(enum rk_state from, enum rk_trigger trigger)
+/* Where @trigger leads from @from, or RK_STATE_COUNT where the table does not list it. */
+static enum rk_state next(enum rk_state from, enum rk_trigger trigger)
 {
 	for (size_t i = 0; i < sizeof(transitions) / sizeof(transitions[0]); i++)
 		if (transitions[i].from == from && transitions[i].trigger == trigger)
@@ -67,7 +69,7 @@ enum rk_state rk_lifecycle_state(const struct rk_lifecycle *lc)
 
 bool rk_lifecycle_allows(const struct rk_lifecycle *lc, enum rk_trigger trigger)
 {
-	return rk_lifecycle_next(rk_lifecycle_state(lc), trigger) != RK_STATE_COUNT;
+	return next(rk_lifecycle_state(lc), trigger) != RK_STATE_COUNT;
 }
 
 void rk_lifecycle_lock(struct rk_lifecycle *lc)
@@ -80,14 +82,12 @@ void rk_lifecycle_unlock(struct rk_lifecycle *lc)
 	pthread_mutex_unlock(&lc->lock);
 }
 
-int rk_lifecycle_fire_locked(struct rk_lifecycle *lc, enum rk_trigger trigger, enum rk_state *from)
+int rk_lifecycle_fire_locked(struct rk_lifecycle *lc, enum rk_trigger trigger)
 {
-	enum rk_state now = rk_lifecycle_state(lc);
-	enum rk_state to = rk_lifecycle_next(now, trigger);
+	enum rk_state to = next(rk_lifecycle_state(lc), trigger);
 
 	if (to == RK_STATE_COUNT)
 		return -EBUSY;
 	atomic_store_explicit(&lc->state, to, memory_order_release);
-	*from = now;
 	return 0;
 }

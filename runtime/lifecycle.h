@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state machine of DESIGN section 2: one table, one lock.
+ * The state machine of the runtime: one table, one lock.
  *
  * Lock order of the whole daemon, outermost first:
  *   runtime.command_lock -> lifecycle.lock -> dispatch.lock -> payload.lock, stats, events.lock
@@ -58,9 +58,6 @@ struct rk_lifecycle {
 const char *rk_state_name(enum rk_state state);
 const char *rk_trigger_name(enum rk_trigger trigger);
 
-/* Where @trigger leads from @from, or RK_STATE_COUNT where the table does not list it. */
-enum rk_state rk_lifecycle_next(enum rk_state from, enum rk_trigger trigger);
-
 /* Returns 0 or the negative errno of the mutex. The state is Created. */
 int rk_lifecycle_init(struct rk_lifecycle *lc);
 void rk_lifecycle_destroy(struct rk_lifecycle *lc);
@@ -74,10 +71,7 @@ bool rk_lifecycle_allows(const struct rk_lifecycle *lc, enum rk_trigger trigger)
 void rk_lifecycle_lock(struct rk_lifecycle *lc);
 void rk_lifecycle_unlock(struct rk_lifecycle *lc);
 
-/*
- * Test and transition, with the lock held. Returns 0 and stores the state that
- * was left in *@from, or -EBUSY with no side effect.
- */
-int rk_lifecycle_fire_locked(struct rk_lifecycle *lc, enum rk_trigger trigger, enum rk_state *from);
+/* Test and transition, with the lock held. Returns 0, or -EBUSY with no side effect. */
+int rk_lifecycle_fire_locked(struct rk_lifecycle *lc, enum rk_trigger trigger);
 
 #endif

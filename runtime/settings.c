@@ -62,35 +62,32 @@ struct limits {
 	uint64_t message_timeout_ns;
 };
 
-static struct limits limits_of(struct rk_runtime *rt)
+static struct limits limits_of(const struct rk_config *config)
 {
-	struct limits limits;
-
-	pthread_mutex_lock(&rt->config_lock);
-	limits.max_queue_depth = (uint32_t)rt->config.max_queue_depth;
-	limits.message_timeout_ns = rt->config.message_timeout * RK_NS_PER_MS;
-	pthread_mutex_unlock(&rt->config_lock);
-	return limits;
+	return (struct limits){
+		.max_queue_depth = (uint32_t)config->max_queue_depth,
+		.message_timeout_ns = config->message_timeout * RK_NS_PER_MS,
+	};
 }
 
 /*
- * Put what the hot fields say into effect. Dispatch calls back, so that config_lock may not be held
- * meanwhile, and two threads may be here at once: look again whether what was put into effect is
- * still what holds.
+ * Put the configuration into effect, with config_lock held, which is released. Dispatch calls back,
+ * so it cannot be told under the lock, and two threads may be doing so at once: each looks again
+ * whether what it has told is still what holds.
  */
-static void apply_hot(struct rk_runtime *rt)
+static void apply_and_unlock(struct rk_runtime *rt)
 {
-	struct limits now, applied;
+	struct limits now = limits_of(&rt->config), applied;
 
-	pthread_mutex_lock(&rt->config_lock);
 	push_locked(rt);
 	pthread_mutex_unlock(&rt->config_lock);
-	now = limits_of(rt);
 	do {
 		applied = now;
 		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
 				       applied.message_timeout_ns);
-		now = limits_of(rt);
+		pthread_mutex_lock(&rt->config_lock);
+		now = limits_of(&rt->config);
+		pthread_mutex_unlock(&rt->config_lock);
 	} while (now.max_queue_depth != applied.max_queue_depth ||
 		 now.message_timeout_ns != applied.message_timeout_ns);
 }
@@ -104,11 +101,10 @@ void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *conf
 	rt->config = rt->loaded = *config;
 	old = rt->payload;
 	rt->payload = rk_payload_ref(payload);
-	pthread_mutex_unlock(&rt->config_lock);
-	rk_payload_unref(old);
 	atomic_store(&rt->max_json_bytes, config->max_json_bytes);
 	atomic_store(&rt->max_message_bytes, config->max_message_bytes);
-	apply_hot(rt);
+	apply_and_unlock(rt);
+	rk_payload_unref(old);
 }
 
 void rk_runtime_take_hot(struct rk_runtime *rt, const struct rk_config *from, json_t *changed,
@@ -127,8 +123,7 @@ void rk_runtime_take_hot(struct rk_runtime *rt, const struct rk_config *from, js
 			rk_config_copy(&rt->config, from, &fields[i]);
 	}
 	rt->loaded = *from;
-	pthread_mutex_unlock(&rt->config_lock);
-	apply_hot(rt);
+	apply_and_unlock(rt);
 }
 
 int rk_runtime_set_field(struct rk_runtime *rt, const struct rk_config_field *field,
@@ -138,9 +133,10 @@ int rk_runtime_set_field(struct rk_runtime *rt, const struct rk_config_field *fi
 
 	pthread_mutex_lock(&rt->config_lock);
 	rc = rk_config_set(&rt->config, field, value, err);
-	pthread_mutex_unlock(&rt->config_lock);
-	if (!rc)
-		apply_hot(rt);
+	if (rc)
+		pthread_mutex_unlock(&rt->config_lock);
+	else
+		apply_and_unlock(rt);
 	return rc;
 }
 

@@ -10,19 +10,14 @@
 
 #define STUCK_NAMED 32 /* messages that an event of cancelled ones names */
 
-/*
- * Fire @trigger with lifecycle.lock held; the event goes in before the state can be seen, its
- * followers are told by after_transition. -EBUSY with no effect where the table does not list it.
- */
 int rk_runtime_transit_locked(struct rk_runtime *rt, enum rk_trigger trigger, const char *event,
 			      json_t *fields)
 {
-	enum rk_state from;
 	int rc = -EBUSY;
 
 	if (rk_lifecycle_allows(&rt->lifecycle, trigger)) {
 		rk_events_add(&rt->events, event, json_incref(fields));
-		rc = rk_lifecycle_fire_locked(&rt->lifecycle, trigger, &from);
+		rc = rk_lifecycle_fire_locked(&rt->lifecycle, trigger);
 	}
 	json_decref(fields);
 	return rc;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* All numbers of the runtime as text for Prometheus. */
 #include "runtime/metrics/metrics.h"
 
 #include <errno.h>
