@@ -61,8 +61,8 @@ ssize_t rk_events_copy(struct rk_events *ev, uint64_t *seq, uint64_t *lost, char
 uint64_t rk_events_bytes(struct rk_events *ev);
 
 /*
- * Somebody follows what is retained by its length, which therefore must not fall: up to
- * RK_EVENTS_HELD events are kept until he lets go, and only then all but RK_EVENTS_RETAINED are
+ * Somebody follows the events by the length of what is retained, which therefore must not fall.
+ * Until the release up to RK_EVENTS_HELD events are kept; then all but RK_EVENTS_RETAINED are
  * dropped.
  */
 void rk_events_hold(struct rk_events *ev);

@@ -57,8 +57,8 @@ struct rk_runtime {
 	_Atomic uint64_t max_json_bytes, max_message_bytes;
 
 	/*
-	 * Jobs: what reads files of the user's, which may be on a dead file system. Nobody waits
-	 * for one but who has ordered it, and all give up once `give_up` is readable.
+	 * Jobs read files of the user's, which may be on a dead file system. Only whoever ordered a
+	 * job waits for it, and all jobs give up once `give_up` is readable.
 	 */
 	int give_up;				/* an eventfd */
 	struct rk_files *reading[RK_JOB_COUNT]; /* the session of each job */
@@ -76,18 +76,18 @@ struct rk_runtime {
 
 /* kernels.c: registration */
 
-/* Register the kernels that are compiled in and those of kernels_dir (refusals of these are
- * events). */
+/* Register the kernels that are compiled in, and those of kernels_dir, whose refusals are events.
+ */
 int rk_runtime_register_kernels(struct rk_runtime *rt, struct rk_error *err);
 
 /*
- * Scan kernels_dir again; @files reads. Returns the number of descriptions refused; the first one's
- * sentence is in @err. Blocks for reading. Where another scan is under way that one is told to
- * begin again when it is through, and this returns 0 at once.
+ * Scan kernels_dir again; @files reads. Returns the number of descriptions that were refused, with
+ * the first one's sentence in @err. Blocks for reading. Where another scan is under way, that one
+ * is told to begin again at its end, and this returns 0 at once.
  */
 int rk_runtime_scan_kernels(struct rk_runtime *rt, struct rk_files *files, struct rk_error *err);
 
-/* @k is wanted: where the runtime is running it takes messages from now on, before it is loaded. */
+/* If @k is wanted and the runtime runs, @k takes messages from now on, before it is loaded. */
 void rk_runtime_expect_kernel(struct rk_runtime *rt, struct rk_kernel *k);
 
 /* states.c: transitions, and what follows from them */
@@ -177,7 +177,7 @@ void rk_runtime_event(struct rk_runtime *rt, const char *name, json_t *fields);
 int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
 			int rc, const struct rk_error *why, struct rk_error *err);
 
-/* Set last_cmd_status alone: what became of a start is known, and logged, only later. */
+/* Set last_cmd_status alone: of a start it is known only later what became of it. */
 void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What reads files of the user's, for as long as a dead file system likes: one job of a kind. */
+/* Jobs that read the user's files, which may take for ever: one of each kind at a time. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 #include "runtime/base/thread.h"
 #include "runtime/internal.h"
 
-#define PATIENCE_MS                                                                                \
-	1000 /* two reloads at the same time are both done, unless the first one hangs */
+/* Two reloads at the same time are both done, unless the first one hangs. */
+#define PATIENCE_MS 1000
 
 int rk_runtime_jobs_init(struct rk_runtime *rt, struct rk_error *err)
 {

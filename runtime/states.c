@@ -256,7 +256,7 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 	}
 	rk_health_worker_ready(rt->health, fallback_why);
 	rk_lifecycle_lock(&rt->lifecycle);
-	/* One that a stop, reset and start have overtaken is ended at once: wait for the next. */
+	/* A worker that a stop, a reset and a start have overtaken is ended: wait for the next. */
 	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending &&
 	    rk_supervisor_settled(rt->supervisor)) {
 		rt->beginning = rk_health_begin(rt->health, on_first_check, rt);

@@ -53,7 +53,7 @@ enum rk_health_status {
 struct rk_health_report {
 	enum rk_health_status status;
 	char reason[RK_ERROR_MAX];	  /* one sentence; "ok" where healthy */
-	bool wanted;			  /* a worker is: between begin and stop */
+	bool wanted;			  /* a worker is wanted: between begin and stop */
 	bool checked;			  /* a probe has ended since the start */
 	uint64_t last_check_age_secs;	  /* since the last one ended; where checked */
 	uint64_t passed, failed, overdue; /* probes since the last reset */
@@ -99,15 +99,15 @@ typedef void rk_health_first(void *ctx, uint64_t number, int rc, const struct rk
 /*
  * A worker serves for the first time since the start: probe at once, with ten times the timeout.
  * Returns the number of this beginning, never 0. @first is called from the health thread, with no
- * lock held, with the outcome: 0 or a negative errno with the sentence. Not after rk_health_stop,
- * but a call that is under way then may be late: by its number it can be told.
+ * lock held, with the outcome: 0 or a negative errno with the sentence. It is not called after
+ * rk_health_stop, unless that came in the middle of the call, which its number tells.
  */
 uint64_t rk_health_begin(struct rk_health *health, rk_health_first *first, void *ctx);
 
 /* No worker is wanted any more: status unknown, no probes. */
 void rk_health_stop(struct rk_health *health);
 
-/* Counters from 0 again, and nothing is known. */
+/* Count from 0 again, and forget what was found. */
 void rk_health_reset(struct rk_health *health);
 
 /* Probe now, or once a worker serves; a probe that is under way will do. */

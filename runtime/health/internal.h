@@ -44,10 +44,10 @@ struct rk_health {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	bool quit;
-	bool wanted;	/* between begin and stop */
+	bool wanted;	/* a worker is: between begin and stop */
 	bool serves;	/* a worker does */
-	bool asked;	/* for a probe, at once */
-	uint64_t epoch; /* of begin, stop and reset: what is older is of no interest */
+	bool asked;	/* somebody has asked for a probe, at once */
+	uint64_t epoch; /* counts begin, stop and reset: what is older is of no interest */
 	rk_health_first *first;
 	void *first_ctx;
 	struct rk_health_config config;
