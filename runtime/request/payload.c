@@ -374,14 +374,28 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 	return 0;
 }
 
+/*
+ * Before it can be allocated again: no kernel that reads too far shall see what a request of
+ * somebody else has left there. @from (a whole number of pages) on, by a hole where @punched says
+ * so.
+ */
+static void wipe(const struct rk_block *block, uint64_t from, bool punched)
+{
+	uint64_t bytes = round_page(block->bytes) - from;
+
+	if (punched)
+		punch(block->pool, block->offset + from, bytes);
+	else
+		memset((char *)block->data + from, 0, bytes);
+}
+
 static void shrink(struct rk_block *block, uint64_t bytes)
 {
 	uint64_t from = round_page(block->bytes), to = round_page(bytes);
 	struct rk_payload *p = block->pool;
 
-	/* before it can be allocated again; a block below PUNCH_BYTES is retained as a whole */
-	if (from >= PUNCH_BYTES && from > to)
-		punch(p, block->offset + to, from - to);
+	/* a block below PUNCH_BYTES is retained as a whole */
+	wipe(block, to, from >= PUNCH_BYTES);
 	pthread_mutex_lock(&p->lock);
 	cut_locked(p, (uint32_t)(block->offset >> PAGE_SHIFT), order_of(bytes));
 	p->used -= from - to;
@@ -454,9 +468,7 @@ void rk_payload_free(struct rk_block *block)
 
 	if (!p)
 		return;
-	/* Before the block can be allocated again. */
-	if (pages >= PUNCH_BYTES)
-		punch(p, block->offset, pages);
+	wipe(block, 0, pages >= PUNCH_BYTES);
 	pthread_mutex_lock(&p->lock);
 	give_locked(p, (uint32_t)(block->offset >> PAGE_SHIFT));
 	p->used -= pages;

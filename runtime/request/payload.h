@@ -3,7 +3,8 @@
  * Payload memory: one memfd, mapped by the daemon and by its worker, sealed
  * against shrinking (a truncated one would be a SIGBUS in the daemon). Blocks come
  * from a buddy allocator over a sparse file: rounding up costs address space only.
- * A freed block of 64 KiB or more is given back by punching a hole.
+ * A freed block of 64 KiB or more is given back by punching a hole, a smaller one is zeroed: nobody
+ * finds there what a request of somebody else has left.
  *
  * The pool also accounts for what is buffered elsewhere (half-written requests,
  * unread answers), so that max_buffered_bytes bounds all of it.
@@ -44,7 +45,7 @@ uint64_t rk_payload_size(const struct rk_payload *pool);
 uint64_t rk_payload_used(struct rk_payload *pool);
 
 /*
- * Allocate @bytes (at least 1), page-aligned. Contents are undefined. -ENOMEM where the limit would
+ * Allocate @bytes (at least 1), page-aligned and zero. -ENOMEM where the limit would
  * be exceeded (the sentence names limit and use) or memory is short.
  */
 int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *block,
@@ -52,9 +53,10 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 
 /*
  * Make *@block @bytes large (at least 1), keeping what it holds as far as it fits; bytes gained are
- * undefined. In place where the space behind it is free, else it moves and is copied: a block
- * that grows piece by piece is copied a logarithmic number of times. The block is the caller's
- * alone: nobody else may use it meanwhile. Fails as rk_payload_alloc does, *@block unchanged.
+ * zero, or what it has held before. In place where the space behind it is free, else it moves and
+ * is copied: a block that grows piece by piece is copied a logarithmic number of times. The block
+ * is the caller's alone: nobody else may use it meanwhile. Fails as rk_payload_alloc does, *@block
+ * unchanged.
  */
 int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *err);
 

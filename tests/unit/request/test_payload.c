@@ -77,6 +77,39 @@ static uint64_t backing(struct rk_payload *pool)
 
 #define RIG_TEST(name) TEST_WITH(name, setup, teardown)
 
+/* @b was filled to the end of its last page, and freed: nothing of it is found there again. */
+static void expect_zero_at(struct rk_payload *pool, uint64_t offset, uint64_t bytes)
+{
+	struct rk_block b = alloc(pool, bytes);
+
+	assert_int_equal(b.offset, offset);
+	for (uint64_t i = 0; i < pages(bytes); i++)
+		assert_int_equal(((char *)b.data)[i], 0);
+	rk_payload_free(&b);
+}
+
+RIG_TEST(freed_is_wiped)
+{
+	static const uint64_t sizes[] = {1, 4095, 4096, 5000, 65535, 65536, 70000, 1 << 20};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct rk_block b = alloc(*state, sizes[i]);
+		uint64_t offset = b.offset;
+
+		memset(b.data, 'x', pages(b.bytes));
+		rk_payload_free(&b);
+		expect_zero_at(*state, offset, sizes[i]);
+		if (sizes[i] <= PAGE)
+			continue;
+		b = alloc(*state, sizes[i]);
+		memset(b.data, 'x', pages(b.bytes));
+		assert_int_equal(rk_payload_resize(&b, PAGE, NULL), 0);
+		expect_zero_at(*state, offset + PAGE, PAGE);
+		assert_int_equal(((char *)b.data)[PAGE - 1], 'x');
+		rk_payload_free(&b);
+	}
+}
+
 RIG_TEST(block)
 {
 	struct rk_payload *pool = *state;
