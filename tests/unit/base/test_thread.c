@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads start with every signal blocked, and conditions wait by the monotonic clock. */
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/thread.h"
+#include "tests/unit/unit.h"
 
 static void *read_mask(void *arg)
 {
@@ -19,13 +14,12 @@ static void *read_mask(void *arg)
 	return arg;
 }
 
-static void test_signals_are_blocked(void **state)
+TEST(signals_are_blocked)
 {
 	sigset_t mine, before, after, its;
 	pthread_t thread;
 	void *result;
 
-	(void)state;
 	sigemptyset(&its);
 	sigemptyset(&mine);
 	sigaddset(&mine, SIGUSR2);
@@ -43,7 +37,7 @@ static void test_signals_are_blocked(void **state)
 }
 
 /* By the time of day its deadline, which counts from the machine's start, would have passed. */
-static void test_condition_is_monotonic(void **state)
+TEST(condition_is_monotonic)
 {
 	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	const uint64_t end = rk_now_ns() + 20 * RK_NS_PER_MS;
@@ -51,7 +45,6 @@ static void test_condition_is_monotonic(void **state)
 	pthread_cond_t cond;
 	int rc = 0;
 
-	(void)state;
 	assert_int_equal(rk_cond_init(&cond), 0);
 	pthread_mutex_lock(&lock);
 	while (!rc) /* nobody signals; a wake-up may be spurious */
@@ -60,14 +53,4 @@ static void test_condition_is_monotonic(void **state)
 	assert_int_equal(rc, ETIMEDOUT);
 	assert_true(rk_now_ns() >= end);
 	pthread_cond_destroy(&cond);
-}
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_signals_are_blocked),
-		cmocka_unit_test(test_condition_is_monotonic),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
 }
