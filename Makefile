@@ -121,7 +121,7 @@ RUNTIME   = $(wildcard runtime/*.c runtime/*/*.c)
 GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/cuda/%),$(wildcard gpu/*.c gpu/*/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ uses of runtime/base (an arrow too many fails to link)
-SHARED    = $(wildcard $(addprefix runtime/base/,backends.c error.c helper.c log.c log_file.c scm.c tensor.c thread.c))
+SHARED    = $(wildcard $(addprefix runtime/base/,backends.c error.c helper.c log.c log_file.c tensor.c thread.c))
 MAINS     = fs/mount/mount_rkfs.c fs/client/rkcall.c fs/client/rktop.c gpu/worker_main.c
 RKCALL    = $(wildcard fs/client/rkcall*.c)
 RKTOP     = $(wildcard fs/client/rktop*.c)
@@ -216,7 +216,10 @@ $(BUILD)/obj/fs/mount/mount_rkfs.o: private OWN_CFLAGS = -DRK_LIBEXECDIR='"$(LIB
 $(BUILD)/obj/fs/mount/mount_rkfs.o: $(BUILD)/prefix_flags
 
 $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags $(BUILD)/test_flags
-	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) $(OWN_CFLAGS) -MMD -MP -c -o $@ $<
+
+# most of a check's compiling would else be the optimisation of what runs once
+$(BUILD)/obj/tests/unit/%.o: private OWN_CFLAGS = -O0
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
 	$(call say,CC,$<)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
