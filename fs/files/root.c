@@ -2,6 +2,7 @@
 /* The files at the top of the mount. */
 #include <stdlib.h>
 
+#include "fs/files/control.h"
 #include "fs/files/files.h"
 #include "runtime/metrics/metrics.h"
 

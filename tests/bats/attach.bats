@@ -229,7 +229,7 @@ own_mounts() {
 	rk_find_daemon
 	timeout 100 cat "$MNT/wait/stopped" >"$BATS_TEST_TMPDIR/waited" 3>&- &
 	waiter=$!
-	call core/delay '{"ms":46000}'
+	call core/delay '{"ms":33000}' # the kernel looks every 15 seconds
 	assert_value state Running
 	control stop
 	wait "$waiter"
