@@ -19,10 +19,10 @@ struct rk_check {
 	struct rk_wire_shared *shared;
 	rk_check_answer *answer;
 	void *ctx;
-	pthread_t thread; /* none where ops has no check */
+	pthread_t thread; /* there is none where ops has no check */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool asked; /* guarded by lock, as is all that follows; number is to be answered */
+	bool asked; /* guarded by lock, as is all that follows; number is what is to be answered */
 	uint64_t number;
 	bool stopping;
 	bool ended;

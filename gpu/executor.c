@@ -21,8 +21,8 @@
 #include "runtime/base/tensor.h"
 
 /*
- * A block of the payload passes from thread to thread by way of the daemon, which orders it but
- * which ThreadSanitizer cannot see.
+ * A block of the payload passes from thread to thread by way of the daemon. That orders the
+ * accesses, but ThreadSanitizer cannot see it.
  */
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
@@ -49,10 +49,10 @@ struct kernel {
 };
 
 /*
- * The daemon promises that no message of a slot runs while it is unloaded;
- * users makes a broken promise an EBUSY instead of a use after free. A thread
- * counts itself in before it reads kernel, unload takes kernel away before it
- * reads users: in the one order of sequentially consistent operations, one of them sees the other.
+ * The daemon promises that no message of a slot runs while it is unloaded; users makes an EBUSY of
+ * a broken promise, not a use after free. A thread counts itself in before it reads kernel, and
+ * unload takes kernel away before it reads users: sequentially consistent operations have one
+ * order, so that at least one of the two sees what the other did.
  */
 struct slot {
 	_Atomic(struct kernel *) kernel;
@@ -148,7 +148,9 @@ static void check_run(const struct rk_wire_run *run, size_t len)
 		rk_packet_violation("a run packet names kernel slot %" PRIu32, run->kernel);
 }
 
-/* Several messages can be one run, and have the same scalars and the same dims but the fused one.
+/*
+ * Several messages can be one run. Their scalars must be the same, and their dims but for the fused
+ * one.
  */
 static void check_several(const struct kernel *kernel, const struct rk_wire_run *run)
 {
@@ -193,7 +195,10 @@ static int run_kernel(const struct executor_thread *thread, const struct kernel 
 	return kernel->on->ops->run(kernel->on->backend, kernel->handle, &run, run_ns, err);
 }
 
-/* The slot is let go before the answer is sent: the daemon may unload it on seeing that. */
+/*
+ * The slot is let go before the answer is sent, because the daemon may unload the kernel when it
+ * sees the answer.
+ */
 static int run_message(const struct executor_thread *thread, const struct rk_wire_run *run,
 		       uint64_t *run_ns, struct rk_error *err)
 {
@@ -229,7 +234,7 @@ static int answer(int messages, const struct rk_wire_run *run, int status, uint6
 	return rc;
 }
 
-/* One packet. False where there will be no more. */
+/* Serve one packet. False where no more will come. */
 static bool serve_one(const struct executor_thread *thread)
 {
 	struct rk_executor *executor = thread->executor;
@@ -243,7 +248,8 @@ static bool serve_one(const struct executor_thread *thread)
 	if (len == 0 && atomic_load(&executor->stopping))
 		return false;
 	if (len == 0)
-		_exit(EXIT_SUCCESS); /* the daemon is gone, and nobody waits for what still runs */
+		_exit(EXIT_SUCCESS); /* the daemon is gone, and nobody waits for what is still
+					running */
 	if (len < 0) {
 		rk_log(RK_LOG_ERROR, "rk-worker: cannot receive messages: %s", strerror((int)-len));
 		_exit(RK_WORKER_EXIT_FAILURE);
@@ -277,8 +283,9 @@ static void *executor_main(void *arg)
 }
 
 /*
- * Wake the threads that wait and join all. Packets already in the socket are served first.
- * Where that cannot be done, threads still use everything there is: the process can only end.
+ * Wake the threads that wait, and join all. Packets that are in the socket already are served
+ * first. Where the threads cannot be stopped, they still use everything there is, and the process
+ * can only end.
  */
 static void stop_threads(struct rk_executor *executor)
 {
@@ -352,7 +359,7 @@ static void close_library(int fd)
 		(void)close(fd); /* only read from */
 }
 
-/* What the executor has to know of it. */
+/* What the executor has to know of the kernel that is loaded. */
 static void describe(const struct rk_executor *executor, struct kernel *kernel,
 		     const struct rk_wire_load *load)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The control side of a worker. */
+/* The control side of a worker: the packets of the daemon, what a hello sets up, and the end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -113,7 +113,7 @@ static void close_backends(struct worker *w)
 	}
 }
 
-/* Everything HELLO set up, in reverse; what is not there is passed over. */
+/* Undo what HELLO set up, in reverse order; whatever is not there is skipped. */
 static void tear_down(struct worker *w)
 {
 	bool left_behind;
@@ -186,7 +186,10 @@ static int open_one(struct worker *w, enum rk_wire_backend which, struct rk_erro
 	return 0;
 }
 
-/* With a backend for a device comes the one for kernels that have no code for it. */
+/*
+ * Beside a backend for a device, the one for the CPU is opened, for kernels that have no code for
+ * the device.
+ */
 static int open_backend(struct worker *w, const char *name, struct rk_error *err)
 {
 	int rc;
@@ -204,7 +207,7 @@ static int open_backend(struct worker *w, const char *name, struct rk_error *err
 	return rc;
 }
 
-/* The primary backend, else the fallback; @why (RK_WIRE_TEXT_MAX) says why not the primary. */
+/* Open the primary backend, else the fallback; @why (RK_WIRE_TEXT_MAX) says why not the primary. */
 static int open_either(struct worker *w, const struct rk_wire_hello *hello, char *why,
 		       struct rk_error *err)
 {
@@ -234,7 +237,7 @@ static void send_checked(void *ctx, uint64_t number, int rc, const struct rk_err
 	send_status(ctx, &out, rc, err);
 }
 
-/* What works on the open backends. */
+/* Start the threads that work on the open backends. */
 static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *err)
 {
 	const struct rk_executor_backend *primary = &w->backends[w->primary];
@@ -460,7 +463,8 @@ static bool serve_one(struct worker *w)
 	if (len == -EBADMSG)
 		rk_packet_violation("a control packet with more than one descriptor");
 	if (len == 0)
-		_exit(EXIT_SUCCESS); /* the daemon is gone, and nobody waits for what still runs */
+		_exit(EXIT_SUCCESS); /* the daemon is gone, and nobody waits for what is still
+					running */
 	if (len < 0) {
 		rk_log(RK_LOG_ERROR, "rk-worker: cannot receive control packets: %s",
 		       strerror((int)-len));

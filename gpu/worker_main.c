@@ -40,8 +40,8 @@ static int ignore_group_signals(void)
 }
 
 /*
- * Each user library keeps a descriptor. Nothing here uses select(2), for whose sake the soft limit
- * is low.
+ * Each user library keeps a descriptor open, so the limit is raised. The soft limit is low only for
+ * the sake of select(2), which nothing here uses.
  */
 static int raise_descriptor_limit(void)
 {
@@ -53,7 +53,7 @@ static int raise_descriptor_limit(void)
 	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
 }
 
-/* What a kernel may have on its stack does not depend on the limits of whoever mounted. */
+/* What a kernel may have on its stack must not depend on the limits of whoever mounted. */
 static int set_stack(void)
 {
 	pthread_attr_t attr;

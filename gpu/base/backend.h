@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A backend runs kernels on one kind of device. The worker opens one, and all
- * it knows of it is its struct rk_backend_ops.
+ * A backend runs kernels on one kind of device. All that the worker knows of it is its struct
+ * rk_backend_ops.
  *
- * Threads: open, close, load and unload are called by the control thread only,
- * one at a time. run is called by the executor threads, many at once, also of
- * the same kernel, and also while the control thread loads or unloads another
- * one. A kernel is never unloaded while a run of it is under way, and close comes
- * after the last run and unload. No lock is held across any of these calls; each may
- * block as long as the device does: the daemon ends a worker that takes too long. check is
- * called by a thread of its own, one at a time, beside all others between open and close.
+ * Threads: the control thread alone calls open, close, load and unload, one at a time. The executor
+ * threads call run, many at once, also for the same kernel, and also while the control thread loads
+ * or unloads another one. A kernel is never unloaded while a run of it is under way, and close
+ * comes after the last run and unload. No lock is held across any of these calls. Each may block as
+ * long as the device does: the daemon ends a worker that takes too long. A thread of its own calls
+ * check, one at a time, beside all others, between open and close.
  */
 #ifndef RK_GPU_BASE_BACKEND_H
 #define RK_GPU_BASE_BACKEND_H
@@ -25,7 +24,7 @@
 /* What a backend is opened with. All of it stays valid until close. */
 struct rk_backend_env {
 	unsigned int threads;	       /* executor threads: run's @thread is below it */
-	unsigned int spare;	       /* of these, idle but for health probes */
+	unsigned int spare;	       /* how many of these are idle but for health probes */
 	uint8_t *payload;	       /* the mapped payload: every buffer lies in it */
 	uint64_t payload_bytes;	       /* its size */
 	struct rk_wire_shared *shared; /* device memory accounting, for the backend to keep */
@@ -62,9 +61,9 @@ struct rk_backend_ops {
 	unsigned int driver;
 
 	/*
-	 * Take the device. @env is copied if it is needed later. *@backend belongs to the
-	 * caller until close; NULL is a legal value of it. Returns 0; -ENODEV where there is no
-	 * such device or driver; another negative errno where it does not work.
+	 * Take the device. What is needed of @env later is copied. *@backend belongs to the caller
+	 * until close; NULL is a legal value of it. Returns 0; -ENODEV where there is no such
+	 * device or driver; another negative errno where it does not work.
 	 */
 	int (*open)(const struct rk_backend_env *env, void **backend, struct rk_error *err);
 
@@ -72,12 +71,13 @@ struct rk_backend_ops {
 	void (*close)(void *backend);
 
 	/*
-	 * Prepare the kernel that @load describes (params are valid, strings terminated), so that
-	 * run allocates nothing. @library_fd is a sealed memfd with the library's bytes, or -1
-	 * where load->library is "builtin"; it is the backend's from here on, whatever is returned.
-	 * *@kernel belongs to the caller until unload. Returns 0; -ENOENT no such built-in or
-	 * entry; -ENOEXEC a library that cannot be loaded here; -EINVAL a signature that cannot be
-	 * called; -ENOTSUP what this backend does not do; -ENOMEM.
+	 * Prepare the kernel that @load describes (its parameters are valid, its strings
+	 * terminated), so that run allocates nothing. @library_fd is a sealed memfd with the
+	 * library's bytes, or -1 where load->library is "builtin"; it belongs to the backend from
+	 * here on, whatever is returned. *@kernel belongs to the caller until unload. Returns 0;
+	 * -ENOENT: there is no such built-in or entry; -ENOEXEC: the library cannot be loaded here;
+	 * -EINVAL: the signature cannot be called; -ENOTSUP: this backend does not do that;
+	 * -ENOMEM.
 	 */
 	int (*load)(void *backend, const struct rk_wire_load *load, int library_fd, void **kernel,
 		    struct rk_error *err);
@@ -85,19 +85,20 @@ struct rk_backend_ops {
 	void (*unload)(void *backend, void *kernel);
 
 	/*
-	 * Run @kernel once and wait for the end: its outputs are in the payload on return.
-	 * *@run_ns is the time the kernel itself took, in nanoseconds. Returns 0, or a negative
-	 * errno for all of its messages (-EIO: the kernel failed; -ENOMEM: no device memory, or
-	 * over the limit). An error that spoils the device for this process does not return:
-	 * rk_fatal() (gpu/base/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a time.
+	 * Run @kernel once and wait for its end: its outputs are in the payload on return. *@run_ns
+	 * is the time that the kernel itself took, in nanoseconds. Returns 0, or a negative errno
+	 * for all of its messages (-EIO: the kernel failed; -ENOMEM: there is no device memory, or
+	 * it would be over the limit). An error that spoils the device for this process does not
+	 * return: rk_fatal() (gpu/base/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a
+	 * time.
 	 */
 	int (*run)(void *backend, void *kernel, const struct rk_backend_run *run, uint64_t *run_ns,
 		   struct rk_error *err);
 
 	/*
 	 * Whether the device still answers: asks the driver something that goes to the device, and
-	 * hangs if that does. Returns 0, or -EIO with the reason; what spoils the process does not
-	 * return, as in run. NULL: there is no device.
+	 * hangs if the device does. Returns 0, or -EIO with the reason; an error that spoils the
+	 * process does not return, as in run. NULL: there is no device.
 	 */
 	int (*check)(void *backend, struct rk_error *err);
 };

@@ -18,7 +18,7 @@
 #include "gpu/base/packet.h"
 #include "runtime/base/log.h"
 
-/* Room for the handler of a sanitizer too, which runs around ours. */
+/* Large enough for the handler of a sanitizer too, which runs around ours. */
 #define STACK_MIN (64 * 1024)
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
@@ -31,7 +31,7 @@ static _Thread_local struct crash_thread {
 	_Atomic uint64_t message; /* 0 = none */
 	void *stack;		  /* for signals; NULL: none */
 	size_t stack_bytes;
-	stack_t previous; /* what the thread had before, a sanitizer's */
+	stack_t previous; /* what the thread had before: a sanitizer sets one */
 } self;
 
 /* Async-signal-safe. The first one to die is the one to blame. */
@@ -61,7 +61,7 @@ static void on_fatal_signal(int sig, siginfo_t *info, void *context)
 		_exit(RK_WORKER_EXIT_FAILURE);
 }
 
-/* The thread's message can get no answer, and the worker has a thread less. */
+/* The thread's message can no longer be answered, and the worker has lost a thread. */
 static void on_thread_exit(void *value)
 {
 	const struct crash_thread *thread = value;

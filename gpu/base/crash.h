@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blame for a worker's death. What the thread which kills the process was running is left in the
- * shared page: a fatal signal, exit() or pthread_exit() in it. Death comes as it would have come
- * anyway, by that very signal and with a core dump of the place where it happened.
+ * Blame for a worker's death. When a thread kills the process, by a fatal signal, exit() or
+ * pthread_exit(), the message that it was running is noted in the shared page. The process dies as
+ * it would have died anyway: by that very signal, with a core dump of the place where it happened.
  *
- * Nobody is blamed for a signal that another process sent, and for one that hits a thread outside
- * of a message, those that a kernel created included.
+ * Nobody is blamed for a signal that another process sent, nor for one that hits a thread outside
+ * of a message, threads that a kernel created included.
  */
 #ifndef RK_GPU_BASE_CRASH_H
 #define RK_GPU_BASE_CRASH_H
@@ -16,8 +16,8 @@
 #include "runtime/base/wire.h"
 
 /*
- * Set the process's signal handlers, and write to @shared, which is borrowed until
- * rk_crash_unwatch(), from now on. Returns 0 or a negative errno. For the control thread only.
+ * Set the process's signal handlers, and from now on write to @shared, which is borrowed until
+ * rk_crash_unwatch(). Returns 0 or a negative errno. For the control thread only.
  */
 int rk_crash_watch(struct rk_wire_shared *shared, struct rk_error *err);
 
@@ -26,14 +26,14 @@ void rk_crash_unwatch(void);
 
 /*
  * A thread that is to run messages calls begin first and end last. Begin gives it a stack for
- * signals, so that an overflow of its own is noticed; without memory for one it logs that and
- * goes on. A thread that exits before end (pthread_exit) while it runs a message ends the process
- * with RK_WORKER_EXIT_FAILURE.
+ * signals, so that an overflow of its own stack is noticed; where there is no memory for one it
+ * logs that and goes on. A thread that exits before end (pthread_exit) while it runs a message ends
+ * the process with RK_WORKER_EXIT_FAILURE.
  */
 void rk_crash_thread_begin(void);
 void rk_crash_thread_end(void);
 
-/* The calling thread runs @message (not 0, or nobody is blamed) until leave. Never blocks. */
+/* The calling thread runs @message until leave; where that is 0 nobody is blamed. Never blocks. */
 void rk_crash_enter(uint64_t message);
 void rk_crash_leave(void);
 

@@ -8,7 +8,7 @@
 
 #include "gpu/base/fatal.h"
 
-/* No log line: who calls may hold the log's lock, and the daemon tells the sentence. */
+/* There is no log line: the caller may hold the log's lock, and the daemon tells the sentence. */
 void rk_fatal(struct rk_wire_shared *shared, enum rk_wire_fault_kind kind, uint64_t message,
 	      const char *fmt, ...)
 {

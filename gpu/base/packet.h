@@ -16,8 +16,8 @@
 int rk_packet_send(int fd, const void *packet, size_t len);
 
 /*
- * Receive one packet into @buf. Returns the packet's own length, which is above @size where it
- * was cut; 0 where the daemon is gone; a negative errno from recv(2).
+ * Receive one packet into @buf. Returns the packet's own length, which is above @size where the
+ * packet was cut; 0 where the daemon is gone; a negative errno from recv(2).
  */
 ssize_t rk_packet_recv(int fd, void *buf, size_t size);
 

@@ -55,7 +55,8 @@ static void run_chunk_locked(struct loop *loop)
 
 	loop->next = end;
 	TAILQ_REMOVE(&pool.loops, loop, link);
-	if (end < loop->n) /* to the end of the list, so that helpers spread over the loops */
+	if (end <
+	    loop->n) /* it goes to the end of the list, so that helpers spread over the loops */
 		TAILQ_INSERT_TAIL(&pool.loops, loop, link);
 	pthread_mutex_unlock(&pool.lock);
 	inside = true;

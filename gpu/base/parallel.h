@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loops that several threads share. One pool serves the whole process, because a kernel has a
- * plain C signature and nothing to find a pool by. Kernels of many executor threads may use it at
- * once: helpers go where work is left, and pause while the threads inside rk_parallel_for() are
- * as many as the pool was started for, so that a busy worker is not oversubscribed.
+ * Loops that several threads share. One pool serves the whole process, because a kernel has a plain
+ * C signature, with no room for a pool. Kernels of many executor threads may use it at once:
+ * helpers go where work is left, and pause while as many threads are inside rk_parallel_for() as
+ * the pool was started for, so that a busy worker is not oversubscribed.
  */
 #ifndef RK_GPU_BASE_PARALLEL_H
 #define RK_GPU_BASE_PARALLEL_H
@@ -29,12 +29,12 @@ int rk_parallel_start(unsigned int threads, struct rk_error *err);
 void rk_parallel_stop(void);
 
 /*
- * Call @fn for all of 0 to @n - 1, cut into chunks of @grain (at least 1; the last may be
- * shorter), and return when all are done. The cut depends on @n and @grain alone, so partial
- * results by chunk are the same for any number of threads; the order of chunks is not. A chunk
- * should take tens of microseconds or more. What the caller wrote before is seen by @fn, and what
- * @fn wrote by the caller afterwards. Where no pool is started, for a single chunk, and
- * within another loop's @fn, the caller runs all chunks itself. Fails never, allocates nothing.
+ * Call @fn for all of 0 to @n - 1, cut into chunks of @grain (at least 1; the last may be shorter),
+ * and return when all are done. The cut depends on @n and @grain alone, so partial results by chunk
+ * are the same for any number of threads; the order of chunks is not. A chunk should take tens of
+ * microseconds or more. What the caller wrote before is seen by @fn, and what @fn wrote by the
+ * caller afterwards. Where no pool is started, for a single chunk, and within another loop's @fn,
+ * the caller runs all chunks itself. Never fails, and allocates nothing.
  */
 void rk_parallel_for(uint64_t n, uint64_t grain, rk_parallel_fn *fn, void *ctx);
 

@@ -9,7 +9,7 @@
 
 #include "runtime/base/log.h"
 
-#define NAME_MAX_BYTES 16 /* of the kernel, with the NUL */
+#define NAME_MAX_BYTES 16 /* as many as the system takes, with the NUL */
 
 void rk_thread_name(const char *fmt, ...)
 {

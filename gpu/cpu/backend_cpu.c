@@ -28,10 +28,10 @@
 #include "runtime/base/tensor.h"
 
 /*
- * A user's library in this process. The loader knows it by the path /proc/self/fd/N, and gives
- * the old library to whoever opens a path that it knows. So fd stays open, and its number
- * taken, for as long as the loader has the library: beyond its last kernel where it does not let go
- * of it (linked with -z nodelete, C++ with unique symbols).
+ * A user's library in this process. The loader knows it by the path /proc/self/fd/N, and gives the
+ * old library to whoever opens a path that it knows. So fd stays open, and its number taken, for as
+ * long as the loader has the library. That can be longer than its last kernel lives, where the
+ * loader keeps it (linked with -z nodelete, or C++ with unique symbols).
  */
 struct library {
 	SLIST_ENTRY(library) link;
@@ -117,7 +117,9 @@ static int loader_error(int fd, const char *path, struct rk_error *err)
 			    rk_library_path_shown(path), at + len);
 }
 
-/* Forget @lib and close its descriptor if no kernel uses it and the loader let go of it too. */
+/*
+ * Forget @lib and close its descriptor, if no kernel uses it and the loader has let go of it too.
+ */
 static void drop_library(struct cpu *cpu, struct library *lib)
 {
 	void *still;
@@ -135,7 +137,10 @@ static void drop_library(struct cpu *cpu, struct library *lib)
 	free(lib);
 }
 
-/* The library in the memfd @fd, which this takes. It is not open yet where it is a new one. */
+/*
+ * Find the library in the memfd @fd, which this takes, or note it as a new one, which is not open
+ * yet.
+ */
 static int get_library(struct cpu *cpu, int fd, struct library **library, struct rk_error *err)
 {
 	struct library *lib;
@@ -211,7 +216,7 @@ static int use_library(struct cpu *cpu, struct cpu_kernel *k, const struct rk_wi
 			    load->entry);
 }
 
-/* What a call of the function found needs. */
+/* Prepare what calls of the function need. */
 static int prepare(struct cpu_kernel *k, const struct rk_wire_load *load, struct rk_error *err)
 {
 	int rc;
@@ -272,7 +277,9 @@ static void cpu_unload(void *backend, void *kernel)
 	free(k);
 }
 
-/* In the thread that is to run it. @args are call's, but for the state. */
+/*
+ * Call the function, in the thread that is to run it. @args are those of call, but for the state.
+ */
 static int call_function(const struct call *call, const struct rk_backend_arg *args)
 {
 	struct cpu_kernel *k = call->kernel;
@@ -301,7 +308,7 @@ static int call_function(const struct call *call, const struct rk_backend_arg *a
 	return 0;
 }
 
-/* In the ring's thread; the executor's, whose memory for f16 it uses, waits. */
+/* In the ring's thread. The executor's thread, whose memory for f16 is used, waits meanwhile. */
 static void call_in_ring(void *ctx, void *state)
 {
 	struct call *call = ctx;
@@ -351,7 +358,10 @@ static int cpu_open(const struct rk_backend_env *env, void **backend, struct rk_
 	return 0;
 }
 
-/* What is left is known to the loader as long as the process lives, so its number stays taken. */
+/*
+ * The loader knows the libraries that are left for as long as the process lives, so their numbers
+ * stay taken.
+ */
 static void cpu_close(void *backend)
 {
 	struct cpu *cpu = backend;

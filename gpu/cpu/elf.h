@@ -5,11 +5,11 @@
 #include "runtime/base/error.h"
 
 /*
- * Whether the file @fd is a whole shared library for this machine. The loader takes it for
- * granted: for one that is cut off it dies of SIGBUS, and of one for another machine it says that
- * there is no such file. Returns 0; -ENOEXEC with a sentence that begins in lower case and
- * names no file ("is no shared library (ELF file)"); a negative errno of reading. @fd is only
- * read, its offset stays.
+ * Whether the file @fd is a whole shared library for this machine. The loader takes that for
+ * granted: a library that is cut off kills it with SIGBUS, and of one for another machine it says
+ * that there is no such file. Returns 0; -ENOEXEC with a sentence that begins in lower case and
+ * names no file ("is not a shared library (ELF file)"); a negative errno of reading. @fd is only
+ * read, and keeps its offset.
  */
 int rk_elf_check(int fd, struct rk_error *err);
 

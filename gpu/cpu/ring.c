@@ -69,7 +69,10 @@ static void *ring_main(void *arg)
 	return NULL;
 }
 
-/* 0 or -ENOMEM. Not aligned_alloc: calloc does not touch the pages of a large state. */
+/*
+ * Returns 0 or -ENOMEM. Not by aligned_alloc, because calloc does not touch the pages of a large
+ * state.
+ */
 static int allocate_state(struct rk_cpu_ring *ring, uint64_t bytes)
 {
 	if (bytes == 0)

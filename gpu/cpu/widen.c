@@ -10,7 +10,7 @@
 #include "runtime/base/tensor.h"
 
 #define RETAINED_MAX (1ULL << 20) /* bytes that a thread keeps from run to run */
-#define WIDER	     2		  /* a float takes as many times the bytes of a binary16 */
+#define WIDER	     2		  /* how many times the bytes of a binary16 a float takes */
 
 static bool is_f16_buffer(const struct rk_wire_param *param)
 {

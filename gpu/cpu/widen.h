@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * f16 for C functions, which get it as float: before a run inputs are widened into memory of
- * the thread's own, after it outputs are narrowed (rounded to nearest even) from there. Guard bytes
- * behind the widened outputs and scratch end up in the payload, where the daemon looks at them.
+ * f16 for C functions, which get it as float: before a run, inputs are widened into memory of the
+ * thread's own; after it, outputs are narrowed from there (rounded to nearest even). Guard bytes
+ * behind the widened outputs and scratch are copied to the payload, where the daemon looks at them.
  */
 #ifndef RK_GPU_CPU_WIDEN_H
 #define RK_GPU_CPU_WIDEN_H
@@ -21,8 +21,8 @@ struct rk_widen {
 bool rk_widen_needed(const struct rk_wire_param *params, unsigned int nparams);
 
 /*
- * Fill @wide with @args, but where a parameter is f16 with what the function is to get. @w is in
- * use until rk_widen_end. Returns 0 or -ENOMEM.
+ * Fill @wide with @args; where a parameter is f16, with what the function is to get. @w is in use
+ * until rk_widen_end. Returns 0 or -ENOMEM.
  */
 int rk_widen_begin(struct rk_widen *w, const struct rk_wire_param *params, unsigned int nparams,
 		   const struct rk_backend_arg *args, struct rk_backend_arg *wide,

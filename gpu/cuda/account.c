@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The account of device memory: what is held, and what is said of that which does not fit. */
+/* The account of device memory: what is held, and the sentences for what does not fit. */
 #include "gpu/cuda/account.h"
 
 #include <errno.h>

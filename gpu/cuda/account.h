@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The account of device memory: how much is held, and how much may be. The two ways of getting
- * memory, gpu/cuda/memory.c and gpu/cuda/memory_async.c, keep it together.
+ * The account of device memory: how much is held, and how much may be. It is kept by the two files
+ * that get memory, gpu/cuda/memory.c and gpu/cuda/memory_async.c.
  */
 #ifndef RK_GPU_CUDA_ACCOUNT_H
 #define RK_GPU_CUDA_ACCOUNT_H
@@ -17,7 +17,7 @@ struct rk_cuda_account {
 	struct rk_cuda_device *device;
 	struct rk_rings *rings;
 	uint64_t limit;	      /* memory_limit_bytes; UINT64_MAX = none */
-	pthread_mutex_t lock; /* guards held, and what its users say */
+	pthread_mutex_t lock; /* guards held, and what memory.c and memory_async.c say */
 	uint64_t held;	      /* at most limit */
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The CUDA backend: kernels of the driver API, launched from the description's args, grid and
- * block.
+ * The CUDA backend: kernels of the driver API, launched with the args, grid and block of the
+ * description.
  *
- * f16 is what it is in memory, an IEEE 754 binary16: a buffer is a __half *, a scalar a __half by
- * value. A C function on the CPU gets float for both.
+ * f16 is passed as it lies in memory, an IEEE 754 binary16: a buffer is a __half *, a scalar a
+ * __half by value. A C function on the CPU gets float for both.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -56,7 +56,7 @@ static int check_block(const struct rk_cuda_kernel *k, struct rk_error *err)
 	return 0;
 }
 
-/* Dynamic shared memory beyond the usual limit must be asked for. */
+/* Dynamic shared memory beyond the usual limit has to be asked for. */
 static int check_shared(const struct rk_cuda_kernel *k, struct rk_error *err)
 {
 	int own, limit, max = k->cuda->device.max_shared_bytes;
@@ -127,7 +127,7 @@ static int check_function(struct rk_cuda_kernel *k, const struct rk_wire_load *l
 
 /* --- resident kernels ---------------------------------------------------------------- */
 
-/* Whether there is room for one more: with cooperative held for writing. */
+/* Whether there is room for one more ring; the caller holds cooperative for writing. */
 static int check_ring_room(const struct rk_cuda *cuda, const char *id, struct rk_error *err)
 {
 	const struct rk_cuda_device *device = &cuda->device;
@@ -286,7 +286,7 @@ static int cuda_check(void *backend, struct rk_error *err)
 	rc = rk_cuda_enter(&cuda->device, err);
 	if (rc)
 		return rc;
-	/* the driver answers this from its books, also for a device that does nothing any more */
+	/* the driver answers this from its books, even for a device that does nothing any more */
 	result = rk_cu.cuMemGetInfo(&unused, &total);
 	if (result == CUDA_SUCCESS)
 		return rk_cuda_touch(&cuda->touch, &cuda->device, err);

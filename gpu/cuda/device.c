@@ -9,9 +9,9 @@
 #include <strings.h>
 
 /*
- * Threads that block: an executor thread that waits long is to leave its core to others, and for a
- * short wait it asks by itself (rk_cuda_wait). Local memory that was once made larger stays so,
- * as making it larger waits for resident kernels.
+ * The threads block: an executor thread that waits long should leave its core to others, and for a
+ * short wait it asks by itself (rk_cuda_wait). Local memory that was made larger once stays so,
+ * because making it larger waits for resident kernels.
  */
 #define CONTEXT_FLAGS (CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_LMEM_RESIZE_TO_MAX)
 
@@ -70,7 +70,10 @@ static int look_at(struct rk_cuda_device *device, int index, struct rk_error *er
 	return 0;
 }
 
-/* The prefix does not tell two apart: a name need not say that it is of an instance. */
+/*
+ * The prefix does not tell two devices apart, because the name of an instance need not say that it
+ * is one.
+ */
 static bool is_same_uuid(const char *uuid, const char *wanted)
 {
 	return (strncasecmp(wanted, "GPU-", PREFIX_LEN) == 0 ||
@@ -83,7 +86,7 @@ static bool is_number(const char *text)
 	return text[0] && text[strspn(text, "0123456789")] == '\0';
 }
 
-/* No such device: say which there are. */
+/* Say that there is no such device, and which there are. */
 static int no_such_device(struct rk_cuda_device *device, const char *wanted, int count,
 			  struct rk_error *err)
 {
@@ -174,7 +177,8 @@ static int retain(struct rk_cuda_device *device, struct rk_error *err)
 	device->generation = atomic_fetch_add(&generations, 1) + 1;
 	rc = rk_cuda_enter(device, err);
 	if (rc) {
-		(void)rk_cu.cuDevicePrimaryCtxRelease(device->handle); /* that one is told of */
+		(void)rk_cu.cuDevicePrimaryCtxRelease(
+			device->handle); /* the caller is told of the other failure */
 		device->context = NULL;
 	}
 	return rc;

@@ -52,8 +52,7 @@ struct rk_cuda_device {
 int rk_cuda_fail(struct rk_cuda_device *device, CUresult result, struct rk_error *err,
 		 const char *what, ...) __attribute__((format(printf, 4, 5)));
 
-/* The same for a call that gives something back, where nobody is told of a failure: it is logged.
- */
+/* The same for a call that gives something back. A failure is logged, as nobody is told of it. */
 void rk_cuda_release(struct rk_cuda_device *device, CUresult result, const char *call);
 
 /* device.c */
@@ -65,12 +64,12 @@ void rk_cuda_release(struct rk_cuda_device *device, CUresult result, const char 
  */
 int rk_cuda_device_open(struct rk_cuda_device *device, const char *wanted, struct rk_error *err);
 
-/* Give its context back, which is current, and with it what is left there. */
+/* Give the context back, which is current, and with it whatever is left in it. */
 void rk_cuda_device_close(struct rk_cuda_device *device);
 
 /*
- * Make the device's context current in the calling thread, where it is not yet. Every entry from
- * outside begins with it. Returns 0 or as rk_cuda_fail.
+ * Make the device's context current in the calling thread, unless it is so already. Every entry
+ * into the backend begins with it. Returns 0 or fails as rk_cuda_fail does.
  */
 int rk_cuda_enter(struct rk_cuda_device *device, struct rk_error *err);
 

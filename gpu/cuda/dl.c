@@ -14,7 +14,7 @@
 
 #define LIBRARY "libcuda.so.1"
 
-/* CUresults that the cuda.h of an older toolkit has not */
+/* CUresults that the cuda.h of an older toolkit lacks */
 #define CALL_REQUIRES_NEWER_DRIVER 36
 #define CONTAINED		   226
 #define TENSOR_MEMORY_LEAK	   721
@@ -42,20 +42,20 @@ static const struct symbol symbols[] = {
 
 /*
  * What the driver must find in the environment when it is loaded, whatever started the daemon. The
- * rest, CUDA_VISIBLE_DEVICES for one, is the user's.
+ * rest, such as CUDA_VISIBLE_DEVICES, is the user's.
  */
 static const struct {
 	const char *name;
 	const char *value; /* NULL: it must not be there */
 	bool only_if_unset;
 } environment[] = {
-	/* to load a kernel at its first launch waits for resident ones */
+	/* a kernel that is loaded at its first launch waits for resident ones */
 	{"CUDA_MODULE_LOADING", "EAGER", false},
-	/* each launch would wait for its end, that of a resident kernel for ever */
+	/* each launch would wait for its end, and for that of a resident kernel for ever */
 	{"CUDA_LAUNCH_BLOCKING", NULL, false},
-	/* as many as there can be, which gpu/cuda/stream.h counts on */
+	/* the greatest number there can be; gpu/cuda/stream.h counts on it */
 	{"CUDA_DEVICE_MAX_CONNECTIONS", "32", false},
-	/* as nvidia-smi and devices/N count, so that cuda_device means the same */
+	/* nvidia-smi and devices/N count like this, so cuda_device means the same */
 	{"CUDA_DEVICE_ORDER", "PCI_BUS_ID", true},
 };
 
@@ -105,7 +105,7 @@ static void *find(const struct lookup *lookup, const struct symbol *symbol)
 	return result == CUDA_SUCCESS && status == CU_GET_PROC_ADDRESS_SUCCESS ? fn : NULL;
 }
 
-/* By dlsym: a driver that is too old has nothing else. */
+/* By dlsym, because a driver that is too old has nothing else. */
 static int check_version(void *lib, struct rk_error *err)
 {
 	version_fn *get_version;
@@ -186,7 +186,8 @@ int rk_cuda_open(struct rk_error *err)
 	if (rc == 0)
 		rc = find_all(lib, &functions, err);
 	if (rc) {
-		(void)dlclose(lib); /* what it says of a library that is of no use is of none */
+		(void)dlclose(
+			lib); /* the library is of no use, and neither is what dlclose says of it */
 		return rc;
 	}
 	rk_cu = functions;

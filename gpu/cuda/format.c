@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* What can be said of a CUDA module without a driver: whether it is whole, and for what it is. */
+/*
+ * What can be said of a CUDA module without a driver: whether it is whole, and for which devices it
+ * is.
+ */
 #include <elf.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -79,7 +82,7 @@ static bool is_cubin(const char *data, size_t size)
 	return size >= SELFMAG && memcmp(data, ELFMAG, SELFMAG) == 0;
 }
 
-/* False where it is no fatbin. One that is shorter than its header has zeroes in it. */
+/* False where it is not a fatbin. The part of the header that a short file lacks is zero. */
 static bool is_fatbin(const char *data, size_t size, struct fatbin_header *header)
 {
 	memset(header, 0, sizeof(*header));
@@ -99,7 +102,7 @@ int rk_cuda_format_check(const char *data, size_t size, struct rk_error *err)
 			return rk_error_set(err, ENOEXEC, "is cut off");
 		return 0;
 	}
-	/* PTX is text, and says for which version it is in one of its first lines */
+	/* PTX is text, and one of its first lines says its version */
 	if (strlen(data) == size && strstr(data, ".version"))
 		return 0;
 	return rk_error_set(err, ENOEXEC, "is no CUDA module: neither fatbin nor cubin nor PTX");
@@ -120,7 +123,7 @@ static void append(char text[RK_CUDA_FORMAT_MAX], const char *fmt, ...)
 	va_end(ap);
 }
 
-/* nvcc writes its version into PTX, and into a cubin; in a fatbin it is compressed. */
+/* nvcc writes its version into PTX and into a cubin; in a fatbin it is compressed. */
 static void append_toolkit(char text[RK_CUDA_FORMAT_MAX], const char *data, size_t size)
 {
 	const char *at = memmem(data, size, TOOLKIT, strlen(TOOLKIT));
@@ -169,7 +172,7 @@ static void describe_fatbin(const char *data, const struct fatbin_header *header
 	}
 }
 
-/* The word behind the first @directive, which the check has seen, or not. */
+/* The word behind the first @directive, or "" where there is none. */
 static void word_behind(const char *data, const char *directive, char word[TOOLKIT_MAX])
 {
 	const char *at = strstr(data, directive);

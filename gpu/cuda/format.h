@@ -10,15 +10,15 @@
 #define RK_CUDA_FORMAT_MAX 128 /* of what rk_cuda_format_describe says, with the NUL */
 
 /*
- * The driver is given an address without a length, and believes what it finds there. A file that
- * is cut off, or something else altogether, must not have it read beyond the end. A NUL is behind
- * the @size bytes. Returns 0 or -ENOEXEC.
+ * Whether the driver can be given the file. It gets an address without a length, and believes what
+ * it finds there, so a file that is cut off, or no module at all, would have it read beyond the
+ * end. A NUL is behind the @size bytes. Returns 0 or -ENOEXEC.
  */
 int rk_cuda_format_check(const char *data, size_t size, struct rk_error *err);
 
 /*
- * What the module that passed the check is for, and which toolkit built it, where it says so:
- * "PTX 9.0 for sm_75, of CUDA 13.0". A list that is too long is cut.
+ * Describe the module, which has passed the check: for which devices it is, and which toolkit built
+ * it, where it says so: "PTX 9.0 for sm_75, of CUDA 13.0". A list that is too long is cut.
  */
 void rk_cuda_format_describe(const char *data, size_t size, char text[RK_CUDA_FORMAT_MAX]);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The assembler puts nvcc's output in: quicker than a C array, and it knows the size. A struct
- * rk_cuda_image is five words of 64 bits wherever CUDA is.
+ * nvcc's output, as part of the program. The assembler puts it in, which is quicker than a C array
+ * and knows the size. A struct rk_cuda_image is five words of 64 bits wherever CUDA is.
  */
 #include "gpu/cuda/images.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The whole backend and a kernel of it, as those parts see them that stand on all others.
+ * The whole backend, and a kernel of it, for the files at its top.
  *
- * Lock order: the cooperative lock, rk_rings_pause, which is a lock too, the account's. The lock of
- * staging is held across no call of the driver and no pause.
+ * Lock order: the cooperative lock, then rk_rings_pause, which is a lock too, then the account's.
+ * The lock of staging is held across no call of the driver and no pause.
  */
 #ifndef RK_GPU_CUDA_INTERNAL_H
 #define RK_GPU_CUDA_INTERNAL_H
@@ -32,15 +32,16 @@ struct rk_cuda {
 	struct rk_cuda_streams *streams;
 	struct rk_cuda_touch touch;
 	/*
-	 * Blocks of a cooperative kernel wait for each other, so all must find room at once: beside
-	 * resident kernels, which take a multiprocessor each at most, it gets the others. Held for
-	 * reading while one runs, for writing where a resident kernel is added.
+	 * Blocks of a cooperative kernel wait for each other, so all must find room at once.
+	 * Resident kernels take a multiprocessor each at most; a cooperative one gets the others.
+	 * The lock is held for reading while one runs, and for writing where a resident kernel is
+	 * added.
 	 */
 	pthread_rwlock_t cooperative;
 	unsigned int nrings; /* guarded by cooperative */
 	/*
-	 * Bytes of local memory per thread that the context has for sure. A launch that needs more
-	 * makes the driver wait for the whole context.
+	 * Bytes of local memory per thread that the context is known to have. A launch that needs
+	 * more makes the driver wait for the whole context.
 	 */
 	atomic_int local_bytes;
 };
@@ -67,9 +68,9 @@ void rk_cuda_stop(void *backend);
 /* warm.c */
 
 /*
- * Do once, on every stream and while no kernel is resident, all that runs and checks do: what the
+ * Do once, on every stream and while no kernel is resident, all that runs and checks do. What the
  * driver makes at a first use (a pool's first memory, a stream's queue, a kernel's place) it makes
- * with the whole device waiting. Returns 0, or as rk_cuda_fail.
+ * while the whole device waits. Returns 0, or fails as rk_cuda_fail does.
  */
 int rk_cuda_warm(struct rk_cuda *cuda, struct rk_error *err);
 

@@ -8,7 +8,9 @@
 #define ALIGN	   256		/* of a buffer, as of what cuMemAlloc gives */
 #define COPY_GRAIN (256U << 10) /* bytes that one thread copies at a time */
 
-/* No overflow: all of it lies in the payload. */
+/*
+ * Place the buffers of one kind from @at on. Nothing overflows, as all of them lie in the payload.
+ */
 static uint64_t place(struct rk_cuda_job *job, uint8_t kind, uint64_t at)
 {
 	struct rk_cuda_layout *l = &job->layout;
@@ -59,7 +61,10 @@ static void copy_bytes(uint8_t *to, const uint8_t *from, uint64_t bytes)
 	rk_parallel_for(bytes, COPY_GRAIN, copy_range, &copy);
 }
 
-/* How many bytes of a piece of the device block lie in the stretch, after how many that do not. */
+/*
+ * How many bytes of a piece of the device block lie in the stretch; @skipped is how many of it come
+ * before.
+ */
 static uint64_t overlap(const struct rk_cuda_stretch *s, uint64_t at, uint64_t bytes,
 			uint64_t *skipped)
 {

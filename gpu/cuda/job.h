@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One run on the device, as gpu/cuda/run.c and gpu/cuda/job.c see it. */
+/* One run on the device, for gpu/cuda/run.c and gpu/cuda/job.c. */
 #ifndef RK_GPU_CUDA_JOB_H
 #define RK_GPU_CUDA_JOB_H
 
@@ -58,9 +58,9 @@ void rk_job_gather(const struct rk_cuda_job *job, const struct rk_cuda_stretch *
 void rk_job_scatter(const struct rk_cuda_job *job, const struct rk_cuda_stretch *s);
 
 /*
- * The @bytes at @host of the guard behind parameter @param, from @skipped on, into the payload.
- * Several messages have one guard in common: which of them was written past cannot be said, and
- * none can be trusted.
+ * Put the @bytes at @host, which are the guard behind parameter @param from @skipped on, into the
+ * payload. Several messages have one guard in common: nobody can say which of them was written
+ * past, and none can be trusted.
  */
 void rk_job_scatter_guard(const struct rk_cuda_job *job, unsigned int param, uint64_t skipped,
 			  const uint8_t *host, uint64_t bytes);

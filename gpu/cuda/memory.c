@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* Device memory: from the driver each time, from chunks that are kept, or from the driver's pool.
+/*
+ * Device memory: from a call of the driver each time, from chunks that are kept, or from a pool of
+ * the driver's.
  */
 #include "gpu/cuda/memory.h"
 
@@ -27,10 +29,10 @@ struct rk_cuda_memory {
 	bool managed;
 	bool keeps; /* what is freed stays, for the next one */
 	double growth;
-	CUstream stream; /* for who has none */
+	CUstream stream; /* for those who have no stream */
 	struct rk_memory_async async;
 	struct rk_pool chunks; /* guarded by the account's lock, as is what follows */
-	uint64_t last_chunk;   /* bytes of the one that came last */
+	uint64_t last_chunk;   /* bytes of the newest chunk */
 };
 
 static uint64_t round_up(uint64_t bytes)
@@ -83,7 +85,7 @@ static void free_each(struct rk_cuda_memory *m, bool paused, CUdeviceptr at, uin
 
 /* --- a pool of our own -------------------------------------------------------------- */
 
-/* Give the driver back every chunk that is free. True where there was one. */
+/* Give every chunk that is free back to the driver. True where there was one. */
 static bool shrink_locked(struct rk_cuda_memory *m)
 {
 	uint64_t at, bytes;
@@ -116,7 +118,7 @@ static int add_chunk_locked(struct rk_cuda_memory *m, uint64_t bytes, CUresult *
 	return 0;
 }
 
-/* How much a chunk is to have that has room for @bytes, which the limit allows. */
+/* How large the next chunk is to be: with room for @bytes, which the limit allows. */
 static uint64_t next_chunk_locked(const struct rk_cuda_memory *m, uint64_t bytes)
 {
 	double grown = (double)m->last_chunk * m->growth;
@@ -128,7 +130,7 @@ static uint64_t next_chunk_locked(const struct rk_cuda_memory *m, uint64_t bytes
 	return next > bytes ? next : bytes;
 }
 
-/* 0; -ENOSPC: the chunks have not so much in one piece; -ENOMEM. */
+/* Returns 0; -ENOSPC: no chunk has so much in one piece; -ENOMEM. */
 static int take_locked(struct rk_cuda_memory *m, uint64_t bytes, const char *who, CUdeviceptr *at,
 		       struct rk_error *err)
 {
@@ -159,7 +161,7 @@ static int grow_locked(struct rk_cuda_memory *m, uint64_t bytes, const char *who
 	}
 	next = next_chunk_locked(m, need);
 	rc = add_chunk_locked(m, next, &result);
-	/* less will do, and what is free in other chunks may be what is missing */
+	/* less is enough, and what is free in other chunks may be what is missing */
 	if (result == CUDA_ERROR_OUT_OF_MEMORY && (shrink_locked(m) || next > need))
 		rc = add_chunk_locked(m, need, &result);
 	rk_account_publish_locked(&m->account);
@@ -328,7 +330,7 @@ int rk_cuda_memory_alloc(struct rk_cuda_memory *m, CUstream stream, bool paused,
 				   err);
 	if (rc || stream)
 		return rc;
-	result = rk_cu.cuStreamSynchronize(m->stream); /* now it is there for every stream */
+	result = rk_cu.cuStreamSynchronize(m->stream); /* from now on every stream can use it */
 	if (result == CUDA_SUCCESS)
 		return 0;
 	rk_cuda_memory_free(m, NULL, paused, *at, bytes);

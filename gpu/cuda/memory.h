@@ -54,18 +54,18 @@ int rk_cuda_memory_create(struct rk_cuda_memory **memory, struct rk_cuda_device 
 			  struct rk_rings *rings, const struct rk_wire_device_settings *settings,
 			  struct rk_error *err);
 
-/* All is freed. gpu_memory_bytes is 0 afterwards. NULL is fine. */
+/* Free all of it; gpu_memory_bytes is 0 afterwards. NULL is fine. */
 void rk_cuda_memory_destroy(struct rk_cuda_memory *memory);
 
 /*
- * @bytes (not 0) for work on @stream, or on any stream where that is NULL, aligned to 256 at least.
- * @who is named in the sentence.
- * Returns 0; -ENOMEM: over the limit, or the device has no more; -EIO.
+ * Allocate @bytes (not 0) for work on @stream, or on any stream where that is NULL, aligned to 256
+ * at least. The sentence of a failure begins with @who. Returns 0; -ENOMEM: over the limit, or the
+ * device has no more; -EIO.
  */
 int rk_cuda_memory_alloc(struct rk_cuda_memory *memory, CUstream stream, bool paused,
 			 uint64_t bytes, const char *who, CUdeviceptr *at, struct rk_error *err);
 
-/* Give it back, with the same @stream and @bytes; the work on the stream has ended. */
+/* Give it back, with the same @stream and @bytes. The work on the stream has ended. */
 void rk_cuda_memory_free(struct rk_cuda_memory *memory, CUstream stream, bool paused,
 			 CUdeviceptr at, uint64_t bytes);
 

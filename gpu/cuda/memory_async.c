@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
-/* Device memory from a pool of the driver's, which only says afterwards how much it took for it. */
+/*
+ * Device memory from a pool of the driver's. How much the pool grows for an allocation is known
+ * afterwards only.
+ */
 #include "gpu/cuda/memory_async.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
 #define KEEP_ALL                                                                                   \
-	(1ULL << 62) /* release threshold; no device has more, and rounding it up is safe */
+	(1ULL << 62) /* release threshold; no device has more, and it can be rounded up without    \
+			overflow */
 
-/* What the pool holds, into m->account->held. */
+/* Put what the pool holds into account->held. */
 static CUresult look_locked(struct rk_memory_async *m)
 {
 	cuuint64_t reserved = 0;
@@ -25,14 +29,14 @@ static CUresult drop(CUstream stream, CUdeviceptr at)
 {
 	CUresult result = rk_cu.cuMemFreeAsync(at, stream), waited;
 
-	/* what the host has not seen freed is not given back by a trim */
+	/* a trim does not give back what the host has not seen freed */
 	waited = rk_cu.cuStreamSynchronize(stream);
 	return result == CUDA_SUCCESS ? waited : result;
 }
 
 /*
- * CUDA_SUCCESS with *@fits false: the pool would hold more than the limit; nothing is allocated.
- * How much the driver adds to it for an allocation is only known afterwards.
+ * Returns CUDA_SUCCESS with *@fits false where the pool would hold more than the limit; nothing is
+ * allocated then.
  */
 static CUresult try_locked(struct rk_memory_async *m, CUstream stream, uint64_t bytes,
 			   CUdeviceptr *at, bool *fits)
@@ -80,7 +84,7 @@ static bool something_free_locked(const struct rk_memory_async *m, CUresult resu
 	       (result == CUDA_SUCCESS || result == CUDA_ERROR_OUT_OF_MEMORY);
 }
 
-/* Before the second try, which is while the rings pause, the pool gives back what is free. */
+/* Before the second try, which is made while the rings pause, the pool gives back what is free. */
 static int try_once(struct rk_memory_async *m, CUstream stream, bool second, uint64_t bytes,
 		    const char *who, CUdeviceptr *at, struct rk_error *err)
 {
@@ -130,7 +134,7 @@ void rk_memory_async_free(struct rk_memory_async *m, CUstream stream, CUdevicept
 			  uint64_t bytes)
 {
 	rk_cuda_release(m->account->device, rk_cu.cuMemFreeAsync(at, stream), "cuMemFreeAsync");
-	/* to have it given back now, or by a trim later; the stream has nothing else to do */
+	/* it is to be given back now, or by a trim later; the stream has nothing else to do */
 	if (!m->keeps || m->account->limit != UINT64_MAX || stream == m->stream)
 		rk_cuda_release(m->account->device, rk_cu.cuStreamSynchronize(stream),
 				"cuStreamSynchronize");

@@ -10,16 +10,17 @@
 
 struct rk_memory_async {
 	struct rk_cuda_account *account; /* borrowed */
-	CUstream stream;		 /* the memory's, for who has none; borrowed */
+	CUstream stream;		 /* the memory's, for those who have none; borrowed */
 	bool keeps;			 /* what is freed stays, for the next one */
 	CUmemoryPool pool;		 /* NULL: none */
-	uint64_t used; /* guarded by the account's lock: what lives, in bytes as asked for */
+	uint64_t used; /* guarded by the account's lock: bytes of what is allocated, as it was asked
+			  for */
 };
 
 /*
  * Make the pool, with @initial bytes where it keeps what it has. account, stream and keeps are set
- * already. *@fits is false where it cannot be used within the limit, and there is none then.
- * Returns 0, or as rk_cuda_fail with what there is left for stop.
+ * already. *@fits is false where the pool cannot be used within the limit; it is destroyed then.
+ * Returns 0, or fails as rk_cuda_fail does, and leaves what there is for stop.
  */
 int rk_memory_async_start(struct rk_memory_async *m, uint64_t initial, bool *fits,
 			  struct rk_error *err);

@@ -20,7 +20,7 @@
 #include "runtime/base/tensor.h"
 
 #define JIT_LOG	    4096
-#define RING_PARAMS 3 /* of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */
+#define RING_PARAMS 3 /* parameters of what RK_RING_KERNEL makes: gpu/kernels/ring.cuh */
 
 struct rk_cuda_module {
 	SLIST_ENTRY(rk_cuda_module) link;
@@ -34,7 +34,7 @@ struct rk_cuda_modules {
 	struct rk_cuda_device *device; /* borrowed, as are the rings */
 	struct rk_rings *rings;
 	CUmodule *builtins; /* one per image */
-	size_t nbuiltins;   /* that are loaded */
+	size_t nbuiltins;   /* how many of them are loaded */
 	SLIST_HEAD(, rk_cuda_module) users;
 };
 
@@ -57,7 +57,9 @@ static const char *one_line(char *text)
 	return text;
 }
 
-/* One load of @data, which @name is. @log gets what the driver's compiler says of a failure. */
+/*
+ * Try to load @data, which is called @name. @log gets what the driver's compiler says of a failure.
+ */
 static CUresult try_load(struct rk_cuda_modules *m, const void *data, const char *name,
 			 CUmodule *module, char log[JIT_LOG])
 {
@@ -80,7 +82,7 @@ static CUresult try_load(struct rk_cuda_modules *m, const void *data, const char
 	return result;
 }
 
-/* Which driver refuses @name, and @fmt says what of it. */
+/* Say which driver refuses @name; @fmt says why. */
 static int refused(const struct rk_cuda_device *device, const char *name, struct rk_error *err,
 		   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
@@ -129,7 +131,7 @@ static int load_user(struct rk_cuda_modules *m, const char *data, size_t size, c
 		       advice(result), log[0] ? ": " : "", log);
 }
 
-/* For the tests: the fatbin is passed over. */
+/* The tests have the fatbin skipped. */
 static bool wants_ptx(void)
 {
 	const char *image = getenv("RK_CUDA_IMAGE");
@@ -137,7 +139,7 @@ static bool wants_ptx(void)
 	return image && strcmp(image, "ptx") == 0;
 }
 
-/* The fatbin, and where the driver is older than the toolkit, the PTX. */
+/* Load the fatbin, or where the driver is older than the toolkit, the PTX. */
 static int load_builtin(struct rk_cuda_modules *m, const struct rk_cuda_image *image,
 			CUmodule *module, struct rk_error *err)
 {
@@ -226,7 +228,10 @@ static size_t param_bytes(const struct rk_wire_param *param)
 	return sizeof(CUdeviceptr);
 }
 
-/* The bytes of each parameter of @function, and how many there are: more than fit are counted. */
+/*
+ * The bytes of each parameter of @function, and how many there are, also where @bytes has no room
+ * for so many.
+ */
 static int ask_params(struct rk_cuda_device *device, CUfunction function,
 		      size_t bytes[RK_WIRE_ARGS_MAX], unsigned int *count, struct rk_error *err)
 {
@@ -240,15 +245,15 @@ static int ask_params(struct rk_cuda_device *device, CUfunction function,
 			bytes[*count] = size;
 		++*count;
 	}
-	/* which is what it says of a parameter that the function has not */
+	/* the driver says this of a parameter that the function does not have */
 	if (result == CUDA_ERROR_INVALID_VALUE)
 		return 0;
 	return rk_cuda_fail(device, result, err, "cuFuncGetParamInfo");
 }
 
 /*
- * The function must take what it will be launched with: otherwise it would read garbage, and write
- * to where that points. A driver from before CUDA 12.4 cannot tell; there args is believed.
+ * The function must take what it will be launched with, or it would read garbage, and write to
+ * wherever that points. A driver older than CUDA 12.4 cannot tell, and args is believed there.
  */
 static int check_params(struct rk_cuda_device *device, const struct rk_wire_load *load,
 			CUfunction function, struct rk_error *err)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parts of chunks of memory, by address alone: nothing here touches the memory or the driver.
- * First fit; neighbours that are free are one. The caller locks.
+ * Parts of chunks of memory, by address alone: nothing here touches the memory or the driver. The
+ * first part that is large enough is taken, and neighbours that are free are joined. The caller
+ * locks.
  */
 #ifndef RK_GPU_CUDA_POOL_H
 #define RK_GPU_CUDA_POOL_H
@@ -30,7 +31,10 @@ struct rk_pool {
 
 void rk_pool_init(struct rk_pool *pool);
 
-/* A chunk at @at, a multiple of RK_POOL_ALIGN, not 0, as @bytes are. Returns 0 or -ENOMEM. */
+/*
+ * Add a chunk of @bytes at @at. Both are multiples of RK_POOL_ALIGN and not 0. Returns 0 or
+ * -ENOMEM.
+ */
 int rk_pool_add(struct rk_pool *pool, uint64_t at, uint64_t bytes);
 
 /* Take @bytes (not 0). Returns 0; -ENOSPC: no chunk has so much in one piece; -ENOMEM. */

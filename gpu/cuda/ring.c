@@ -2,9 +2,10 @@
 /*
  * Messages of a resident kernel: copied to pinned memory, posted, answered, copied back.
  *
- * A kernel may leave the device at any time, for want of messages, just as one is posted. So who
- * waits for an answer also watches `exited`, and launches again what has left without one. There is
- * no other race: an answer is stored before `exited`, and a launch reads its first message after.
+ * A kernel may leave the device at any time, for want of messages, just as one is posted. So
+ * whoever waits for an answer also watches `exited`, and launches a kernel again that has left
+ * without one. There is no other race: an answer is stored before `exited`, and a launch reads its
+ * first message after.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +15,7 @@
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/clock.h"
 
-#define LAUNCHES_MAX 4 /* for one message; two is what a sound kernel can need */
+#define LAUNCHES_MAX 4 /* for one message; a sound kernel can need two */
 #define DATA_ALIGN   256
 
 /* --- pinned memory ------------------------------------------------------------------ */
@@ -80,7 +81,7 @@ static uint64_t lay_out(const struct rk_cuda_ring *ring, const struct rk_backend
 	return at;
 }
 
-/* Between pause and resume. What there was stays where there can be no more. */
+/* Between pause and resume. Where no more memory can be had, the old memory stays. */
 static int grow(struct rk_cuda_ring *ring, uint64_t bytes, struct rk_error *err)
 {
 	CUdeviceptr device;
@@ -97,7 +98,10 @@ static int grow(struct rk_cuda_ring *ring, uint64_t bytes, struct rk_error *err)
 	return 0;
 }
 
-/* Twice as large each time, so that messages that grow slowly do not pause all others each. */
+/*
+ * Make room for @need bytes. The memory doubles, so that messages which grow slowly do not pause
+ * all others each time.
+ */
 static int reserve(struct rk_cuda_ring *ring, uint64_t need, struct rk_error *err)
 {
 	uint64_t comfortable = 2 * ring->data_bytes;
@@ -158,7 +162,7 @@ static int await(struct rk_cuda_ring *ring, struct rk_error *err)
 	int rc;
 
 	for (; !answered(ring); rk_patience_wait(&p)) {
-		/* looked at in this order: it may have answered, and left, since the first look */
+		/* in this order, because it may have answered and left since the first look */
 		if (!rk_ring_has_left(ring, &p) || answered(ring))
 			continue;
 		if (ring->tries >= LAUNCHES_MAX)

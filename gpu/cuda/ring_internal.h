@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A resident kernel, as rings.c, ring.c and ring_open.c see it: the lowest of them first. */
+/*
+ * A resident kernel, for rings.c, ring.c and ring_open.c, of which each stands on the ones before.
+ */
 #ifndef RK_GPU_CUDA_RING_INTERNAL_H
 #define RK_GPU_CUDA_RING_INTERNAL_H
 
@@ -16,11 +18,11 @@ struct rk_rings {
 	struct rk_cuda_device *device; /* borrowed */
 	uint64_t idle_ns;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;		/* resumed, or nobody is hungry any more */
+	pthread_cond_t changed;		/* somebody has resumed, or no ring is hungry any more */
 	LIST_HEAD(, rk_cuda_ring) list; /* changed between pause and resume only */
 	uint64_t tickets, serving;	/* pauses, in the order in which they came */
 	bool paused;
-	unsigned int hungry; /* rings that are */
+	unsigned int hungry; /* how many rings are hungry */
 };
 
 struct rk_cuda_ring {
@@ -36,23 +38,23 @@ struct rk_cuda_ring {
 	struct rk_cuda_memory *memory; /* borrowed, for the state */
 	CUdeviceptr state;	       /* 0 = it has none */
 	uint64_t state_bytes;
-	struct rk_ring *shared; /* with the device */
+	struct rk_ring *shared; /* shared with the device */
 	CUdeviceptr shared_device;
-	uint8_t *data; /* of the message that runs; the same */
+	uint8_t *data; /* of the message that runs; shared too */
 	CUdeviceptr data_device;
 	uint64_t data_bytes;
 	/*
 	 * Changed by the thread that runs a message, under rings.lock while nobody has paused, or
-	 * by the one that has.
+	 * else by the thread that has paused.
 	 */
 	uint64_t launches; /* number of the last one */
 	bool resident;	   /* launched, and not known to have left */
 	/* for the thread that runs a message */
 	uint64_t next;	    /* number of the first message without an answer */
-	unsigned int tries; /* launches for it */
+	unsigned int tries; /* launches for that message */
 	/* guarded by rings.lock */
-	bool posted; /* message `next` is, and has no answer that was seen */
-	bool hungry; /* a pause came upon it: no other one until it has its answer */
+	bool posted; /* message `next` is posted, and no answer to it was seen */
+	bool hungry; /* a pause kept it from being run: no other pause until it has its answer */
 };
 
 /* The slot of message `next`. */
@@ -61,8 +63,7 @@ static inline struct rk_ring_slot *rk_ring_slot_of(const struct rk_cuda_ring *ri
 	return &ring->shared->slots[ring->next % RK_RING_SLOTS];
 }
 
-/* How long somebody has waited for a kernel, and how: first without a pause, then with longer ones.
- */
+/* How long somebody has waited for a kernel, and in which way: by looking, yielding or sleeping. */
 struct rk_patience {
 	uint64_t since;
 	unsigned int yields, naps;
@@ -77,46 +78,52 @@ struct rk_patience rk_patience_begin(void);
 void rk_patience_wait(struct rk_patience *patience);
 
 /*
- * Launch the kernel with message `next` as its first. For a thread that has paused. Returns 0 or as
- * rk_cuda_fail.
+ * Launch the kernel with message `next` as its first. For a thread that has paused. Returns 0 or
+ * fails as rk_cuda_fail does.
  */
 int rk_ring_launch(struct rk_cuda_ring *ring, struct rk_error *err);
 
 /*
- * Message `next` is in its slot: tell the kernel, and launch it where it has left. Returns 0 or as
- * rk_cuda_fail. Settle must follow, whatever comes of it.
+ * Message `next` is in its slot: tell the kernel, and launch it where it has left. Returns 0 or
+ * fails as rk_cuda_fail does; rk_ring_settle follows in any case.
  */
 int rk_ring_post(struct rk_cuda_ring *ring, struct rk_error *err);
 
-/* The kernel has left without an answer: launch it again, when nobody pauses. As rk_ring_post. */
+/*
+ * The kernel has left without an answer: launch it again, once nobody pauses. Returns as
+ * rk_ring_post.
+ */
 int rk_ring_launch_again(struct rk_cuda_ring *ring, struct rk_error *err);
 
 /*
- * The message has its answer (@done), or gets none: then no kernel is there that could still read
- * it, and the next one takes its number.
+ * The message has its answer (@done), or will get none. Then no kernel is there that could still
+ * read it, and the next message takes its number.
  */
 void rk_ring_settle(struct rk_cuda_ring *ring, bool done);
 
 /* Whether the last launch says that it returns. */
 bool rk_ring_said_goodbye(const struct rk_cuda_ring *ring);
 
-/* Whether the last launch is over, by its word or the driver's, which is asked now and then. */
+/*
+ * Whether the last launch is over: it said so itself, or the driver does, which is asked now and
+ * then.
+ */
 bool rk_ring_has_left(struct rk_cuda_ring *ring, const struct rk_patience *patience);
 
 /*
- * The kernel has been told to leave, or there is none: wait until the stream is empty. By the
+ * Wait until the stream is empty, after the kernel was told to leave, or where there is none. For a
  * thread that has paused.
  */
 void rk_ring_see_off(struct rk_cuda_ring *ring);
 
 /* ring.c */
 
-/* What is to be said of a kernel that does not keep to gpu/kernels/ring.h. Returns -EIO. */
+/* Describe a kernel that does not keep to gpu/kernels/ring.h. Returns -EIO. */
 int rk_ring_stranger(const struct rk_cuda_ring *ring, struct rk_error *err);
 
 /*
- * Pinned memory: where it is for the host and for the device. Between pause and resume. 0, or as
- * rk_cuda_fail.
+ * Pin memory, and say where it is for the host and for the device. Between pause and resume.
+ * Returns 0 or fails as rk_cuda_fail does.
  */
 int rk_ring_pin(const struct rk_cuda_ring *ring, uint64_t bytes, void **host, CUdeviceptr *device,
 		struct rk_error *err);

@@ -47,9 +47,9 @@ static int zero_state(const struct rk_cuda_ring *ring, struct rk_error *err)
 }
 
 /*
- * A launch that leaves at once, as the flag is raised. Beside another resident kernel a first
- * launch might wait for ever, as the driver may need more local memory for it; and a kernel that
- * knows nothing of the ring is found out before there are messages.
+ * Launch the kernel for a first time. It leaves at once, as the flag is raised. Beside another
+ * resident kernel a first launch might wait for ever, because the driver may need more local memory
+ * for it; and a kernel that knows nothing of the ring is found out before there are messages.
  */
 static int try_out(struct rk_cuda_ring *ring, struct rk_error *err)
 {
@@ -59,7 +59,7 @@ static int try_out(struct rk_cuda_ring *ring, struct rk_error *err)
 	rc = zero_state(ring, err);
 	if (rc == 0)
 		rc = rk_ring_launch(ring, err);
-	/* whatever came of it, the memory is in use until then */
+	/* even after a failure the memory is in use until then */
 	rk_ring_see_off(ring);
 	__atomic_store_n(&ring->shared->quiesce, 0, __ATOMIC_RELEASE);
 	if (rc)
@@ -96,7 +96,7 @@ static int furnish(struct rk_cuda_ring *ring, uint64_t state_bytes, struct rk_er
 	return 0;
 }
 
-/* Whatever of it there is. */
+/* Give back whatever there is of the ring. */
 static void give_back(struct rk_cuda_ring *ring)
 {
 	struct rk_cuda_device *device = ring->rings->device;

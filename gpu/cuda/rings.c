@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * When resident kernels are on the device: launched for a message, driven off by a pause.
+ * When resident kernels are on the device: they are launched for a message, and driven off by a
+ * pause.
  *
- * Who launches and who pauses exclude each other by rings.lock: a launch is made only while nobody
- * has paused, and a pause raises the flags of all kernels that were launched before it.
+ * Launches and pauses exclude each other by rings.lock: a launch is made only while nobody has
+ * paused, and a pause raises the flags of all kernels that were launched before it.
  *
  * A message that a pause found without an answer may have to be posted to a new launch, and the
- * next pause would drive that off again. So pauses wait for these messages (`hungry`): each
- * message is driven off once at most.
+ * next pause would drive that off again. So pauses wait for these messages (`hungry`): each message
+ * is driven off once at most.
  */
 #include "gpu/cuda/rings.h"
 
@@ -50,8 +51,8 @@ void rk_patience_wait(struct rk_patience *p)
 }
 
 /*
- * Whether the stream is empty. That it cannot be told, for whatever reason, means that nothing is
- * known any more of what the kernel does with the memory.
+ * Whether the stream is empty. Where the driver cannot tell, nothing is known any more of what the
+ * kernel does with the memory, and the process ends.
  */
 static bool stream_empty(struct rk_cuda_ring *ring)
 {
@@ -179,7 +180,7 @@ void rk_rings_pause(struct rk_rings *rings)
 			make_hungry_locked(ring);
 	}
 	pthread_mutex_unlock(&rings->lock);
-	/* until resume nobody else changes the list, or what is said there of launches */
+	/* until resume nobody else changes the list, or launches a kernel of it */
 	LIST_FOREACH(ring, &rings->list, link)
 	{
 		if (ring->resident)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * One run on the device: a block of device memory with all buffers, there and back through pinned
- * memory, and the launch between.
+ * One run on the device: a block of device memory for all buffers, their way there and back through
+ * pinned memory, and the launch between.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 /* --- the launch --------------------------------------------------------------------- */
 
-/* @call is NULL where it was the kernel, which any call after it may tell of first. */
+/* @call is NULL where the kernel failed, which any call after it may be the first to report. */
 static int failed(const struct rk_cuda_job *job, CUresult result, const char *call,
 		  struct rk_error *err)
 {
@@ -23,7 +23,7 @@ static int failed(const struct rk_cuda_job *job, CUresult result, const char *ca
 	return rk_cuda_fail(&job->cuda->device, result, err, "%s: %s", job->k->id, call);
 }
 
-/* Cut @grid down to @max blocks: a kernel that asks for this takes more work per block then. */
+/* Cut @grid down to @max blocks: a cooperative kernel does more work per block then. */
 static void clamp_grid(uint32_t grid[RK_WIRE_AXES], uint64_t max)
 {
 	for (unsigned int axis = 0; axis < RK_WIRE_AXES; axis++) {
@@ -85,7 +85,7 @@ static int launch(const struct rk_cuda_job *job, struct rk_error *err)
 	void *params[RK_WIRE_ARGS_MAX];
 	int rc;
 
-	/* a function with more parameters than its description gets zeroes, not what lies behind */
+	/* a function with more parameters than its description gets zeroes for them */
 	for (unsigned int i = 0; i < RK_WIRE_ARGS_MAX; i++)
 		params[i] = &values[i];
 	for (unsigned int i = 0; i < k->nparams; i++) {
@@ -119,14 +119,14 @@ static int send(const struct rk_cuda_job *job, const struct rk_cuda_block *block
 		"cuMemcpyHtoDAsync", err);
 }
 
-/* What is under way with @block is over when its event has happened. */
+/* Have the event of @block happen when what is under way with it is over. */
 static int mark(const struct rk_cuda_job *job, struct rk_cuda_block *block, struct rk_error *err)
 {
 	return failed(job, rk_cu.cuEventRecord(block->done, job->stream->stream), "cuEventRecord",
 		      err);
 }
 
-/* The other way, to @host in @block. */
+/* Copy from @at of the device block to @host, which is in @block. */
 static int fetch(const struct rk_cuda_job *job, struct rk_cuda_block *block, uint8_t *host,
 		 uint64_t at, uint64_t bytes, struct rk_error *err)
 {
@@ -301,10 +301,10 @@ static int transfer_and_run(const struct rk_cuda_job *job, uint64_t *run_ns, str
 	int rc;
 
 	rc = job->layout.total <= RK_STAGING_BYTES ? run_small(job, err) : run_large(job, err);
-	if (rc == 0) /* that of a kernel that answers nothing has not been waited for */
+	if (rc == 0) /* a kernel without outputs has not been waited for yet */
 		rc = failed(job, rk_cuda_wait(job->stream->end), NULL, err);
 	if (rc) {
-		/* what is on its way must not arrive where others are by then */
+		/* what is on its way must not arrive where others work by then */
 		(void)failed(job, rk_cu.cuStreamSynchronize(job->stream->stream), NULL, &ignored);
 		return rc;
 	}
@@ -315,7 +315,7 @@ static int transfer_and_run(const struct rk_cuda_job *job, uint64_t *run_ns, str
 	return rc;
 }
 
-/* A cooperative kernel finds its place beside the resident ones that there are. */
+/* Run a cooperative kernel, which finds its place beside the resident kernels that there are. */
 static int run_cooperative(struct rk_cuda_job *job, uint64_t *run_ns, struct rk_error *err)
 {
 	struct rk_cuda *cuda = job->cuda;

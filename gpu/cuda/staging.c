@@ -17,12 +17,12 @@ struct rk_cuda_staging {
 	pthread_mutex_t lock; /* guards all below */
 	pthread_cond_t changed;
 	uint64_t next_turn; /* of the next caller that comes */
-	uint64_t turn;	    /* whose turn it is; only that one takes, and makes, blocks */
+	uint64_t turn;	    /* whose turn it is: that caller alone takes and makes blocks */
 	unsigned int made, nfree;
 	struct rk_cuda_block *free;
 };
 
-/* Between rk_rings_pause and rk_rings_resume, or as there are no rings. */
+/* Between rk_rings_pause and rk_rings_resume, or while there are no rings. */
 static void free_block(struct rk_cuda_device *device, struct rk_cuda_block *block)
 {
 	if (block->done)
@@ -117,7 +117,7 @@ void rk_cuda_staging_destroy(struct rk_cuda_staging *s)
 	free(s);
 }
 
-/* Make one more, with the lock let go meanwhile. False where that cannot be done. */
+/* Make one more, and release the lock meanwhile. False where that cannot be done. */
 static bool grow_locked(struct rk_cuda_staging *s)
 {
 	struct rk_cuda_block *block;

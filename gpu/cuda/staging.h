@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pinned host memory that data passes through on its way to the device and back: blocks of equal
- * size, shared by all executor threads. To make one waits for the device, so what all threads need
- * is there from the start; more are made when they are needed first, up to a bound.
- * Thread-safe; the context is current.
+ * size, shared by all executor threads. Making one waits for the device, so what all threads need
+ * is made at the start; more are made when they are first needed, up to a bound. Thread-safe; the
+ * context is current.
  */
 #ifndef RK_GPU_CUDA_STAGING_H
 #define RK_GPU_CUDA_STAGING_H
@@ -19,7 +19,7 @@ struct rk_cuda_staging;
 
 struct rk_cuda_block {
 	uint8_t *host;
-	CUevent done; /* for the holder to record behind a copy; without time */
+	CUevent done; /* for the holder to record behind a copy; it notes no time */
 	struct rk_cuda_block *next;
 };
 
@@ -31,14 +31,14 @@ int rk_cuda_staging_create(struct rk_cuda_staging **staging, struct rk_cuda_devi
 			   struct rk_rings *rings, unsigned int first, unsigned int max,
 			   struct rk_error *err);
 
-/* Every block is given back; NULL is fine. */
+/* Every block has been given back; NULL is fine. */
 void rk_cuda_staging_destroy(struct rk_cuda_staging *staging);
 
 /*
- * Take @want blocks into @blocks, all at once and in the order of the callers, so that threads
- * that want several do not wait for each other for ever. Waits where all are taken, and under
- * rk_rings_pause where there is to be one more; the caller holds no block. Returns how many: fewer
- * than @want, but one at least, where so many cannot be had at all.
+ * Take @want blocks into @blocks, all at once and in the order of the callers, so that threads that
+ * want several do not wait for each other for ever. Waits where all are taken, and pauses the rings
+ * where one more is to be made; the caller holds no block. Returns how many it took: fewer than
+ * @want, but at least one, where so many cannot be had at all.
  */
 unsigned int rk_cuda_staging_take(struct rk_cuda_staging *staging, unsigned int want,
 				  struct rk_cuda_block **blocks);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* The streams of runs, taken by a thread for as long as a run lasts; and waiting for an event. */
+/*
+ * The streams of runs, which a thread takes for as long as a run lasts, and waiting for an event.
+ */
 #include "gpu/cuda/stream.h"
 
 #include <errno.h>

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every function of libcuda.so.1 that is used, once: RK_CUDA_SYMBOLS(X) with
- * X(need, name, version), where need is REQUIRED or OPTIONAL, and version is the one that
- * cuGetProcAddress is asked for, 1000 * major + 10 * minor. The loader (gpu/cuda/dl.h) and the
- * tests' own libcuda.so.1 (tests/fake_cuda) expand this list.
+ * All functions of libcuda.so.1 that are used, each once: RK_CUDA_SYMBOLS(X) with X(need, name,
+ * version), where need is REQUIRED or OPTIONAL, and version is the one that cuGetProcAddress is
+ * asked for, 1000 * major + 10 * minor. The loader (gpu/cuda/dl.h) and the tests' own libcuda.so.1
+ * (tests/fake_cuda) expand this list.
  *
- * cuda.h renames many of them (cuMemAlloc is cuMemAlloc_v2): so the list is never passed on
- * through a second macro, and #name and ##name give the plain name.
+ * cuda.h renames many of them (cuMemAlloc is cuMemAlloc_v2), so the list is never passed on through
+ * a second macro, and #name and ##name give the plain name.
  */
 #ifndef RK_GPU_CUDA_SYMS_H
 #define RK_GPU_CUDA_SYMS_H
 
 #include <cuda.h>
 
-/* What the cuda.h of older toolkits has not; tests/lint/cuda_11_8 is the oldest. */
+/* What the cuda.h of older toolkits lacks; tests/lint/cuda_11_8 is the oldest. */
 #if CUDA_VERSION < 12000
 typedef enum {
 	CU_GET_PROC_ADDRESS_SUCCESS = 0,

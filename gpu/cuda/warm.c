@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* First uses, of everything on every stream, before a kernel can be resident. */
+/* The first use of everything on every stream, before a kernel can be resident. */
 #include <errno.h>
 
 #include "gpu/cuda/internal.h"
@@ -13,7 +13,7 @@ struct warm {
 	CUfunction function;
 };
 
-/* Both kinds of launch, with nothing to do. */
+/* Launch in both ways a kernel that has nothing to do. */
 static CUresult launch(const struct warm *w, CUstream stream, CUdeviceptr at, const char **call)
 {
 	uint64_t n = 0;
@@ -28,7 +28,7 @@ static CUresult launch(const struct warm *w, CUstream stream, CUdeviceptr at, co
 	return rk_cu.cuLaunchCooperativeKernel(w->function, 1, 1, 1, 1, 1, 1, 0, stream, params);
 }
 
-/* What a run does, in its order. */
+/* Do what a run does, in the same order. */
 static CUresult use(const struct warm *w, const struct rk_cuda_stream *s, CUdeviceptr at,
 		    const char **call)
 {
@@ -80,7 +80,7 @@ static int warm_stream(void *ctx, struct rk_cuda_stream *s, struct rk_error *err
 	int rc;
 
 	rc = rk_cuda_memory_alloc(cuda->memory, s->stream, true, BYTES, "first use", &at, err);
-	if (rc == -ENOMEM) /* then no message gets any either, and says why */
+	if (rc == -ENOMEM) /* messages get no memory either then, and the sentence says why */
 		return 0;
 	if (rc)
 		return rc;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernels that ship, as C functions. Each is called by many threads at once, those for
- * mode = ring by one, on buffers that do not overlap; n may be 0. They need nothing of rkfs but
+ * The kernels that ship, as C functions. Each is called by many threads at once, those for mode =
+ * ring by one, on buffers that do not overlap; n may be 0. They need nothing of rkfs but
  * gpu/base/parallel.h.
  *
  * A C signature has no room for an error: where input that fits its shapes makes no sense, the
  * results become NaN. A NaN that is computed is always the one of gpu/kernels/nan.h; echo and
- * ring_echo give back what they get.
+ * ring_echo return the bytes that they get.
  */
 #ifndef RK_GPU_KERNELS_KERNELS_H
 #define RK_GPU_KERNELS_KERNELS_H

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Pairwise summation: N. J. Higham, "The Accuracy of Floating Point Summation",
- * SIAM J. Sci. Comput. 14(4), 1993, pp. 783-799. The error grows with log n
- * and, unlike that of a compensated sum, an infinity stays one.
+ * The sum, added up in pairs: N. J. Higham, "The Accuracy of Floating Point Summation", SIAM J.
+ * Sci. Comput. 14(4), 1993, pp. 783-799. The error grows with log n and, unlike that of a
+ * compensated sum, an infinity stays one.
  */
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/nan.h"

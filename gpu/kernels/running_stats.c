@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* B. P. Welford, "Note on a Method for Calculating Corrected Sums of Squares and Products",
- * Technometrics 4(3), 1962, pp. 419-420.
+/*
+ * The count, mean and variance of all numbers so far: B. P. Welford, "Note on a Method for
+ * Calculating Corrected Sums of Squares and Products", Technometrics 4(3), 1962, pp. 419-420.
  */
 #include <math.h>
 

@@ -19,7 +19,7 @@
 #define PERIOD_MIN_MS 10ULL
 #define PERIOD_MAX_MS 86400000ULL
 #define PATIENCE_NS   RK_NS_PER_SEC
-#define SLICE_MS      100ULL /* of a wait in NVML: for so long a stop is not noticed */
+#define SLICE_MS      100ULL /* of a wait in NVML: a stop is noticed after that at the latest */
 
 /* Where a device is, if NVML tells. */
 struct place {
@@ -39,7 +39,7 @@ struct rk_devices_watch {
 	pthread_t thread;
 	unsigned int count; /* for the thread alone, as are the devices */
 	struct device devices[RK_WIRE_DEVICES_MAX];
-	rk_nvml_event_set events; /* NULL: none, or none of a device; the thread's too */
+	rk_nvml_event_set events; /* NULL: there is none, or it has no device; the thread's too */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct rk_wire_shared *shared; /* guarded by lock, as is what follows; NULL: stopped */
@@ -69,7 +69,9 @@ void rk_devices_in_use(const struct rk_pci_address *address, const char *uuid)
 	pthread_mutex_unlock(&in_use_lock);
 }
 
-/* By its address: the UUID that CUDA has of an instance of MIG is not the one NVML has of the GPU.
+/*
+ * By its address, because for an instance of MIG the UUID that CUDA has is not the one that NVML
+ * has of the GPU.
  */
 static bool is_in_use_locked(const struct place *place, const struct rk_wire_device *seen)
 {
@@ -92,7 +94,7 @@ static bool is_in_use(const struct device *device)
 	return same;
 }
 
-/* Whether what @call, of @device, came back with is an answer. */
+/* Whether @result, with which @call came back for @device, is an answer. */
 static bool answered(struct device *device, int result, const char *call)
 {
 	struct rk_error err;
@@ -121,7 +123,10 @@ static void locate(struct device *device)
 	};
 }
 
-/* Whether the device has a handle to be asked by; and who and where it is, where that answers. */
+/*
+ * Whether the device has a handle by which it can be asked. Its name, UUID and place are noted
+ * where they are known.
+ */
 static bool identify(struct device *device)
 {
 	struct rk_wire_device *seen = &device->seen;
@@ -225,7 +230,7 @@ static void measure_remap(struct device *device)
 	device->seen.remap_failed = failed != 0;
 }
 
-/* What does not answer is not known; a lost device is not asked again. */
+/* Values that the device does not answer with are not known; a lost device is not asked again. */
 static void look(struct device *device)
 {
 	static void (*const measures[])(struct device *) = {
@@ -253,7 +258,8 @@ static void publish(struct rk_wire_shared *shared, const struct device *device)
 {
 	const size_t begin = offsetof(struct rk_wire_device, known);
 	struct rk_wire_device *to = &shared->devices[device->index];
-	uint32_t odd = atomic_load(&to->sequence) | 1; /* as it may be from a killed worker */
+	uint32_t odd = atomic_load(&to->sequence) |
+		       1; /* it may be odd already, left so by a worker that was killed */
 
 	(void)atomic_exchange(&to->sequence, odd); /* no store that follows comes before it */
 	memcpy((char *)to + begin, (const char *)&device->seen + begin, sizeof(*to) - begin);
@@ -262,7 +268,7 @@ static void publish(struct rk_wire_shared *shared, const struct device *device)
 		atomic_store(&shared->ndevices, device->index + 1);
 }
 
-/* With in_use_lock and the watch's, which whoever writes to the page has. */
+/* With in_use_lock and the watch's lock, which whoever writes to the page holds. */
 static void lose_in_use_locked(struct rk_devices_watch *watch)
 {
 	const size_t begin = offsetof(struct rk_wire_device, known);
@@ -294,7 +300,7 @@ void rk_devices_lose(void)
 	pthread_mutex_unlock(&in_use_lock);
 }
 
-/* Publish @device, unless the watch is stopped meanwhile, which may be while NVML hangs. */
+/* Publish @device, unless the watch was stopped meanwhile, which can happen while NVML hangs. */
 static void show(struct rk_devices_watch *watch, struct device *device)
 {
 	bool ours = device->seen.lost && is_in_use(device);
@@ -332,7 +338,9 @@ static void create_events(struct rk_devices_watch *watch)
 	rk_log(RK_LOG_DEBUG, "rk-worker: no events of devices: %s", err.msg);
 }
 
-/* Have the events of @device arrive; a kind of GPU that has none is not known to have any. */
+/*
+ * Have the events of @device arrive. A kind of GPU that has no events is not known to have had any.
+ */
 static void subscribe(struct rk_devices_watch *watch, struct device *device)
 {
 	const unsigned long long types = RK_NVML_EVENT_XID | RK_NVML_EVENT_DOUBLE_BIT_ECC;
@@ -352,12 +360,12 @@ static void subscribe(struct rk_devices_watch *watch, struct device *device)
 		device->seen.known |= RK_WIRE_KNOWS_XID;
 }
 
-/* The next look begins anew: a lost device spoils the whole set. */
+/* The next look begins anew, because a lost device spoils the whole set. */
 static void drop_events(struct rk_devices_watch *watch)
 {
 	if (!watch->events)
 		return;
-	(void)rk_nvml.nvmlEventSetFree(watch->events); /* nothing is done about a failure */
+	(void)rk_nvml.nvmlEventSetFree(watch->events); /* a failure of this changes nothing */
 	watch->events = NULL;
 	for (unsigned int i = 0; i < watch->count; i++)
 		watch->devices[i].registered = false;
@@ -371,7 +379,7 @@ static bool has_events(const struct rk_devices_watch *watch)
 	return false;
 }
 
-/* What happened is shown before the device is asked what became of it, which may hang. */
+/* The event is published before the device is asked how it is, which may hang. */
 static void take_event(struct rk_devices_watch *watch, struct device *device,
 		       const struct rk_nvml_event *event)
 {
@@ -423,7 +431,7 @@ static void look_at_all(struct rk_devices_watch *watch)
 	}
 }
 
-/* Say in the shared page whether NVML is being opened, which may end the process. */
+/* Note in the shared page whether NVML is being opened, because that may end the process. */
 static void note_opening(struct rk_devices_watch *watch, bool opening)
 {
 	const uint32_t bit = 1U << RK_WIRE_LIBNVML;
@@ -451,7 +459,7 @@ static int begin(struct rk_devices_watch *watch, struct rk_error *err)
 		return rc;
 	rc = rk_nvml_error(rk_nvml.nvmlDeviceGetCount_v2(&count), err, "nvmlDeviceGetCount");
 	if (rc) {
-		(void)rk_nvml.nvmlShutdown(); /* nothing is done about a failure of this */
+		(void)rk_nvml.nvmlShutdown(); /* a failure of this changes nothing */
 		return rc;
 	}
 	if (count > RK_WIRE_DEVICES_MAX)
@@ -472,8 +480,8 @@ static uint64_t ms_left(uint64_t end)
 }
 
 /*
- * Wait for a period to pass since @last, however often it changes, and take the events that come
- * meanwhile. False where it is over.
+ * Wait until a period has passed since @last, even if it is changed meanwhile, and take the events
+ * that arrive. False where the watch is stopped.
  */
 static bool wait_for_next(struct rk_devices_watch *watch, uint64_t last)
 {

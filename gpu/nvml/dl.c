@@ -57,7 +57,8 @@ int rk_nvml_open(struct rk_error *err)
 	}
 	rc = find_all(lib, &functions, err);
 	if (rc) {
-		(void)dlclose(lib); /* what it says of a library that is of no use is of none */
+		(void)dlclose(
+			lib); /* the library is of no use, and neither is what dlclose says of it */
 		return rc;
 	}
 	rk_nvml = functions;

@@ -6,7 +6,10 @@
 #include "gpu/nvml/syms.h"
 #include "runtime/base/error.h"
 
-/* Its functions; an OPTIONAL one that it has not is NULL. Call them as rk_nvml.nvmlInit_v2(). */
+/*
+ * Its functions; one that is OPTIONAL is NULL where the library lacks it. Call them as
+ * rk_nvml.nvmlInit_v2().
+ */
 struct rk_nvml_functions {
 #define X(need, result, name, parameters) result(*name) parameters;
 	RK_NVML_SYMBOLS(X)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every function of libnvidia-ml.so.1 that is used, once: RK_NVML_SYMBOLS(X) with
- * X(need, result, name, parameters), where need is REQUIRED or OPTIONAL. The declarations are the
- * project's own, because a toolkit need not have nvml.h. The loader (gpu/nvml/dl.h) and the tests'
- * own libnvidia-ml.so.1 (tests/fake_cuda) expand this list.
+ * All functions of libnvidia-ml.so.1 that are used, each once: RK_NVML_SYMBOLS(X) with X(need,
+ * result, name, parameters), where need is REQUIRED or OPTIONAL. The declarations are the project's
+ * own, because a toolkit need not have nvml.h. The loader (gpu/nvml/dl.h) and the tests' own
+ * libnvidia-ml.so.1 (tests/fake_cuda) expand this list.
  */
 #ifndef RK_GPU_NVML_SYMS_H
 #define RK_GPU_NVML_SYMS_H
