@@ -108,7 +108,7 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 	out->bytes = in->bytes;
 	if (param->kind == RK_WIRE_ARG_STATE) {
 		if (in->bytes || in->value)
-			rk_packet_violation("%s: argument %u is the state, with a value",
+			rk_packet_violation("%s: argument %u is the state and comes with a value",
 					    kernel->id, i);
 		out->value = 0;
 		return;

@@ -85,7 +85,7 @@ static void *map(int fd, uint64_t bytes, const char *what, struct rk_error *err)
 	void *p;
 
 	if (fstat(fd, &st) < 0)
-		rk_packet_violation("the %s cannot be looked at: %s", what, strerror(errno));
+		rk_packet_violation("the %s cannot be examined: %s", what, strerror(errno));
 	if (bytes == 0 || (uint64_t)st.st_size < bytes)
 		rk_packet_violation("the %s has %" PRId64 " bytes, not %" PRIu64, what,
 				    (int64_t)st.st_size, bytes);
@@ -124,7 +124,7 @@ static void tear_down(struct worker *w)
 	left_behind = w->watch && !rk_devices_stop(w->watch);
 	w->watch = NULL;
 	if (w->check && !rk_check_stop(w->check)) {
-		rk_log(RK_LOG_ERROR, "rk-worker: the driver does not come back from a check");
+		rk_log(RK_LOG_ERROR, "rk-worker: the driver does not return from a health check");
 		_exit(RK_WORKER_EXIT_FAILURE);
 	}
 	w->check = NULL;
@@ -136,7 +136,7 @@ static void tear_down(struct worker *w)
 	w->env.payload = NULL;
 	if (left_behind) {
 		rk_log(RK_LOG_WARN,
-		       "rk-worker: NVML does not come back; its thread is left to die");
+		       "rk-worker: NVML does not return; its thread ends with the process");
 		_exit(EXIT_SUCCESS);
 	}
 }
@@ -156,7 +156,7 @@ static int may_open(const struct worker *w, enum rk_wire_library library, struct
 			    files[library], w->hello->skip_why[library]);
 }
 
-/* @ops, whose driver may end the process when it is opened. */
+/* Open @ops, whose driver may end the process meanwhile. */
 static int open_driver(struct worker *w, const struct rk_backend_ops *ops, void **backend,
 		       struct rk_error *err)
 {
@@ -337,7 +337,7 @@ static void check_param(const struct rk_wire_load *load, uint32_t i)
 		rk_packet_violation("%s: parameter %" PRIu32 " has kind %u and type %u", load->id,
 				    i, param->kind, param->dtype);
 	if (param->kind == RK_WIRE_ARG_STATE && load->state_bytes == 0)
-		rk_packet_violation("%s: parameter %" PRIu32 " is a state that it does not have",
+		rk_packet_violation("%s: parameter %" PRIu32 " is a state, and the kernel has none",
 				    load->id, i);
 	if (param->fused > 1 ||
 	    (param->fused && (param->kind != RK_WIRE_ARG_DIM || load->mode != RK_WIRE_BATCH)))

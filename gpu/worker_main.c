@@ -73,7 +73,8 @@ int main(void)
 	int rc;
 
 	if (!is_seqpacket(RK_WIRE_FD_CONTROL) || !is_seqpacket(RK_WIRE_FD_MESSAGES)) {
-		fputs("rk-worker is started by mount.rkfs; it is no command of its own\n", stderr);
+		fputs("rk-worker is started by mount.rkfs; it is not a command for users\n",
+		      stderr);
 		return EXIT_USAGE;
 	}
 	rc = ignore_group_signals();
@@ -84,7 +85,7 @@ int main(void)
 	if (rc == 0 && prctl(PR_SET_NAME, "rk-worker") < 0)
 		rc = -errno;
 	if (rc) {
-		fprintf(stderr, "rk-worker: cannot set itself up: %s\n", strerror(-rc));
+		fprintf(stderr, "rk-worker: cannot set up its process: %s\n", strerror(-rc));
 		return RK_WORKER_EXIT_FAILURE;
 	}
 	return rk_worker_run(RK_WIRE_FD_CONTROL, RK_WIRE_FD_MESSAGES, RK_WIRE_FD_PAYLOAD,

@@ -70,8 +70,8 @@ static void on_thread_exit(void *value)
 	if (!message)
 		return;
 	blame();
-	rk_log(RK_LOG_ERROR, "rk-worker: message %" PRIu64 ": its kernel ended its thread",
-	       message);
+	rk_log(RK_LOG_ERROR,
+	       "rk-worker: message %" PRIu64 ": the kernel ended the thread that ran it", message);
 	_exit(RK_WORKER_EXIT_FAILURE);
 }
 
@@ -85,10 +85,11 @@ static int watch_exits(struct rk_error *err)
 		return 0;
 	rc = pthread_key_create(&thread_key, on_thread_exit);
 	if (rc)
-		return rk_error_set(err, rc, "cannot watch threads exit: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot watch for threads that exit: %s",
+				    strerror(rc));
 	if (atexit(blame)) {
 		(void)pthread_key_delete(thread_key);
-		return rk_error_set(err, ENOMEM, "no memory to watch the process exit");
+		return rk_error_set(err, ENOMEM, "no memory to watch for the end of the process");
 	}
 	done = true;
 	return 0;
@@ -148,7 +149,8 @@ void rk_crash_thread_begin(void)
 		       strerror(-rc));
 	rc = pthread_setspecific(thread_key, &self);
 	if (rc)
-		rk_log(RK_LOG_WARN, "rk-worker: cannot watch a thread exit: %s", strerror(rc));
+		rk_log(RK_LOG_WARN, "rk-worker: cannot watch whether a thread exits: %s",
+		       strerror(rc));
 }
 
 void rk_crash_thread_end(void)

@@ -127,7 +127,7 @@ int rk_parallel_start(unsigned int threads, struct rk_error *err)
 		pool.threads = threads;
 	pthread_mutex_unlock(&pool.lock);
 	if (rc)
-		return rk_error_set(err, rc, "the helper threads of kernels run already");
+		return rk_error_set(err, rc, "the helper threads of kernels are running already");
 	for (; pool.nhelpers + 1 < threads; pool.nhelpers++) {
 		rc = pthread_create(&pool.helpers[pool.nhelpers], NULL, helper_main,
 				    (void *)(uintptr_t)pool.nhelpers);

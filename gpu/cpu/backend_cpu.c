@@ -148,7 +148,7 @@ static int get_library(struct cpu *cpu, int fd, struct library **library, struct
 	int rc = rk_elf_check(fd, err);
 
 	if (rc == 0 && fstat(fd, &st) < 0)
-		rc = rk_error_set(err, errno, "cannot be looked at: %s", strerror(errno));
+		rc = rk_error_set(err, errno, "cannot be examined: %s", strerror(errno));
 	if (rc)
 		goto fail;
 	SLIST_FOREACH (lib, &cpu->libraries, link) {
@@ -344,7 +344,7 @@ static int cpu_open(const struct rk_backend_env *env, void **backend, struct rk_
 		cpu->widen = calloc(env->threads, sizeof(*cpu->widen));
 	if (!cpu || !cpu->widen) {
 		free(cpu);
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the CPU backend");
 	}
 	rc = rk_parallel_start(env->threads - env->spare, err);
 	if (rc) {

@@ -43,7 +43,7 @@ static int check_header(const elf_header *header, struct rk_error *err)
 	int rc;
 
 	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-		return rk_error_set(err, ENOEXEC, "is no shared library (ELF file)");
+		return rk_error_set(err, ENOEXEC, "is not a shared library (ELF file)");
 	rc = read_own(&own, err);
 	if (rc)
 		return rc;
@@ -57,7 +57,7 @@ static int check_header(const elf_header *header, struct rk_error *err)
 				    own.e_ident[EI_CLASS] == ELFCLASS64 ? 64 : 32, own.e_machine);
 	if (header->e_type != ET_DYN || header->e_phentsize != sizeof(elf_segment))
 		return rk_error_set(err, ENOEXEC,
-				    "is no shared library; make one with cc -shared -fPIC");
+				    "is not a shared library; make one with cc -shared -fPIC");
 	return 0;
 }
 
@@ -70,12 +70,12 @@ int rk_elf_check(int fd, struct rk_error *err)
 	int rc;
 
 	if (fstat(fd, &st) < 0)
-		return rk_error_set(err, errno, "cannot be looked at: %s", strerror(errno));
+		return rk_error_set(err, errno, "cannot be examined: %s", strerror(errno));
 	n = rk_library_read(fd, &header, sizeof(header), 0);
 	if (n < 0)
 		return rk_error_set(err, (int)-n, "cannot be read: %s", strerror((int)-n));
 	if ((size_t)n < sizeof(header))
-		return rk_error_set(err, ENOEXEC, "is no shared library (ELF file)");
+		return rk_error_set(err, ENOEXEC, "is not a shared library (ELF file)");
 	rc = check_header(&header, err);
 	for (unsigned int i = 0; rc == 0 && i < header.e_phnum; i++) {
 		n = rk_library_read(fd, &segment, sizeof(segment),

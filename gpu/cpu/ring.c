@@ -103,7 +103,7 @@ int rk_cpu_ring_start(struct rk_cpu_ring **ring, uint32_t number, uint64_t state
 	int rc;
 
 	if (!r)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for a resident kernel");
 	r->number = number;
 	pthread_mutex_init(&r->lock, NULL); /* with no attributes these three cannot fail */
 	pthread_cond_init(&r->posted, NULL);

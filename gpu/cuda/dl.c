@@ -114,7 +114,7 @@ static int check_version(void *lib, struct rk_error *err)
 	*(void **)&get_version = find_plain(lib, "cuDriverGetVersion");
 	if (!get_version)
 		return rk_error_set(err, ENODEV,
-				    LIBRARY " is no CUDA driver: it has no cuDriverGetVersion");
+				    LIBRARY " is not a CUDA driver: it has no cuDriverGetVersion");
 	if (get_version(&version) != CUDA_SUCCESS)
 		return rk_error_set(err, ENODEV, LIBRARY " does not tell its version");
 	if (version >= RK_CUDA_DRIVER_MIN)

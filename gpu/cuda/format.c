@@ -62,7 +62,7 @@ static int check_cubin(const char *data, size_t size, struct rk_error *err)
 	if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != MACHINE_CUDA)
 		return rk_error_set(
 			err, ENOEXEC,
-			"is an ELF file, but no cubin; nvcc -cubin or -fatbin makes one");
+			"is an ELF file, but not a cubin; nvcc -cubin or -fatbin makes a module");
 	whole = within(header.e_shoff, header.e_shnum, header.e_shentsize, size) &&
 		within(header.e_phoff, header.e_phnum, header.e_phentsize, size);
 	for (unsigned int i = 0; whole && i < header.e_shnum; i++) {

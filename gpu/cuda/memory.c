@@ -204,7 +204,8 @@ static void free_to_chunks(struct rk_cuda_memory *m, CUdeviceptr at)
 	known = rk_pool_give(&m->chunks, at);
 	pthread_mutex_unlock(&m->account.lock);
 	if (!known)
-		rk_log(RK_LOG_ERROR, "rk-worker: device memory given back that nobody has");
+		rk_log(RK_LOG_ERROR,
+		       "rk-worker: device memory was given back that nobody had taken");
 }
 
 /* --- all of them -------------------------------------------------------------------- */
@@ -273,7 +274,7 @@ int rk_cuda_memory_create(struct rk_cuda_memory **memory, struct rk_cuda_device 
 	int rc;
 
 	if (!m)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the account of device memory");
 	m->account.device = device;
 	m->account.rings = rings;
 	m->managed = settings->unified_memory;

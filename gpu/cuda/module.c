@@ -190,7 +190,7 @@ int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_devi
 		m->builtins = calloc(count ? count : 1, sizeof(m->builtins[0]));
 	if (!m || !m->builtins) {
 		free(m);
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the table of modules");
 	}
 	m->device = device;
 	m->rings = rings;
@@ -372,7 +372,7 @@ int rk_cuda_modules_get(struct rk_cuda_modules *m, const struct rk_wire_load *lo
 	int rc = 0;
 
 	if (fstat(fd, &st) < 0)
-		rc = rk_error_set(err, errno, "%s: cannot be looked at: %s", path, strerror(errno));
+		rc = rk_error_set(err, errno, "%s: cannot be examined: %s", path, strerror(errno));
 	else
 		module = find_user(m, &st);
 	if (rc == 0 && !module)

@@ -48,7 +48,7 @@ int rk_cuda_start(const struct rk_backend_env *env, void **backend, struct rk_er
 	int rc;
 
 	if (!cuda)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the CUDA backend");
 	device = &cuda->device;
 	device->threads = env->threads;
 	device->shared = env->shared;

@@ -59,8 +59,8 @@ int rk_ring_stranger(const struct rk_cuda_ring *ring, struct rk_error *err)
 				    "messages; was it built with another ring.cuh?",
 				    ring->id);
 	return rk_error_set(err, EIO,
-			    "kernel %s: the resident kernel returns without taking messages; has "
-			    "its function as many parameters as args, %" PRIu32 "?",
+			    "kernel %s: the resident kernel returns without taking messages; does "
+			    "its function have as many parameters as args, %" PRIu32 "?",
 			    ring->id, ring->nparams);
 }
 

@@ -207,7 +207,7 @@ int rk_rings_create(struct rk_rings **rings, struct rk_cuda_device *device, uint
 	struct rk_rings *r = calloc(1, sizeof(*r));
 
 	if (!r)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the set of resident kernels");
 	r->device = device;
 	r->idle_ns = idle_ms < UINT64_MAX / RK_NS_PER_MS ? idle_ms * RK_NS_PER_MS : UINT64_MAX;
 	LIST_INIT(&r->list);

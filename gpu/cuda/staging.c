@@ -80,7 +80,7 @@ int rk_cuda_staging_create(struct rk_cuda_staging **staging, struct rk_cuda_devi
 	int rc = 0;
 
 	if (!s)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the pinned blocks");
 	s->device = device;
 	s->rings = rings;
 	s->max = max;
@@ -130,8 +130,8 @@ static bool grow_locked(struct rk_cuda_staging *s)
 	rk_rings_resume(s->rings);
 	pthread_mutex_lock(&s->lock);
 	if (rc) {
-		rk_log(RK_LOG_DEBUG, "rk-worker: %u pinned blocks have to do: %s", s->made,
-		       err.msg);
+		rk_log(RK_LOG_DEBUG, "rk-worker: no more than %u pinned blocks can be had: %s",
+		       s->made, err.msg);
 		return false;
 	}
 	s->made++;

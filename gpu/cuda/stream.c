@@ -92,7 +92,7 @@ int rk_cuda_streams_create(struct rk_cuda_streams **streams, struct rk_cuda_devi
 	int rc = 0;
 
 	if (!s)
-		return rk_error_set(err, ENOMEM, "no memory");
+		return rk_error_set(err, ENOMEM, "no memory for the streams of the device");
 	s->device = device;
 	s->count = count;
 	pthread_mutex_init(&s->lock, NULL); /* without attributes they cannot fail */

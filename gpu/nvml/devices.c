@@ -393,7 +393,7 @@ static void take_event(struct rk_devices_watch *watch, struct device *device,
 	}
 	if (event->type & RK_NVML_EVENT_DOUBLE_BIT_ECC)
 		rk_log(RK_LOG_ERROR,
-		       "rk-worker: device %u (%s, %s): an error of its memory was not corrected",
+		       "rk-worker: device %u (%s, %s): an error in its memory could not be corrected",
 		       device->index, seen->name, seen->uuid);
 	show(watch, device);
 	look(device);

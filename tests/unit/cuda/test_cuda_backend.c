@@ -562,7 +562,7 @@ RIG_TEST(cubins)
 	check_message(&err, "is cut off");
 	cubin.header.e_machine = EM_X86_64;
 	assert_int_equal(try_load(&load, make_module(&cubin, sizeof(cubin)), &err), -ENOEXEC);
-	check_message(&err, "is an ELF file, but no cubin");
+	check_message(&err, "is an ELF file, but not a cubin");
 }
 
 RIG_TEST(no_entry)

@@ -469,7 +469,7 @@ RIG_TEST(worker)
 	WAIT_FOR(!is_said("once"));
 	say_shutdown(p);
 	expect_exit(p, 0);
-	assert_non_null(strstr(p->last_log, "NVML does not come back"));
+	assert_non_null(strstr(p->last_log, "NVML does not return"));
 	say("");
 }
 

@@ -455,7 +455,8 @@ RIG_TEST(pthread_exit)
 		send_run(p, &run);
 		expect_exit(p, 1);
 		assert_int_equal(read_shared(p).crashed_message, MESSAGE);
-		assert_non_null(strstr(p->last_log, "message 4711: its kernel ended its thread"));
+		assert_non_null(strstr(p->last_log,
+				       "message 4711: the kernel ended the thread that ran it"));
 		reap(p);
 		spawn(p, sizeof(struct rk_wire_shared), F_SEAL_SHRINK);
 	}
@@ -633,8 +634,8 @@ RIG_TEST(no_library)
 	void *data;
 
 	hello_cpu(p);
-	expect_refused(p, &axpby, seal("", 0), ENOEXEC, "is no shared library");
-	expect_refused(p, &axpby, seal(script, sizeof(script)), ENOEXEC, "is no shared library");
+	expect_refused(p, &axpby, seal("", 0), ENOEXEC, "is not a shared library");
+	expect_refused(p, &axpby, seal(script, sizeof(script)), ENOEXEC, "is not a shared library");
 	data = read_library("axpby", &bytes);
 	for (size_t part = 2; part <= 8; part *= 2)
 		expect_refused(p, &axpby, seal(data, bytes / part), ENOEXEC, "is cut off after");
@@ -691,7 +692,7 @@ RIG_TEST(long_path)
 	send_with_fds(p->control, &packet, sizeof(packet), &fd, 1);
 	recv_answer(p, &packet, RK_WIRE_LOADED);
 	assert_int_equal(packet.status, ENOEXEC);
-	assert_non_null(strstr(packet.text, "xxx/libab.so: is no shared library"));
+	assert_non_null(strstr(packet.text, "xxx/libab.so: is not a shared library"));
 	close(fd);
 }
 

@@ -477,6 +477,6 @@ DEVICE_TEST(shutdown_in_check)
 	wait_in_driver(p);
 	say_shutdown(p);
 	expect_exit(p, RK_WORKER_EXIT_FAILURE);
-	assert_non_null(strstr(p->last_log, "does not come back from a check"));
+	assert_non_null(strstr(p->last_log, "does not return from a health check"));
 	assert_int_equal(read_shared(p).gpu_memory_bytes, 1);
 }
