@@ -69,7 +69,7 @@ compile() {
 
 	nvcc=$(command -v nvcc) || nvcc=${CUDA_HOME-/usr/local/cuda}/bin/nvcc
 	mkdir -p "$BATS_TEST_TMPDIR/include/rkfs"
-	cp "$HERE/../../gpu/ring.h" "$HERE/../../gpu/kernels/ring.cuh" "$BATS_TEST_TMPDIR/include/rkfs/"
+	cp "$HERE/../../gpu/kernels/ring.h" "$HERE/../../gpu/kernels/ring.cuh" "$BATS_TEST_TMPDIR/include/rkfs/"
 	"$nvcc" "${@:3}" -I "$BATS_TEST_TMPDIR/include" -o "$2.new" "$KERNELS_SRC/$1.cu"
 	mv "$2.new" "$2"
 }
