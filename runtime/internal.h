@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "runtime/base/rate.h"
 #include "runtime/health/health.h"
 #include "runtime/runtime.h"
 #include "runtime/supervisor/supervisor.h"
@@ -72,6 +73,7 @@ struct rk_runtime {
 	pthread_mutex_t text_lock;
 	char status[RK_ERROR_MAX];
 	char failure[RK_ERROR_MAX];
+	struct rk_rate refusals; /* that are logged */
 };
 
 /* kernels.c: registration */

@@ -3,8 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/internal.h"
+
+#define REFUSALS_PER_SECOND 20 /* that are logged */
 
 void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
 {
@@ -20,6 +23,23 @@ void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 	pthread_mutex_unlock(&rt->text_lock);
 }
 
+/* Whoever is refused can try as often as he likes: not every line has to be in the log. */
+static void log_refusal(struct rk_runtime *rt, const char *what, const char *who, const char *why)
+{
+	uint64_t unsaid;
+	bool allowed;
+
+	pthread_mutex_lock(&rt->text_lock);
+	allowed = rk_rate_allows(&rt->refusals, REFUSALS_PER_SECOND, rk_now_ns(), &unsaid);
+	pthread_mutex_unlock(&rt->text_lock);
+	if (!allowed)
+		return;
+	if (unsaid)
+		rk_log(RK_LOG_WARN, "%llu refusals before this one were not logged",
+		       (unsigned long long)unsaid);
+	rk_log(RK_LOG_WARN, "%s from %s refused: %s", what, who, why);
+}
+
 int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
 			int rc, const struct rk_error *why, struct rk_error *err)
 {
@@ -29,7 +49,7 @@ int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk
 		snprintf(who, sizeof(who), "uid %u pid %d", caller->uid, caller->pid);
 	rk_runtime_set_status(rt, rc ? why->msg : "ok");
 	if (rc)
-		rk_log(RK_LOG_WARN, "%s from %s refused: %s", what, who, why->msg);
+		log_refusal(rt, what, who, why->msg);
 	else
 		rk_log(RK_LOG_INFO, "%s from %s", what, who);
 	if (rc && err)

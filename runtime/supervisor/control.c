@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/supervisor/internal.h"
+
+#define LINES_PER_SECOND 200 /* of workers, in the log */
 
 static struct rk_wire_settings settings_of(const struct rk_supervisor *sup)
 {
@@ -134,10 +137,18 @@ static int on_checked(struct rk_supervisor *sup, struct rk_proc *p,
 	return 0;
 }
 
-static int on_log(struct rk_proc *p, const struct rk_wire_log *log)
+/* A kernel may make its worker say things without end. */
+static int on_log(struct rk_supervisor *sup, struct rk_proc *p, const struct rk_wire_log *log)
 {
+	uint64_t unsaid;
+
 	if (log->level > RK_LOG_TRACE || !memchr(log->text, '\0', sizeof(log->text)))
 		return -EPROTO;
+	if (!rk_rate_allows(&sup->lines, LINES_PER_SECOND, rk_now_ns(), &unsaid))
+		return 0;
+	if (unsaid)
+		rk_log(RK_LOG_WARN, "%llu lines of workers before this one were not logged",
+		       (unsigned long long)unsaid);
 	rk_log(log->level, "worker %d: %s", p->os.pid, log->text);
 	return 0;
 }
@@ -151,7 +162,7 @@ int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
 	    !memchr(packet->text, '\0', sizeof(packet->text)))
 		return -EPROTO;
 	if (packet->type == RK_WIRE_LOG)
-		return on_log(p, &packet->log);
+		return on_log(sup, p, &packet->log);
 	if (sup->cur != p) /* told to end; whatever it says is of no interest */
 		return 0;
 	switch (packet->type) {

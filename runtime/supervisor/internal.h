@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "runtime/base/rate.h"
 #include "runtime/supervisor/process.h"
 #include "runtime/supervisor/supervisor.h"
 
@@ -96,7 +97,8 @@ struct rk_supervisor {
 	struct rk_proc_list dead;  /* freed after the batch */
 	uint64_t spawned;	   /* how many were */
 	uint64_t spawn_at;
-	bool ever_ready; /* since the last start request */
+	bool ever_ready;      /* since the last start request */
+	struct rk_rate lines; /* of workers, in the log */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
 	uint64_t memory_kills; /* as they were when nothing was known of a death */

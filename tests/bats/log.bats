@@ -244,3 +244,33 @@ assert_rotated() {
 	umount "$MNT"
 	assert_daemon_exits
 }
+
+@test "log: refusals without end are not all logged, but all counted" {
+	up
+	FILE=$FILE py <<-'EOF'
+		def refuse():
+		    global tried
+		    tried += 1
+		    assert outcome(put, "control", "strat") == "EINVAL"
+
+		def logged():
+		    with open(os.environ["FILE"]) as lines:
+		        said = [json.loads(line)["msg"] for line in lines]
+		    refusals = sum("no verb is called 'strat'" in text for text in said)
+		    unsaid = [int(text.split()[0]) for text in said if text.endswith("before this one were not logged")]
+		    return refusals, sum(unsaid)
+
+		tried = 0
+		while not logged()[1]:
+		    for _ in range(200):
+		        refuse()
+		# of the last second's there may be some that are not told yet: not more than were tried
+		refusals, unsaid = logged()
+		assert refusals < tried and refusals + unsaid <= tried, (refusals, unsaid, tried)
+		time_out = time.monotonic() + PATIENCE
+		while sum(logged()) != tried:
+		    assert time.monotonic() < time_out, (logged(), tried)
+		    refuse()
+	EOF
+	down
+}

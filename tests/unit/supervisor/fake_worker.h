@@ -196,6 +196,18 @@ static inline uint64_t fake_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+#define FAKE_LINES 20000
+
+/* Say more than anybody reads. */
+static inline void fake_chatter(void)
+{
+	struct rk_wire_control packet = {
+		.version = RK_WIRE_VERSION, .type = RK_WIRE_LOG, .log.text = "and another thing"};
+
+	for (unsigned int i = 0; i < FAKE_LINES; i++)
+		fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
+}
+
 static inline void fake_check(uint64_t number)
 {
 	struct rk_wire_control packet = {
@@ -205,6 +217,8 @@ static inline void fake_check(uint64_t number)
 		atomic_store(&fake_shared()->in_driver_since_ns, fake_now_ns());
 		return;
 	}
+	if (fake_is("chatters"))
+		fake_chatter();
 	if (fake_is("check-fails")) {
 		packet.status = EIO;
 		strcpy(packet.text, "the device does not answer");

@@ -223,6 +223,28 @@ RIG_TEST(check)
 	assert_int_equal(r->died, 0);
 }
 
+static void count_chatter(void *ctx, enum rk_log_level level, const char *line)
+{
+	(void)level;
+	if (strstr(line, "and another thing"))
+		atomic_fetch_add((atomic_uint *)ctx, 1);
+}
+
+/* What a worker says is in the log, up to so many lines a second. */
+RIG_TEST(chatter)
+{
+	struct rig *r = *state;
+	atomic_uint lines = 0;
+
+	rk_log_set_sink(count_chatter, &lines);
+	start(r, "chatters");
+	rk_supervisor_check(r->sup, 1);
+	await(r, &r->checked, 1);
+	rk_log_set_sink(drop_line, NULL);
+	assert_in_range(lines, 1, FAKE_LINES / 2);
+	assert_int_equal(r->died, 0);
+}
+
 RIG_TEST(malformed)
 {
 	static const char *const modes[] = {"unasked-check", "unknown-backend"};
