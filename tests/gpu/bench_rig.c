@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "gpu/base/fatal.h"
-#include "runtime/kernel/parse.h"
 #include "tests/gpu/bench.h"
 
 #define PAYLOAD_BYTES (768 * MIB)

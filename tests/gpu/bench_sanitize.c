@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "gpu/cuda/internal.h"
-#include "runtime/kernel/parse.h"
 #include "tests/gpu/bench.h"
 
 #define CONTROL                                                                                    \
