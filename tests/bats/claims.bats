@@ -137,6 +137,18 @@ macro() {
 	((count >= 20)) || fail "only $count files were found"
 }
 
+@test "ARCHITECTURE's table of locks has every lock, by its file" {
+	local count=0 locks file
+
+	while read -r locks file; do
+		assert_equal "$file $(section "$ARCHITECTURE" Locks | grep -E '^(\| `[a-z_.]+` |`rktop`)' |
+			grep -cF "\`$file\`")" "$file $locks"
+		count=$((count + locks))
+	done < <(cd "$TOP" && grep -rE '^\s*(static )?pthread_(mutex|rwlock)_t( |$)' fs runtime gpu --include='*.[ch]' |
+		cut -d: -f1 | sort | uniq -c)
+	((count >= 30)) || fail "only $count locks were found"
+}
+
 @test "the make targets of README and CONTRIBUTING are in make help, and each knob of it is used" {
 	local help name
 
