@@ -166,7 +166,7 @@ static int do_resume(struct rk_runtime *rt)
 static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 		    struct rk_payload *payload)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 	int rc;
 
 	rk_lifecycle_lock(&rt->lifecycle);
@@ -175,11 +175,8 @@ static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 		return -EBUSY;
 	}
 	rk_dispatch_reset(&rt->dispatch);
-	for (uint32_t slot = 1; (k = rk_registry_next(rt->registry, slot, 0)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_after(rt->registry, k)))
 		rk_dispatch_reset_kernel(&rt->dispatch, k);
-		rk_kernel_unref(k);
-	}
 	rk_runtime_adopt_config(rt, config, payload);
 	rk_health_reset(rt->health);
 	pthread_mutex_lock(&rt->memory_lock);

@@ -63,14 +63,11 @@ static void refuse(struct scan *s, const char *file, const struct rk_error *why)
 /* The kernel that @path described when it was read last; a reference or NULL. */
 static struct rk_kernel *described_by(struct scan *s, const char *path)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_next(s->reg, slot, 0)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_after(s->reg, k)))
 		if (k->origin && !strcmp(k->origin, path))
 			return k;
-		rk_kernel_unref(k);
-	}
 	return NULL;
 }
 
@@ -189,14 +186,11 @@ static void scan_file(struct scan *s, const char *path)
 static void keep_dir(struct scan *s, const char *dir)
 {
 	size_t len = strlen(dir);
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_next(s->reg, slot, 0)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_after(s->reg, k)))
 		if (k->origin && !strncmp(k->origin, dir, len) && k->origin[len] == '/')
 			k->scan = s->number;
-		rk_kernel_unref(k);
-	}
 }
 
 static void scan_dir(struct scan *s, const char *dir)
@@ -225,14 +219,11 @@ static void scan_dir(struct scan *s, const char *dir)
 /* Kernels whose description was not found. */
 static void retire_rest(struct scan *s)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_next(s->reg, slot, 0)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_after(s->reg, k)))
 		if (k->origin && k->scan != s->number && rk_registry_retire(s->reg, k))
 			s->observer->removed(s->observer->ctx, k);
-		rk_kernel_unref(k);
-	}
 }
 
 int rk_kernels_scan(struct rk_registry *reg, struct rk_files *files, const char *dirs,

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
+/* The kernels by slot, id and domain, and how long each lives. */
 #include "runtime/kernel/registry.h"
 
 #include <errno.h>
@@ -105,6 +106,18 @@ static struct rk_kernel *find_locked(struct rk_registry *reg, const char *id)
 	return NULL;
 }
 
+static struct rk_kernel *find(struct rk_registry *reg, const char *id)
+{
+	struct rk_kernel *found;
+
+	pthread_rwlock_rdlock(&reg->lock);
+	found = find_locked(reg, id);
+	if (found)
+		rk_kernel_ref(found);
+	pthread_rwlock_unlock(&reg->lock);
+	return found;
+}
+
 /* The id of the domain called @name, made if need be; 0 where memory is out. */
 static uint32_t domain_locked(struct rk_registry *reg, const char *name)
 {
@@ -130,6 +143,24 @@ static bool takes_messages(struct rk_kernel *k)
 	return state == RK_KERNEL_ACTIVE || state == RK_KERNEL_LOADING;
 }
 
+/* What the kernel that succeeds @old (NULL = none) goes on counting in; NULL where memory is out.
+ */
+static struct rk_kernel_stats *stats_of(struct rk_kernel *old)
+{
+	struct rk_kernel_stats *stats;
+
+	if (old) {
+		atomic_fetch_add_explicit(&old->stats->refs, 1, memory_order_relaxed);
+		return old->stats;
+	}
+	stats = calloc(1, sizeof(*stats));
+	if (stats) {
+		atomic_init(&stats->refs, 1);
+		strcpy(stats->last_error, "none");
+	}
+	return stats;
+}
+
 /* @old is whose successor it becomes, or NULL. */
 static struct rk_kernel *kernel_new(const struct rk_kernel_source *source, struct rk_kernel *old)
 {
@@ -137,27 +168,14 @@ static struct rk_kernel *kernel_new(const struct rk_kernel_source *source, struc
 
 	if (!k)
 		return NULL;
-	if (source->origin) {
-		k->origin = strdup(source->origin);
-		if (!k->origin) {
-			free(k);
-			return NULL;
-		}
-	}
-	if (old) {
-		k->stats = old->stats;
-		atomic_fetch_add_explicit(&k->stats->refs, 1, memory_order_relaxed);
-	} else {
-		k->stats = calloc(1, sizeof(*k->stats));
-		if (!k->stats) {
-			free(k->origin);
-			free(k);
-			return NULL;
-		}
-		atomic_init(&k->stats->refs, 1);
-		strcpy(k->stats->last_error, "none");
-	}
 	atomic_init(&k->refs, 1);
+	k->stats = stats_of(old);
+	if (source->origin)
+		k->origin = strdup(source->origin);
+	if (!k->stats || !k->origin != !source->origin) {
+		rk_kernel_unref(k);
+		return NULL;
+	}
 	clock_gettime(CLOCK_REALTIME, &k->added);
 	k->manifest = *source->manifest;
 	for (unsigned int i = 0; i < RK_WIRE_BACKEND_COUNT; i++)
@@ -180,36 +198,47 @@ static bool retire_locked(struct rk_registry *reg, struct rk_kernel *k)
 	return true;
 }
 
-static int add_locked(struct rk_registry *reg, const struct rk_kernel_source *source, bool replace,
-		      struct rk_kernel **kernel, struct rk_error *err)
+/* Append a kernel from @source, the successor of @old (NULL = none). NULL where memory is out. */
+static struct rk_kernel *append_locked(struct rk_registry *reg,
+				       const struct rk_kernel_source *source, struct rk_kernel *old)
 {
-	const struct rk_manifest *manifest = source->manifest;
-	struct rk_kernel *old = find_locked(reg, manifest->id);
-	struct rk_kernel **grown;
+	struct rk_kernel **grown = reallocarray(reg->kernels, reg->nkernels + 1, sizeof(*grown));
 	struct rk_kernel *k;
 
-	if (old && !replace)
-		return rk_error_set(err, EEXIST, "kernel %s is registered already", manifest->id);
-	if (reg->next_slot >= RK_WIRE_KERNELS_MAX)
-		return rk_error_set(err, ENOSPC, "no kernel number is left after %d: mount again",
-				    RK_WIRE_KERNELS_MAX);
-	grown = reallocarray(reg->kernels, reg->nkernels + 1, sizeof(*grown));
 	if (!grown)
-		return rk_error_set(err, ENOMEM, "no memory for kernel %s", manifest->id);
+		return NULL;
 	reg->kernels = grown;
 	k = kernel_new(source, old);
 	if (!k)
-		return rk_error_set(err, ENOMEM, "no memory for kernel %s", manifest->id);
-	k->domain_id = domain_locked(reg, manifest->domain);
+		return NULL;
+	k->domain_id = domain_locked(reg, source->manifest->domain);
 	if (!k->domain_id) {
 		rk_kernel_unref(k);
-		return rk_error_set(err, ENOMEM, "no memory for kernel %s", manifest->id);
+		return NULL;
 	}
 	k->slot = reg->next_slot++;
 	k->unused = reg->unused;
 	k->unused_ctx = reg->unused_ctx;
 	reg->kernels[reg->nkernels++] = k;
 	atomic_fetch_add_explicit(&reg->count, 1, memory_order_release);
+	return k;
+}
+
+static int add_locked(struct rk_registry *reg, const struct rk_kernel_source *source, bool replace,
+		      struct rk_kernel **kernel, struct rk_error *err)
+{
+	const char *id = source->manifest->id;
+	struct rk_kernel *old = find_locked(reg, id);
+	struct rk_kernel *k;
+
+	if (old && !replace)
+		return rk_error_set(err, EEXIST, "kernel %s is registered already", id);
+	if (reg->next_slot >= RK_WIRE_KERNELS_MAX)
+		return rk_error_set(err, ENOSPC, "no kernel number is left after %d: mount again",
+				    RK_WIRE_KERNELS_MAX);
+	k = append_locked(reg, source, old);
+	if (!k)
+		return rk_error_set(err, ENOMEM, "no memory for kernel %s", id);
 	if (old)
 		retire_locked(reg, old);
 	if (kernel)
@@ -258,16 +287,7 @@ void rk_registry_forget(struct rk_registry *reg, struct rk_kernel *k)
 
 struct rk_kernel *rk_registry_current(struct rk_registry *reg, struct rk_kernel *k)
 {
-	struct rk_kernel *now = k;
-
-	if (!atomic_load(&k->retired))
-		return rk_kernel_ref(k);
-	pthread_rwlock_rdlock(&reg->lock);
-	now = find_locked(reg, k->manifest.id);
-	if (now)
-		rk_kernel_ref(now);
-	pthread_rwlock_unlock(&reg->lock);
-	return now;
+	return atomic_load(&k->retired) ? find(reg, k->manifest.id) : rk_kernel_ref(k);
 }
 
 uint64_t rk_registry_count(const struct rk_registry *reg)
@@ -278,16 +298,10 @@ uint64_t rk_registry_count(const struct rk_registry *reg)
 struct rk_kernel *rk_registry_find(struct rk_registry *reg, const char *domain, const char *name)
 {
 	char id[RK_KERNEL_ID_MAX];
-	struct rk_kernel *found;
 
 	if ((size_t)snprintf(id, sizeof(id), "%s/%s", domain, name) >= sizeof(id))
 		return NULL;
-	pthread_rwlock_rdlock(&reg->lock);
-	found = find_locked(reg, id);
-	if (found)
-		rk_kernel_ref(found);
-	pthread_rwlock_unlock(&reg->lock);
-	return found;
+	return find(reg, id);
 }
 
 /* The index of the first kernel whose slot is at least @slot. */
@@ -342,14 +356,27 @@ struct rk_kernel *rk_registry_slot(struct rk_registry *reg, uint32_t slot)
 	return exactly(next(reg, slot, 0, false), slot);
 }
 
-struct rk_kernel *rk_registry_any_next(struct rk_registry *reg, uint32_t slot)
-{
-	return next(reg, slot, 0, true);
-}
-
 struct rk_kernel *rk_registry_any_slot(struct rk_registry *reg, uint32_t slot)
 {
 	return exactly(next(reg, slot, 0, true), slot);
+}
+
+static struct rk_kernel *after(struct rk_registry *reg, struct rk_kernel *k, bool retired)
+{
+	struct rk_kernel *found = next(reg, k ? k->slot + 1 : 0, 0, retired);
+
+	rk_kernel_unref(k);
+	return found;
+}
+
+struct rk_kernel *rk_registry_after(struct rk_registry *reg, struct rk_kernel *k)
+{
+	return after(reg, k, false);
+}
+
+struct rk_kernel *rk_registry_any_after(struct rk_registry *reg, struct rk_kernel *k)
+{
+	return after(reg, k, true);
 }
 
 static bool inhabited_locked(const struct rk_registry *reg, uint32_t domain_id)

@@ -130,9 +130,15 @@ struct rk_kernel *rk_registry_slot(struct rk_registry *reg, uint32_t slot);
 /* The kernel with the lowest slot that is at least @slot, of domain @domain_id (0 = any). */
 struct rk_kernel *rk_registry_next(struct rk_registry *reg, uint32_t slot, uint32_t domain_id);
 
-/* The same for who loads and unloads: retired kernels too. */
+/* The same, of a retired kernel too, for those who load and unload. */
 struct rk_kernel *rk_registry_any_slot(struct rk_registry *reg, uint32_t slot);
-struct rk_kernel *rk_registry_any_next(struct rk_registry *reg, uint32_t slot);
+
+/*
+ * A walk over the kernels: the first one where @k is NULL, else the one after @k, whose reference
+ * is dropped. NULL at the end. The second walks over retired kernels too.
+ */
+struct rk_kernel *rk_registry_after(struct rk_registry *reg, struct rk_kernel *k);
+struct rk_kernel *rk_registry_any_after(struct rk_registry *reg, struct rk_kernel *k);
 
 /*
  * Domains that have a kernel. Both return the domain's id (and copy its name), or 0 where there is

@@ -268,17 +268,14 @@ static const struct kernel_family kernel_families[] = {
 static void print_kernels(struct page *p)
 {
 	struct rk_registry *registry = rk_runtime_registry(p->rt);
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
 	for (size_t i = 0; i < sizeof(kernel_families) / sizeof(kernel_families[0]); i++) {
 		const struct kernel_family *f = &kernel_families[i];
 
 		family(p, f->name, f->type, f->help);
-		for (uint32_t slot = 1; (k = rk_registry_next(registry, slot, 0)); slot++) {
-			slot = k->slot;
+		while ((k = rk_registry_after(registry, k)))
 			f->print(p, f->name, k, f->arg);
-			rk_kernel_unref(k);
-		}
 	}
 }
 

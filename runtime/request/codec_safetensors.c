@@ -92,9 +92,9 @@ static int read_counts(const json_t *value, const char *what, unsigned int max, 
 	return (int)i;
 }
 
-static int check_metadata(const json_t *value, struct rk_error *err)
+static int check_metadata(json_t *value, struct rk_error *err)
 {
-	json_t *root = (json_t *)value, *text;
+	json_t *text;
 	const char *key;
 
 	if (json_typeof(value) != JSON_OBJECT)
@@ -102,7 +102,7 @@ static int check_metadata(const json_t *value, struct rk_error *err)
 				    METADATA " is %s where an object of strings is "
 					     "wanted",
 				    kind_name(value));
-	json_object_foreach (root, key, text)
+	json_object_foreach (value, key, text)
 		if (json_typeof(text) != JSON_STRING)
 			return rk_error_set(err, EINVAL,
 					    METADATA " holds %s; only strings are "

@@ -120,26 +120,21 @@ int rk_supervisor_kernel_answer(struct rk_supervisor *sup, struct rk_proc *p,
 
 void rk_supervisor_deactivate(struct rk_supervisor *sup)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_any_after(sup->registry, k)))
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "no worker runs");
-		rk_kernel_unref(k);
-	}
 }
 
 /* Retired kernels that are still loaded, which max_kernel_instances does not mean. */
 static uint64_t count_retired(struct rk_supervisor *sup, const struct rk_proc *p)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 	uint64_t n = 0;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
-		slot = k->slot;
-		n += atomic_load(&k->retired) && p->loads[slot] != RK_LOAD_NONE &&
-		     p->loads[slot] != RK_LOAD_REFUSED;
-		rk_kernel_unref(k);
+	while ((k = rk_registry_any_after(sup->registry, k))) {
+		n += atomic_load(&k->retired) && p->loads[k->slot] != RK_LOAD_NONE &&
+		     p->loads[k->slot] != RK_LOAD_REFUSED;
 	}
 	return n;
 }
@@ -205,13 +200,10 @@ static void load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel 
 
 void rk_supervisor_no_backends(struct rk_supervisor *sup)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_any_after(sup->registry, k)))
 		atomic_store(&k->backend, 0);
-		rk_kernel_unref(k);
-	}
 }
 
 /* Whether @p died of the library that it had at hand, and not of something else. */
@@ -318,14 +310,11 @@ static void forget(struct rk_supervisor *sup, struct rk_kernel *k)
 
 void rk_supervisor_forget_retired(struct rk_supervisor *sup)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
-	for (uint32_t slot = 1; (k = rk_registry_any_next(sup->registry, slot)); slot++) {
-		slot = k->slot;
+	while ((k = rk_registry_any_after(sup->registry, k)))
 		if (atomic_load(&k->retired) && !atomic_load(&k->pins))
 			forget(sup, k);
-		rk_kernel_unref(k);
-	}
 }
 
 /* A retired kernel serves the messages that were made for it, then goes. */
@@ -392,21 +381,16 @@ static void reconcile_kernel(struct rk_supervisor *sup, struct rk_proc *p, struc
 
 void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 {
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
 	if (p->phase != RK_PHASE_LOADING && p->phase != RK_PHASE_READY)
 		return;
-	for (uint32_t slot = 1; p->outstanding < WINDOW; slot++) {
-		k = rk_registry_any_next(sup->registry, slot);
-		if (!k)
-			break;
-		slot = k->slot;
+	while (p->outstanding < WINDOW && (k = rk_registry_any_after(sup->registry, k)))
 		if (atomic_load(&k->retired))
 			reconcile_retired(sup, p, k);
 		else
 			reconcile_kernel(sup, p, k);
-		rk_kernel_unref(k);
-	}
+	rk_kernel_unref(k); /* the rest has to wait for answers */
 	if (p->phase != RK_PHASE_LOADING || p->outstanding)
 		return;
 	pthread_mutex_lock(&sup->lock);

@@ -273,23 +273,21 @@ static void run_all_known(const void *arg)
 		"core/matmul",	     "graph/pagerank",	"risk/monte-carlo-var", "core/ring-echo",
 		"core/running-stats"};
 	unsigned int found = 0;
-	struct rk_kernel *k, *on_gpu;
+	struct rk_kernel *k = NULL, *on_gpu;
 	struct gpu_rig r = {0};
 
 	(void)arg;
 	gpu_open(&r);
 	gpu_start(&r, "cuda");
-	for (uint32_t slot = 0; (k = rk_registry_next(rk_runtime_registry(r.rt), slot, 0));) {
+	while ((k = rk_registry_after(rk_runtime_registry(r.rt), k))) {
 		size_t i = 0;
 
-		slot = k->slot + 1;
 		while (i < ARRAY_SIZE(known) && strcmp(known[i], k->manifest.id) != 0)
 			i++;
 		GPU_EXPECT(i < ARRAY_SIZE(known), "%s ships, and is not tested here",
 			   k->manifest.id);
 		on_gpu = gpu_kernel(&r, k->manifest.id, RK_WIRE_CUDA);
 		rk_kernel_unref(on_gpu);
-		rk_kernel_unref(k);
 		found++;
 	}
 	GPU_EXPECT(found == ARRAY_SIZE(known), "%u kernels ship, %zu are tested", found,

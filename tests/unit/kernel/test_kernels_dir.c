@@ -174,12 +174,11 @@ RIG_TEST(builtin)
 	assert_int_equal(rk_kernels_builtin(f->reg, &f->observer, &err), 0);
 	assert_int_equal(rk_registry_count(f->reg), count);
 	assert_non_null(strstr(f->seen, "added core/matmul "));
-	for (uint32_t slot = 1; (k = rk_registry_next(f->reg, slot, 0)); slot++) {
-		slot = k->slot;
+	k = NULL;
+	while ((k = rk_registry_after(f->reg, k))) {
 		assert_null(k->origin);
 		assert_null(k->modules[RK_WIRE_CPU]);
 		assert_null(k->modules[RK_WIRE_CUDA]);
-		rk_kernel_unref(k);
 	}
 	scan(f, ""); /* they belong to no directory and stay */
 	scan_dirs(f, "", "");
@@ -483,11 +482,9 @@ RIG_TEST(library)
 	scan(f, "changed user/a changed user/b ");
 	rk_kernel_unref(first);
 	scan_dirs(f, "", "removed user/a removed user/b ");
-	for (uint32_t slot = 1; (k = rk_registry_any_next(f->reg, slot)); slot++) {
-		slot = k->slot;
+	k = NULL;
+	while ((k = rk_registry_any_after(f->reg, k)))
 		rk_registry_forget(f->reg, k);
-		rk_kernel_unref(k);
-	}
 	assert_int_equal(open_fds(), fds);
 }
 
@@ -578,11 +575,9 @@ RIG_TEST(module)
 	expect_why(f, "No such file or directory");
 	assert_int_equal(rk_registry_count(f->reg), 2);
 	scan_dirs(f, "", "removed user/b removed user/a ");
-	for (uint32_t slot = 1; (k = rk_registry_any_next(f->reg, slot)); slot++) {
-		slot = k->slot;
+	k = NULL;
+	while ((k = rk_registry_any_after(f->reg, k)))
 		rk_registry_forget(f->reg, k);
-		rk_kernel_unref(k);
-	}
 	assert_int_equal(open_fds(), fds);
 }
 

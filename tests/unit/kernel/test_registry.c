@@ -99,17 +99,16 @@ RIG_TEST(walk)
 		{"b", "one"}, {"a", "one"}, {"b", "two"}, {"c", "x"}, {"a", "two"}};
 	uint32_t b, last = 0;
 	unsigned int n = 0;
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(ids); i++)
 		add(*state, ids[i][0], ids[i][1]);
-	for (uint32_t slot = 0; (k = rk_registry_next(*state, slot, 0)); slot = last + 1) {
+	while ((k = rk_registry_after(*state, k))) {
 		assert_true(k->slot > last);
 		last = k->slot;
 		assert_string_equal(k->manifest.domain, ids[n][0]);
 		assert_string_equal(k->manifest.name, ids[n][1]);
 		n++;
-		rk_kernel_unref(k);
 	}
 	assert_int_equal(n, ARRAY_SIZE(ids));
 
@@ -187,12 +186,10 @@ static void *walk_always(void *arg)
 
 	while (!atomic_load(&r->over)) {
 		uint64_t at_least = rk_registry_count(r->reg), n = 0;
-		struct rk_kernel *k;
+		struct rk_kernel *k = NULL;
 
-		for (uint32_t slot = 0; (k = rk_registry_next(r->reg, slot, 0)); n++) {
-			slot = k->slot + 1;
-			rk_kernel_unref(k);
-		}
+		while ((k = rk_registry_after(r->reg, k)))
+			n++;
 		if (n < at_least)
 			atomic_fetch_add(&r->wrong, 1);
 	}
@@ -299,14 +296,14 @@ RIG_TEST(retire)
 	/* its directory goes with it */
 	assert_int_equal(rk_registry_domain(*state, "graph"), 0);
 	assert_int_equal(rk_registry_next_domain(*state, 0, name), 0);
-	found = rk_registry_any_next(*state, 0);
+	found = rk_registry_any_after(*state, NULL);
 	assert_ptr_equal(found, k);
 	rk_kernel_unref(found);
-	assert_null(rk_registry_any_next(*state, k->slot + 1));
+	assert_null(rk_registry_any_after(*state, rk_kernel_ref(k)));
 	assert_null(rk_registry_any_slot(*state, k->slot + 1));
 
 	rk_registry_forget(*state, k);
-	assert_null(rk_registry_any_next(*state, 0));
+	assert_null(rk_registry_any_after(*state, NULL));
 	rk_registry_forget(*state, k); /* again: nothing */
 	assert_int_equal(k->refs, 1);
 	rk_kernel_unref(k);
@@ -477,22 +474,19 @@ RIG_TEST(replaced_while_pinned)
 		if (changes++ < CHANGES)
 			rk_kernel_unref(replace(*state, "core", "echo"));
 		/* as the supervisor does */
-		for (uint32_t slot = 1; (k = rk_registry_any_next(*state, slot)); slot++) {
-			slot = k->slot;
+		k = NULL;
+		while ((k = rk_registry_any_after(*state, k)))
 			if (atomic_load(&k->retired) && !atomic_load(&k->pins))
 				rk_registry_forget(*state, k);
-			rk_kernel_unref(k);
-		}
 	}
 	atomic_store(&p.over, true);
 	for (unsigned int i = 0; i < PINNERS; i++)
 		assert_int_equal(pthread_join(thread[i], NULL), 0);
 	assert_int_equal(p.wrong, 0);
-	for (uint32_t slot = 1; (k = rk_registry_any_next(*state, slot)); slot++) {
-		slot = k->slot;
+	k = NULL;
+	while ((k = rk_registry_any_after(*state, k))) {
 		assert_int_equal(k->pins, 0);
 		left += !k->retired;
-		rk_kernel_unref(k);
 	}
 	assert_int_equal(left, 1);
 	assert_int_equal(rk_registry_count(*state), 1);

@@ -426,18 +426,17 @@ TEST(max_instances)
 {
 	struct rk_error err = {0};
 	char last[RK_ERROR_MAX];
-	struct rk_kernel *k;
+	struct rk_kernel *k = NULL;
 	unsigned int refused = 0;
 	struct rig r;
 
 	rig_open(&r, NULL, "max_kernel_instances=2");
 	rig_start(&r);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), 2);
-	for (uint32_t slot = 1; (k = rk_registry_next(rk_runtime_registry(r.rt), slot, 0));) {
+	while ((k = rk_registry_after(rk_runtime_registry(r.rt), k))) {
 		struct rk_payload *pool = rk_runtime_payload(r.rt);
 		struct rk_message *m = make_message(k, pool, 1);
 
-		slot = k->slot + 1;
 		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
 		if (strstr(last, "max_kernel_instances")) {
 			refused++;
@@ -448,7 +447,6 @@ TEST(max_instances)
 		}
 		rk_message_unref(m);
 		rk_payload_unref(pool);
-		rk_kernel_unref(k);
 	}
 	assert_int_equal(refused, BUILTINS - 2);
 	json_decref(rig_wait_event(&r, "KernelFailed", 0));
