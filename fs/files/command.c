@@ -83,11 +83,6 @@ void rkfs_commands_destroy(struct rkfs *fs)
 	fs->commands = NULL;
 }
 
-bool rkfs_command_reads(const struct rkfs_command *command)
-{
-	return command->reload || command->trigger == RK_RESET;
-}
-
 static void follow_log(struct rkfs *fs, bool again)
 {
 	if (fs->follow_log)
@@ -103,14 +98,11 @@ static void *run_job(void *arg)
 	int rc;
 
 	pthread_setname_np(pthread_self(), "rk-command");
-	if (job->command.reload) {
+	if (job->command.verb == RKFS_VERB_reload)
 		follow_log(fs, true); /* first: the configuration may be what hangs */
-		rc = rk_runtime_reload(fs->rt, caller, NULL);
-	} else {
-		rc = rk_runtime_command(fs->rt, job->command.trigger, job->command.drain_ms, caller,
-					NULL);
+	rc = rkfs_verb_run(fs->rt, job->command.verb, job->command.ms, caller);
+	if (job->command.verb == RKFS_VERB_reset)
 		follow_log(fs, false);
-	}
 	if (job->over)
 		job->over(job->ctx);
 	pthread_mutex_lock(&c->lock);
@@ -131,7 +123,7 @@ static int start_job(struct rkfs_commands *c, const struct rkfs_command *command
 		     const struct rk_caller *caller, struct rkfs_file *file,
 		     void (*over)(void *ctx), void *ctx)
 {
-	const char *what = command->reload ? "reload" : rk_trigger_name(command->trigger);
+	const char *what = rkfs_verb_name(command->verb);
 	struct rkfs_job *job = calloc(1, sizeof(*job));
 	struct rk_error err;
 	int rc = ENOMEM;
@@ -169,7 +161,7 @@ static int outcome(struct rkfs_commands *c, struct rkfs_file *file,
 	if (!job)
 		return 1;
 	pthread_mutex_lock(&c->lock);
-	if (job->command.reload != command->reload) {
+	if (job->command.verb != command->verb) {
 		rc = 1; /* one whose writer was interrupted */
 	} else if (!job->done) {
 		pthread_mutex_unlock(&c->lock);

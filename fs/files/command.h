@@ -8,21 +8,12 @@
 
 #include <stdbool.h>
 
-#include "fs/base/rkfs.h"
-
-struct rkfs_command {
-	bool reload; /* else @trigger */
-	enum rk_trigger trigger;
-	int64_t drain_ms; /* of drain; -1 = none given */
-};
+#include "fs/files/files.h"
 
 /* Make fs->commands. 0 or -ENOMEM. */
 int rkfs_commands_create(struct rkfs *fs);
 /* Wait until none is under way (rk_runtime_give_up comes first) and free. NULL is fine. */
 void rkfs_commands_destroy(struct rkfs *fs);
-
-/* Whether @command reads files. */
-bool rkfs_command_reads(const struct rkfs_command *command);
 
 /*
  * Run @command, which reads files, for @file: -EAGAIN while it is under way (wait on file->waitq,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* config/: one file per field of the configuration table, and what waits for a restart. */
-#include <string.h>
 
-#include "fs/files/control.h"
 #include "fs/files/files.h"
 
 /* Places in rk_config_fields(). */
@@ -33,17 +31,11 @@ static int field_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 static int field_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		       const struct rk_caller *caller, const char *text, size_t len)
 {
-	char value[RKFS_COMMAND_MAX + 1];
+	char value[RKFS_LINE_MAX + 1];
 	struct rk_error err;
-	const char *word;
-	size_t wordlen;
-	int rc;
 
-	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
-	if (rc)
+	if (rkfs_line_read(attr->name, text, len, value, &err))
 		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
-	memcpy(value, word, wordlen);
-	value[wordlen] = '\0';
 	return rk_runtime_config_set(subject->fs->rt, field_of(attr), value, caller, &err);
 }
 

@@ -3,7 +3,64 @@
 #ifndef RKFS_FILES_FILES_H
 #define RKFS_FILES_FILES_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "fs/base/rkfs.h"
+
+/* line.c */
+
+#define RKFS_LINE_MAX 4096 /* bytes of one write; more: EMSGSIZE */
+
+/*
+ * The line that one write of @len bytes at @text holds, with a NUL behind it, without a final
+ * newline and surrounding blanks (space, tab). @what names the file in sentences. 0, -EINVAL
+ * (empty, a byte that is not printable ASCII, a second line) or -EMSGSIZE.
+ */
+int rkfs_line_read(const char *what, const char *text, size_t len, char line[RKFS_LINE_MAX + 1],
+		   struct rk_error *err);
+
+/* verbs.c */
+
+enum rkfs_verb {
+#define RKFS_VERB(name, secs, reads, allowed, run) RKFS_VERB_##name,
+#include "fs/files/verbs.def"
+	RKFS_VERB_COUNT
+};
+
+struct rkfs_command {
+	enum rkfs_verb verb;
+	int64_t ms; /* its time; -1 = none given */
+};
+
+/* Parse what was written to control. -EINVAL, -EMSGSIZE; the sentence lists the verbs. */
+int rkfs_verb_parse(const char *text, size_t len, struct rkfs_command *command,
+		    struct rk_error *err);
+
+const char *rkfs_verb_name(enum rkfs_verb verb);
+
+/* Whether @verb reads files of the user's, which may take for ever. */
+bool rkfs_verb_reads(enum rkfs_verb verb);
+
+/* Whether @verb would be accepted now. */
+bool rkfs_verb_allowed(struct rk_runtime *rt, enum rkfs_verb verb);
+
+/*
+ * Give @verb, with the time @ms or -1, for @caller (NULL: the daemon itself). Its outcome, which
+ * the runtime has logged and noted. Blocks if it reads files.
+ */
+int rkfs_verb_run(struct rk_runtime *rt, enum rkfs_verb verb, int64_t ms,
+		  const struct rk_caller *caller);
+
+/* control.c */
+
+/* Permission bits of control, where the mount's options give no others. */
+#define RKFS_CONTROL_MODE 0600
+
+int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+		      struct rkfs_textbuf *out);
+int rkfs_control_command(struct rkfs_file *file, const struct rk_caller *caller, const char *text,
+			 size_t len);
 
 /* root.c */
 extern const struct rkfs_attrs rkfs_root_attrs;

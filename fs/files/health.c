@@ -2,8 +2,8 @@
 /* health/: whether the runtime is alive, ready and well. All of it comes from memory. */
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
-#include "fs/files/control.h"
 #include "fs/files/files.h"
 
 static int live_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
@@ -81,13 +81,12 @@ static int check_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 static int check_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		       const struct rk_caller *caller, const char *text, size_t len)
 {
+	char line[RKFS_LINE_MAX + 1];
 	struct rk_error err;
-	const char *word;
-	size_t wordlen;
 	int rc;
 
-	rc = rkfs_control_trim(attr->name, text, len, &word, &wordlen, &err);
-	if (!rc && (wordlen != 1 || *word != '1'))
+	rc = rkfs_line_read(attr->name, text, len, line, &err);
+	if (!rc && strcmp(line, "1"))
 		rc = rk_error_set(&err, EINVAL, "%s: write 1 to probe now", attr->name);
 	if (rc)
 		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);

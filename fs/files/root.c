@@ -2,7 +2,6 @@
 /* The files at the top of the mount. */
 #include <stdlib.h>
 
-#include "fs/files/control.h"
 #include "fs/files/files.h"
 #include "runtime/metrics/metrics.h"
 

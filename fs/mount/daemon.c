@@ -287,7 +287,7 @@ static void on_reloaded(void *ctx)
 
 static void begin_reload(struct daemon *d)
 {
-	const struct rkfs_command reload = {.reload = true};
+	const struct rkfs_command reload = {.verb = RKFS_VERB_reload, .ms = -1};
 
 	rkfs_notify_reloading();
 	if (rkfs_command_spawn(&d->fs, &reload, on_reloaded, d))

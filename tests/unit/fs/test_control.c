@@ -7,12 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/files/control.h"
+#include "fs/files/files.h"
 #include "fs/node.h"
 #include "runtime/base/log.h"
 #include "tests/unit/unit.h"
-
-#define RELOAD -1
 
 #define RIG_TEST(name) TEST_WITH(name, setup, teardown)
 
@@ -20,36 +18,34 @@ TEST(good)
 {
 	static const struct {
 		const char *text;
-		int trigger; /* enum rk_trigger or RELOAD */
-		int64_t drain_ms;
+		enum rkfs_verb verb;
+		int64_t ms;
 	} cases[] = {
-		{"start", RK_START, -1},
-		{"start\n", RK_START, -1},
-		{"  \t start \t\n", RK_START, -1},
-		{"drain", RK_DRAIN, -1},
-		{"drain \n", RK_DRAIN, -1},
-		{"drain 0\n", RK_DRAIN, 0},
-		{"drain 86400", RK_DRAIN, 86400000},
-		{"drain\t 007 \n", RK_DRAIN, 7000},
-		{"drain 5s", RK_DRAIN, 5000},
-		{"drain 24h\n", RK_DRAIN, 86400000},
-		{"drain 250ms", RK_DRAIN, 250},
-		{"resume\n", RK_RESUME, -1},
-		{"stop\n", RK_STOP, -1},
-		{"reset\n", RK_RESET, -1},
-		{"reload\n", RELOAD, -1},
+		{"start", RKFS_VERB_start, -1},
+		{"start\n", RKFS_VERB_start, -1},
+		{"  \t start \t\n", RKFS_VERB_start, -1},
+		{"drain", RKFS_VERB_drain, -1},
+		{"drain \n", RKFS_VERB_drain, -1},
+		{"drain 0\n", RKFS_VERB_drain, 0},
+		{"drain 86400", RKFS_VERB_drain, 86400000},
+		{"drain\t 007 \n", RKFS_VERB_drain, 7000},
+		{"drain 5s", RKFS_VERB_drain, 5000},
+		{"drain 24h\n", RKFS_VERB_drain, 86400000},
+		{"drain 250ms", RKFS_VERB_drain, 250},
+		{"resume\n", RKFS_VERB_resume, -1},
+		{"stop\n", RKFS_VERB_stop, -1},
+		{"reset\n", RKFS_VERB_reset, -1},
+		{"reload\n", RKFS_VERB_reload, -1},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct rkfs_command c;
 		struct rk_error err;
 
-		assert_int_equal(rkfs_control_parse(cases[i].text, strlen(cases[i].text), &c, &err),
+		assert_int_equal(rkfs_verb_parse(cases[i].text, strlen(cases[i].text), &c, &err),
 				 0);
-		assert_int_equal(c.reload, cases[i].trigger == RELOAD);
-		if (!c.reload)
-			assert_int_equal(c.trigger, cases[i].trigger);
-		assert_int_equal(c.drain_ms, cases[i].drain_ms);
+		assert_int_equal(c.verb, cases[i].verb);
+		assert_int_equal(c.ms, cases[i].ms);
 	}
 }
 
@@ -100,35 +96,33 @@ TEST(bad)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct rkfs_command c = {.drain_ms = 77};
+		struct rkfs_command c = {.ms = 77};
 		struct rk_error err = {0};
 
-		assert_int_equal(rkfs_control_parse(cases[i].text, cases[i].len, &c, &err),
-				 -EINVAL);
+		assert_int_equal(rkfs_verb_parse(cases[i].text, cases[i].len, &c, &err), -EINVAL);
 		assert_int_equal(err.code, EINVAL);
 		if (!strstr(err.msg, cases[i].says))
 			fail_msg("case %zu: '%s' does not say '%s'", i, err.msg, cases[i].says);
-		assert_int_equal(c.drain_ms, 77);
-		assert_int_equal(rkfs_control_parse(cases[i].text, cases[i].len, &c, NULL),
-				 -EINVAL);
+		assert_int_equal(c.ms, 77);
+		assert_int_equal(rkfs_verb_parse(cases[i].text, cases[i].len, &c, NULL), -EINVAL);
 	}
 }
 
 TEST(length)
 {
-	char text[RKFS_COMMAND_MAX + 1];
+	char text[RKFS_LINE_MAX + 1];
 	struct rkfs_command c;
 	struct rk_error err;
 
 	memset(text, ' ', sizeof(text));
 	memcpy(text, "stop", 4);
-	assert_int_equal(rkfs_control_parse(text, RKFS_COMMAND_MAX, &c, &err), 0);
-	assert_int_equal(c.trigger, RK_STOP);
-	assert_int_equal(rkfs_control_parse(text, RKFS_COMMAND_MAX + 1, &c, &err), -EMSGSIZE);
+	assert_int_equal(rkfs_verb_parse(text, RKFS_LINE_MAX, &c, &err), 0);
+	assert_int_equal(c.verb, RKFS_VERB_stop);
+	assert_int_equal(rkfs_verb_parse(text, RKFS_LINE_MAX + 1, &c, &err), -EMSGSIZE);
 	assert_non_null(strstr(err.msg, "4096"));
 	/* what is repeated of a long word is cut */
-	memset(text, 'x', RKFS_COMMAND_MAX);
-	assert_int_equal(rkfs_control_parse(text, RKFS_COMMAND_MAX, &c, &err), -EINVAL);
+	memset(text, 'x', RKFS_LINE_MAX);
+	assert_int_equal(rkfs_verb_parse(text, RKFS_LINE_MAX, &c, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "reload"));
 }
 
@@ -139,7 +133,7 @@ TEST(sentence_lists_verbs)
 	struct rkfs_command c;
 	struct rk_error err;
 
-	assert_int_equal(rkfs_control_parse("?", 1, &c, &err), -EINVAL);
+	assert_int_equal(rkfs_verb_parse("?", 1, &c, &err), -EINVAL);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_non_null(strstr(err.msg, names[i]));
 }
