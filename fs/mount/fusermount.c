@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/scm.h"
+
 #define HELPER	"fusermount3"
 #define COMM_FD 3 /* what _FUSE_COMMFD says: the helper sends the connection through it */
 
@@ -141,28 +143,10 @@ static int refusal(int status, const char *line, struct rk_error *err)
 /* The descriptor that comes through @sock, or -1 where the helper ends without sending one. */
 static int receive(int sock)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
+	int fd, flags = 0;
 	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.room,
-			     .msg_controllen = sizeof(control.room)};
-	struct cmsghdr *cmsg;
-	ssize_t n;
-	int fd;
 
-	do
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS ||
-	    cmsg->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -1;
-	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	(void)rk_scm_receive(sock, &byte, 1, &fd, &flags);
 	return fd;
 }
 

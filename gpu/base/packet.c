@@ -9,6 +9,7 @@
 
 #include "gpu/base/packet.h"
 #include "runtime/base/log.h"
+#include "runtime/base/scm.h"
 #include "runtime/base/wire.h"
 
 int rk_packet_send(int fd, const void *packet, size_t len)
@@ -37,28 +38,13 @@ ssize_t rk_packet_recv(int fd, void *buf, size_t size)
 
 ssize_t rk_packet_recv_fd(int fd, void *buf, size_t size, struct rk_packet_fd *with)
 {
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = {.iov_base = buf, .iov_len = size};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room};
-	const struct cmsghdr *cmsg;
-	struct rk_packet_fd found = {.fd = -1};
-	ssize_t n;
+	struct rk_packet_fd found = {0};
+	int flags = MSG_TRUNC;
+	ssize_t n = rk_scm_receive(fd, buf, size, &found.fd, &flags);
 
-	do {
-		/* not CMSG_SPACE, which has room for two */
-		msg.msg_controllen = CMSG_LEN(sizeof(int));
-		n = recvmsg(fd, &msg, MSG_TRUNC | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno != ECONNRESET)
-		return -errno;
-	cmsg = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&found.fd, CMSG_DATA(cmsg), sizeof(found.fd));
-	if (n >= 0 && msg.msg_flags & MSG_CTRUNC) {
+	if (n < 0 && n != -ECONNRESET)
+		return n;
+	if (n >= 0 && flags & MSG_CTRUNC) {
 		if (found.fd >= 0) {
 			(void)close(found.fd);
 			return -EBADMSG;

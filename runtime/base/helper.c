@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/scm.h"
+
 #define HELPER_SOCK 3 /* the socket's number in the helper */
 
 struct request {
@@ -25,62 +26,6 @@ struct request {
 	size_t len;
 	char text[RK_HELPER_TEXT_MAX + 1];
 };
-
-/* --- packets with a descriptor --- */
-
-static ssize_t send_packet(int sock, const void *data, size_t len, int fd)
-{
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control.room;
-		msg.msg_controllen = sizeof(control.room);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
-/* Returns the bytes, 0 at the end, or a negative errno. *@fd is -1 if no descriptor came. */
-static ssize_t receive_packet(int sock, void *data, size_t size, int flags, int *fd)
-{
-	struct iovec iov = {.iov_base = data, .iov_len = size};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.room,
-			     .msg_controllen = sizeof(control.room)};
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	*fd = -1;
-	do
-		n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
-	return n;
-}
 
 /* --- in the helper --- */
 
@@ -107,23 +52,24 @@ static void __attribute__((noreturn)) serve(int sock, pid_t daemon)
 	static struct request request;
 	sigset_t all;
 	ssize_t n;
-	int fd;
+	int fd, flags = 0;
 
 	sigfillset(&all); /* signals to the terminal's process group are for the daemon */
 	if (sigprocmask(SIG_SETMASK, &all, NULL) || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
 	    getppid() != daemon || prctl(PR_SET_NAME, "rk-helper") || !keep_only(sock))
 		_exit(1);
-	while ((n = receive_packet(HELPER_SOCK, &request, sizeof(request), 0, &fd)) > 0) {
+	while ((n = rk_scm_receive(HELPER_SOCK, &request, sizeof(request), &fd, &flags)) > 0) {
 		struct rk_helper_reply reply = {.fd = -1};
 
 		request.text[request.len] = '\0';
 		request.fn(request.text, request.len, fd, &reply);
 		if (fd >= 0)
 			close(fd);
-		if (send_packet(HELPER_SOCK, &reply, sizeof(reply), reply.fd) < 0)
+		if (rk_scm_send(HELPER_SOCK, &reply, sizeof(reply), reply.fd, 0) < 0)
 			break;
 		if (reply.fd >= 0)
 			close(reply.fd);
+		flags = 0;
 	}
 	_exit(n < 0);
 }
@@ -210,7 +156,7 @@ int rk_helper_send(struct rk_helper *h, rk_helper_fn *fn, const char *text, size
 	if (len > RK_HELPER_TEXT_MAX)
 		return -EMSGSIZE;
 	memcpy(request.text, text, len);
-	n = send_packet(h->sock, &request, offsetof(struct request, text) + len, fd);
+	n = rk_scm_send(h->sock, &request, offsetof(struct request, text) + len, fd, 0);
 	if (n < 0)
 		return n == -EPIPE ? -EIO : (int)n;
 	h->busy = true;
@@ -236,8 +182,8 @@ int rk_helper_wait(const struct rk_helper *h, int cancel_fd, int timeout_ms)
 int rk_helper_receive(struct rk_helper *h, struct rk_helper_reply *reply)
 {
 	struct rk_helper_reply got;
-	int fd;
-	ssize_t n = receive_packet(h->sock, &got, sizeof(got), MSG_DONTWAIT, &fd);
+	int fd, flags = MSG_DONTWAIT;
+	ssize_t n = rk_scm_receive(h->sock, &got, sizeof(got), &fd, &flags);
 
 	if (n == -EAGAIN)
 		return -EAGAIN;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "runtime/base/memfd.h"
+#include "runtime/base/scm.h"
 
 #define EXIT_CANNOT_EXEC 127
 /* a thousandth of the memory each: half of it counts as the worker's before it uses any */
@@ -170,29 +171,9 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *pay
 
 int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet, int fd)
 {
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)};
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
+	ssize_t n = rk_scm_send(p->control, packet, sizeof(*packet), fd, MSG_DONTWAIT);
 
-	if (fd >= 0) {
-		struct cmsghdr *cmsg;
-
-		msg.msg_control = control.room;
-		msg.msg_controllen = sizeof(control.room);
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	do
-		n = sendmsg(p->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return n < 0 ? (int)n : 0;
 }
 
 void rk_process_kill(const struct rk_process *p)
