@@ -38,14 +38,6 @@ int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	return rk_error_set(err, err->code, "%s: %s", prefix, old);
 }
 
-void rk_error_clear(struct rk_error *err)
-{
-	if (!err)
-		return;
-	err->code = 0;
-	err->msg[0] = '\0';
-}
-
 const char *rk_error_name(int code)
 {
 	const char *name = strerrorname_np(code);

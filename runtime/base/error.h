@@ -33,9 +33,6 @@ int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Forget the error in @err. */
-void rk_error_clear(struct rk_error *err);
-
 /*
  * The symbolic name of errno @code ("EINVAL"), or "E?" where there is none.
  * Static storage; thread-safe.

@@ -791,8 +791,3 @@ void rk_log_on_trouble(void (*fn)(void *ctx, const char *sentence), void *ctx)
 	log_observer.ctx = ctx;
 	pthread_mutex_unlock(&log_observer.lock);
 }
-
-void rk_log_close(void)
-{
-	(void)rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL); /* only a file can fail */
-}

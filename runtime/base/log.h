@@ -84,7 +84,4 @@ int rk_log_start_thread(struct rk_error *err);
 /* Write what is queued and end the thread; waits for at most a second. */
 void rk_log_stop_thread(void);
 
-/* Close the destination; later lines go to stderr. */
-void rk_log_close(void);
-
 #endif

@@ -95,7 +95,7 @@ static uint16_t round_to_f16(uint64_t mantissa, unsigned int bits, int exponent)
 	return (uint16_t)(((uint64_t)(last - F16_MIN_EXPONENT) << F16_MANTISSA_BITS) + kept);
 }
 
-uint16_t rk_f16_from_f32(float value)
+static uint16_t f16_from_f32(float value)
 {
 	uint32_t bits, mantissa;
 	uint16_t sign, nan;
@@ -125,7 +125,7 @@ uint16_t rk_f16_from_f64(double value)
 	int exponent;
 
 	if (value != value)
-		return rk_f16_from_f32((float)value);
+		return f16_from_f32((float)value);
 	memcpy(&bits, &value, sizeof(bits));
 	sign = (uint16_t)(bits >> 48 & F16_SIGN);
 	mantissa = bits & ((1ULL << F64_MANTISSA_BITS) - 1);
@@ -145,5 +145,5 @@ void rk_f16_widen(float *to, const uint16_t *from, uint64_t count)
 void rk_f16_narrow(uint16_t *to, const float *from, uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++)
-		to[i] = rk_f16_from_f32(from[i]);
+		to[i] = f16_from_f32(from[i]);
 }

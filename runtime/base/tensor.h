@@ -60,10 +60,9 @@ const char *rk_dtype_names(void);
 /*
  * Convert binary16 to and from wider types. Widening is exact. Narrowing rounds once, to nearest,
  * ties to even; a value that is too large becomes an infinity. A NaN stays a NaN, and one that came
- * from binary16 gets its bits back from rk_f16_from_f32.
+ * from binary16 gets its bits back.
  */
 float rk_f16_to_f32(uint16_t half);
-uint16_t rk_f16_from_f32(float value);
 uint16_t rk_f16_from_f64(double value);
 
 /* The same for @count elements, which do not overlap. */

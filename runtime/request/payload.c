@@ -272,16 +272,6 @@ uint64_t rk_payload_size(const struct rk_payload *pool)
 	return pool->size;
 }
 
-uint64_t rk_payload_used(struct rk_payload *pool)
-{
-	uint64_t used;
-
-	pthread_mutex_lock(&pool->lock);
-	used = pool->used;
-	pthread_mutex_unlock(&pool->lock);
-	return used;
-}
-
 static int charge_locked(struct rk_payload *p, uint64_t bytes, struct rk_error *err)
 {
 	if (bytes > p->limit || p->used > p->limit - bytes)

@@ -41,9 +41,6 @@ void rk_payload_unref(struct rk_payload *pool); /* NULL is allowed */
 int rk_payload_fd(const struct rk_payload *pool);
 uint64_t rk_payload_size(const struct rk_payload *pool);
 
-/* Bytes allocated and charged now. */
-uint64_t rk_payload_used(struct rk_payload *pool);
-
 /*
  * Allocate @bytes (at least 1), page-aligned and zero. -ENOMEM where the limit would
  * be exceeded (the sentence names limit and use) or memory is short.

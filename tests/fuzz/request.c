@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/payload_used.h"
 
 #define LIMIT (1 << 20)
 
@@ -126,5 +127,5 @@ void fuzz_request(const struct rk_codec *codec, const uint8_t *data, size_t size
 		answer(&r);
 	}
 	rk_request_drop(&r);
-	FUZZ_CHECK(rk_payload_used(pool) == 0);
+	FUZZ_CHECK(payload_used(pool) == 0);
 }

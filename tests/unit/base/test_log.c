@@ -63,10 +63,15 @@ static int setup(void **state)
 	return fd < 0 ? -1 : close(fd);
 }
 
+static void log_to_stderr(void)
+{
+	assert_int_equal(rk_log_open(RK_LOG_TO_STDERR, NULL, false, NULL), 0);
+}
+
 static int teardown(void **state)
 {
 	(void)state;
-	rk_log_close();
+	log_to_stderr();
 	rk_log_set_sink(NULL, NULL);
 	rk_log_set_level(RK_LOG_INFO);
 	return unlink(log_path);
@@ -221,7 +226,7 @@ RIG_TEST(to_stderr)
 	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	rk_log(RK_LOG_INFO, "one");
 	open_log(true);
-	rk_log_close();
+	log_to_stderr();
 	rk_log(RK_LOG_INFO, "two");
 	assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
 	assert_int_equal(close(fd), 0);
@@ -307,7 +312,7 @@ RIG_TEST(file_flags)
 	rk_log(RK_LOG_INFO, "two");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, strlen(STAMP " rkfs: info: two\n"));
-	rk_log_close();
+	log_to_stderr();
 	assert_int_equal(unlink(path), 0);
 }
 

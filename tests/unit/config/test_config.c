@@ -425,7 +425,7 @@ TEST(values)
 		int rc;
 
 		before = config;
-		rk_error_clear(&err);
+		err = (struct rk_error){0};
 		rc = rk_config_set(&config, field, rows[i].text, &err);
 		if (!!rc != !rows[i].printed)
 			fail_msg("%s = \"%s\": %d %s", rows[i].key, rows[i].text, rc, err.msg);

@@ -7,6 +7,7 @@
 
 #include "runtime/base/clock.h"
 #include "tests/unit/message_fixture.h"
+#include "tests/unit/payload_used.h"
 
 #define KERNELS	     3
 #define MESSAGES_MAX 64
@@ -182,7 +183,7 @@ static inline int rig_teardown(void **state)
 		assert_int_equal(r->all[i]->refs, 1);
 		rk_message_unref(r->all[i]);
 	}
-	assert_int_equal(rk_payload_used(r->pool), 0);
+	assert_int_equal(payload_used(r->pool), 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		assert_int_equal(r->k[i]->refs, 2); /* the registry's and this one */
 		rk_kernel_unref(r->k[i]);

@@ -88,7 +88,7 @@ RIG_TEST(detach)
 	expect_counts(r, "4 0 1 1 0 0");
 	/* the dying process may still be writing: the blocks stay */
 	assert_int_equal(m[0]->refs, 2);
-	assert_true(rk_payload_used(r->pool) >= 4 * 4096);
+	assert_true(payload_used(r->pool) >= 4 * 4096);
 	/* a late answer of it is of no interest */
 	assert_int_equal(answer_with(r, &run[0], 0, "", &err), 0);
 	expect_counts(r, "4 0 1 1 0 0");

@@ -467,7 +467,7 @@ static void many_free(struct many *many)
 		rk_message_unref(many->m[i]);
 	}
 	assert_int_equal(many->done, MANY);
-	assert_int_equal(rk_payload_used(many->pool), 0);
+	assert_int_equal(payload_used(many->pool), 0);
 	rk_payload_unref(many->pool);
 	free(many);
 }

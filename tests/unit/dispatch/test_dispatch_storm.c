@@ -199,7 +199,7 @@ static void storm_end(struct storm *s)
 	assert_true(c.count[RK_COUNT_PROCESSED] > 0);
 	assert_true(s->fused > 0);
 	assert_true(TAILQ_EMPTY(&s->d.probes));
-	assert_int_equal(rk_payload_used(s->pool), 0);
+	assert_int_equal(payload_used(s->pool), 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		assert_int_equal(s->k[i]->refs, 2);
 		rk_kernel_unref(s->k[i]);

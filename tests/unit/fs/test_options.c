@@ -36,7 +36,7 @@ static int parse(struct command *c, const char *line)
 		argv[argc++] = word;
 	}
 	argv[argc] = NULL;
-	rk_error_clear(&c->err);
+	c->err = (struct rk_error){0};
 	rkfs_options_init(&c->opts);
 	c->opts.default_config = NO_CONFIG;
 	rc = rkfs_options_parse(&c->opts, argc, argv, &c->err);

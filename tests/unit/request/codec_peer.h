@@ -10,6 +10,7 @@
 
 #include "runtime/request/codec.h"
 #include "runtime/kernel/parse.h"
+#include "tests/unit/payload_used.h"
 #include "tests/unit/unit.h"
 
 #define PEER_LIMIT (1 << 20) /* bytes of a message, of a JSON text */
@@ -59,7 +60,7 @@ static inline void peer_drop(struct peer *p)
 {
 	rk_answer_drop(&p->answer);
 	rk_request_drop(&p->request);
-	assert_int_equal(rk_payload_used(p->pool), 0);
+	assert_int_equal(payload_used(p->pool), 0);
 }
 
 static inline void peer_destroy(struct peer *p)
@@ -73,7 +74,7 @@ static inline void peer_destroy(struct peer *p)
 static inline void peer_begin(struct peer *p, const struct rk_codec *codec)
 {
 	peer_drop(p);
-	rk_error_clear(&p->err);
+	p->err = (struct rk_error){0};
 	p->request = (struct rk_request){
 		.codec = codec,
 		.max_json_bytes = PEER_LIMIT,

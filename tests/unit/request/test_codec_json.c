@@ -379,7 +379,6 @@ TEST(f16_all)
 			assert_true((back & 0x7fff) > 0x7c00);
 		else
 			assert_int_equal(back, half);
-		assert_int_equal(rk_f16_from_f32(rk_f16_to_f32(half)), half);
 	}
 }
 
@@ -525,9 +524,9 @@ TEST(codec)
 	peer_describe(&p, "[inputs]\na = f32[n]\nb = f32[n]\n[outputs]\nc = f32[n]\n", "a,b,c");
 	for (size_t piece = 1; piece < sizeof(text); piece++) {
 		assert_int_equal(peer_send(&p, &rk_codec_json, text, strlen(text), piece), 0);
-		assert_int_equal(rk_payload_used(p.pool), 4096); /* the block; the text is gone */
+		assert_int_equal(payload_used(p.pool), 4096); /* the block; the text is gone */
 		peer_expect_answer(&p, answer, strlen(answer));
-		assert_int_equal(rk_payload_used(p.pool), strlen(answer)); /* now the block too */
+		assert_int_equal(payload_used(p.pool), strlen(answer)); /* now the block too */
 	}
 	peer_refuse(&p, &rk_codec_json, "", 0, EINVAL, "malformed JSON");
 	peer_refuse(&p, &rk_codec_json, "{}", 2, EINVAL, "the request lacks the inputs 'a', 'b'");

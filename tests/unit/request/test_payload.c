@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/request/payload.h"
+#include "tests/unit/payload_used.h"
 #include "tests/unit/unit.h"
 
 #define LIMIT	(20ULL << 20)
@@ -50,7 +51,7 @@ static void expect_nomem(struct rk_payload *pool, uint64_t bytes, const char *se
 {
 	struct rk_block before, b;
 	struct rk_error err = {0};
-	uint64_t used = rk_payload_used(pool);
+	uint64_t used = payload_used(pool);
 
 	memset(&b, 0x5a, sizeof(b));
 	before = b;
@@ -58,7 +59,7 @@ static void expect_nomem(struct rk_payload *pool, uint64_t bytes, const char *se
 	assert_int_equal(err.code, ENOMEM);
 	assert_non_null(strstr(err.msg, sentence));
 	assert_memory_equal(&b, &before, sizeof(b));
-	assert_int_equal(rk_payload_used(pool), used);
+	assert_int_equal(payload_used(pool), used);
 }
 
 static uint64_t pages(uint64_t bytes)
@@ -121,14 +122,14 @@ RIG_TEST(block)
 	assert_int_equal(b.offset % PAGE, 0);
 	assert_int_equal((uintptr_t)b.data % PAGE, 0);
 	assert_true(b.offset + b.bytes <= rk_payload_size(pool));
-	assert_int_equal(rk_payload_used(pool), 2 * PAGE);
+	assert_int_equal(payload_used(pool), 2 * PAGE);
 	memset(b.data, 'x', b.bytes); /* the offset is where the worker will look */
 	assert_int_equal(pread(rk_payload_fd(pool), &byte, 1, (off_t)(b.offset + 4999)), 1);
 	assert_int_equal(byte, 'x');
 	rk_payload_free(&b);
 	assert_memory_equal(&b, &zero, sizeof(b));
 	rk_payload_free(&b);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 }
 
 RIG_TEST(limit)
@@ -142,7 +143,7 @@ RIG_TEST(limit)
 	expect_nomem(pool, UINT64_MAX, "do not fit");
 	expect_nomem(pool, rk_payload_size(pool), "max_buffered_bytes");
 	whole = alloc(pool, LIMIT);
-	assert_int_equal(rk_payload_used(pool), LIMIT);
+	assert_int_equal(payload_used(pool), LIMIT);
 	snprintf(numbers, sizeof(numbers), "4096 bytes more would exceed max_buffered_bytes: %llu",
 		 LIMIT);
 	expect_nomem(pool, 1, numbers);
@@ -158,7 +159,7 @@ RIG_TEST(charges)
 	struct rk_block b = alloc(pool, PAGE);
 
 	assert_int_equal(rk_payload_charge(pool, LIMIT - PAGE, &err), 0);
-	assert_int_equal(rk_payload_used(pool), LIMIT);
+	assert_int_equal(payload_used(pool), LIMIT);
 	expect_nomem(pool, 1, "max_buffered_bytes");
 	assert_int_equal(rk_payload_charge(pool, 1, &err), -ENOMEM);
 	assert_non_null(strstr(err.msg, "max_buffered_bytes"));
@@ -168,7 +169,7 @@ RIG_TEST(charges)
 	rk_payload_free(&b);
 	assert_int_equal(rk_payload_charge(pool, PAGE, &err), 0);
 	rk_payload_uncharge(pool, LIMIT);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 }
 
 /* --- the property --- */
@@ -281,11 +282,11 @@ RIG_TEST(property)
 	for (unsigned int round = 0; round < 3; round++) {
 		for (unsigned int i = 0; i < STEPS; i++) {
 			churn_step(&c);
-			assert_int_equal(rk_payload_used(c.pool), c.used);
+			assert_int_equal(payload_used(c.pool), c.used);
 		}
 		churn_end(&c);
 		assert_int_equal(c.failures, 0);
-		assert_int_equal(rk_payload_used(c.pool), 0);
+		assert_int_equal(payload_used(c.pool), 0);
 		fingerprint(c.pool, again);
 		assert_memory_equal(again, fresh, sizeof(fresh));
 	}
@@ -317,7 +318,7 @@ RIG_TEST(threads)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 		assert_int_equal(c[i].failures, 0);
 	}
-	assert_int_equal(rk_payload_used(*state), 0);
+	assert_int_equal(payload_used(*state), 0);
 	fingerprint(*state, again);
 	assert_memory_equal(again, fresh, sizeof(fresh));
 	free(c);
@@ -386,10 +387,10 @@ RIG_TEST(fragmented)
 	for (unsigned int i = 0; i < w.n; i++)
 		used += pages(w.blocks[i].bytes);
 	assert_true(used < WORST_LIMIT);
-	assert_int_equal(rk_payload_used(w.pool), used);
+	assert_int_equal(payload_used(w.pool), used);
 	for (unsigned int i = 0; i < w.n; i++)
 		rk_payload_free(&w.blocks[i]);
-	assert_int_equal(rk_payload_used(w.pool), 0);
+	assert_int_equal(payload_used(w.pool), 0);
 	fingerprint(w.pool, again);
 	assert_memory_equal(again, fresh, sizeof(fresh));
 	rk_payload_unref(w.pool);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "runtime/request/payload.h"
+#include "tests/unit/payload_used.h"
 #include "tests/unit/unit.h"
 
 #define LIMIT	(16ULL << 20)
@@ -60,7 +61,7 @@ TEST(in_place)
 		assert_int_equal(rk_payload_resize(&block, bytes, NULL), 0);
 		assert_ptr_equal(block.data, data);
 		assert_int_equal(block.bytes, bytes);
-		assert_int_equal(rk_payload_used(pool), pages(bytes));
+		assert_int_equal(payload_used(pool), pages(bytes));
 		((char *)block.data)[bytes - 1] = 9;
 	}
 	assert_int_equal(*(char *)data, 7);
@@ -69,13 +70,13 @@ TEST(in_place)
 			continue;
 		assert_int_equal(rk_payload_resize(&block, bytes, NULL), 0);
 		assert_ptr_equal(block.data, data);
-		assert_int_equal(rk_payload_used(pool), pages(bytes));
+		assert_int_equal(payload_used(pool), pages(bytes));
 		/* what is not in it went back, or is little */
 		assert_true(backed(pool) <= pages(bytes) + (64 << 10));
 	}
 	assert_int_equal(*(char *)data, 7);
 	rk_payload_free(&block);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 	rk_payload_unref(pool);
 }
 
@@ -98,7 +99,7 @@ TEST(moves)
 		assert_int_equal(((char *)a.data)[i], 'a');
 		assert_int_equal(((char *)b.data)[i], 'b');
 	}
-	assert_int_equal(rk_payload_used(pool), 3 * PAGE);
+	assert_int_equal(payload_used(pool), 3 * PAGE);
 	/* the upper half of a pair cannot take the lower one, free or not */
 	rk_payload_free(&a);
 	offset = b.offset;
@@ -106,7 +107,7 @@ TEST(moves)
 	assert_int_equal(*(char *)b.data, 'b');
 	assert_true(offset % (2 * PAGE) == 0 || b.offset != offset);
 	rk_payload_free(&b);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 	rk_payload_unref(pool);
 }
 
@@ -123,7 +124,7 @@ TEST(limits)
 	assert_int_equal(rk_payload_resize(&block, UINT64_MAX, &err), -ENOMEM);
 	assert_int_equal(rk_payload_resize(&block, 0, &err), -ENOMEM);
 	assert_memory_equal(&block, &before, sizeof(block));
-	assert_int_equal(rk_payload_used(pool), 10 * PAGE);
+	assert_int_equal(payload_used(pool), 10 * PAGE);
 	assert_int_equal(rk_payload_resize(&block, LIMIT, &err), 0);
 	rk_payload_free(&block);
 	/* all of it is in one piece again */
@@ -174,7 +175,7 @@ TEST(churn)
 	struct rk_block block;
 
 	churn(pool, 1, 2 << 20);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 	assert_int_equal(rk_payload_alloc(pool, LIMIT, &block, NULL), 0);
 	rk_payload_free(&block);
 	assert_int_equal(backed(pool), 0);
@@ -206,6 +207,6 @@ TEST(threads)
 	}
 	for (unsigned int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	assert_int_equal(rk_payload_used(pool), 0);
+	assert_int_equal(payload_used(pool), 0);
 	rk_payload_unref(pool);
 }

@@ -5,6 +5,7 @@
 
 #include "tests/unit/supervisor/fake_worker.h"
 #include "tests/unit/message_fixture.h"
+#include "tests/unit/payload_used.h"
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
@@ -206,7 +207,7 @@ static inline int teardown(void **state)
 	assert_int_equal(rk_dispatch_in_flight(&r->d), 0);
 	for (unsigned int i = 0; i < KERNELS; i++)
 		rk_kernel_unref(r->k[i]);
-	assert_int_equal(rk_payload_used(r->pool), 0);
+	assert_int_equal(payload_used(r->pool), 0);
 	rk_registry_destroy(r->reg);
 	rk_payload_unref(r->pool);
 	rk_dispatch_destroy(&r->d);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* How much of a payload pool is in use, as its refusals say. */
+#ifndef RK_TESTS_PAYLOAD_USED_H
+#define RK_TESTS_PAYLOAD_USED_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/request/payload.h"
+
+/* Bytes allocated and charged now; UINT64_MAX where the pool does not say. */
+static inline uint64_t payload_used(struct rk_payload *pool)
+{
+	unsigned long long used;
+	struct rk_error err = {0};
+	const char *at;
+
+	if (!rk_payload_charge(pool, UINT64_MAX, &err))
+		return UINT64_MAX;
+	at = strstr(err.msg, "max_buffered_bytes: ");
+	return at && sscanf(at, "max_buffered_bytes: %llu of ", &used) == 1 ? used : UINT64_MAX;
+}
+
+#endif
