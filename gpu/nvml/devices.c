@@ -12,6 +12,7 @@
 #include "gpu/base/thread.h"
 #include "gpu/nvml/devices.h"
 #include "gpu/nvml/dl.h"
+#include "gpu/nvml/measure.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/thread.h"
@@ -21,30 +22,16 @@
 #define PATIENCE_NS   RK_NS_PER_SEC
 #define SLICE_MS      100ULL /* of a wait in NVML: a stop is noticed after that at the latest */
 
-/* Where a device is, if NVML tells. */
-struct place {
-	bool known;
-	struct rk_pci_address address;
-};
-
-struct device {
-	unsigned int index;
-	rk_nvml_device handle;	    /* NULL: not found yet */
-	struct rk_wire_device seen; /* but for its sequence */
-	struct place place;
-	bool registered; /* its events arrive */
-};
-
 struct rk_devices_watch {
 	pthread_t thread;
 	unsigned int count; /* for the thread alone, as are the devices */
-	struct device devices[RK_WIRE_DEVICES_MAX];
+	struct rk_nvml_seen devices[RK_WIRE_DEVICES_MAX];
 	rk_nvml_event_set events; /* NULL: there is none, or it has no device; the thread's too */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct rk_wire_shared *shared; /* guarded by lock, as is what follows; NULL: stopped */
 	uint64_t period_ms;
-	struct place places[RK_WIRE_DEVICES_MAX];
+	struct rk_nvml_place places[RK_WIRE_DEVICES_MAX];
 	uint64_t told_lost; /* bits, by index: devices that others than NVML say are lost */
 	bool ended;
 	bool left_behind; /* nobody waits for its end: the thread frees it */
@@ -73,7 +60,7 @@ void rk_devices_in_use(const struct rk_pci_address *address, const char *uuid)
  * By its address, because for an instance of MIG the UUID that CUDA has is not the one that NVML
  * has of the GPU.
  */
-static bool is_in_use_locked(const struct place *place, const struct rk_wire_device *seen)
+static bool is_in_use_locked(const struct rk_nvml_place *place, const struct rk_wire_device *seen)
 {
 	const struct rk_pci_address *a = &in_use.address, *b = &place->address;
 
@@ -84,7 +71,7 @@ static bool is_in_use_locked(const struct place *place, const struct rk_wire_dev
 	return a->domain == b->domain && a->bus == b->bus && a->device == b->device;
 }
 
-static bool is_in_use(const struct device *device)
+static bool is_in_use(const struct rk_nvml_seen *device)
 {
 	bool same;
 
@@ -94,172 +81,18 @@ static bool is_in_use(const struct device *device)
 	return same;
 }
 
-/* Whether @result, with which @call came back for @device, is an answer. */
-static bool answered(struct device *device, int result, const char *call)
-{
-	struct rk_error err;
-
-	if (result == RK_NVML_SUCCESS)
-		return true;
-	if (result == RK_NVML_GPU_IS_LOST && !device->seen.lost) {
-		rk_nvml_error(result, &err, call);
-		rk_log(RK_LOG_ERROR, "rk-worker: device %u is lost: %s", device->index, err.msg);
-		device->seen.lost = 1;
-	}
-	return false;
-}
-
-static void locate(struct device *device)
-{
-	struct rk_nvml_pci pci;
-
-	if (device->place.known || !rk_nvml.nvmlDeviceGetPciInfo_v3 ||
-	    !answered(device, rk_nvml.nvmlDeviceGetPciInfo_v3(device->handle, &pci),
-		      "nvmlDeviceGetPciInfo"))
-		return;
-	device->place = (struct place){
-		.known = true,
-		.address = {(int)pci.domain, (int)pci.bus, (int)pci.device},
-	};
-}
-
-/*
- * Whether the device has a handle by which it can be asked. Its name, UUID and place are noted
- * where they are known.
- */
-static bool identify(struct device *device)
-{
-	struct rk_wire_device *seen = &device->seen;
-	char name[RK_NVML_NAME_MAX] = "", uuid[RK_NVML_UUID_MAX] = "";
-	rk_nvml_device *handle = &device->handle;
-
-	if (!*handle &&
-	    !answered(device, rk_nvml.nvmlDeviceGetHandleByIndex_v2(device->index, handle),
-		      "nvmlDeviceGetHandleByIndex"))
-		*handle = NULL;
-	if (!*handle)
-		return false;
-	if (!seen->name[0] &&
-	    answered(device, rk_nvml.nvmlDeviceGetName(*handle, name, sizeof(name)),
-		     "nvmlDeviceGetName"))
-		snprintf(seen->name, sizeof(seen->name), "%.*s", (int)sizeof(seen->name) - 1, name);
-	if (!seen->uuid[0] &&
-	    answered(device, rk_nvml.nvmlDeviceGetUUID(*handle, uuid, sizeof(uuid)),
-		     "nvmlDeviceGetUUID"))
-		snprintf(seen->uuid, sizeof(seen->uuid), "%.*s", (int)sizeof(seen->uuid) - 1, uuid);
-	locate(device);
-	return true;
-}
-
-static void measure_memory(struct device *device)
-{
-	struct rk_nvml_memory memory;
-
-	if (!answered(device, rk_nvml.nvmlDeviceGetMemoryInfo(device->handle, &memory),
-		      "nvmlDeviceGetMemoryInfo"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_MEMORY;
-	device->seen.memory_total_bytes = memory.total;
-	device->seen.memory_used_bytes = memory.used;
-}
-
-static void measure_utilisation(struct device *device)
-{
-	struct rk_nvml_utilization utilization;
-
-	if (!rk_nvml.nvmlDeviceGetUtilizationRates ||
-	    !answered(device, rk_nvml.nvmlDeviceGetUtilizationRates(device->handle, &utilization),
-		      "nvmlDeviceGetUtilizationRates"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_UTILISATION;
-	device->seen.utilisation_percent = utilization.gpu;
-}
-
-static void measure_temperature(struct device *device)
-{
-	unsigned int celsius;
-
-	if (!rk_nvml.nvmlDeviceGetTemperature ||
-	    !answered(device,
-		      rk_nvml.nvmlDeviceGetTemperature(device->handle, RK_NVML_TEMPERATURE_GPU,
-						       &celsius),
-		      "nvmlDeviceGetTemperature"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_TEMPERATURE;
-	device->seen.temperature_celsius = celsius;
-}
-
-static void measure_power(struct device *device)
-{
-	unsigned int milliwatts;
-
-	if (!rk_nvml.nvmlDeviceGetPowerUsage ||
-	    !answered(device, rk_nvml.nvmlDeviceGetPowerUsage(device->handle, &milliwatts),
-		      "nvmlDeviceGetPowerUsage"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_POWER;
-	device->seen.power_milliwatts = milliwatts;
-}
-
-static void measure_ecc(struct device *device)
-{
-	unsigned long long count;
-
-	if (!rk_nvml.nvmlDeviceGetTotalEccErrors ||
-	    !answered(device,
-		      rk_nvml.nvmlDeviceGetTotalEccErrors(device->handle, RK_NVML_ECC_UNCORRECTED,
-							  RK_NVML_ECC_VOLATILE, &count),
-		      "nvmlDeviceGetTotalEccErrors"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_ECC;
-	device->seen.ecc_uncorrected = count;
-}
-
-static void measure_remap(struct device *device)
-{
-	unsigned int correctable, uncorrectable, pending, failed;
-
-	if (!rk_nvml.nvmlDeviceGetRemappedRows ||
-	    !answered(device,
-		      rk_nvml.nvmlDeviceGetRemappedRows(device->handle, &correctable,
-							&uncorrectable, &pending, &failed),
-		      "nvmlDeviceGetRemappedRows"))
-		return;
-	device->seen.known |= RK_WIRE_KNOWS_REMAP;
-	device->seen.remap_pending = pending != 0;
-	device->seen.remap_failed = failed != 0;
-}
-
-/* Values that the device does not answer with are not known; a lost device is not asked again. */
-static void look(struct device *device)
-{
-	static void (*const measures[])(struct device *) = {
-		measure_memory, measure_utilisation, measure_temperature,
-		measure_power,	measure_ecc,	     measure_remap};
-
-	device->seen.known = 0;
-	if (device->seen.lost || !identify(device))
-		return;
-	for (size_t i = 0; i < sizeof(measures) / sizeof(measures[0]) && !device->seen.lost; i++)
-		measures[i](device);
-	if (device->seen.lost)
-		device->seen.known = 0;
-	else if (device->registered)
-		device->seen.known |= RK_WIRE_KNOWS_XID;
-}
-
-static void lose(struct device *device)
+static void lose(struct rk_nvml_seen *device)
 {
 	device->seen.lost = 1;
 	device->seen.known = 0;
 }
 
-static void publish(struct rk_wire_shared *shared, const struct device *device)
+static void publish(struct rk_wire_shared *shared, const struct rk_nvml_seen *device)
 {
 	const size_t begin = offsetof(struct rk_wire_device, known);
 	struct rk_wire_device *to = &shared->devices[device->index];
-	uint32_t odd = atomic_load(&to->sequence) |
-		       1; /* it may be odd already, left so by a worker that was killed */
+	/* it may be odd already, left so by a worker that was killed */
+	uint32_t odd = atomic_load(&to->sequence) | 1;
 
 	(void)atomic_exchange(&to->sequence, odd); /* no store that follows comes before it */
 	memcpy((char *)to + begin, (const char *)&device->seen + begin, sizeof(*to) - begin);
@@ -275,7 +108,7 @@ static void lose_in_use_locked(struct rk_devices_watch *watch)
 	uint32_t count = atomic_load(&watch->shared->ndevices);
 
 	for (unsigned int i = 0; i < count && i < RK_WIRE_DEVICES_MAX; i++) {
-		struct device device = {.index = i};
+		struct rk_nvml_seen device = {.index = i};
 
 		memcpy((char *)&device.seen + begin, (char *)&watch->shared->devices[i] + begin,
 		       sizeof(device.seen) - begin);
@@ -301,7 +134,7 @@ void rk_devices_lose(void)
 }
 
 /* Publish @device, unless the watch was stopped meanwhile, which can happen while NVML hangs. */
-static void show(struct rk_devices_watch *watch, struct device *device)
+static void show(struct rk_devices_watch *watch, struct rk_nvml_seen *device)
 {
 	bool ours = device->seen.lost && is_in_use(device);
 
@@ -341,21 +174,22 @@ static void create_events(struct rk_devices_watch *watch)
 /*
  * Have the events of @device arrive. A kind of GPU that has no events is not known to have had any.
  */
-static void subscribe(struct rk_devices_watch *watch, struct device *device)
+static void subscribe(struct rk_devices_watch *watch, struct rk_nvml_seen *device)
 {
 	const unsigned long long types = RK_NVML_EVENT_XID | RK_NVML_EVENT_DOUBLE_BIT_ECC;
 
 	if (device->registered || device->seen.lost || !device->handle || !watch->events)
 		return;
 	device->registered =
-		answered(device,
-			 rk_nvml.nvmlDeviceRegisterEvents(device->handle, types, watch->events),
-			 "nvmlDeviceRegisterEvents") ||
+		rk_nvml_answered(
+			device,
+			rk_nvml.nvmlDeviceRegisterEvents(device->handle, types, watch->events),
+			"nvmlDeviceRegisterEvents") ||
 		/* without ECC memory there may be Xids all the same */
-		answered(device,
-			 rk_nvml.nvmlDeviceRegisterEvents(device->handle, RK_NVML_EVENT_XID,
-							  watch->events),
-			 "nvmlDeviceRegisterEvents");
+		rk_nvml_answered(device,
+				 rk_nvml.nvmlDeviceRegisterEvents(device->handle, RK_NVML_EVENT_XID,
+								  watch->events),
+				 "nvmlDeviceRegisterEvents");
 	if (device->registered)
 		device->seen.known |= RK_WIRE_KNOWS_XID;
 }
@@ -380,7 +214,7 @@ static bool has_events(const struct rk_devices_watch *watch)
 }
 
 /* The event is published before the device is asked how it is, which may hang. */
-static void take_event(struct rk_devices_watch *watch, struct device *device,
+static void take_event(struct rk_devices_watch *watch, struct rk_nvml_seen *device,
 		       const struct rk_nvml_event *event)
 {
 	struct rk_wire_device *seen = &device->seen;
@@ -396,7 +230,7 @@ static void take_event(struct rk_devices_watch *watch, struct device *device,
 		       "rk-worker: device %u (%s, %s): an error in its memory could not be corrected",
 		       device->index, seen->name, seen->uuid);
 	show(watch, device);
-	look(device);
+	rk_nvml_look(device);
 	show(watch, device);
 }
 
@@ -425,7 +259,7 @@ static void look_at_all(struct rk_devices_watch *watch)
 {
 	create_events(watch);
 	for (unsigned int i = 0; i < watch->count; i++) {
-		look(&watch->devices[i]);
+		rk_nvml_look(&watch->devices[i]);
 		subscribe(watch, &watch->devices[i]);
 		show(watch, &watch->devices[i]);
 	}

@@ -9,17 +9,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gpu/nvml/pci.h"
 #include "runtime/base/error.h"
 #include "runtime/base/wire.h"
 
 struct rk_devices_watch;
-
-/* Where a device is on the PCI bus; an instance of MIG is where its GPU is. */
-struct rk_pci_address {
-	int domain;
-	int bus;
-	int device;
-};
 
 /*
  * Start the thread, which looks at once and then every @sample_ms (10 at least). Where there is no
