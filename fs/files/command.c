@@ -89,6 +89,12 @@ static void follow_log(struct rkfs *fs, bool again)
 		fs->follow_log(fs->follow_log_ctx, again);
 }
 
+/* To a writer EAGAIN says to wait; here it says that no thread or process can be had. */
+static int for_writer(int rc)
+{
+	return rc == -EAGAIN ? -ENOMEM : rc;
+}
+
 static void *run_job(void *arg)
 {
 	struct rkfs_job *job = arg;
@@ -106,7 +112,7 @@ static void *run_job(void *arg)
 	if (job->over)
 		job->over(job->ctx);
 	pthread_mutex_lock(&c->lock);
-	job->rc = rc;
+	job->rc = for_writer(rc);
 	job->done = true;
 	pthread_mutex_unlock(&c->lock);
 	/* by now it may be answered, and joined only after this */
@@ -144,7 +150,7 @@ static int start_job(struct rkfs_commands *c, const struct rkfs_command *command
 	if (rc) {
 		free(job);
 		rk_error_set(&err, rc, "%s: cannot start a thread: %s", what, strerror(rc));
-		return rk_runtime_refuse(c->fs->rt, what, caller, &err);
+		return for_writer(rk_runtime_refuse(c->fs->rt, what, caller, &err));
 	}
 	if (file)
 		file->job = job;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -299,6 +300,24 @@ RIG_TEST(log)
 	assert_int_equal(rk_runtime_reload(fs.rt, NULL, NULL), 0);
 	rk_log_set_sink(NULL, NULL);
 	assert_string_equal(logged[0], "info: reload from the daemon");
+}
+
+/* A command that cannot be started is refused as any other. */
+RIG_TEST(no_thread)
+{
+	pthread_attr_t fits, huge;
+
+	assert_int_equal(pthread_getattr_default_np(&fits), 0);
+	assert_int_equal(pthread_getattr_default_np(&huge), 0);
+	assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 47), 0);
+	assert_int_equal(pthread_setattr_default_np(&huge), 0);
+	assert_logs("", "control", "reload",
+		    "warn: reload from uid 12 pid 345 refused: reload: cannot start a thread: ");
+	assert_int_equal(pthread_setattr_default_np(&fits), 0);
+	assert_non_null(strstr(status(), "reload: cannot start a thread: "));
+	assert_int_equal(command("reload"), 0);
+	pthread_attr_destroy(&fits);
+	pthread_attr_destroy(&huge);
 }
 
 RIG_TEST(show)
