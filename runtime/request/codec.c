@@ -3,6 +3,7 @@
 #include "runtime/request/codec.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void rk_request_init(struct rk_request *r, struct rk_kernel *kernel, struct rk_payload *pool)
@@ -44,6 +45,15 @@ void rk_answer_drop(struct rk_answer *a)
 	*a = (struct rk_answer){0};
 }
 
+void *rk_request_state(struct rk_request *r, size_t size, struct rk_error *err)
+{
+	if (!r->state)
+		r->state = calloc(1, size);
+	if (!r->state)
+		rk_error_set(err, ENOMEM, "no memory for the request");
+	return r->state;
+}
+
 int rk_request_message(struct rk_request *r, struct rk_error *err)
 {
 	r->message = rk_message_new(r->kernel, r->uid, r->pid);
@@ -62,4 +72,23 @@ int rk_request_layout(struct rk_request *r, struct rk_error *err)
 	if (m->block.pool)
 		return rk_payload_resize(&m->block, m->plan.block_bytes, err);
 	return rk_payload_alloc(r->pool, m->plan.block_bytes, &m->block, err);
+}
+
+const char *rk_input_names(const struct rk_manifest *m, char names[RK_INPUT_NAMES_MAX])
+{
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < m->ninputs; i++)
+		len += (size_t)snprintf(names + len, RK_INPUT_NAMES_MAX - len, "%s%s",
+					i ? ", " : "", m->inputs[i].name);
+	return len ? names : "none";
+}
+
+void rk_answer_add_output(struct rk_answer *a, const struct rk_message *m, unsigned int index)
+{
+	const struct rk_extent *extent = &m->plan.outputs[index];
+
+	if (extent->bytes)
+		a->parts[a->nparts++] =
+			(struct iovec){(char *)m->block.data + extent->offset, extent->bytes};
 }

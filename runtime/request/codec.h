@@ -103,6 +103,12 @@ int rk_request_charge(struct rk_request *r, int64_t bytes, struct rk_error *err)
 /* Free and zero *@a; safe on a zeroed one. */
 void rk_answer_drop(struct rk_answer *a);
 
+/*
+ * For codecs. r->state, which has @size bytes and is zero at the first call; NULL with a sentence
+ * where memory is out.
+ */
+void *rk_request_state(struct rk_request *r, size_t size, struct rk_error *err);
+
 /* For codecs. Make r->message, and bind the inputs of its plan then. 0 or -ENOMEM. */
 int rk_request_message(struct rk_request *r, struct rk_error *err);
 
@@ -111,5 +117,12 @@ int rk_request_message(struct rk_request *r, struct rk_error *err);
  * already is resized and keeps its bytes. 0, -EINVAL, -EMSGSIZE, -ENOMEM.
  */
 int rk_request_layout(struct rk_request *r, struct rk_error *err);
+
+/* For codecs. The inputs that there are, "a, b" or "none", for a sentence about one that is not. */
+#define RK_INPUT_NAMES_MAX (RK_MAX_PORTS * (RK_NAME_MAX + 2))
+const char *rk_input_names(const struct rk_manifest *m, char names[RK_INPUT_NAMES_MAX]);
+
+/* For codecs. Add the elements of output @index, where they are in the block, to @a. */
+void rk_answer_add_output(struct rk_answer *a, const struct rk_message *m, unsigned int index);
 
 #endif

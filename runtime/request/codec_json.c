@@ -1,6 +1,10 @@
-/* SPDX-License-Identifier: MIT */
-#include "runtime/request/codec_json.h"
-
+// SPDX-License-Identifier: MIT
+/*
+ * call.json: {"a":[1,2],"b":[3,4]} -> {"c":[4.0,6.0]}. A request is read in two steps, because its
+ * block can only be allocated once the shapes are known: parse, then store. The axes below an empty
+ * array do not show: they are what another input says, else as small as can be. Time and memory are
+ * linear in the text.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -32,6 +36,12 @@ static void prefix_place(const struct place *at, unsigned int depth, struct rk_e
 					at->index[i]);
 	rk_error_prefix(err, "input %s%s", at->port->name, path);
 }
+
+/* A parsed request: where in its text the inputs are. */
+struct json {
+	const char *inputs[RK_MAX_PORTS]; /* NULL: the request lacks it */
+	const char *end;
+};
 
 /* Parsing: the shapes */
 
@@ -127,31 +137,25 @@ static int measure(struct shape *s, const struct rk_json_token *token, unsigned 
 }
 
 /* The input called @name, which the request does not have yet. Returns its index or -EINVAL. */
-static int find_input(const struct rk_manifest *m, const char *text, const struct rk_json *doc,
+static int find_input(const struct rk_manifest *m, const char *text, const struct json *doc,
 		      const struct rk_json_token *name, struct rk_error *err)
 {
-	char shown[SHOWN_MAX], what[SHOWN_MAX + 32], names[RK_MAX_PORTS * (RK_NAME_MAX + 2)] = "";
-	unsigned int i;
-	size_t len = 0;
+	char shown[SHOWN_MAX], what[SHOWN_MAX + 32], names[RK_INPUT_NAMES_MAX];
+	int index;
 
 	rk_json_unescape(name, shown, sizeof(shown));
-	for (i = 0; i < m->ninputs && strcmp(m->inputs[i].name, shown) != 0; i++)
-		;
-	if (i < m->ninputs && doc->inputs[i]) {
-		snprintf(what, sizeof(what), "duplicate input '%s'", shown);
-		return rk_json_malformed(text, name->text, what, err);
-	}
-	if (i < m->ninputs)
-		return (int)i;
-	for (i = 0; i < m->ninputs; i++)
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-					m->inputs[i].name);
-	return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s", shown,
-			    len ? names : "none");
+	index = rk_find_port(m, RK_SECTION_INPUTS, shown, strlen(shown));
+	if (index < 0)
+		return rk_error_set(err, EINVAL, "there is no input '%s'; the inputs are: %s",
+				    shown, rk_input_names(m, names));
+	if (!doc->inputs[index])
+		return index;
+	snprintf(what, sizeof(what), "duplicate input '%s'", shown);
+	return rk_json_malformed(text, name->text, what, err);
 }
 
 /* All "NAME": VALUE of the object that begins before @at. */
-static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, struct rk_json *doc,
+static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, struct json *doc,
 		       struct rk_error *err)
 {
 	const struct rk_manifest *m = plan->manifest;
@@ -180,11 +184,10 @@ static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, s
 	}
 }
 
-int rk_json_parse(const char *text, size_t len, struct rk_plan *plan, struct rk_json *doc,
-		  struct rk_error *err)
+/* The text is well formed, and its shapes are bound; its numbers are for store(). */
+static int parse(const char *text, size_t len, struct rk_plan *plan, struct json *doc,
+		 struct rk_error *err)
 {
-	struct rk_json found = {.end = text + len};
-	struct rk_plan next = *plan;
 	struct rk_json_token token;
 	const char *at;
 	int rc;
@@ -192,18 +195,14 @@ int rk_json_parse(const char *text, size_t len, struct rk_plan *plan, struct rk_
 	rc = rk_json_check(text, len, err);
 	if (rc < 0)
 		return rc;
-	at = rk_json_next(text, found.end, &token);
+	*doc = (struct json){.end = text + len};
+	at = rk_json_next(text, doc->end, &token);
 	if (token.kind != RK_JSON_OBJECT)
 		return rk_error_set(err, EINVAL,
 				    "a request is an object of inputs like {\"NAME\": [1, 2]}, "
 				    "not %s",
 				    rk_json_kind_name(token.kind));
-	rc = bind_inputs(text, at, &next, &found, err);
-	if (rc < 0)
-		return rc;
-	*plan = next;
-	*doc = found;
-	return 0;
+	return bind_inputs(text, at, plan, doc, err);
 }
 
 /* Storing: the numbers */
@@ -218,7 +217,7 @@ static void find_place(struct place *place, uint64_t n, const uint64_t *shape)
 }
 
 /* The brackets are known to be right: only what is between them counts. */
-static int store_input(const struct rk_json *doc, const struct rk_plan *plan, unsigned int index,
+static int store_input(const struct json *doc, const struct rk_plan *plan, unsigned int index,
 		       unsigned char *dst, struct rk_error *err)
 {
 	struct place place = {.port = &plan->manifest->inputs[index]};
@@ -243,8 +242,9 @@ static int store_input(const struct rk_json *doc, const struct rk_plan *plan, un
 	return 0;
 }
 
-int rk_json_store(const struct rk_json *doc, const struct rk_plan *plan, void *block,
-		  struct rk_error *err)
+/* The numbers of the inputs that the request has, into a block that is laid out. */
+static int store(const struct json *doc, const struct rk_plan *plan, void *block,
+		 struct rk_error *err)
 {
 	unsigned int i;
 	int rc;
@@ -325,36 +325,28 @@ static void encode_axis(struct out *out, enum rk_dtype dtype, const uint64_t *sh
 	out_add(out, "]", 1);
 }
 
-int rk_json_encode(const struct rk_plan *plan, const void *block, char **text, size_t *len,
-		   struct rk_error *err)
+/*
+ * The outputs in @block as one JSON object in one line, with a final newline. A broken kernel may
+ * write to the block meanwhile: the answer is garbage then, never a crash.
+ */
+static void encode(struct out *out, const struct rk_plan *plan, const void *block)
 {
 	const struct rk_manifest *m = plan->manifest;
 	uint64_t shape[RK_MAX_RANK];
-	struct out out = {0};
 	unsigned int i;
-	char *fit;
 
 	for (i = 0; i < m->noutputs; i++) {
 		const struct rk_port *port = &m->outputs[i];
 		const unsigned char *src = (const unsigned char *)block + plan->outputs[i].offset;
 
 		/* names are C identifiers: nothing in them to escape */
-		out_add(&out, i ? ",\"" : "{\"", 2);
-		out_add(&out, port->name, strlen(port->name));
-		out_add(&out, "\":", 2);
+		out_add(out, i ? ",\"" : "{\"", 2);
+		out_add(out, port->name, strlen(port->name));
+		out_add(out, "\":", 2);
 		rk_plan_output_shape(plan, i, shape);
-		encode_axis(&out, port->dtype, shape, port->rank, &src);
+		encode_axis(out, port->dtype, shape, port->rank, &src);
 	}
-	out_add(&out, "}\n", sizeof("}\n")); /* with its NUL */
-	if (out.failed) {
-		free(out.text);
-		return rk_error_set(err, ENOMEM, "not enough memory for the answer's text");
-	}
-	/* answers wait for slow readers: give back what doubling took too much */
-	fit = realloc(out.text, out.len);
-	*text = fit ? fit : out.text;
-	*len = out.len - 1;
-	return 0;
+	out_add(out, "}\n", 2);
 }
 
 /* The codec */
@@ -396,14 +388,11 @@ static int text_reserve(struct rk_request *r, struct text *text, size_t more, st
 
 static int json_feed(struct rk_request *r, const void *data, size_t len, struct rk_error *err)
 {
-	struct text *text = r->state;
+	struct text *text = rk_request_state(r, sizeof(*text), err);
 	int rc;
 
-	if (!text) {
-		r->state = text = calloc(1, sizeof(*text));
-		if (!text)
-			return rk_error_set(err, ENOMEM, "no memory for the request");
-	}
+	if (!text)
+		return -ENOMEM;
 	rc = text_reserve(r, text, len, err);
 	if (rc)
 		return rc;
@@ -435,7 +424,7 @@ static void drop_text(struct rk_request *r)
 static int json_finish(struct rk_request *r, struct rk_error *err)
 {
 	const struct text *text;
-	struct rk_json doc;
+	struct json doc;
 	int rc;
 
 	rc = json_feed(r, NULL, 0, err); /* there may have been nothing */
@@ -443,12 +432,11 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 	if (!rc)
 		rc = rk_request_message(r, err);
 	if (!rc)
-		rc = rk_json_parse(text->data ? text->data : "", text->len, &r->message->plan, &doc,
-				   err);
+		rc = parse(text->data ? text->data : "", text->len, &r->message->plan, &doc, err);
 	if (!rc)
 		rc = rk_request_layout(r, err);
 	if (!rc)
-		rc = rk_json_store(&doc, &r->message->plan, r->message->block.data, err);
+		rc = store(&doc, &r->message->plan, r->message->block.data, err);
 	if (rc)
 		return rc;
 	rk_plan_clear(&r->message->plan, r->message->block.data);
@@ -458,20 +446,21 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 
 static int json_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
 {
+	struct out out = {0};
 	char *text;
-	size_t len;
-	int rc;
 
-	rc = rk_json_encode(&r->message->plan, r->message->block.data, &text, &len, err);
-	if (rc)
-		return rc;
-	rc = rk_request_charge(r, (int64_t)len, err);
-	if (rc) {
-		free(text);
-		return rc;
+	encode(&out, &r->message->plan, r->message->block.data);
+	if (out.failed || rk_request_charge(r, (int64_t)out.len, err)) {
+		free(out.text);
+		return out.failed ? rk_error_set(err, ENOMEM, "no memory for the answer's text")
+				  : -ENOMEM;
 	}
+	/* answers wait for slow readers: give back what doubling took too much */
+	text = realloc(out.text, out.len);
+	if (!text)
+		text = out.text;
 	rk_payload_free(&r->message->block); /* the answer has it all */
-	*a = (struct rk_answer){.parts = {{text, len}}, .nparts = 1, .text = text};
+	*a = (struct rk_answer){.parts = {{text, out.len}}, .nparts = 1, .text = text};
 	return 0;
 }
 

@@ -74,12 +74,11 @@ static bool raw_applies(const struct rk_manifest *m)
 
 static int begin(struct rk_request *r, struct rk_error *err)
 {
-	struct raw *raw = calloc(1, sizeof(*raw));
+	struct raw *raw = rk_request_state(r, sizeof(*raw), err);
 	int rc;
 
 	if (!raw)
-		return rk_error_set(err, ENOMEM, "no memory for the request");
-	r->state = raw;
+		return -ENOMEM;
 	rc = rk_request_message(r, err);
 	if (rc)
 		return rc;
@@ -227,19 +226,12 @@ static int raw_finish(struct rk_request *r, struct rk_error *err)
 
 static int raw_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
 {
-	const struct rk_plan *plan = &r->message->plan;
-	struct rk_answer answer = {0};
 	unsigned int i;
 
 	(void)err;
-	for (i = 0; i < plan->manifest->noutputs; i++) {
-		const struct rk_extent *extent = &plan->outputs[i];
-
-		if (extent->bytes)
-			answer.parts[answer.nparts++] = (struct iovec){
-				(char *)r->message->block.data + extent->offset, extent->bytes};
-	}
-	*a = answer;
+	*a = (struct rk_answer){0};
+	for (i = 0; i < r->message->plan.manifest->noutputs; i++)
+		rk_answer_add_output(a, r->message, i);
 	return 0;
 }
 

@@ -159,15 +159,10 @@ static int read_tensor(struct rk_request *r, const json_t *value, unsigned int i
 
 static int unknown_tensor(const struct rk_manifest *m, struct rk_error *err)
 {
-	char names[RK_MAX_PORTS * (RK_NAME_MAX + 2)] = "";
-	unsigned int i;
-	size_t len = 0;
+	char names[RK_INPUT_NAMES_MAX];
 
-	for (i = 0; i < m->ninputs; i++)
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-					m->inputs[i].name);
 	return rk_error_set(err, EINVAL, "there is no such input; the inputs are: %s",
-			    len ? names : "none");
+			    rk_input_names(m, names));
 }
 
 static int read_tensors(struct rk_request *r, json_t *root, struct rk_error *err)
@@ -175,16 +170,14 @@ static int read_tensors(struct rk_request *r, json_t *root, struct rk_error *err
 	const struct rk_manifest *m = r->message->plan.manifest;
 	const char *name;
 	json_t *value;
-	unsigned int i;
-	int rc;
+	int i, rc;
 
 	if (!json_is_object(root))
 		return rk_error_set(err, EINVAL, "the header is no JSON object");
 	json_object_foreach (root, name, value) {
-		for (i = 0; i < m->ninputs && strcmp(m->inputs[i].name, name) != 0; i++)
-			;
-		if (i < m->ninputs)
-			rc = read_tensor(r, value, i, err);
+		i = rk_find_port(m, RK_SECTION_INPUTS, name, strlen(name));
+		if (i >= 0)
+			rc = read_tensor(r, value, (unsigned int)i, err);
 		else if (strcmp(name, METADATA) == 0)
 			rc = check_metadata(value, err);
 		else
@@ -374,15 +367,12 @@ static ssize_t take_data(struct rk_request *r, const unsigned char *data, size_t
 
 static int st_feed(struct rk_request *r, const void *data, size_t len, struct rk_error *err)
 {
+	const struct safetensors *st = rk_request_state(r, sizeof(*st), err);
 	const unsigned char *from = data;
-	struct safetensors *st = r->state;
 	ssize_t n;
 
-	if (!st) {
-		r->state = st = calloc(1, sizeof(*st));
-		if (!st)
-			return rk_error_set(err, ENOMEM, "no memory for the request");
-	}
+	if (!st)
+		return -ENOMEM;
 	while (len) {
 		if (st->prefix_have < PREFIX_BYTES)
 			n = take_prefix(r, from, len, err);
@@ -508,12 +498,8 @@ static int st_answer(struct rk_request *r, struct rk_answer *a, struct rk_error 
 		return rk_error_set(err, ENOMEM, "no memory for the answer's header");
 	header_add(&h, "{");
 	for (i = 0; i < n; i++) {
-		const struct rk_extent *extent = &plan->outputs[order[i]];
-
 		add_output(&h, plan, order[i]);
-		if (extent->bytes)
-			answer.parts[answer.nparts++] = (struct iovec){
-				(char *)r->message->block.data + extent->offset, extent->bytes};
+		rk_answer_add_output(&answer, r->message, order[i]);
 	}
 	end_header(&h);
 	answer.parts[0] = (struct iovec){h.text, h.len};

@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/request/codec_json.h"
 #include "runtime/kernel/parse.h"
+#include "runtime/request/codec.h"
 #include "tests/bench/bench.h"
 
 #define F32_DIGITS 9 /* as in an answer */
+#define POOL_BYTES (4ULL << 30)
 
 static const char description[] = "[kernel]\n"
 				  "id = bench/copy\n"
@@ -60,38 +61,40 @@ static double with_jansson(const char *text, size_t len)
 	return (double)(rk_now_ns() - start) / 1e6;
 }
 
-static double with_codec(const struct rk_manifest *m, const char *text, size_t len)
+static double with_codec(struct rk_kernel *k, struct rk_payload *pool, const char *text, size_t len)
 {
+	struct rk_request r = {.codec = &rk_codec_json,
+			       .max_json_bytes = POOL_BYTES,
+			       .max_message_bytes = POOL_BYTES};
 	uint64_t start = rk_now_ns();
 	struct rk_error error = {0};
-	struct rk_json doc;
-	struct rk_plan plan;
-	char *block, *out;
-	size_t outlen;
+	struct rk_answer answer;
+	const struct rk_plan *plan;
+	char *block;
 
-	rk_plan_init(&plan, m);
-	if (rk_json_parse(text, len, &plan, &doc, &error) ||
-	    rk_plan_layout(&plan, 1UL << 32, &error))
+	rk_request_init(&r, k, pool);
+	if (r.codec->feed(&r, text, len, &error) || r.codec->finish(&r, &error))
 		errx(1, "%s", error.msg);
-	block = malloc(plan.block_bytes);
-	if (!block)
-		errx(1, "no memory");
-	if (rk_json_store(&doc, &plan, block, &error))
+	plan = &r.message->plan;
+	block = r.message->block.data;
+	memcpy(block + plan->outputs[0].offset, block + plan->inputs[0].offset,
+	       plan->inputs[0].bytes);
+	if (r.codec->answer(&r, &answer, &error))
 		errx(1, "%s", error.msg);
-	rk_plan_clear(&plan, block);
-	memcpy(block + plan.outputs[0].offset, block + plan.inputs[0].offset, plan.inputs[0].bytes);
-	if (rk_json_encode(&plan, block, &out, &outlen, &error))
-		errx(1, "%s", error.msg);
-	free(out);
-	free(block);
+	rk_answer_drop(&answer);
+	rk_request_drop(&r);
 	return (double)(rk_now_ns() - start) / 1e6;
 }
 
 int main(int argc, char **argv)
 {
 	double codec[BENCH_ROUNDS_MAX], jansson[BENCH_ROUNDS_MAX];
-	struct rk_manifest *m = malloc(sizeof(*m));
+	static struct rk_manifest m;
+	const struct rk_kernel_source source = {.manifest = &m};
 	struct rk_error error = {0};
+	struct rk_registry *registry;
+	struct rk_payload *pool;
+	struct rk_kernel *k;
 	long rounds, elements;
 	size_t len;
 	char *text;
@@ -100,16 +103,21 @@ int main(int argc, char **argv)
 		errx(2, "usage: json ROUNDS ELEMENTS");
 	rounds = bench_number(argv[1], BENCH_ROUNDS_MAX);
 	elements = bench_number(argv[2], 100000000);
-	if (!m || rk_manifest_parse(m, description, strlen(description), "copy.ini", &error))
-		errx(1, "%s", m ? error.msg : "no memory");
+	if (rk_manifest_parse(&m, description, strlen(description), "copy.ini", &error) ||
+	    rk_registry_create(&registry) ||
+	    rk_registry_add(registry, &source, false, &k, &error) ||
+	    rk_payload_create(POOL_BYTES, &pool, &error))
+		errx(1, "%s", error.msg);
 	text = make_request(elements, &len);
 	for (long r = 0; r < rounds; r++) {
 		jansson[r] = with_jansson(text, len);
-		codec[r] = with_codec(m, text, len);
+		codec[r] = with_codec(k, pool, text, len);
 	}
 	printf("codec %.1f\n", bench_median(codec, (size_t)rounds));
 	printf("jansson %.1f\n", bench_median(jansson, (size_t)rounds));
 	free(text);
-	free(m);
+	rk_payload_unref(pool);
+	rk_kernel_unref(k);
+	rk_registry_destroy(registry);
 	return 0;
 }
