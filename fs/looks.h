@@ -3,7 +3,7 @@
  * Since when a file has the content that it has, as far as looks at it can tell: nobody writes
  * the files of this filesystem, so there is no moment at which one would note the time. It is what
  * rsync, make and find(1) go by. A fixed amount of memory, whatever the number of files.
- * Thread-safe; the lock inside is innermost.
+ * Thread-safe.
  */
 #ifndef RKFS_LOOKS_H
 #define RKFS_LOOKS_H

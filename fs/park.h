@@ -4,8 +4,8 @@
  * whoever wakes the file's wait queue; it costs no thread. INTERRUPT (a signal at the reader)
  * answers EINTR. A poll keeps the file's newest poll handle until the queue is woken.
  *
- * Locks, outermost first: a request's own (libfuse holds it in the interrupt callback) ->
- * parking.lock -> a wait queue's. libfuse is never called with either of the last two held.
+ * libfuse holds a request's own lock in the interrupt callback, so it is never called with
+ * parking.lock or a wait queue's held; doc/ARCHITECTURE.md has the order of locks.
  */
 #ifndef RKFS_PARK_H
 #define RKFS_PARK_H

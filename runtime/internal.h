@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The runtime's structure, and what the files in runtime/ share; for nobody else. */
+/*
+ * The runtime's structure, and what the files in runtime/ share; for nobody else. The order of its
+ * locks is in doc/ARCHITECTURE.md.
+ */
 #ifndef RK_RUNTIME_INTERNAL_H
 #define RK_RUNTIME_INTERNAL_H
 
@@ -45,11 +48,10 @@ struct rk_runtime {
 	char started_backend[RK_WIRE_NAME_MAX];
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
 
-	/* Outside of the supervisor's lock. */
 	pthread_mutex_t memory_lock;
 	uint64_t memory_peak; /* over all workers since the last reset, as far as seen */
 
-	/* Outside of the supervisor's and of health's. The limits are only written with it. */
+	/* The limits are only written with it. */
 	pthread_mutex_t config_lock;
 	struct rk_config config; /* effective */
 	struct rk_config loaded; /* as the sources said at the last load */
@@ -63,13 +65,11 @@ struct rk_runtime {
 	 */
 	int give_up;				/* an eventfd */
 	struct rk_files *reading[RK_JOB_COUNT]; /* the session of each job */
-	/* Innermost. */
 	pthread_mutex_t job_lock;
 	pthread_cond_t job_over;    /* CLOCK_MONOTONIC */
 	bool running[RK_JOB_COUNT]; /* it is under way */
 	bool scanning, scan_again;  /* kernels_dir is being read; it has to be once more */
 
-	/* Innermost. */
 	pthread_mutex_t text_lock;
 	char status[RK_ERROR_MAX];
 	char failure[RK_ERROR_MAX];

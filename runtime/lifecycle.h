@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state machine of the runtime: one table, one lock.
- *
- * Lock order of the whole daemon, outermost first:
- *   runtime.command_lock -> lifecycle.lock -> dispatch.lock -> payload.lock, stats, events.lock
- * A file's lock (fs/) may be held when any of these is taken, never the reverse:
- * the runtime calls its observers with no lock held.
+ * The state machine of the runtime: one table, one lock. Which other locks may be taken with it,
+ * and with every other lock of the daemon and of the worker, is in doc/ARCHITECTURE.md ("Locks").
  */
 #ifndef RK_RUNTIME_LIFECYCLE_H
 #define RK_RUNTIME_LIFECYCLE_H

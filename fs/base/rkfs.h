@@ -3,9 +3,8 @@
  * The filesystem and its open files, as the rows' functions see them; fs/node.h is what makes and
  * uses them.
  *
- * Lock order: a file's lock may be held when any of the runtime's is taken, never the reverse
- * (runtime/lifecycle.h). No two files' locks are held at once: while one is held, waking is put
- * off (fs/base/waitq.h).
+ * The order of locks is in doc/ARCHITECTURE.md. No two files' locks are held at once: while one is
+ * held, waking is put off (fs/base/waitq.h).
  */
 #ifndef RKFS_BASE_RKFS_H
 #define RKFS_BASE_RKFS_H
@@ -64,7 +63,7 @@ struct rkfs {
 	 */
 	void (*follow_log)(void *ctx, bool again);
 	void *follow_log_ctx;
-	pthread_mutex_t files_lock; /* innermost */
+	pthread_mutex_t files_lock; /* guards files */
 	struct rkfs_files files;    /* all that are open */
 };
 

@@ -8,8 +8,8 @@
  * (REFUSED while the request is still being written) holding the error that the next read returns.
  *
  * Shared by call.c (the file), run.c (from the request to the answer) and state.c (the machine
- * itself), each of which uses only those named after it. A call's own lock is taken inside
- * the file's lock and never held across a call of dispatch.
+ * itself), each of which uses only those named after it. A call's own lock is never held
+ * across a call of dispatch; the order of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RKFS_CALL_INTERNAL_H
 #define RKFS_CALL_INTERNAL_H
@@ -41,7 +41,7 @@ enum call_state {
 };
 
 struct rkfs_calls {
-	pthread_mutex_t lock; /* guards open; innermost */
+	pthread_mutex_t lock; /* guards open */
 	TAILQ_HEAD(, rkfs_call) open;
 	struct rk_jobs *jobs;
 	atomic_size_t unfinished;

@@ -26,7 +26,7 @@ struct rkfs_job {
 
 struct rkfs_commands {
 	struct rkfs *fs;
-	pthread_mutex_t lock; /* of all jobs; inside of a file's */
+	pthread_mutex_t lock; /* of all jobs */
 	LIST_HEAD(, rkfs_job) jobs;
 };
 

@@ -2,8 +2,7 @@
 /*
  * The whole backend, and a kernel of it, for the files at its top.
  *
- * Lock order: the cooperative lock, then rk_rings_pause, which is a lock too, then the account's.
- * The lock of staging is held across no call of the driver and no pause.
+ * The order of locks, of which rk_rings_pause is one too, is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_GPU_CUDA_INTERNAL_H
 #define RK_GPU_CUDA_INTERNAL_H

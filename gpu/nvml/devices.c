@@ -37,7 +37,7 @@ struct rk_devices_watch {
 	bool left_behind; /* nobody waits for its end: the thread frees it */
 };
 
-static pthread_mutex_t in_use_lock = PTHREAD_MUTEX_INITIALIZER; /* before that of a watch */
+static pthread_mutex_t in_use_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	bool any;
 	struct rk_pci_address address;

@@ -14,6 +14,7 @@ union control {
 
 ssize_t rk_scm_send(int sock, const void *data, size_t len, int fd, int flags)
 {
+	/* without const, as an iovec serves both directions; sendmsg only reads */
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	union control control = {0};

@@ -6,7 +6,8 @@
  *
  * At most `slots` messages are handed to the worker at a time; the rest wait in
  * their kernel's queue, and kernels with queued messages take turns. No function blocks: the
- * worker's socket is written without waiting, and done callbacks run with no lock held.
+ * worker's socket is written without waiting, and done callbacks run with no lock held. The order
+ * of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_DISPATCH_DISPATCH_H
 #define RK_RUNTIME_DISPATCH_DISPATCH_H

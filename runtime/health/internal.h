@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by the files of runtime/health/ only. */
+/* Shared by the files of runtime/health/ only. The order of locks is in doc/ARCHITECTURE.md. */
 #ifndef RK_RUNTIME_HEALTH_INTERNAL_H
 #define RK_RUNTIME_HEALTH_INTERNAL_H
 
@@ -40,7 +40,7 @@ struct rk_health {
 	pthread_t thread;
 	bool started; /* the thread */
 
-	/* Guards all that follows; innermost: no other lock is taken while it is held. */
+	/* Guards all that follows. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	bool quit;

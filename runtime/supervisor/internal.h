@@ -2,7 +2,7 @@
 /*
  * Shared by the files of this folder only, each of which calls only those named before it:
  * mailbox.c (what other threads ask for), loads.c (what is loaded), control.c (the control
- * protocol), supervisor.c (processes and time).
+ * protocol), supervisor.c (processes and time). The order of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
 #define RK_RUNTIME_SUPERVISOR_INTERNAL_H
