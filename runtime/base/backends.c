@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The table of backends, and how one is found by its name. */
 #include "runtime/base/backends.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Sends and receives a descriptor with a message of a Unix socket. */
 #include "runtime/base/scm.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Starts threads without signals, and makes conditions that wait by the monotonic clock. */
 #include "runtime/base/thread.h"
 

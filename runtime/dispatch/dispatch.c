@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What others ask of dispatch: submitting, cancelling, the worker that comes and goes. */
 #include "runtime/dispatch/internal.h"
 
 #include <errno.h>

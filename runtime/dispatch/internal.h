@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by dispatch.c (what others call), queue.c (the moves of a message),
- * run.c (what the worker has) and info.c only. All are called with dispatch.lock
- * held; unlock_and_tell releases it.
+ * Shared by the files of this folder only, each of which calls only those named before it:
+ * queue.c (the moves of a message), run.c (what the worker has), dispatch.c and info.c (what others
+ * call). All are called with dispatch.lock held; unlock_and_tell releases it.
  */
 #ifndef RK_RUNTIME_DISPATCH_INTERNAL_H
 #define RK_RUNTIME_DISPATCH_INTERNAL_H
@@ -17,11 +17,30 @@ enum rk_notice {
 	RK_NOTICE_TRIPPED = 4,
 };
 
+/* queue.c: the moves of a message */
+
 /* Have the observer called for @k by unlock_and_tell. */
 void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_notice what);
 void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter);
 /* The sentence that last_error shows. */
 void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg);
+
+/* Accept @m; takes over a reference. */
+void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* Take @m off its queue; a probe is on none. */
+void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* What @k has queued may be handed out, unless it is a ring kernel of which one runs. */
+void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* Nothing of @k is to be handed out for now. */
+void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
+
+/* How many messages of @k may be queued. */
+uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
+bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
+/* A place in @k's queue is free: accept who waits for it, or tell who polls. */
+void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* Nothing of @k is queued or runs, nor a probe of it. */
+bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
 
 /* @m, on no list any more, is done; its dispatch reference goes to the finished list. */
 void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int code,
@@ -34,22 +53,17 @@ void rk_dispatch_cancel_running_locked(struct rk_dispatch *d, struct rk_message 
 /* End a message that waits for room: it was never accepted. */
 void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
 				       const char *why);
+/* End the messages of @k that are queued. Returns how many. */
+uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
+				       const char *why);
+/* End the probes of @k that wait for their lane; @k NULL: of all kernels. */
+void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel *k, int code,
+				   const char *why);
 
-/* What @k has queued may be handed out, unless it is a ring kernel of which one runs. */
-void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* Accept @m; takes over a reference. */
-void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
-/* How many messages of @k may be queued. */
-uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
-bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
-/* A place in @k's queue is free: accept who waits for it, or tell who polls. */
-void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* Take @m off its queue; a probe is on none. */
-void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
-/* Nothing of @k is to be handed out for now. */
-void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
-/* Nothing of @k is queued or runs, nor a probe of it. */
-bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
+/* Unlock, then make the calls that the critical section asked for. */
+void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);
+
+/* run.c: what the worker has */
 
 /* Give queued messages to free slots of the worker, and a probe to its own; kernels take turns. */
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
@@ -57,21 +71,13 @@ void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
 struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id);
 /* @m runs no more: its slot is free where nothing ran with it. To be finished. */
 void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m);
-
 /* The kernel of @m killed its worker, which counts once; once too often, it is disabled. */
 void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m);
-/* The worker is gone: end what ran on it, but for what was decided already. Returns how many,
- * without probes. */
+/*
+ * The worker is gone: end what ran on it, but for what was decided already. Returns how many,
+ * without probes.
+ */
 uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
 					struct rk_message_list *held);
-uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
-				       const char *why);
-
-/* End the probes of @k that wait for their lane; @k NULL: of all kernels. */
-void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel *k, int code,
-				   const char *why);
-
-/* Unlock, then make the calls that the critical section asked for. */
-void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);
 
 #endif

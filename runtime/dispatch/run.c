@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What the worker has: which messages are handed to it, as which runs, and how they end with it. */
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Scans kernels_dir, and registers, replaces and retires kernels by what it finds. */
 #include "runtime/kernel/kernels_dir.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A description as data: what it holds under a name, its axes, its text, its wire form. */
 #include "runtime/kernel/manifest.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The parser of descriptions: its stages, the table of keys, and sections [kernel] and [state]. */
 #include "runtime/kernel/parse.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Sections of the backends, as far as they are alike: library, entry, args. */
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* How a description has its kernel launched: grid ... of a backend, and batchable of [kernel]. */
 #include <ctype.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The kernels by slot, id and domain, and how long each lives. */
 #include "runtime/kernel/registry.h"
 

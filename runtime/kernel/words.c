@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The lexer of descriptions: what is a name, and where words begin and end. */
 #include "runtime/kernel/words.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A request from its first byte to its end, as far as it is the same in every encoding. */
 #include "runtime/request/codec.h"
 

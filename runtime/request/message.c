@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Makes, settles and frees messages. */
 #include "runtime/request/message.h"
 
 #include <stdlib.h>

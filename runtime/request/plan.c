@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A plan from the shapes of a request to the layout of its block, and the grid of its launch. */
 #include "runtime/request/plan.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What a laid out plan is for: the block before and after the run, and the arguments. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/* What is known of the devices, of a worker that is gone too. */
 #include "runtime/supervisor/devices.h"
 
 #include <stddef.h>

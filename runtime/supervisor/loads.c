@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Which kernels the worker has loaded, as which backend; in the supervisor's thread. */
 #include <errno.h>
 #include <stdio.h>

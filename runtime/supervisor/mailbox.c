@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What other threads ask of the supervisor, and what they read of its worker; the lowest file. */
 #include <stdio.h>
 #include <string.h>

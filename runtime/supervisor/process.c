@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Starts a worker process, sends to it, and finds out how it ended. */
 #include "runtime/supervisor/process.h"
 
 #include <errno.h>

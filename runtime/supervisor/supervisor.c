@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The supervisor's thread: it spawns worker processes, ends them, and keeps every deadline. */
 #include "runtime/supervisor/supervisor.h"
 
