@@ -12,6 +12,7 @@
 
 #include "fs/call/call.h"
 #include "fs/node.h"
+#include "runtime/stats.h"
 #include "runtime/base/clock.h"
 #include "tests/unit/unit.h"
 
@@ -557,7 +558,7 @@ RIG_TEST(stats_all)
 		assert_string_equal(cat(path), line);
 		rows++;
 	}
-	assert_int_equal(rows, 12);
+	assert_int_equal(rows, RK_STAT_COUNT);
 	free((void *)all);
 }
 
