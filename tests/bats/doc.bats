@@ -173,7 +173,7 @@ assert_transcript() {
 	local missing=() verb
 
 	rk_up
-	assert_equal "$(verbs | wc -l)" 6
+	[[ $(verbs | wc -l) -ge 6 ]] || fail "the verbs are not listed"
 	for verb in $(verbs); do
 		has "$DOC/rkfs.5" "^\.It Ic $verb( Op Ar SECS)?\$" "$verb"
 		sed -n '/^## Driving/,/^## Calling/p' "$README" | grep -q "\`$verb\( \[SECS\]\)\?\`" || missing+=("$verb")
