@@ -19,7 +19,7 @@ struct look {
 
 struct set {
 	struct look look[WAYS];
-	bool forgot; /* a file that is not here may have been */
+	bool forgot; /* one was dropped: a file that is not found may have been here */
 };
 
 struct rkfs_looks {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The tree: names, node numbers, attributes and listings, all computed from tables. */
 #include "fs/node.h"
 
 #include <errno.h>
@@ -107,9 +108,9 @@ static int place_parse(struct rkfs *fs, uint64_t node, struct place *at)
 }
 
 /*
- * Who met a kernel's directory on its way, or its file, when the description was changed is to walk
- * again: at ESTALE the kernel does, from the top and without its cache, and finds the successor, or
- * that there is none.
+ * A path that leads through a kernel whose description was changed has to be walked again. At
+ * ESTALE Linux does so, from the top and without its cache, and finds the successor, or that there
+ * is none.
  */
 static int gone(enum rkfs_class class)
 {

@@ -10,7 +10,7 @@
 static void set_size(struct stat *st, uint64_t size)
 {
 	st->st_size = (off_t)size;
-	/* none would say that all of it is a hole, which is not worth reading */
+	/* with no blocks all of it would be a hole, which some programs do not read */
 	st->st_blocks = (blkcnt_t)((size + SECTOR - 1) / SECTOR);
 }
 
@@ -35,7 +35,8 @@ void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *
 	struct rkfs_textbuf text;
 	uint64_t version;
 
-	/* also of what has no value now: who believed in a size of 0 would not meet its errno */
+	/* a program that trusts a size of 0 does not read, and would not see why there is no value
+	 */
 	set_size(st, RKFS_UNKNOWN_SIZE);
 	if (!subject || attr->stream)
 		return;
@@ -47,7 +48,7 @@ void rkfs_stat_content(const struct rkfs_attr *attr, const struct rkfs_subject *
 	rkfs_textbuf_init(&text);
 	if (!attr->show(attr, subject, &text) && !text.error)
 		set_size(st, text.len);
-	if (!subject->message) /* which comes and goes, and has its own */
+	if (!subject->message) /* a message has times of its own */
 		set_times(subject, entry, rkfs_looks_digest(text.data, text.len));
 	rkfs_textbuf_free(&text);
 }

@@ -51,8 +51,8 @@ struct rkfs_stream_ops {
 };
 
 /*
- * Text that grows at its end. A read at the end renders what has come since, so that tail -f
- * follows, which goes by the size.
+ * Text that grows at its end. A read at the end renders what has come since, so that tail -f, which
+ * goes by the size, follows it.
  */
 struct rkfs_log_ops {
 	/*

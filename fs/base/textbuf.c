@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Text that grows up to a bound. */
 #include "fs/base/textbuf.h"
 
 #include <errno.h>

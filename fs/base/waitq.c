@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Queues of those who wait, and the order in which they are woken. */
 #include "fs/base/waitq.h"
 
 #include <errno.h>

@@ -55,7 +55,7 @@ int rkfs_waitq_add(struct rkfs_waitq *q, struct rkfs_waiter *w, uint64_t seq);
 /* Take @w off. Returns false where it is not queued (somebody else owns it). */
 bool rkfs_waitq_remove(struct rkfs_waitq *q, struct rkfs_waiter *w);
 
-/* The same; where it is not queued, its owner can not add it again. @w must stay valid meanwhile.
+/* The same; where it is not queued, its owner cannot add it again. @w must stay valid meanwhile.
  */
 bool rkfs_waitq_cancel(struct rkfs_waitq *q, struct rkfs_waiter *w);
 

@@ -151,8 +151,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 	case CALL_ENCODING:
 		pthread_mutex_unlock(&c->lock);
 		return -EBUSY;
-	case CALL_REFUSED: /* until a read has fetched the error: this is the rest of that request
-			    */
+	case CALL_REFUSED: /* the rest of that request, until a read has fetched the error */
 		rc = -c->error.code;
 		pthread_mutex_unlock(&c->lock);
 		return rc;
@@ -180,7 +179,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 	return (ssize_t)size;
 }
 
-/* A removed kernel has: the write tells. */
+/* A kernel that was removed counts as one with room: the write tells that it is gone. */
 static bool has_room(struct rkfs_call *c)
 {
 	struct rk_kernel *k = rk_registry_current(rk_runtime_registry(c->rt), c->kernel);

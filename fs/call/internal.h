@@ -82,12 +82,12 @@ void rkfs_call_set_state_locked(struct rkfs_call *c, enum call_state state);
  * there is none any more.
  */
 int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err);
-/* Forget request, message and answer; nothing of them is in use any more. */
+/* Drop request, message and answer, none of which is in use any more. */
 void rkfs_call_drop_locked(struct rkfs_call *c);
 
 struct rkfs_call *rkfs_call_ref(struct rkfs_call *c);
 void rkfs_call_unref(struct rkfs_call *c);
-/* The end of what another thread did for the call. */
+/* Wake who waits for the call, and give up the reference that another thread had for its work. */
 void rkfs_call_wake_and_unref(struct rkfs_call *c);
 
 /* run.c */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The threads of the codecs: each is started when the first job needs it. */
 #include "fs/call/jobs.h"
 
 #include <errno.h>

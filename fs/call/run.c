@@ -114,7 +114,7 @@ void rkfs_call_submit(struct rkfs_call *c)
 	rc = rk_dispatch_submit(d, m, may_wait, &err);
 	if (!rc && is_closed(c)) /* the close may have come before there was anything to cancel */
 		rk_dispatch_cancel(d, m);
-	else if (rc == -EAGAIN) /* the queue was full: another read shall try */
+	else if (rc == -EAGAIN) /* the queue was full: the next read tries again */
 		(void)move_on(c, CALL_PREPARED);
 	else if (rc)
 		fail(c, 0, &err, CALL_FAILED);

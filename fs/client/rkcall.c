@@ -237,7 +237,7 @@ static int start_limit(const struct options *o, struct rk_error *err)
 
 static int complain(int exit_code, const char *kernel, const struct rk_error *err)
 {
-	if (err->code != EPIPE) /* nobody reads on: nobody wants to know */
+	if (err->code != EPIPE) /* whoever read the answer has stopped, and wants no sentence */
 		fprintf(stderr, "rkcall: %s%s%s\n", kernel ? kernel : "", kernel ? ": " : "",
 			err->msg);
 	return exit_code;

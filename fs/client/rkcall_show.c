@@ -53,7 +53,7 @@ static void put_line(FILE *out, const struct rkcall_mount *m, const char *kernel
 	char *description = rkcall_value(m, kernel, "description");
 	struct status status;
 
-	/* else it was removed meanwhile */
+	/* a kernel that was removed meanwhile has neither */
 	if (enable && description) {
 		status = status_of(m, kernel, enable);
 		fprintf(out, "%-*s  %-10s  %s", (int)width, kernel, status.word, description);

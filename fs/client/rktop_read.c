@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* rktop: reads a mount, in a process of its own. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -229,7 +230,7 @@ void rktop_read(struct rktop_snapshot *s, const char *dir)
 	read_text(&m, "health/status", s->health, sizeof(s->health));
 	read_text(&m, "health/reason", s->reason, sizeof(s->reason));
 	read_totals(s, &m);
-	s->at_ns = rk_now_ns(); /* of the counters, whose rates it divides */
+	s->at_ns = rk_now_ns(); /* when the counters were read: rates are made of both */
 	s->drain_left_secs = read_number(&m, "drain/deadline_secs");
 	s->drain_remaining = read_number(&m, "drain/remaining");
 	read_kernels(s, &m);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* rktop: draws what was read last. */
 #include <inttypes.h>
 #include <ncurses.h>
 #include <stdarg.h>

@@ -19,7 +19,7 @@ struct rkfs_job {
 	bool ours; /* the daemon's own */
 	void (*over)(void *ctx);
 	void *ctx;
-	struct rkfs_file *file; /* that waits for it; NULL = none */
+	struct rkfs_file *file; /* whose writer waits for it; NULL = nobody does */
 	bool done;
 	int rc; /* where done */
 };
@@ -46,7 +46,9 @@ int rkfs_commands_create(struct rkfs *fs)
 	return 0;
 }
 
-/* One that is over, or with @all any, and that nobody waits for; off the list. NULL where none is.
+/*
+ * Take a job off the list that is over and that nobody waits for, or with @all any. NULL where
+ * there is none.
  */
 static struct rkfs_job *take_job(struct rkfs_commands *c, bool all)
 {
@@ -62,7 +64,7 @@ static struct rkfs_job *take_job(struct rkfs_commands *c, bool all)
 	return job;
 }
 
-/* A thread that has said that it is done is about to end. */
+/* Free the jobs that are over. Joining takes no time: their threads are about to end. */
 static void collect(struct rkfs_commands *c, bool all)
 {
 	struct rkfs_job *job;

@@ -68,7 +68,7 @@ static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 	return 0;
 }
 
-/* To be written to; whoever may read it, and reads everything there is, finds nothing. */
+/* The file is there to be written to. Whoever reads all files finds nothing in it. */
 static int check_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 		      struct rkfs_textbuf *out)
 {

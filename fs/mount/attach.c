@@ -297,8 +297,9 @@ static int attach_locked(const struct rkfs_attach_params *p, struct rkfs_attachm
 }
 
 /*
- * So that nobody sees the mounts of those who come too late. Whoever may read the directory can
- * hold the lock, and not every filesystem has it: then look_again alone must do.
+ * Lock the directory, so that of several mounts at one time nobody sees those that come too late.
+ * Whoever may read the directory can hold the lock, and not every filesystem has locks: then
+ * look_again alone has to do.
  */
 static void lock_dir(int dir)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The daemon: from the mount to the last answer, and the signals that end it. */
 #include "fs/mount/daemon.h"
 
 #include <errno.h>
@@ -243,8 +244,9 @@ static int open_log(struct daemon *d, struct rk_error *err)
 }
 
 /*
- * A reset has put pending fields into effect: the log's are ours to follow. @again: somebody has
- * renamed its file, perhaps. Waits for that a little, but not in the control thread.
+ * Follow the fields of the log, which a reset may have put into effect. With @again the file is
+ * opened anew even if they are the same, since somebody may have renamed it. Waits for that up to
+ * @patience_ms, which is 0 in the control thread.
  */
 static void follow_log(struct daemon *d, bool again, unsigned int patience_ms)
 {
@@ -309,7 +311,7 @@ static void heed_signals(struct daemon *d)
 	}
 }
 
-/* Nobody has anything left to read, or had time enough. */
+/* Whether all who had something to read have read it, or have had time enough. */
 static bool all_read(struct daemon *d)
 {
 	uint64_t now = rk_now_ns();
@@ -448,7 +450,7 @@ static void detach_mount(struct daemon *d)
 	(void)poll(&done, 1, DETACH_MS);
 }
 
-/* Without another word to anybody: threads may hang, the mount goes with the process. */
+/* End the process at once: threads may hang, and the mount goes with it. */
 static void __attribute__((noreturn)) leave(struct daemon *d, const char *why)
 {
 	struct rkfs_status status = {.exit_code = RKFS_EXIT_MOUNT};
@@ -463,7 +465,7 @@ static void __attribute__((noreturn)) leave(struct daemon *d, const char *why)
 	_exit(RKFS_EXIT_MOUNT);
 }
 
-/* The second one: the mount goes at once, and what is left of the daemon has a moment. */
+/* A second signal: the mount goes at once, and the rest of the daemon has a moment to end. */
 static void force_end(struct daemon *d)
 {
 	struct pollfd over = {.fd = d->ended, .events = POLLIN};
@@ -693,7 +695,7 @@ static void finish_calls(struct daemon *d)
 	}
 }
 
-/* Whatever is left of the mount, wherever it is by now, would be a dead one. */
+/* Detach what is left of the mount, wherever it is by now: nobody answers there any more. */
 static void detach(struct daemon *d)
 {
 	struct rk_error err = {0};

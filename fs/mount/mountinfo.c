@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The table of mounts, read and waited for. */
 #include "fs/mount/mountinfo.h"
 
 #include <errno.h>

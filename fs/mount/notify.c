@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What a service manager is told. */
 #include "fs/mount/notify.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The command line of mount.rkfs. */
 #include "fs/mount/options.h"
 
 #include <errno.h>
