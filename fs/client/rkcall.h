@@ -110,6 +110,9 @@ int rkcall_why_not_open(const struct rkcall_mount *m, const char *kernel,
 			const struct rkcall_encoding *encoding, int code, struct rk_error *err);
 int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struct rk_error *err);
 
+/* @sentence without "@kernel: " in front, for a caller who says that himself. */
+const char *rkcall_without_kernel(const char *sentence, const char *kernel);
+
 /* There is no @kernel: says which ones are called nearly so. Returns -ENOENT. */
 int rkcall_no_kernel(const struct rkcall_mount *m, const char *kernel, struct rk_error *err);
 

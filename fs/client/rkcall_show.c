@@ -13,14 +13,12 @@ struct status {
 	char *why;	  /* for a person, or NULL; owned */
 };
 
-/* @text without the kernel's name and what the word says already; cuts @text up. */
-static char *reason(char *text, const char *kernel)
+/* @text without the kernel's name and what the word says already; NULL where none is left. */
+static char *reason(const char *text, const char *kernel)
 {
 	static const char said[] = "the kernel is not loaded: ";
-	size_t len = strlen(kernel);
 
-	if (strncmp(text, kernel, len) == 0 && strncmp(text + len, ": ", 2) == 0)
-		text += len + 2;
+	text = rkcall_without_kernel(text, kernel);
 	if (strncmp(text, said, strlen(said)) == 0)
 		text += strlen(said);
 	return strcmp(text, "none") == 0 ? NULL : strdup(text);

@@ -140,8 +140,7 @@ static int why_cancelled(const struct rkcall_mount *m, const struct wanted *w, s
 	return -ECANCELED;
 }
 
-/* @sentence without the kernel's name in front, which the caller says himself. */
-static const char *without_kernel(const char *sentence, const char *kernel)
+const char *rkcall_without_kernel(const char *sentence, const char *kernel)
 {
 	size_t len = strlen(kernel);
 
@@ -164,7 +163,7 @@ static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int
 		rk_error_set(err, code, "it has been removed");
 	else if (last && strcmp(last, "none") != 0)
 		rk_error_set(err, code, "%s; its last error: %s", strerror(code),
-			     without_kernel(last, kernel));
+			     rkcall_without_kernel(last, kernel));
 	else
 		rk_error_set(err, code, "%s", strerror(code));
 	free(last);
@@ -191,7 +190,7 @@ int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struc
 	why = newest_event(m, is_failure, &w, "why");
 	if (!why)
 		return why_from_kernel(m, kernel, code, err);
-	rk_error_set(err, code, "%s", without_kernel(why, kernel));
+	rk_error_set(err, code, "%s", rkcall_without_kernel(why, kernel));
 	free(why);
 	return -code;
 }

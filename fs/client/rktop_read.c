@@ -22,9 +22,11 @@
 #include "fs/client/rktop.h"
 #include "runtime/base/clock.h"
 
-static void read_text(const struct rkcall_mount *m, const char *path, char *to, size_t size)
+/* As rkcall_value(), which see for @kernel, into @to; "" where that fails. */
+static void read_text(const struct rkcall_mount *m, const char *kernel, const char *name, char *to,
+		      size_t size)
 {
-	char *text = rkcall_value(m, NULL, path);
+	char *text = rkcall_value(m, kernel, name);
 
 	snprintf(to, size, "%.*s", (int)size - 1, text ? text : "");
 	free(text);
@@ -40,13 +42,31 @@ static uint64_t parse(const char *text)
 	return errno || end == text ? RKTOP_UNKNOWN : n;
 }
 
-static uint64_t read_number(const struct rkcall_mount *m, const char *path)
+static uint64_t read_number(const struct rkcall_mount *m, const char *kernel, const char *name)
 {
-	char *text = rkcall_value(m, NULL, path);
+	char *text = rkcall_value(m, kernel, name);
 	uint64_t n = text ? parse(text) : RKTOP_UNKNOWN;
 
 	free(text);
 	return n;
+}
+
+/*
+ * Cut the next "KEY VALUE" line off *@rest: returns the key, with its value in *@value; NULL at the
+ * end.
+ */
+static char *next_pair(char **rest, char **value)
+{
+	char *line;
+
+	while ((line = strsep(rest, "\n"))) {
+		*value = strchr(line, ' ');
+		if (!*value)
+			continue;
+		*(*value)++ = '\0';
+		return line;
+	}
+	return NULL;
 }
 
 /* --- stats/all --- */
@@ -78,42 +98,18 @@ static uint64_t *total_of(struct rktop_snapshot *s, size_t i)
 
 static void read_totals(struct rktop_snapshot *s, const struct rkcall_mount *m)
 {
-	char *text = rkcall_value(m, NULL, "stats/all"), *rest = text, *line;
+	char *text = rkcall_value(m, NULL, "stats/all"), *rest = text, *key, *value;
 
 	for (size_t i = 0; i < NTOTALS; i++)
 		*total_of(s, i) = RKTOP_UNKNOWN;
-	while ((line = strsep(&rest, "\n"))) {
-		char *value = strchr(line, ' ');
-
-		if (!value)
-			continue;
-		*value++ = '\0';
+	while ((key = next_pair(&rest, &value)))
 		for (size_t i = 0; i < NTOTALS; i++)
-			if (strcmp(line, totals[i].key) == 0)
+			if (strcmp(key, totals[i].key) == 0)
 				*total_of(s, i) = parse(value);
-	}
 	free(text);
 }
 
 /* --- kernels/, devices/, inflight/ --- */
-
-static uint64_t kernel_number(const struct rkcall_mount *m, const char *id, const char *name)
-{
-	char *text = rkcall_value(m, id, name);
-	uint64_t n = text ? parse(text) : RKTOP_UNKNOWN;
-
-	free(text);
-	return n;
-}
-
-static void kernel_text(const struct rkcall_mount *m, const char *id, const char *name, char *to,
-			size_t size)
-{
-	char *text = rkcall_value(m, id, name);
-
-	snprintf(to, size, "%.*s", (int)size - 1, text ? text : "");
-	free(text);
-}
 
 static void read_kernels(struct rktop_snapshot *s, const struct rkcall_mount *m)
 {
@@ -127,15 +123,15 @@ static void read_kernels(struct rktop_snapshot *s, const struct rkcall_mount *m)
 		const char *id = list.ids[i];
 
 		snprintf(k->id, sizeof(k->id), "%s", id);
-		kernel_text(m, id, "backend", k->backend, sizeof(k->backend));
-		kernel_text(m, id, "last_error", k->last_error, sizeof(k->last_error));
-		k->enabled = kernel_number(m, id, "enable") == 1;
-		k->processed = kernel_number(m, id, "messages_processed");
-		k->failed = kernel_number(m, id, "messages_failed");
-		k->in_flight = kernel_number(m, id, "messages_in_flight");
-		k->queued = kernel_number(m, id, "queue_depth");
-		k->p50_usecs = kernel_number(m, id, "latency_p50_usecs");
-		k->p99_usecs = kernel_number(m, id, "latency_p99_usecs");
+		read_text(m, id, "backend", k->backend, sizeof(k->backend));
+		read_text(m, id, "last_error", k->last_error, sizeof(k->last_error));
+		k->enabled = read_number(m, id, "enable") == 1;
+		k->processed = read_number(m, id, "messages_processed");
+		k->failed = read_number(m, id, "messages_failed");
+		k->in_flight = read_number(m, id, "messages_in_flight");
+		k->queued = read_number(m, id, "queue_depth");
+		k->p50_usecs = read_number(m, id, "latency_p50_usecs");
+		k->p99_usecs = read_number(m, id, "latency_p99_usecs");
 	}
 	rkcall_kernels_free(&list);
 }
@@ -147,38 +143,33 @@ static void read_devices(struct rktop_snapshot *s, const struct rkcall_mount *m)
 		char path[64];
 
 #define FILE_OF(name) (snprintf(path, sizeof(path), "devices/%u/" name, s->ndevices), path)
-		read_text(m, FILE_OF("name"), d->name, sizeof(d->name));
+		read_text(m, NULL, FILE_OF("name"), d->name, sizeof(d->name));
 		if (!d->name[0])
 			return;
-		d->memory_total = read_number(m, FILE_OF("memory_total_bytes"));
-		d->memory_used = read_number(m, FILE_OF("memory_used_bytes"));
-		d->utilisation = read_number(m, FILE_OF("utilisation_percent"));
-		d->temperature = read_number(m, FILE_OF("temperature_celsius"));
-		d->lost = read_number(m, FILE_OF("lost"));
-		read_text(m, FILE_OF("power_watts"), d->power, sizeof(d->power));
+		d->memory_total = read_number(m, NULL, FILE_OF("memory_total_bytes"));
+		d->memory_used = read_number(m, NULL, FILE_OF("memory_used_bytes"));
+		d->utilisation = read_number(m, NULL, FILE_OF("utilisation_percent"));
+		d->temperature = read_number(m, NULL, FILE_OF("temperature_celsius"));
+		d->lost = read_number(m, NULL, FILE_OF("lost"));
+		read_text(m, NULL, FILE_OF("power_watts"), d->power, sizeof(d->power));
 #undef FILE_OF
 	}
 }
 
 static void read_message(struct rktop_message *message, char *text)
 {
-	char *line;
+	char *key, *value;
 
-	while ((line = strsep(&text, "\n"))) {
-		char *value = strchr(line, ' ');
-
-		if (!value)
-			continue;
-		*value++ = '\0';
-		if (strcmp(line, "kernel") == 0)
+	while ((key = next_pair(&text, &value))) {
+		if (strcmp(key, "kernel") == 0)
 			snprintf(message->kernel, sizeof(message->kernel), "%s", value);
-		else if (strcmp(line, "state") == 0)
+		else if (strcmp(key, "state") == 0)
 			snprintf(message->state, sizeof(message->state), "%s", value);
-		else if (strcmp(line, "age_ms") == 0)
+		else if (strcmp(key, "age_ms") == 0)
 			message->age_ms = parse(value);
-		else if (strcmp(line, "uid") == 0)
+		else if (strcmp(key, "uid") == 0)
 			message->uid = parse(value);
-		else if (strcmp(line, "pid") == 0)
+		else if (strcmp(key, "pid") == 0)
 			message->pid = parse(value);
 	}
 }
@@ -225,14 +216,14 @@ void rktop_read(struct rktop_snapshot *s, const char *dir)
 		return;
 	}
 	snprintf(s->mount, sizeof(s->mount), "%s", m.dir);
-	read_text(&m, "version", s->version, sizeof(s->version));
-	read_text(&m, "state", s->state, sizeof(s->state));
-	read_text(&m, "health/status", s->health, sizeof(s->health));
-	read_text(&m, "health/reason", s->reason, sizeof(s->reason));
+	read_text(&m, NULL, "version", s->version, sizeof(s->version));
+	read_text(&m, NULL, "state", s->state, sizeof(s->state));
+	read_text(&m, NULL, "health/status", s->health, sizeof(s->health));
+	read_text(&m, NULL, "health/reason", s->reason, sizeof(s->reason));
 	read_totals(s, &m);
 	s->at_ns = rk_now_ns(); /* when the counters were read: rates are made of both */
-	s->drain_left_secs = read_number(&m, "drain/deadline_secs");
-	s->drain_remaining = read_number(&m, "drain/remaining");
+	s->drain_left_secs = read_number(&m, NULL, "drain/deadline_secs");
+	s->drain_remaining = read_number(&m, NULL, "drain/remaining");
 	read_kernels(s, &m);
 	read_devices(s, &m);
 	read_messages(s, &m);
