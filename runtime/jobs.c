@@ -41,9 +41,7 @@ void rk_runtime_jobs_destroy(struct rk_runtime *rt)
 
 void rk_runtime_give_up(struct rk_runtime *rt)
 {
-	const uint64_t one = 1;
-
-	(void)!write(rt->give_up, &one, sizeof(one)); /* readable for ever from now on */
+	rk_wake(rt->give_up); /* readable for ever from now on */
 }
 
 static int refuse_second(struct rk_runtime *rt, enum rk_job_kind kind, struct rk_error *err)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fs/mount/inherit.h"
+#include "runtime/base/thread.h"
 #include "fs/client/rktop.h"
 
 #define DELAY_DEFAULT 1.0
@@ -150,7 +151,6 @@ static void watch(struct rktop_view *v, struct rktop_reader *r)
 			{.fd = STDIN_FILENO, .events = POLLIN},
 			{.fd = r->news, .events = POLLIN},
 		};
-		uint64_t count;
 
 		v->late_ns = rktop_reader_get(r, &s);
 		rktop_view_update(v, &s);
@@ -158,7 +158,7 @@ static void watch(struct rktop_view *v, struct rktop_reader *r)
 		if (poll(fds, 2, LATE_TICK_MS) < 0 && errno != EINTR) /* EINTR: resized */
 			return;
 		if (fds[1].revents)
-			(void)!read(r->news, &count, sizeof(count));
+			rk_wake_clear(r->news);
 		if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
 			return; /* the terminal is gone */
 		while ((key = getch()) != ERR)

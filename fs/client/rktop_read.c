@@ -21,6 +21,7 @@
 #include "fs/client/rkcall.h"
 #include "fs/client/rktop.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/thread.h"
 
 /* As rkcall_value(), which see for @kernel, into @to; "" where that fails. */
 static void read_text(const struct rkcall_mount *m, const char *kernel, const char *name, char *to,
@@ -236,8 +237,6 @@ void rktop_read(struct rktop_snapshot *s, const char *dir)
 
 _Noreturn static void reader_main(struct rktop_reader *r)
 {
-	const uint64_t one = 1;
-
 	for (;;) {
 		uint64_t began = rk_now_ns(), took;
 
@@ -249,8 +248,7 @@ _Noreturn static void reader_main(struct rktop_reader *r)
 		r->asked_ns = 0;
 		r->last = r->next;
 		pthread_mutex_unlock(&r->lock);
-		(void)!write(r->news, &one,
-			     sizeof(one)); /* a full counter is readable all the same */
+		rk_wake(r->news);
 		took = (rk_now_ns() - began) / RK_NS_PER_MS;
 		if (took < r->delay_ms)
 			(void)poll(NULL, 0, (int)(r->delay_ms - took));

@@ -24,6 +24,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/memory_limit.h"
+#include "runtime/base/thread.h"
 #include "runtime/metrics/metrics.h"
 
 #define UMOUNT_GRACE_MS 1000
@@ -78,16 +79,9 @@ struct daemon {
 	struct rkfs_status status;
 };
 
-static void poke_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	(void)!write(fd, &one, sizeof(one)); /* a full counter is readable all the same */
-}
-
 static void poke(const struct daemon *d)
 {
-	poke_fd(d->event);
+	rk_wake(d->event);
 }
 
 static void on_all_read(void *ctx)
@@ -378,7 +372,6 @@ static void *control(void *arg)
 			{.fd = d->event, .events = POLLIN},
 			{.fd = d->status_fd}, /* POLLERR: nobody waits for the mount any more */
 		};
-		uint64_t count;
 
 		if (poll(fds, 2, wait_ms(d)) < 0 && errno != EINTR) {
 			rk_log(RK_LOG_ERROR, "poll: %m");
@@ -386,7 +379,7 @@ static void *control(void *arg)
 			break;
 		}
 		if (fds[0].revents)
-			(void)!read(d->event, &count, sizeof(count));
+			rk_wake_clear(d->event);
 		if (fds[1].revents && d->stage == STAGE_STARTING)
 			begin_end(d, "whoever mounted it went away");
 	}
@@ -427,7 +420,7 @@ static void *detach_there(void *arg)
 
 	/* what fails is tried again, and told, by the orderly end */
 	(void)rkfs_detach(at->dev, NULL, RKFS_MOUNTINFO, NULL);
-	poke_fd(at->done);
+	rk_wake(at->done);
 	return NULL;
 }
 
@@ -602,7 +595,7 @@ static int start_signals(struct daemon *d, struct rk_error *err)
 
 static void stop_signals(struct daemon *d)
 {
-	poke_fd(d->ended);
+	rk_wake(d->ended);
 	if (d->heeded)
 		pthread_join(d->heeder, NULL);
 	close(d->event);
@@ -673,7 +666,7 @@ static int serve(struct daemon *d, struct rk_error *err)
 	atomic_store(&d->unserved, true);
 	poke(d);
 	pthread_join(controller, NULL);
-	poke_fd(d->watch_stop);
+	rk_wake(d->watch_stop);
 	if (!rc)
 		pthread_join(watcher, NULL);
 	return 0;
@@ -686,12 +679,11 @@ static int serve(struct daemon *d, struct rk_error *err)
 static void finish_calls(struct daemon *d)
 {
 	struct pollfd event = {.fd = d->event, .events = POLLIN};
-	uint64_t count;
 
 	atomic_store(&d->reading, true); /* the last one pokes */
 	while (rkfs_calls_unfinished(d->fs.calls)) {
 		if (poll(&event, 1, -1) > 0)
-			(void)!read(d->event, &count, sizeof(count));
+			rk_wake_clear(d->event);
 	}
 }
 

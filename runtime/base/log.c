@@ -341,10 +341,9 @@ static bool is_under_way(const struct log_target *t)
 static bool take_order(void)
 {
 	struct rk_error err = {0};
-	uint64_t count;
 	bool ordered;
 
-	(void)!read(log_queue.wake, &count, sizeof(count));
+	rk_wake_clear(log_queue.wake);
 	pthread_mutex_lock(&log_queue.lock);
 	ordered = log_queue.has_order && !is_under_way(&log_queue.order);
 	log_queue.has_order = false;
@@ -564,8 +563,6 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 	pthread_mutex_lock(&log_queue.lock);
 	running = log_queue.running || log_queue.stuck;
 	if (running) {
-		const uint64_t one = 1;
-
 		struct log_line *line = NULL;
 
 		if (log_queue.count < LOG_QUEUED)
@@ -576,7 +573,7 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 			memcpy(line->text, text, len);
 			STAILQ_INSERT_TAIL(&log_queue.lines, line, link);
 			log_queue.count++;
-			(void)!write(log_queue.wake, &one, sizeof(one)); /* full: it is awake */
+			rk_wake(log_queue.wake);
 		} else {
 			log_queue.dropped++;
 		}
@@ -675,7 +672,6 @@ int rk_log_start_thread(struct rk_error *err)
 
 void rk_log_stop_thread(void)
 {
-	const uint64_t one = 1;
 	struct timespec until;
 	bool was, stuck;
 	int rc = 0;
@@ -688,7 +684,7 @@ void rk_log_stop_thread(void)
 	pthread_mutex_unlock(&log_queue.lock);
 	if (!was)
 		return;
-	(void)!write(log_queue.wake, &one, sizeof(one));
+	rk_wake(log_queue.wake);
 	pthread_mutex_lock(&log_queue.lock);
 	while (!log_queue.ended && rc != ETIMEDOUT)
 		rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
@@ -767,7 +763,6 @@ void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
 		   unsigned int patience_ms)
 {
 	const struct timespec until = rk_timespec(rk_now_ns() + patience_ms * RK_NS_PER_MS);
-	const uint64_t one = 1;
 	uint64_t number;
 	int rc = 0;
 
@@ -777,7 +772,7 @@ void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
 		log_queue.has_order = true;
 		snprintf(log_queue.order.file.path, sizeof(log_queue.order.file.path), "%s", path);
 		number = ++log_queue.ordered;
-		(void)!write(log_queue.wake, &one, sizeof(one));
+		rk_wake(log_queue.wake);
 		while (log_queue.opened < number && log_queue.running && rc != ETIMEDOUT)
 			rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
 	}

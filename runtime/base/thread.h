@@ -11,6 +11,10 @@
  */
 int rk_thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
+/* Make the eventfd @fd readable. Whoever waits for that calls rk_wake_clear. Neither fails. */
+void rk_wake(int fd);
+void rk_wake_clear(int fd);
+
 /* A condition whose deadlines are CLOCK_MONOTONIC's (rk_timespec). 0 or a positive errno. */
 int rk_cond_init(pthread_cond_t *cond);
 

@@ -143,7 +143,9 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 		rk_dispatch_remember_locked(m->kernel, why.msg);
 	}
 	rk_dispatch_unlock_and_tell(d);
-	return rc ? rk_error_set(err, why.code, "%s", why.msg) : 0;
+	if (rc && err)
+		*err = why;
+	return rc;
 }
 
 int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err)

@@ -119,9 +119,7 @@ static void end_trouble(struct rk_metrics *m)
 
 static void clear_wake(struct rk_metrics *m)
 {
-	uint64_t count;
-
-	(void)!read(m->wake, &count, sizeof(count));
+	rk_wake_clear(m->wake);
 }
 
 /* Whether nobody wants the file any more that is being written. */
@@ -276,9 +274,7 @@ int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, const 
 
 void rk_metrics_config_changed(struct rk_metrics *metrics)
 {
-	const uint64_t one = 1;
-
-	(void)!write(metrics->wake, &one, sizeof(one)); /* full: awake anyway */
+	rk_wake(metrics->wake);
 }
 
 void rk_metrics_destroy(struct rk_metrics *metrics)

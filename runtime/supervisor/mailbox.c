@@ -5,14 +5,12 @@
 #include <unistd.h>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/thread.h"
 #include "runtime/supervisor/internal.h"
 
 void rk_supervisor_wake(struct rk_supervisor *sup)
 {
-	const uint64_t one = 1;
-
-	/* Fails only where the counter is full, and then the thread is awake. */
-	(void)!write(sup->event.fd, &one, sizeof(one));
+	rk_wake(sup->event.fd);
 }
 
 /* --- in the supervisor's thread --- */

@@ -358,10 +358,8 @@ static void serve_requests(struct rk_supervisor *sup)
 
 static void on_wake(struct rk_supervisor *sup, struct rk_proc *unused)
 {
-	uint64_t count;
-
 	(void)unused;
-	(void)!read(sup->event.fd, &count, sizeof(count));
+	rk_wake_clear(sup->event.fd);
 	serve_requests(sup);
 }
 

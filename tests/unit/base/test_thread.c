@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads start with every signal blocked, and conditions wait by the monotonic clock. */
+/* How threads are started and woken, and that conditions wait by the monotonic clock. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/thread.h"
@@ -53,4 +57,27 @@ TEST(condition_is_monotonic)
 	assert_int_equal(rc, ETIMEDOUT);
 	assert_true(rk_now_ns() >= end);
 	pthread_cond_destroy(&cond);
+}
+
+static bool readable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* However often it is woken, whoever waits clears it once. */
+TEST(wake)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_true(fd >= 0);
+	assert_false(readable(fd));
+	rk_wake(fd);
+	rk_wake(fd);
+	assert_true(readable(fd));
+	rk_wake_clear(fd);
+	assert_false(readable(fd));
+	rk_wake_clear(fd); /* nothing there: it does not wait */
+	close(fd);
 }
