@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The life of a mount: mount, start, serve, and the ordered end by signal, unmount or failure
- * (DESIGN section 2).
- */
+/* The life of a mount: mount, start, serve, and the ordered end by signal, unmount or failure. */
 #ifndef RKFS_MOUNT_DAEMON_H
 #define RKFS_MOUNT_DAEMON_H
 

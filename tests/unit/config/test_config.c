@@ -86,10 +86,10 @@ static void assert_value(const struct rk_config *config, const char *key, const 
 	assert_string_equal(text, want);
 }
 
-/* DESIGN section 5, written down a second time, in the notation that is printed. */
+/* The defaults of all fields a second time, in the notation that is printed. */
 static const struct {
 	const char *key, *preset[RK_PRESET_COUNT];
-} design[] = {
+} defaults[] = {
 	{"preset", {"development", "production", "high_performance", "testing"}},
 	{"gpu_enabled", {"no", "yes", "yes", "no"}},
 	{"primary_backend", {"cpu", "cuda", "cuda", "cpu"}},
@@ -128,7 +128,7 @@ static const struct {
 	{"log_file", {"", "", "", ""}},
 };
 
-#define DESIGN_FIELDS (sizeof(design) / sizeof(design[0]))
+#define DEFAULTS (sizeof(defaults) / sizeof(defaults[0]))
 
 TEST(presets)
 {
@@ -137,12 +137,12 @@ TEST(presets)
 	size_t count;
 
 	rk_config_fields(&count);
-	assert_int_equal(count, DESIGN_FIELDS);
+	assert_int_equal(count, DEFAULTS);
 	for (size_t p = 0; p < RK_PRESET_COUNT; p++) {
-		snprintf(option, sizeof(option), "preset=%s", design[0].preset[p]);
+		snprintf(option, sizeof(option), "preset=%s", defaults[0].preset[p]);
 		load(&config, NULL, NULL, LIST(option));
-		for (size_t i = 0; i < DESIGN_FIELDS; i++)
-			assert_value(&config, design[i].key, design[i].preset[p]);
+		for (size_t i = 0; i < DEFAULTS; i++)
+			assert_value(&config, defaults[i].key, defaults[i].preset[p]);
 	}
 	load(&config, NULL, NULL, NULL);
 	assert_value(&config, "preset", "production");

@@ -191,7 +191,7 @@ TEST(failing_kernel)
 	fake_worker_be(NULL);
 }
 
-/* Four run, four are queued, the worker is killed: DESIGN section 1. */
+/* Four run, four are queued, the worker is killed: the next one runs those that were queued. */
 static void kill_with_eight(struct rig *r, bool draining)
 {
 	struct call c[8];
