@@ -70,7 +70,8 @@ uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting)
 		TAILQ_FOREACH (k, &d->busy, busy)
 			refuse_all_waiting_locked(d, k, ESHUTDOWN, NOT_ACCEPTING);
 	in_flight = d->books.in_flight;
-	/* Nobody else may call them: he could hold the lock of some other file. */
+	/* Left to rk_dispatch_flush: no other caller may make these calls, with a file's lock held.
+	 */
 	TAILQ_CONCAT(&d->refused, &d->finished, finished);
 	pthread_mutex_unlock(&d->lock);
 	return in_flight;
@@ -83,7 +84,7 @@ void rk_dispatch_flush(struct rk_dispatch *d)
 	rk_dispatch_unlock_and_tell(d);
 }
 
-/* OFF, but not for the reasons that have an errno of their own; or about to be. */
+/* The refusal of a kernel that is OFF, or about to be, for a reason without an errno of its own. */
 static int refuse_off(const struct rk_kernel *k, struct rk_error *err)
 {
 	const char *id = k->manifest.id, *why = k->why_off;
@@ -312,7 +313,7 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 	pthread_mutex_lock(&d->lock);
 	m = answered_locked(d, done, len, err);
 	if (!m) {
-		/* One that was detached, and is being ended, may have answered just before. */
+		/* A worker that was detached, and is being ended, may have answered just before. */
 		int rc = d->fd < 0 ? 0 : -EPROTO;
 
 		pthread_mutex_unlock(&d->lock);
@@ -369,7 +370,7 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 			if (!m->deadline_ns)
 				continue;
 			if (m->deadline_ns > now_ns)
-				break; /* one timeout for all: the rest is later */
+				break; /* all have the same timeout, so the rest expires later */
 			if (m->state == RK_MESSAGE_RUNNING) {
 				replace = true;
 				continue;

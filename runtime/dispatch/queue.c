@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The moves of a message, each within one critical section of dispatch. */
+/* How a message moves from one state to the next, within one critical section of dispatch. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -64,7 +64,7 @@ void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int co
 {
 	m->state = RK_MESSAGE_DONE;
 	rk_message_settle(m);
-	if (m->told) { /* it may even be on its way to its caller still */
+	if (m->told) { /* perhaps its done callback is still to be called */
 		rk_message_unref(m);
 		return;
 	}
@@ -113,7 +113,7 @@ bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel
 	return TAILQ_EMPTY(&k->inflight) && !k->running;
 }
 
-/* @m, which is in flight, leaves the books and the lists. Whether it was its kernel's last one. */
+/* Take @m, which is in flight, off the books and the lists. True for its kernel's last message. */
 static bool leave_flight_locked(struct rk_dispatch *d, struct rk_message *m, int code)
 {
 	struct rk_kernel *k = m->kernel;
@@ -142,7 +142,7 @@ void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int 
 		last = leave_flight_locked(d, m, code);
 	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
-	rk_dispatch_done_locked(d, m, code, why); /* with it may go its reference to @k */
+	rk_dispatch_done_locked(d, m, code, why); /* may drop its reference to @k */
 	if (last)
 		rk_kernel_unref(k); /* the list's */
 }
@@ -309,7 +309,7 @@ uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, code, why);
 	}
-	if (ended) /* nobody waits any more, but somebody may poll */
+	if (ended) /* no message waits any more, but a caller may poll */
 		rk_dispatch_room_locked(d, k);
 	return ended;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the worker has: which messages are handed to it, as which runs, and how they end with it. */
+/* The messages that the worker has: how they are handed out as runs, and how they end with it. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,7 +87,7 @@ static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_mes
 	return true;
 }
 
-/* Those that follow the first one in the queue, as many as go with it. */
+/* Add the messages behind the first one in the queue, as many as can run together with it. */
 static void fill_run(struct rk_dispatch *d, struct run *run)
 {
 	const struct rk_manifest *manifest = &run->first->kernel->manifest;
@@ -128,7 +128,7 @@ static void occupy_locked(struct rk_dispatch *d, struct rk_kernel *k, uint32_t s
 	}
 }
 
-/* Hand out what the first kernel in turn has queued longest. False where that cannot be now. */
+/* Hand out the oldest message of the kernel whose turn it is. False if that is impossible now. */
 static bool hand_out_one_locked(struct rk_dispatch *d)
 {
 	struct rk_kernel *k = TAILQ_FIRST(&d->ready);
@@ -143,7 +143,8 @@ static bool hand_out_one_locked(struct rk_dispatch *d)
 	if (begin_run(d, m, slot, &run, &err)) { /* it was made for another backend */
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, err.code, err.msg);
-		rk_dispatch_room_locked(d, k); /* @m is on its way to its caller still */
+		rk_dispatch_room_locked(
+			d, k); /* @m stays valid: its done callback is still to be called */
 		return true;
 	}
 	fill_run(d, &run);
@@ -181,7 +182,7 @@ static struct rk_message *next_probe_locked(const struct rk_dispatch *d)
 	return m;
 }
 
-/* In the slot that no message may have. Where it does not go out, the next hand-out tries again. */
+/* A probe has a slot of its own. If it cannot be sent, the next hand-out tries again. */
 static void hand_out_probe_locked(struct rk_dispatch *d)
 {
 	struct rk_message *m = next_probe_locked(d);
@@ -239,7 +240,7 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 		d->running--;
 	k->running--;
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
-		rk_dispatch_ready_locked(d, k); /* of a ring kernel the next one */
+		rk_dispatch_ready_locked(d, k); /* a ring kernel runs the next one only now */
 }
 
 /* --- the worker's death --- */
@@ -248,7 +249,7 @@ void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
 {
 	struct rk_kernel *k = m->kernel;
 
-	/* A second time: with another message, which was counted. */
+	/* The same worker's death is not counted again for another of the kernel's messages. */
 	if (m->probe || k->killed == d->worker)
 		return;
 	k->killed = d->worker;
@@ -256,7 +257,7 @@ void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_TRIPPED);
 }
 
-/* End one that was running on a worker that is gone: how, depends on whether it is to blame. */
+/* End a message that ran on a worker that is gone; the sentence says whether it is to blame. */
 static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t now,
 			   const struct rk_death *death, const char *culprit)
 {

@@ -70,7 +70,7 @@ void rk_supervisor_send_check(struct rk_proc *p, uint64_t number)
 		.check.number = number,
 	};
 
-	/* Where it does not go out no answer comes, as where the worker hangs. */
+	/* If it cannot be sent, no answer comes, as from a worker that hangs. */
 	if (!rk_process_send(&p->os, &packet, -1))
 		p->asked_check = true;
 }
@@ -110,7 +110,7 @@ bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc 
 	uint32_t opening = atomic_load(&p->os.shared->opening) & ~sup->skip;
 	bool blamed = false;
 
-	/* a message did it, or it was killed for something else */
+	/* it died of a message, or was killed for something else */
 	if (atomic_load(&p->os.shared->crashed_message) ||
 	    (p->phase == RK_PHASE_READY && p->abandon_at && !p->load_overdue))
 		return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is known of the devices, of a worker that is gone too. */
+/* What is known of the devices, also from workers that are gone. */
 #include "runtime/supervisor/devices.h"
 
 #include <stddef.h>
@@ -30,7 +30,8 @@ static bool copy_entry(const struct rk_wire_device *from, struct rk_wire_device 
 
 		if (before % 2)
 			continue;
-		for (size_t i = 0; i < WORDS; i++) /* each acquires: none is late */
+		for (size_t i = 0; i < WORDS;
+		     i++) /* each load acquires, so that the check of the sequence comes last */
 			target[i] = __atomic_load_n(&source[i], __ATOMIC_ACQUIRE);
 		if (atomic_load(&from->sequence) == before)
 			return true;
@@ -38,7 +39,7 @@ static bool copy_entry(const struct rk_wire_device *from, struct rk_wire_device 
 	return false;
 }
 
-/* Cut and terminated; a line break would be one in a file, or in the metrics. */
+/* Copy text that may lack its NUL; a line break in it would be one in a file or in the metrics. */
 static void copy_text(char *to, size_t size, const char *from, size_t from_size)
 {
 	snprintf(to, size, "%.*s", (int)(from_size - 1), from);
@@ -92,7 +93,8 @@ static struct rk_device *place_of(struct rk_devices *devices, unsigned int index
 	for (unsigned int i = 0; i < devices->count && seen->uuid[0]; i++)
 		if (!strcmp(all[i].uuid, seen->uuid))
 			return &all[i];
-	if (!seen->uuid[0] || !all[index].uuid[0]) /* it has not said, or not yet */
+	if (!seen->uuid[0] ||
+	    !all[index].uuid[0]) /* the worker has not told its UUID, or not yet */
 		return &all[index];
 	for (unsigned int i = 0; i < devices->count; i++)
 		if (is_blank(&all[i]))
@@ -100,8 +102,7 @@ static struct rk_device *place_of(struct rk_devices *devices, unsigned int index
 	return devices->count < RK_WIRE_DEVICES_MAX ? &all[devices->count++] : NULL;
 }
 
-/* Xids stay known, also of a device that says nothing any more; a page counts its worker's alone.
- */
+/* The count of Xids goes on over workers: a shared page has only those since its worker began. */
 static void add_xids(struct rk_device *place, const struct rk_device *old, bool is_latest)
 {
 	uint64_t more = 0;
@@ -124,7 +125,7 @@ static void adopt(struct rk_device *place, const struct rk_device *seen, bool is
 	*place = *seen;
 	place->lost |= old.lost;
 	add_xids(place, &old, is_latest);
-	if (!seen->uuid[0]) { /* one that is lost may not say any more who it was */
+	if (!seen->uuid[0]) { /* a device that is lost may no longer tell its UUID */
 		memcpy(place->name, old.name, sizeof(old.name));
 		memcpy(place->uuid, old.uuid, sizeof(old.uuid));
 	}

@@ -21,7 +21,7 @@ static bool choose_backend(const struct rk_proc *p, const struct rk_kernel *k,
 	return k->manifest.code[*backend].given;
 }
 
-/* @p has it loaded, or will have. */
+/* Note the backend with which @p has loaded @k, or will have. */
 static void set_backend(const struct rk_proc *p, struct rk_kernel *k)
 {
 	enum rk_wire_backend backend;
@@ -32,11 +32,12 @@ static void set_backend(const struct rk_proc *p, struct rk_kernel *k)
 
 static void activate(struct rk_supervisor *sup, const struct rk_proc *p, struct rk_kernel *k)
 {
-	set_backend(p, k); /* one that was OFF meanwhile has none */
+	set_backend(p, k); /* being OFF meanwhile has cleared it */
 	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ACTIVE, "");
 }
 
-/* It is not loaded, be it because of the limit, and not tried again before it is disabled. */
+/* @k is not loaded (@limit: max_kernel_instances forbids it), nor tried again before it is
+ * disabled. */
 static void refuse_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k,
 			bool limit, const char *why)
 {
@@ -48,7 +49,7 @@ static void refuse_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_
 	sup->observer.kernel(sup->observer.ctx, k, why);
 }
 
-/* The worker loads one after the other: each has its time from the answer before it on. */
+/* The worker loads one kernel after the other: the time of each begins with the answer before. */
 static void await_answer(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	uint64_t limit = sup->params.load_timeout_ms * RK_NS_PER_MS;
@@ -94,7 +95,7 @@ static int on_unloaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_k
 	p->loaded--;
 	p->loads[k->slot] = RK_LOAD_NONE;
 	if (atomic_load(&k->wanted) &&
-	    !atomic_load(&k->retired)) /* again, and messages may be queued */
+	    !atomic_load(&k->retired)) /* enabled again, perhaps with messages queued */
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_LOADING, "");
 	else
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "disabled");
@@ -126,7 +127,7 @@ void rk_supervisor_deactivate(struct rk_supervisor *sup)
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "no worker runs");
 }
 
-/* Retired kernels that are still loaded, which max_kernel_instances does not mean. */
+/* How many retired kernels are still loaded: max_kernel_instances does not count them. */
 static uint64_t count_retired(struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	struct rk_kernel *k = NULL;
@@ -206,7 +207,7 @@ void rk_supervisor_no_backends(struct rk_supervisor *sup)
 		atomic_store(&k->backend, 0);
 }
 
-/* Whether @p died of the library that it had at hand, and not of something else. */
+/* Whether @p died of the library that it was loading or unloading, and not of something else. */
 static bool died_of_load(const struct rk_proc *p, uint32_t running)
 {
 	uint32_t fault = atomic_load(&p->os.shared->fault);
@@ -299,10 +300,10 @@ static void unload(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kerne
 	sent(sup, p);
 }
 
-/* No worker has it, and nobody can call it any more, or it must not be loaded again. */
+/* No worker has @k, and it cannot be called any more, or must not be loaded again. */
 static void forget(struct rk_supervisor *sup, struct rk_kernel *k)
 {
-	/* one whose worker died is ACTIVE still */
+	/* it is still ACTIVE if its worker died */
 	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "the kernel was removed");
 	rk_log(RK_LOG_DEBUG, "kernel %s, slot %u, is gone", k->manifest.id, k->slot);
 	rk_registry_forget(sup->registry, k);
@@ -317,7 +318,7 @@ void rk_supervisor_forget_retired(struct rk_supervisor *sup)
 			forget(sup, k);
 }
 
-/* A retired kernel serves the messages that were made for it, then goes. */
+/* A retired kernel serves the messages that were made for it, then is unloaded. */
 static void reconcile_retired(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	bool pinned = atomic_load(&k->pins);

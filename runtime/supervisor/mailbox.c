@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What other threads ask of the supervisor, and what they read of its worker; the lowest file. */
+/* What other threads ask of the supervisor, and what they read of its worker. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -165,7 +165,7 @@ bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_d
 void rk_supervisor_arm_drain(struct rk_supervisor *sup, uint64_t at_ns)
 {
 	atomic_store(&sup->drain_at, at_ns);
-	if (at_ns) /* else the thread wakes once for nothing, later */
+	if (at_ns) /* an old, earlier time only wakes the thread once for nothing */
 		rk_supervisor_wake(sup);
 }
 

@@ -19,11 +19,11 @@
 #include "runtime/base/scm.h"
 
 #define EXIT_CANNOT_EXEC 127
-/* a thousandth of the memory each: half of it counts as the worker's before it uses any */
+/* in thousandths of the memory: half of it counts as used by the worker from the start */
 #define OOM_PREFERENCE 500
 #define OOM_SCORE_MAX  1000
 
-/* What the child has under which number; in the order of RK_WIRE_FD_*. */
+/* The descriptors that the child gets, in the order of RK_WIRE_FD_*. */
 struct child_fds {
 	int fd[4];
 	int null;
@@ -220,7 +220,7 @@ bool rk_process_fault(const struct rk_process *p, char *how, size_t size)
 
 	if (kind >= sizeof(kinds) / sizeof(kinds[0]) || !kinds[kind])
 		return false;
-	/* it may be broken, and write still */
+	/* a broken worker may still write to it */
 	memcpy(text, p->shared->fault_text, sizeof(text));
 	text[sizeof(text) - 1] = '\0';
 	for (char *c = text; *c; c++)

@@ -59,7 +59,7 @@ static void kill_proc(struct rk_proc *p)
 	p->abandon_at = rk_now_ns() + KILL_GRACE_NS;
 }
 
-/* The current process is current no more; it is dead already, or ends by kill_at. */
+/* @p is no longer the current process; it is dead already, or is killed at kill_at. */
 static void retire(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	unwatch(sup, &p->messages);
@@ -101,12 +101,12 @@ static void try_again(struct rk_supervisor *sup, const char *why)
 	sup->observer.failed(sup->observer.ctx, sup->scratch.msg);
 }
 
-/* The message whose kernel ended @p, 0 = nobody knows. */
+/* The message whose kernel ended @p, 0 = unknown. */
 static uint64_t culprit(struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
 
-	/* what grew is the worker, and nobody can tell for which of several kernels */
+	/* it is the worker that grew: where several kernels ran, which of them did it is unknown */
 	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(sup->dispatch);
 }
 
@@ -117,7 +117,7 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 	uint32_t running;
 
 	if (rk_process_fault(&p->os, fault, sizeof(fault)))
-		how = fault; /* that is why the rest happened */
+		how = fault; /* the worker said why it ended */
 	snprintf(why, sizeof(why), "worker %d %.280s", p->os.pid, how);
 	if (sup->observer.leaving)
 		sup->observer.leaving(sup->observer.ctx);
@@ -127,7 +127,7 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 	atomic_store(&sup->retries, rk_supervisor_blame_driver(sup, p, how));
 	sup->observer.died(sup->observer.ctx, p->os.pid, how, running);
 	if (atomic_load(&sup->retries) || rk_supervisor_blame_load(sup, p, how, running))
-		sup->spawn_at = rk_now_ns(); /* without it the next one does better; each once */
+		sup->spawn_at = rk_now_ns(); /* without what was blamed; once for each */
 	else if (!sup->ever_ready)
 		sup->observer.failed(sup->observer.ctx, p->refusal[0] ? p->refusal : why);
 	else
@@ -171,7 +171,7 @@ static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 		return;
 	if (!clean)
 		(void)rk_process_fault(&p->os, how, sizeof(how));
-	/* by nobody here */
+	/* not by this daemon */
 	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL) &&
 	    rk_memory_kills() > sup->memory_kills) {
 		p->out_of_memory = true;
@@ -219,7 +219,7 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 	}
 }
 
-/* It sent something that it must be replaced for, and @rc says what. */
+/* Replace @p, because rk_supervisor_handle returned @rc. */
 static void replace_speaker(struct rk_supervisor *sup, struct rk_proc *p, int rc)
 {
 	char how[RK_ERROR_MAX] = "was replaced: it sent a malformed control packet";
@@ -265,7 +265,7 @@ static void adopt(struct rk_supervisor *sup, struct rk_proc *p)
 	pthread_mutex_unlock(&sup->lock);
 }
 
-/* Dead before it was greeted? Then the pidfd will tell how. */
+/* Whether @p died before it was greeted: then its pidfd tells how. */
 static bool hung_up(const struct rk_proc *p)
 {
 	struct pollfd control = {.fd = p->os.control};
@@ -302,7 +302,7 @@ static void spawn(struct rk_supervisor *sup)
 		replace(sup, p, "could not be greeted");
 }
 
-/* The current worker has to end: by request, not by accident. */
+/* End the current worker because that was asked for. */
 static void end_current(struct rk_supervisor *sup, bool force)
 {
 	struct rk_proc *p = sup->cur;
@@ -316,7 +316,7 @@ static void end_current(struct rk_supervisor *sup, bool force)
 		kill_proc(p);
 }
 
-/* What is asked of the worker that is there. */
+/* Pass on what is asked of the current worker. */
 static void ask_current(struct rk_supervisor *sup, const struct rk_requests *r)
 {
 	char how[RK_ERROR_MAX];
@@ -482,7 +482,8 @@ static void count_memory_kills(struct rk_supervisor *sup)
 {
 	uint64_t now = rk_now_ns();
 
-	/* one that has hung up is dead, or about to be, perhaps of that */
+	/* a worker that has hung up is dying, perhaps by that killer: its kill is still to be told
+	 */
 	if (!sup->cur || (sup->cur->phase == RK_PHASE_READY && sup->cur->kill_at) ||
 	    (sup->memory_seen_ns && now - sup->memory_seen_ns < RK_NS_PER_SEC))
 		return;
