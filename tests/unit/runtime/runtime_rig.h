@@ -78,7 +78,8 @@ static inline void rig_drop_line(void *ctx, enum rk_log_level level, const char 
 /* Options that every runtime here has; others follow and win. */
 #define RIG_OPTIONS                                                                                \
 	"preset=testing", "log_level=info", "hot_reload_enabled=yes", "worker_threads=4",          \
-		"health_check_interval=1h", "max_buffered_bytes=64M", "max_message_bytes=16M"
+		"health_check_interval=1h", "max_buffered_bytes=64M", "max_message_bytes=16M",     \
+		"max_kernel_instances=100"
 
 /* Returns what rk_runtime_create does. @worker: a path, NULL = the real one. */
 static inline int rig_try_open(struct rig *r, const char *worker, const char *file,

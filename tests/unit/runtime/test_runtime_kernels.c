@@ -243,11 +243,13 @@ KERNELS_TEST(changed_at_the_limit)
 {
 	struct call running, c;
 	struct rk_kernel *old;
+	char limit[64];
 	struct rig r;
 
 	install("version_1.so", "lib.so");
 	describe("version.ini", VERSION(""));
-	open_rig(&r, "max_kernel_instances=10");
+	snprintf(limit, sizeof(limit), "max_kernel_instances=%u", BUILTINS + 1);
+	open_rig(&r, limit);
 	rig_start(&r);
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS + 1);
 	old = user(&r, "version");

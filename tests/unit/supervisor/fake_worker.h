@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "runtime/base/wire.h"
+#include "runtime/kernel/manifest.h"
 
 #define FAKE_WORKER	"/proc/self/exe"
 #define FAKE_WORKER_ENV "RK_TEST_FAKE_WORKER"
@@ -157,7 +158,16 @@ static inline void fake_greet(void)
 		fake_answer(RK_WIRE_CHECKED, 0, 0, "");
 }
 
-#define BUILTINS 9 /* kernels that are compiled in */
+/* How many kernels are compiled in. */
+static inline uint32_t fake_builtins(void)
+{
+	size_t count;
+
+	(void)rk_manifest_builtins(&count);
+	return (uint32_t)count;
+}
+
+#define BUILTINS fake_builtins()
 
 #define FAKE_LOADING 2 /* the slot that dies-loading and *-beside-load seem to load */
 
