@@ -118,8 +118,8 @@ macro() {
 		[[ $folder != build/* ]] || continue
 		grep -qF "\`$folder\`" "$ARCHITECTURE" || fail "ARCHITECTURE lacks $folder"
 	done
-	for name in $(words <"$ARCHITECTURE" | grep -E '^(fs|runtime|gpu|tests|etc|doc|\.ci)/'); do
-		[[ -e $TOP/$name ]] || fail "ARCHITECTURE names $name, which is not there"
+	for name in $(cat "$ARCHITECTURE" "$TOP/CONTRIBUTING.md" | words | grep -E '^(fs|runtime|gpu|tests|etc|doc|\.ci)/'); do
+		[[ -e $TOP/$name ]] || fail "there is no $name"
 	done
 	# in the paragraph of a folder, the files and modules of it
 	while read -r folder name; do
