@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What there is for each row of runtime/base/backends.h. */
 #include <errno.h>
 #include <stddef.h>

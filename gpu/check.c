@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The thread that asks the driver whether the device still answers. */
 #include <errno.h>
 #include <pthread.h>

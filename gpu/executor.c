@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Messages: the threads that run them, and the table of loaded kernels. */
 #include <errno.h>
 #include <inttypes.h>

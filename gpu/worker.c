@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The control side of a worker: the packets of the daemon, what a hello sets up, and the end. */
 #include <errno.h>
 #include <fcntl.h>

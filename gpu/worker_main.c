@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* rk-worker: started by mount.rkfs with the descriptors that runtime/base/wire.h names. */
 #include <errno.h>
 #include <pthread.h>

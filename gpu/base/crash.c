@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Who is to blame when the worker dies: the message of the thread that killed it. */
 #include "gpu/base/crash.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The end of a worker whose device is spoiled for it. */
 #include <stdarg.h>
 #include <stdatomic.h>

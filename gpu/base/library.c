@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Reading a user's library or module, and naming it in a sentence. */
 #include "gpu/base/library.h"
 

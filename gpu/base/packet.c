@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Packets over the sockets between the daemon and the worker. */
 #include <errno.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Loops that several threads share: the pool of helpers, and the loops that have work for them. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Naming a thread. */
 #include "gpu/base/thread.h"
 

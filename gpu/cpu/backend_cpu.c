@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The CPU backend: kernels are C functions, called through libffi in the executor's own thread, or,
  * in mode ring, in a thread of the kernel's own.

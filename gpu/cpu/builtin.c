@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The kernels that ship, as C functions, found by name and checked against a description. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Whether a file is a shared library that the loader can take without harm. */
 #include "gpu/cpu/elf.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Users' shared libraries: opened by descriptor, shared by kernels, and closed when they can be. */
 #include "gpu/cpu/library.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A kernel of mode ring on the CPU: its thread, its state, and the messages that wait for it. */
 #include <errno.h>
 #include <inttypes.h>

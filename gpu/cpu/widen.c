@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* f16 for C functions: what they take is widened to float, what they give is narrowed. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The account of device memory: what is held, and the sentences for what does not fit. */
 #include "gpu/cuda/account.h"
 

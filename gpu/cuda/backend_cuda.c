@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The CUDA backend: kernels of the driver API, launched with the args, grid and block of the
  * description.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The device: chosen by number or UUID, asked what it can do, and its context. */
 #include "gpu/cuda/device.h"
 

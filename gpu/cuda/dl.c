@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The driver's library: opened at run time, its functions found, its errors told apart. */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What becomes of a call of the driver that fails: an error of that call, or the process's end. */
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What can be said of a CUDA module without a driver: whether it is whole, and for which devices it
  * is.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * nvcc's output, as part of the program. The assembler puts it in, which is quicker than a C array
  * and knows the size. A struct rk_cuda_image is five words of 64 bits wherever CUDA is.

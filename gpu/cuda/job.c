@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Where a run's buffers lie on the device, and copying between the payload and pinned memory. */
 #include <string.h>
 

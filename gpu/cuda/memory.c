@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Device memory: from a call of the driver each time, from chunks that are kept, or from a pool of
  * the driver's.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Device memory from a pool of the driver's. How much the pool grows for an allocation is known
  * afterwards only.

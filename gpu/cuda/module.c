@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* CUDA modules: loading and unloading, and finding a kernel that takes what its description says.
  */
 #include "gpu/cuda/module.h"

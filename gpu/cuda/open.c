@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The birth and death of the backend: the device, and all that lies in its context. */
 #include <errno.h>
 #include <stdlib.h>

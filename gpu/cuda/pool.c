@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Which parts of which chunks are taken, by address alone. */
 #include <errno.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Messages of a resident kernel: copied to pinned memory, posted, answered, copied back.
  *

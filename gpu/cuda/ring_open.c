@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Opening and closing a resident kernel: its memory, its stream, and a launch to try it out. */
 #include <assert.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * When resident kernels are on the device: they are launched for a message, and driven off by a
  * pause.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * One run on the device: a block of device memory for all buffers, their way there and back through
  * pinned memory, and the launch between.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Pinned blocks, shared by all executor threads: made, taken in turn, and given back. */
 #include "gpu/cuda/staging.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The streams of runs, which a thread takes for as long as a run lasts, and waiting for an event.
  */

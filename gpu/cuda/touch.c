@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Whether the device still does anything: it sets a few bytes, on a stream of their own. */
 #include "gpu/cuda/touch.h"
 

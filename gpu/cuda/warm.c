@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The first use of everything on every stream, before a kernel can be resident. */
 #include <errno.h>
 

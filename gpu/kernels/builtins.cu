@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* All CUDA kernels that ship, as one source, so that nvcc reads its headers once per architecture. */
 #include "gpu/kernels/delay.cu"
 #include "gpu/kernels/echo.cu"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* core/delay: sleep until a time. */
 #include <errno.h>
 #include <time.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* As delay.c, with the device's clock. One thread; it leaves its multiprocessor to others. */
 #include "gpu/kernels/grid.cuh"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The same bytes as echo.c gives. A thread copies 16 of them where both sides are aligned. */
 #include "gpu/kernels/echo.cuh"
 #include "gpu/kernels/grid.cuh"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Matrix product by blocks that fit the caches, repacked so that the innermost loop reads them in
  * order: K. Goto and R. A. van de Geijn, "Anatomy of High-Performance Matrix Multiplication",

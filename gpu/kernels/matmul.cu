@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * c = a b in single precision. A block of 16 x 16 threads computes a tile of c, 8 x 8 or 4 x 4
  * elements a thread in registers; a and b pass through shared memory in steps of DEPTH along k, and

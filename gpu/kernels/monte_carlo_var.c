@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Value at risk and expected shortfall by simulation: P. Glasserman, "Monte Carlo Methods in
  * Financial Engineering", Springer, 2003, sections 2.3.3 and 9.1. The figures are those of the

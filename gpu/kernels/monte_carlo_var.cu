@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * monte_carlo_var.c's simulation in one cooperative launch, with its random numbers, normals and
  * order of additions: compile without fused multiply-add.

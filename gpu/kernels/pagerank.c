@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * PageRank by power iteration: S. Brin and L. Page, "The Anatomy of a Large-Scale Hypertextual
  * Web Search Engine", Computer Networks 30, 1998. What dangling nodes hold goes to all nodes

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * pagerank.c's iteration in one cooperative launch, without the host in between.
  *

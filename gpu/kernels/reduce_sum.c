@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The sum, added up in pairs: N. J. Higham, "The Accuracy of Floating Point Summation", SIAM J.
  * Sci. Comput. 14(4), 1993, pp. 783-799. The error grows with log n and, unlike that of a

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The sum in double, in one launch: each block adds up its share, and the block that is done last
  * adds up the blocks. The order depends on n and the shape of the launch alone, so the answer has

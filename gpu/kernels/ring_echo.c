@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* core/ring-echo: give back the bytes, from a resident kernel. */
 #include <string.h>
 

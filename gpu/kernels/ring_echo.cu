@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The same bytes as ring_echo.c gives, from a resident kernel. */
 #include "gpu/kernels/echo.cuh"
 #include "gpu/kernels/ring.cuh"

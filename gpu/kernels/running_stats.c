@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The count, mean and variance of all numbers so far: B. P. Welford, "Note on a Method for
  * Calculating Corrected Sums of Squares and Products", Technometrics 4(3), 1962, pp. 419-420.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * running_stats.c's moments from a resident kernel: each thread follows a part of x as that does,
  * then the parts are merged, two at a time: T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms

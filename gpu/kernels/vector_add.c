@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* core/vector-add: add element by element. */
 #include "gpu/kernels/kernels.h"
 #include "gpu/kernels/nan.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The same bits as vector_add.c gives: one addition each. */
 #include "gpu/kernels/grid.cuh"
 #include "gpu/kernels/nan.h"

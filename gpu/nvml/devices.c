@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The machine's devices: a thread looks at them and writes what it sees to the shared page. */
 #include <errno.h>
 #include <pthread.h>

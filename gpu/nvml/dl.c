@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* NVML's library: opened at run time, and its functions found. */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What NVML says of one device: who and where it is, and its figures. */
 #include "gpu/nvml/measure.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * call.json: {"a":[1,2],"b":[3,4]} -> {"c":[4.0,6.0]}. A request is read in two steps, because its
  * block can only be allocated once the shapes are known: parse, then store. The axes below an empty

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Blocks as threads, threads as fibers. Never compiled with ThreadSanitizer (see emu.mk): a block's
  * fibers share what is here without being in any order for it.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The kernels that ship, and one to see that a ring passes all kinds of parameters. */
 #include "tests/cuda_emu/cuda_emu.h"
 

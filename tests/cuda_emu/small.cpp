@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Kernels with constants that make paths usual which are rare otherwise. */
 #include "tests/cuda_emu/cuda_emu.h"
 #include "tests/cuda_emu/kernels.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Attributes of the device, its primary context, and the ledger of what is left in it. */
 #include "tests/fake_cuda/fake.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* How every call begins, and the device and its context. */
 #include "tests/fake_cuda/fake.h"
 

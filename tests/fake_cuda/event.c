@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Events, and what else is submitted to a stream but kernels. */
 #include "tests/fake_cuda/fake.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The kernels by name: those that ship, as C functions, and some of the tests' own. One call does
  * the work of all threads of a launch; those of the tests do it for as many threads as there are.

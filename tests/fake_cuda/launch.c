@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Launches: checked as a driver checks them, then submitted to a stream. */
 #include "tests/fake_cuda/fake.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Memory of the device is memory of the process, between pages that nobody may touch and full of
  * rubbish at first. What was freed stays unusable for long.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Modules, their functions, and launches. */
 #include "tests/fake_cuda/fake.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The fake libnvidia-ml.so.1: what it says comes from the trigger file, see README. */
 #include "gpu/nvml/syms.h"
 

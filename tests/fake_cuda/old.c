@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A libcuda.so.1 from before cuGetProcAddress: all that a loader can ask it is its version. */
 #include <cuda.h>
 

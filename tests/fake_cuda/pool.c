@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Pools, and allocation in the order of a stream. What a pool has is counted as the calls come:
  * a stream that frees and allocates again gets the same memory.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The loop of a resident kernel, as gpu/kernels/ring.h describes it and gpu/kernels/ring.cuh does
  * it. */
 #include "gpu/kernels/ring.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Streams: each has a thread that does what is submitted to it, in that order. */
 #include "tests/fake_cuda/fake.h"
 

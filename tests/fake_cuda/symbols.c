@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What the library exports: the way to its functions, and what tests ask it. */
 #include "tests/fake_cuda/fake.h"
 

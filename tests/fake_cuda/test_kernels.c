@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #include "tests/fake_cuda/test_kernels.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * bench [--quick] [--modules DIR] [launch | ring | throughput | PART]...
  *

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Launches, fused launches, matmul, copies. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* cuBLAS, where the machine has it, on the backend's device: nothing of rkfs needs it. */
 #include <dlfcn.h>
 #include <stdint.h>

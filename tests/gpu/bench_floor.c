@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What the driver alone takes, in a context of its own that spins where it waits: the fastest that
  * a program without rkfs would have.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The backend, kernels and messages, as worker and daemon would have them. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A resident kernel: one message at a time as the worker has it, and the ring kept full. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Every kernel that ships, once with a few sizes, in this process: compute-sanitizer sees no
  * process that is started by descriptor, as a worker is.

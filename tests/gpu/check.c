@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * check [OPTIONS] [GROUP | GROUP/NAME]...   run tests on the GPU; all where none is named
  *

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Every kernel that ships and is no resident one, on the GPU and on the CPU, with the tolerance
  * that the head of its .cu states.

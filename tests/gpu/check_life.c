@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* From start to Stopped and back, on the GPU; no file system. */
 #include <errno.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Each combination of the memory settings, and the limit. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* graph/pagerank and risk/monte-carlo-var, as check_kernels.c has the others. */
 #include <math.h>
 #include <stdio.h>

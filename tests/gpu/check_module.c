@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Modules of a user's own, good and bad ones, and messages that run as one. */
 #include <errno.h>
 #include <stdio.h>

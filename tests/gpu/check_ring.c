@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Resident kernels: against the CPU's, and beside all that must not find them on the device. */
 #include <math.h>
 #include <stdio.h>

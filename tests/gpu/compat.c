@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * For the bundle: what the C library has since 2.36 only, so that the programs run on machines with
  * an older one too.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Kernels of a user's own: good ones, and one for each way to go wrong. tests/fake_cuda has C
  * functions with these names.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #include <stdint.h>
 
 void axpby(float a, const float *x, float b, const float *y, float *z, uint64_t n);

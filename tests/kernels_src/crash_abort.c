@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Calls abort() where @crash is not 0. */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Calls exit(@status) where @status is not below 0. */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Dies of SIGABRT as soon as it is loaded. */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Dies of SIGSEGV where @crash is not 0. */
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Dies in a way of its own choice: @signal raised, and other ends for the tests of the worker. */
 #include <pthread.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Hangs as soon as it is loaded; with HANG_UNLOAD, when it is unloaded. */
 #include <stdint.h>
 #include <unistd.h>

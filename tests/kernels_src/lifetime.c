@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Counts its constructor and its calls; its destructor writes a byte to @fd, where there was one.
  */
 #include <stdint.h>

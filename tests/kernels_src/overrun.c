@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Copies x to y, and writes @extra bytes past the end of y (at most 64: the guard). */
 #include <stdint.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Counts its calls in its state, and sleeps @ms in each: count is UINT64_MAX from the first one
  * that came before another had ended.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A resident kernel: the sum of all numbers of all messages, which its state keeps. */
 #include <rkfs/ring.cuh>
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Leaves its thread rounding upward. */
 #include <fenv.h>
 #include <stdint.h>

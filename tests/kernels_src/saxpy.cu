@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 extern "C" __global__ void saxpy(float a, const float *x, const float *y, float *z,
 				 unsigned long long n)
 {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Loops for ever where @spin is not 0; ended is 2 from its beginning on. */
 #include <stdint.h>
 

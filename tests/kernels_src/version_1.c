@@ -1,3 +1,3 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #define VERSION 1
 #include "version.h"

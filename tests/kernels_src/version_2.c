@@ -1,3 +1,3 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #define VERSION 2
 #include "version.h"

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The CUDA backend: opening and closing the device, loading kernels, the check. */
 #include "tests/unit/cuda/cuda_rig.h"
 

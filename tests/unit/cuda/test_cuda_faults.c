@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The CUDA backend: what goes wrong on the device, and whose message that costs. */
 #include "tests/unit/cuda/cuda_rig.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #include "tests/unit/cuda/cuda_rig.h"
 
 #include "gpu/cuda/pool.h"

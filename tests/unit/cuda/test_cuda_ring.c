@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The host's side of resident kernels, with tests/fake_cuda as the device. */
 #include <stdio.h>
 #include <stdlib.h>

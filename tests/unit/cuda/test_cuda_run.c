@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The CUDA backend: messages on the device. */
 #include "tests/unit/cuda/cuda_rig.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Streams as a budget, first uses, and the check that the device itself has to pass. */
 #include "tests/unit/cuda/cuda_rig.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The fake driver itself: where it is too kind, the tests that use it prove nothing. */
 #include <pthread.h>
 #include <sched.h>

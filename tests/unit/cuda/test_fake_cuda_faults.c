@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What goes wrong in the fake driver: faults that are called for, and callers' mistakes. */
 #include <pthread.h>
 #include <sched.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Messages of one kernel that are handed to the worker as one. */
 #include "tests/unit/dispatch/run_rig.h"
 

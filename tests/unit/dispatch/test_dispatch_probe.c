@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Ring kernels, of which one message runs at a time; and health probes. */
 #include "tests/unit/dispatch/run_rig.h"
 

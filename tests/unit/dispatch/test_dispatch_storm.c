@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Submitters, a supervisor, deaths, cancels, drains, probes, kernels that go: all at once. */
 #include "tests/unit/dispatch/dispatch_rig.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A ring kernel's thread and its state. */
 #include <errno.h>
 #include <pthread.h>

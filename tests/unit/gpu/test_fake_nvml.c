@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The fake libnvidia-ml.so.1: what it says is what the trigger file says. */
 #include <dlfcn.h>
 #include <stdio.h>

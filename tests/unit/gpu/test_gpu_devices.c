@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The worker's watch over devices, on the NVML of tests/fake_cuda. */
 #include <dirent.h>
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Users' libraries (tests/kernels_src/) in a worker, driven over its sockets as the daemon does it.
  */
 #include <dirent.h>

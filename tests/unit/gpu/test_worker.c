@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A worker driven over its sockets as the daemon does it. */
 #include <math.h>
 #include <time.h>

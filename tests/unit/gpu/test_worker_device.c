@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A worker with a device: a backend called cuda of this file, beside the real one for the CPU. */
 #include <sched.h>
 #include <time.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* A worker whose peer breaks the protocol: it must say so and exit, and never crash. */
 #include "tests/unit/gpu/worker_peer.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What the daemon takes over of the devices that a worker has seen. */
 #include "tests/unit/message_fixture.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The supervisor by itself, with fake workers: what it tells them and what it learns from them. */
 #include <sys/resource.h>
 
