@@ -518,10 +518,14 @@ load common
 
 @test "kernels: enable drains one kernel alone; kernels_active moves; calls wait while it loads" {
 	kernels version_1
-	cat >"$BATS_TEST_TMPDIR/slow.c" <<-'EOF'
+	cat >"$BATS_TEST_TMPDIR/slow.c" <<-EOF
 		#include <stdint.h>
 		#include <unistd.h>
-		static void __attribute__((constructor)) slow(void) { usleep(300000); }
+		static void __attribute__((constructor)) slow(void)
+		{
+			while (!access("$BATS_TEST_TMPDIR/hold", F_OK))
+				usleep(1000);
+		}
 		void slow_load(uint32_t x, uint32_t *y) { *y = x + 1; }
 	EOF
 	KERNELS_SRC=$BATS_TEST_TMPDIR library slow "$KERNELS/slow.so"
@@ -529,7 +533,8 @@ load common
 		'entry = slow_load' 'args = x, y' >"$KERNELS/slow.ini"
 	cp "$KERNELS_SRC/version.ini" "$KERNELS/"
 	rk_up_kernels worker_threads=2
-	py <<-'EOF'
+	HOLD=$BATS_TEST_TMPDIR/hold py <<-'EOF'
+		hold = pathlib.Path(os.environ["HOLD"])
 		assert get("stats/kernels_active") == "11"
 		running = [submit("user/version", {"ms": 500}) for _ in range(4)]
 		put("kernels/user/version/enable", "0")
@@ -549,10 +554,12 @@ load common
 		put("kernels/user/slow/enable", "0")
 		until(lambda: get("stats/kernels_active"), "10")
 		activated = len(events("KernelActivated"))
+		hold.touch()
 		put("kernels/user/slow/enable", "1")
 		waiting = [submit("user/slow", {"x": i}) for i in range(5)]
 		assert call("core/echo", {"data": [1]}) == b'{"data":[1]}\n'
 		assert len(events("KernelActivated")) == activated and stats()["in_flight"] == 5
+		hold.unlink()
 		assert [json.loads(answer_of(fd))["y"] for fd in waiting] == [1, 2, 3, 4, 5]
 		assert [e["id"] for e in events("KernelActivated")][activated:] == ["user/slow"]
 		# a drain that is called off while messages of it still run

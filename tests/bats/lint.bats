@@ -39,7 +39,7 @@ check() {
 	for file in {up,base,side}{,/*}/*.c; do
 		[[ -e $file ]] || continue
 		mkdir -p "build/obj/${file%/*}"
-		"${CC-cc}" -I. -c -o "build/obj/${file%.c}.o" "$file" || return
+		"${CC-cc}" -Werror=implicit -I. -c -o "build/obj/${file%.c}.o" "$file" || return
 	done
 	run "$ARROWS"
 }
@@ -58,7 +58,7 @@ assert_problem() {
 
 @test "a header from above may not be included" {
 	echo '#include "base/high.h"' >>base/low/ground.h
-	write base/high.h 'int high(void);'
+	write base/high.h 'int ground(void);' 'int high(void);'
 	check
 	assert_problem "base/low/ground.h may not include base/high.h: base/high stands above base/low"
 }

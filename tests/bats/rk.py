@@ -275,8 +275,14 @@ def children(pid, comm):
 
 def worker():
     """The pid of the daemon's worker, when one before it is dead."""
-    until(lambda: len(children(DAEMON, "rk-worker")), 1)
-    return children(DAEMON, "rk-worker")[0]
+    alive = []
+
+    def count():
+        alive[:] = children(DAEMON, "rk-worker")
+        return len(alive)
+
+    until(count, 1)
+    return alive[0]
 
 
 def errors(table, attempt):
