@@ -16,17 +16,22 @@
 #include "fs/mount/mountinfo.h"
 #include "runtime/base/clock.h"
 
+#define PROBE_TRIES 100
+
 static void probe_child(const char *path, int fd) __attribute__((noreturn));
 static void probe_child(const char *path, int fd)
 {
 	struct statfs st;
-	int code;
+	int code, tries = 0;
 
 	/* it may outlive us in the kernel: it must hold no descriptor that somebody waits on */
 	if (fd > 0)
 		close_range(0, (unsigned int)fd - 1, 0);
 	close_range((unsigned int)fd + 1, ~0U, 0);
-	code = statfs(path, &st) < 0 ? errno : 0;
+	/* EIO: a thread of a daemon that is being killed had taken the question; the next one may, too */
+	do
+		code = statfs(path, &st) < 0 ? errno : 0;
+	while (code == EIO && ++tries < PROBE_TRIES);
 	_exit(write(fd, &code, sizeof(code)) == (ssize_t)sizeof(code) ? 0 : 1);
 }
 

@@ -35,7 +35,7 @@ own_mounts() {
 			delays 2 600000 &
 			until_value stats/messages_in_flight 2
 		elif [[ $how == stopped ]]; then
-			kill -STOP "$DAEMON"
+			freeze "$DAEMON"
 		fi
 		abort
 		kill -CONT "$DAEMON"

@@ -113,6 +113,13 @@ await_exit() {
 	EOF
 }
 
+# Stop a process, and wait until each of its threads has stopped: one that still runs may take a request of
+# the mount with it, and not even SIGKILL ends who waits for that one.
+freeze() {
+	kill -STOP "$1"
+	while grep -hs '^State:' /proc/"$1"/task/*/status | grep -qv '^State:.T'; do :; done
+}
+
 # Wait for the daemon of rk_up and fail unless it ends with status $1 (0).
 assert_daemon_exits() {
 	local status=0

@@ -236,9 +236,7 @@ GATE = "user/axpby", {"a": 1, "x": [1], "b": 1, "y": [1]}           # on the CPU
 def wait_together(requests, checks=None):
     """Submit all while the worker is stopped, and its only thread has something else; their answers."""
     pid = worker()
-    os.kill(pid, signal.SIGSTOP)
-    while {state_of(f"/proc/{pid}/task/{t}") for t in os.listdir(f"/proc/{pid}/task")} != {"T"}:
-        pass                                                    # each thread stops for itself
+    freeze(pid)
     gate = submit(*GATE)
     fds = []
     for request in requests:

@@ -35,7 +35,7 @@ both() {
 		assert number(x=[2]) == {"count": 4, "mean": 2, "variance": 0.5}
 		# those that wait are run in the order in which they came
 		pid = worker()
-		os.kill(pid, signal.SIGSTOP)
+		freeze(pid)
 		fds = [submit("core/running-stats", {"x": [i]}) for i in range(50)]
 		until_in_flight(50)
 		os.kill(pid, signal.SIGCONT)

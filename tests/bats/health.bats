@@ -107,7 +107,7 @@ up_for_checks() {
 		    until(lambda: len(events("HealthCheckCompleted")), n)
 		    return events("HealthCheckCompleted")[-1]
 		pid = worker()
-		os.kill(pid, signal.SIGSTOP)
+		freeze(pid)
 		for n, status in enumerate(("degraded", "degraded", "unhealthy"), 2):
 		    end = check(n)
 		    assert end["outcome"] == "failed" and end["status"] == status, end
@@ -249,7 +249,7 @@ up_for_checks() {
 		until(lambda: len(events("KernelDeactivated")), 1)
 		put("health/check", "1")
 		until(lambda: get("health/checks_passed"), "2")
-		os.kill(worker(), signal.SIGSTOP)
+		freeze(worker())
 		put("health/check", "1")
 		until(lambda: get("health/checks_failed"), "1")
 		assert get("health/reason") == "the worker does not answer"

@@ -428,6 +428,7 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 }
 
 @test "mount: an unprivileged user, through fusermount3" {
+	export -f await_exit
 	private '
 		mount -t tmpfs -o mode=755 tmpfs /mnt
 		mknod -m 666 /mnt/fuse c 10 229
@@ -454,6 +455,7 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 		user /mnt/bin/mount.rkfs none /mnt/dir
 		pid=$(pgrep -u 65534 -x mount.rkfs --ns $$ --nslist mnt)
 		kill -KILL "$pid"
+		await_exit "$pid"
 		user /mnt/bin/mount.rkfs none /mnt/dir # clears the dead one, through fusermount3 too
 		[ "$(user cat /mnt/dir/state)" = Running ]
 		user fusermount3 -u /mnt/dir
@@ -538,14 +540,14 @@ none $RK_TEST/second rkfs call_gid=nogroup 0 0" >"$RK_TEST/fstab"
 
 @test "mount: at a mount whose server is stopped: a sentence instead of a hang" {
 	rk_up
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	rk_mount none "$MNT"
 	kill -CONT "$DAEMON"
 	assert_failure 32
 	assert_output --partial "does not answer"
 	assert_value state Running
 	# below it, too
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	rk_mount none "$MNT/stats"
 	kill -CONT "$DAEMON"
 	assert_failure 32

@@ -255,6 +255,13 @@ def state_of(task):
         return f.read().rsplit(")", 1)[1].split()[0]
 
 
+def freeze(pid):
+    """Stop a process, and wait until each of its threads has: they stop one by one."""
+    os.kill(pid, signal.SIGSTOP)
+    while {state_of(f"/proc/{pid}/task/{t}") for t in os.listdir(f"/proc/{pid}/task")} != {"T"}:
+        pass
+
+
 def parked(pid, name):
     """Whether the process sleeps with a file called name open: it has nothing else to wait for."""
     for fd in os.listdir(f"/proc/{pid}/fd"):

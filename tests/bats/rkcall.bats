@@ -335,7 +335,7 @@ untensor() {
 
 @test "a daemon that died, one that does not answer" {
 	rk_up
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	assert_call 124 'rkcall: core/echo: not done within 0.2 s, so it is cancelled' \
 		-t 0.2 core/echo '{"data":[1]}'
 	kill -CONT "$DAEMON"

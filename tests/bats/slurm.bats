@@ -189,7 +189,7 @@ nobody_calls() {
 	assert_output "rkfs: no rkfs answers at $MNT"
 	assert_equal "$(ls -A "$MNT")" ''
 	rk_up
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	for name in healthcheck epilog prolog; do
 		SECONDS=0
 		run script $name SLURM_JOB_UID=65534 SLURM_JOB_ID=7

@@ -111,7 +111,7 @@ load common
 		old = worker()
 		tasks = [delay_task(10) for _ in range(2)]
 		[t.result() for t in tasks]
-		os.kill(old, signal.SIGSTOP)
+		freeze(old)
 		tasks = [delay_task(10) for _ in range(5)]
 		until_in_flight(5)
 		assert get("state") == "Running" and get("stats/messages_in_flight") == "5"
@@ -132,7 +132,7 @@ load common
 @test "worker: stopped by SIGSTOP: stop ends it at once, umount too" {
 	rk_up
 	py <<-'EOF'
-		os.kill(worker(), signal.SIGSTOP)
+		freeze(worker())
 		task = delay_task(10)
 		until_in_flight(1)
 		put("control", "stop")
@@ -140,7 +140,7 @@ load common
 		put("control", "reset")
 		put("control", "start")
 		get("wait/running")
-		os.kill(worker(), signal.SIGSTOP)
+		freeze(worker())
 	EOF
 	umount "$MNT"
 	assert_daemon_exits
@@ -196,7 +196,7 @@ load common
 
 	rk_up
 	worker=$(rk_worker)
-	kill -STOP "$worker"
+	freeze "$worker"
 	kill -KILL "$DAEMON"
 	await_exit "$DAEMON" "$worker"
 	assert_daemon_exits 137

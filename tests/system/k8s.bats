@@ -29,6 +29,7 @@ START='c["command"]'
 # The manifest's commands name /mnt/rk: a mount namespace has one of its own there.
 enter() {
 	export BIN
+	export -f freeze
 	for name in PROBE LIVENESS STARTUP PRESTOP CLEAN START; do
 		mapfile -d '' -t words < <(command_of "${!name}")
 		printf '%q ' "${words[@]}" >"$BATS_TEST_TMPDIR/$name"
@@ -86,7 +87,7 @@ rkfs ['/mnt'] True"
 		echo reset >/mnt/rk/control; echo start >/mnt/rk/control; cat /mnt/rk/wait/ready
 		probe PROBE
 		daemon=$(newest mount.rkfs)
-		kill -STOP $daemon
+		freeze $daemon
 		! probe PROBE || exit 1
 		kill -CONT $daemon
 		probe PROBE

@@ -102,7 +102,7 @@ screen_has() {
 	rk_up primary_backend=cpu
 	rktop_up
 	until_screen 'Running, healthy'
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	until_screen 'has not answered for [0-9]+ s'
 	kill -CONT "$DAEMON"
 	until_screen '^Running'
@@ -121,7 +121,7 @@ screen_has() {
 	rk_up primary_backend=cpu
 	rktop_up
 	until_screen 'Running, healthy'
-	kill -STOP "$DAEMON"
+	freeze "$DAEMON"
 	until_screen 'has not answered for [0-9]+ s'
 	pid=$(tmux -L "$SERVER" list-panes -F '#{pane_pid}')
 	tmux -L "$SERVER" send-keys q
