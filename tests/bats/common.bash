@@ -305,6 +305,9 @@ teardown() {
 		[[ $pid == "$DAEMON" || " ${jobs_before//$'\n'/ } " == *" $pid "* ]] ||
 			kill -KILL "$pid" 2>/dev/null || true
 	done
+	# what it had started may hold files of the mount, and its children outlive it
+	mapfile -t left < <(rk_processes 'timeout|python3|java|node|cat|tee|grep|tail')
+	[[ ${#left[@]} -eq 0 ]] || kill -KILL "${left[@]}" 2>/dev/null || true
 	for pid in $(rk_processes 'mount.rkfs|rk-worker'); do kill -CONT "$pid"; done
 	take_down
 	# what has lost its mount ends by itself, a worker at the latest when its daemon has
