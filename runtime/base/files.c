@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "runtime/base/helper.h"
 #include "runtime/base/ini_file.h"
 #include "runtime/base/module.h"
+#include "runtime/base/trust.h"
 
 struct rk_files {
 	struct rk_helper helper;
@@ -152,19 +154,19 @@ static void read_there(const char *path, size_t size, int fd, struct rk_helper_r
 	char *text;
 
 	(void)size, (void)fd;
-	reply->rc = rk_ini_read_file(path, &text, &len, &reply->err);
+	reply->rc = rk_ini_read_file(path, path[strlen(path) + 1], &text, &len, &reply->err);
 	if (reply->rc)
 		return;
 	reply_text(reply, text, len);
 	free(text);
 }
 
-int rk_files_read(struct rk_files *files, const char *path, char **text, size_t *len,
+int rk_files_read(struct rk_files *files, const char *path, bool trusted, char **text, size_t *len,
 		  struct rk_error *err)
 {
 	if (!files)
-		return rk_ini_read_file(path, text, len, err);
-	return ask_text(files, read_there, path, "", text, len, err);
+		return rk_ini_read_file(path, trusted, text, len, err);
+	return ask_text(files, read_there, path, trusted ? "trusted" : "", text, len, err);
 }
 
 /* --- directories --- */
@@ -181,11 +183,18 @@ static int list_here(const char *dir, const char *suffix, char **names, size_t *
 {
 	struct dirent **entries;
 	size_t size = 0;
-	int n = scandir(dir, &entries, NULL, alphasort);
+	int n, fd = rk_trust_open(dir, O_RDONLY | O_DIRECTORY | O_NONBLOCK, err);
+	int rc = 0;
 	char *block, *at;
 
+	if (fd < 0)
+		return fd;
+	n = scandirat(fd, ".", &entries, NULL, alphasort);
 	if (n < 0)
-		return rk_error_set(err, errno, "%s: %m", dir);
+		rc = rk_error_set(err, errno, "%s: %m", dir);
+	close(fd);
+	if (rc)
+		return rc;
 	for (int i = 0; i < n; i++)
 		if (is_wanted(entries[i]->d_name, suffix))
 			size += strlen(entries[i]->d_name) + 1;

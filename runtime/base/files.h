@@ -31,12 +31,13 @@ void rk_files_rest(struct rk_files *files);
 void rk_files_path(struct rk_files *files, char path[PATH_MAX]);
 
 /* As rk_ini_read_file. */
-int rk_files_read(struct rk_files *files, const char *path, char **text, size_t *len,
+int rk_files_read(struct rk_files *files, const char *path, bool trusted, char **text, size_t *len,
 		  struct rk_error *err);
 
 /*
  * The names in @dir that end in @suffix and do not begin with a dot, sorted, each with a NUL behind
- * it, in *@names of *@len bytes, which the caller frees. Fails with the errno of opendir or ENOMEM.
+ * it, in *@names of *@len bytes, which the caller frees. Fails as rk_trust_open does, or with
+ * ENOMEM.
  */
 int rk_files_list(struct rk_files *files, const char *dir, const char *suffix, char **names,
 		  size_t *len, struct rk_error *err);

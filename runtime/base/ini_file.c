@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/base/trust.h"
+
 #define INI_FILE_MAX (1U << 20)
 
 #define INI_BOM "\xEF\xBB\xBF"
@@ -181,13 +183,16 @@ int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler 
 	return 0;
 }
 
-static int ini_open(const char *path, struct rk_error *err)
+static int ini_open(const char *path, bool trusted, struct rk_error *err)
 {
 	struct stat st;
 	/* O_NONBLOCK: a FIFO named by mistake must not hang a reload. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	int fd = trusted ? rk_trust_open(path, flags, err) : open(path, flags);
 	int rc = 0;
 
+	if (fd < 0 && trusted)
+		return fd;
 	if (fd < 0)
 		return rk_error_set(err, errno, "%s: cannot open: %s", path, strerror(errno));
 	if (fstat(fd, &st) < 0)
@@ -222,11 +227,11 @@ static ssize_t ini_slurp(int fd, const char *path, char *buf, struct rk_error *e
 	return rk_error_set(err, EFBIG, "%s: larger than 1 MiB, too large for an INI file", path);
 }
 
-int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err)
+int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len, struct rk_error *err)
 {
 	char *buf;
 	ssize_t n;
-	int fd = ini_open(path, err);
+	int fd = ini_open(path, trusted, err);
 
 	if (fd < 0)
 		return fd;

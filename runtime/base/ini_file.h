@@ -2,13 +2,13 @@
 /*
  * INI files through inih, with the line numbers, refusals and limits that inih lacks as Debian
  * builds it. Errors are: a line longer than RK_INI_LINE_MAX, which inih would split; an indented
- * line, which would repeat a key; NUL and other control bytes; and a line that is not "key =
- * value",
- * "[section]" or a comment. Nothing else includes <ini.h>.
+ * line, which would repeat a key; NUL and other control bytes; and a line that is not
+ * "key = value", "[section]" or a comment. Nothing else includes <ini.h>.
  */
 #ifndef RK_RUNTIME_BASE_INI_FILE_H
 #define RK_RUNTIME_BASE_INI_FILE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "runtime/base/error.h"
@@ -31,9 +31,11 @@ int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler 
 		 struct rk_error *err);
 
 /*
- * Read a whole file. *@text is malloc'ed and owned by the caller, *@len bytes, without a NUL.
- * Fails with the errno of open and read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
+ * Read a whole file, where it is to be @trusted only one that rk_trust_open takes. *@text is
+ * malloc'ed and owned by the caller, *@len bytes, without a NUL. Fails with the errno of open and
+ * read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
  */
-int rk_ini_read_file(const char *path, char **text, size_t *len, struct rk_error *err);
+int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len,
+		     struct rk_error *err);
 
 #endif

@@ -7,27 +7,31 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/base/trust.h"
+
 #define CLOSE_MS 1000 /* how long the closing may take */
 
 /* --- in the helper --- */
 
 static int log_there = -1; /* the file, in the helper */
 
-static int open_file(const char *path, struct rk_error *err)
-{
-	/* O_NONBLOCK: a FIFO that nobody reads must not hang the runtime. */
-	int fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-
-	return fd < 0 ? rk_error_set(err, errno, "log file %s: cannot open: %s", path,
-				     strerror(errno))
-		      : fd;
-}
-
 bool rk_log_file_is_descriptor(const char *path)
 {
 	return !strncmp(path, "/dev/std", 8) || !strncmp(path, "/dev/fd/", 8) ||
 	       !strncmp(path, "/proc/self/", 11);
+}
+
+static int open_file(const char *path, struct rk_error *err)
+{
+	int fd;
+
+	if (!rk_log_file_is_descriptor(path)) {
+		fd = rk_trust_append(path, err);
+		return fd < 0 ? rk_error_prefix(err, "log file") : fd;
+	}
+	/* O_NONBLOCK: a FIFO that nobody reads must not hang the runtime. */
+	fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd < 0 ? rk_error_set(err, errno, "log file %s: cannot open: %m", path) : fd;
 }
 
 static void open_there(const char *path, size_t len, int fd, struct rk_helper_reply *reply)

@@ -4,15 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "runtime/base/memfd.h"
+#include "runtime/base/trust.h"
 
 #define MAX_BYTES (1LL << 30)
 
@@ -22,67 +21,6 @@ struct rk_module {
 	struct stat st; /* of the file, when it was copied */
 };
 
-static int check_trust(const struct stat *st, const char *path, int len, struct rk_error *err)
-{
-	bool sticky_root = S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX) && st->st_uid == 0;
-
-	if (st->st_uid != 0 && st->st_uid != geteuid())
-		return rk_error_set(err, EACCES,
-				    "%.*s belongs to uid %u: it must belong to root or uid %u", len,
-				    path, st->st_uid, geteuid());
-	if ((st->st_mode & S_IWOTH) && !sticky_root)
-		return rk_error_set(err, EACCES, "%.*s is writable by everybody: chmod o-w", len,
-				    path);
-	return 0;
-}
-
-/*
- * Open @path component by component without following links, and check each: a path that is first
- * checked and then opened could lead elsewhere by then. Returns the descriptor of the file.
- */
-static int open_trusted(const char *path, struct rk_error *err)
-{
-	int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	const char *at = path;
-	struct stat st;
-	int rc;
-
-	if (dir < 0 || fstat(dir, &st))
-		rc = rk_error_set(err, errno, "/: %m");
-	else
-		rc = check_trust(&st, "/", 1, err);
-	while (!rc) {
-		char name[NAME_MAX + 1];
-		size_t len;
-		int next;
-
-		at += strspn(at, "/");
-		len = strcspn(at, "/");
-		if (len > NAME_MAX) {
-			rc = rk_error_set(err, ENAMETOOLONG, "%s: a name is too long", path);
-			break;
-		}
-		snprintf(name, sizeof(name), "%.*s", (int)len, at);
-		at += len;
-		next = openat(dir, name,
-			      O_CLOEXEC | O_NOFOLLOW |
-				      (*at ? O_PATH | O_DIRECTORY : O_RDONLY | O_NONBLOCK));
-		if (next < 0 || fstat(next, &st))
-			rc = rk_error_set(err, errno, "%.*s: %m", (int)(at - path), path);
-		else
-			rc = check_trust(&st, path, (int)(at - path), err);
-		if (!rc && !*at && !S_ISREG(st.st_mode))
-			rc = rk_error_set(err, EACCES, "%s is no regular file", path);
-		close(dir);
-		dir = next;
-		if (!*at)
-			break;
-	}
-	if (rc && dir >= 0)
-		close(dir);
-	return rc ? rc : dir;
-}
-
 static int copy(struct rk_module *m, int from, const char *path, struct rk_error *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -90,6 +28,8 @@ static int copy(struct rk_module *m, int from, const char *path, struct rk_error
 
 	if (fstat(from, &m->st))
 		return rk_error_set(err, errno, "%s: %m", path);
+	if (!S_ISREG(m->st.st_mode))
+		return rk_error_set(err, EACCES, "%s is no regular file", path);
 	if (m->st.st_size > MAX_BYTES)
 		return rk_error_set(err, EFBIG, "%s is larger than 1 GiB", path);
 	m->fd = rk_memfd_create(slash ? slash + 1 : path);
@@ -116,19 +56,10 @@ static int copy(struct rk_module *m, int from, const char *path, struct rk_error
 int rk_module_open(const char *path, struct rk_module **module, struct rk_error *err)
 {
 	struct rk_module *m;
-	char *real;
-	int fd, rc;
+	int rc, fd = rk_trust_open(path, O_RDONLY | O_NONBLOCK, err);
 
-	if (path[0] != '/')
-		return rk_error_set(err, EINVAL, "%s is no absolute path", path);
-	real = realpath(path, NULL);
-	if (!real)
-		return rk_error_set(err, errno, "%s: %m", path);
-	fd = open_trusted(real, err);
-	if (fd < 0) {
-		free(real);
+	if (fd < 0)
 		return fd;
-	}
 	m = calloc(1, sizeof(*m));
 	if (m) {
 		atomic_init(&m->refs, 1);
@@ -138,7 +69,6 @@ int rk_module_open(const char *path, struct rk_module **module, struct rk_error 
 		rc = rk_error_set(err, ENOMEM, "no memory for %s", path);
 	}
 	close(fd);
-	free(real);
 	if (rc)
 		rk_module_unref(m);
 	else

@@ -14,11 +14,8 @@
 struct rk_module;
 
 /*
- * Open @path (absolute). It must be a regular file which, with all its directories, belongs to
- * root or to the daemon's user and is not writable by everybody; a sticky directory of root's, such
- * as /tmp, is accepted. *@module has one reference. Fails with EACCES (the sentence names the part
- * of the path that is not trusted), EINVAL (a relative path), EFBIG (over 1 GiB), or the errno of
- * open, read or memfd_create. Blocks while it reads.
+ * Open @path, a regular file, as rk_trust_open does. *@module has one reference. Fails as that
+ * does, with EFBIG (over 1 GiB), or with the errno of read or memfd_create. Blocks while it reads.
  */
 int rk_module_open(const char *path, struct rk_module **module, struct rk_error *err);
 

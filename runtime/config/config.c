@@ -276,7 +276,7 @@ static int load_file(struct config_loader *loader, const struct rk_config_source
 {
 	size_t len;
 	char *text;
-	int rc = rk_files_read(sources->files, sources->file, &text, &len, err);
+	int rc = rk_files_read(sources->files, sources->file, false, &text, &len, err);
 
 	if (rc)
 		return rc;

@@ -373,7 +373,7 @@ int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const 
 	char *text;
 	int rc;
 
-	rc = rk_files_read(files, path, &text, &len, err);
+	rc = rk_files_read(files, path, true, &text, &len, err);
 	if (rc < 0)
 		return rc;
 	rc = parse(m, text, len, path, dir, dir_len, err);

@@ -2,6 +2,7 @@
 /* The thread that writes metrics_textfile, through a helper process, which may hang for it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -67,31 +68,54 @@ static int copy_all(int to, int from)
 	return rc ? rc : n < 0 ? -errno : 0;
 }
 
-/* A reader sees the old file or the new one, whole. @text is descriptor @from. */
-static int replace_file(const char *path, int from)
+static int replace_in(int dir, const char *name, int from)
 {
-	char temporary[RK_CONFIG_TEXT_MAX + 16];
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+	char temporary[NAME_MAX + 1];
 	int fd, rc;
 
 	/* not *.prom: the collector must not read it */
-	snprintf(temporary, sizeof(temporary), "%s.%d", path, (int)getpid());
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, TEXTFILE_MODE);
+	if ((size_t)snprintf(temporary, sizeof(temporary), "%s.%d", name, (int)getpid()) >=
+	    sizeof(temporary))
+		return -ENAMETOOLONG;
+	/* what has that name is left over, or was put there for us to write into */
+	if (unlinkat(dir, temporary, 0) && errno != ENOENT)
+		return -errno;
+	fd = openat(dir, temporary, flags, TEXTFILE_MODE);
 	if (fd < 0)
 		return -errno;
 	rc = fchmod(fd, TEXTFILE_MODE) ? -errno : copy_all(fd, from);
 	if (close(fd) && !rc)
 		rc = -errno;
-	if (!rc && rename(temporary, path))
+	if (!rc && renameat(dir, temporary, dir, name))
 		rc = -errno;
 	if (rc)
-		(void)unlink(temporary);
+		(void)unlinkat(dir, temporary, 0);
+	return rc;
+}
+
+/* A reader sees the old file or the new one, whole. Its text is descriptor @from. */
+static int replace_file(char *path, int from)
+{
+	char *slash = strrchr(path, '/');
+	int dir, rc;
+
+	*slash = '\0';
+	dir = open(*path ? path : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	rc = replace_in(dir, slash + 1, from);
+	close(dir);
 	return rc;
 }
 
 static void replace_there(const char *path, size_t len, int fd, struct rk_helper_reply *reply)
 {
+	char copy[RK_CONFIG_TEXT_MAX];
+
 	(void)len;
-	reply->rc = replace_file(path, fd);
+	snprintf(copy, sizeof(copy), "%s", path);
+	reply->rc = replace_file(copy, fd);
 }
 
 /* --- the thread --- */

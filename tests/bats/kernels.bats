@@ -251,6 +251,13 @@ load common
 		def link_to_untrusted():
 		    link_to_trusted()
 		    (way / "real.so").chmod(0o666)
+		def link_elsewhere():
+		    elsewhere = way / "elsewhere"
+		    elsewhere.mkdir()
+		    elsewhere.chmod(0o777)
+		    lib.rename(way / "real.so")
+		    (elsewhere / "link").symlink_to(way / "real.so")
+		    lib.symlink_to(elsewhere / "link")
 		def group():
 		    os.chown(lib, 0, 65534)
 		    lib.chmod(0o775)
@@ -258,7 +265,8 @@ load common
 		    (trusted, "ok", ""),
 		    (sticky, "ok", ""),
 		    (link_to_trusted, "ok", ""),
-		    (group, "ok", ""),
+		    (group, "EACCES", f"{lib} is writable by group 65534: chmod g-w"),
+		    (link_elsewhere, "EACCES", "elsewhere is writable by everybody"),
 		    (world(lib), "EACCES", f"{lib} is writable by everybody: chmod o-w"),
 		    (world(below), "EACCES", f"{below} is writable by everybody"),
 		    (world(way), "EACCES", f"{way} is writable by everybody"),
@@ -287,6 +295,41 @@ load common
 		    assert get("stats/kernels_registered") == ("10" if want == "ok" else "9")
 		    if want == "ok":
 		        assert json.loads(call("user/axpby", {"a": 2, "x": [1], "b": 1, "y": [2]})) == {"z": [4]}
+		errors(table, attempt)
+	EOF
+}
+
+@test "kernels: a description must be trusted, and so must its directory" {
+	kernels axpby
+	rk_up_kernels
+	assert_value stats/kernels_registered 10
+	py <<-'EOF'
+		file, text = KERNELS / "axpby.ini", (KERNELS / "axpby.ini").read_text()
+		def chmod(path, mode, gid=0, uid=0): return lambda: (os.chown(path, uid, gid), path.chmod(mode))
+		def link():
+		    file.rename(KERNELS / "elsewhere")
+		    file.symlink_to("elsewhere")
+		    os.lchown(file, 65534, 65534)
+		table = [
+		    (chmod(file, 0o644), "ok", ""),
+		    (chmod(file, 0o664), "ok", ""),
+		    (chmod(KERNELS, 0o1777), "ok", ""),
+		    (chmod(file, 0o646), "EACCES", f"{file} is writable by everybody: chmod o-w"),
+		    (chmod(file, 0o664, gid=65534), "EACCES", f"{file} is writable by group 65534: chmod g-w"),
+		    (chmod(file, 0o600, uid=65534), "EACCES", f"{file} belongs to uid 65534: it must belong to root or uid 0"),
+		    (link, "EACCES", f"{file} belongs to uid 65534"),
+		    (chmod(KERNELS, 0o777), "EACCES", f"kernels_dir {KERNELS} is writable by everybody"),
+		    (chmod(KERNELS, 0o755, uid=65534), "EACCES", f"kernels_dir {KERNELS} belongs to uid 65534"),
+		]
+		def attempt(change, want, sentence):
+		    file.unlink(missing_ok=True)
+		    chmod(KERNELS, 0o755)()
+		    assert reload() == "ok" and get("stats/kernels_registered") == "9"
+		    file.write_text(text)
+		    change()
+		    assert (what := reload()) == want, what
+		    assert sentence in get("last_cmd_status"), get("last_cmd_status")
+		    assert get("stats/kernels_registered") == ("10" if want == "ok" else "9")
 		errors(table, attempt)
 	EOF
 }

@@ -245,6 +245,30 @@ assert_rotated() {
 	assert_daemon_exits
 }
 
+@test "log: a file that somebody else chose is not written" {
+	local dir=$BATS_TEST_TMPDIR/open
+
+	mkdir -m 777 "$dir"
+	echo precious >"$BATS_TEST_TMPDIR/precious"
+	ln -s "$BATS_TEST_TMPDIR/precious" "$dir/link"
+	ln "$BATS_TEST_TMPDIR/precious" "$dir/hard"
+	touch "$dir/theirs"
+	chown -h 65534 "$dir/link" "$dir/theirs"
+	for name in link hard theirs; do
+		run timeout 60 "$BIN/mount.rkfs" -o "log_file=$dir/$name" none "$MNT" 3>&-
+		assert_failure 32
+		assert_output --regexp "^mount.rkfs: log file: $dir/$name (belongs to uid 65534|has another name)"
+	done
+	assert_equal "$(cat "$BATS_TEST_TMPDIR/precious")" precious
+	assert [ ! -s "$dir/theirs" ]
+	# one's own link is fine
+	rm "$dir/link" "$dir/hard"
+	ln -s "$BATS_TEST_TMPDIR/precious" "$dir/link"
+	"$BIN/mount.rkfs" -o "log_file=$dir/link" none "$MNT" 3>&-
+	rk_find_daemon
+	assert_file_contains "$BATS_TEST_TMPDIR/precious" 'state Running'
+}
+
 @test "log: refusals without end are not all logged, but all counted" {
 	up
 	FILE=$FILE py <<-'EOF'

@@ -109,6 +109,25 @@ scrape() {
 	assert_equal "$(ls "$dir")" rkfs.prom
 }
 
+@test "what somebody put in the way of the text file is neither written nor waited for" {
+	local dir=$BATS_TEST_TMPDIR/textfile way pid seen
+
+	mkdir -m 777 "$dir"
+	echo precious >"$BATS_TEST_TMPDIR/precious"
+	rk_up "primary_backend=cpu,metrics_textfile=$dir/rkfs.prom,metrics_interval=100ms"
+	until [[ -e $dir/rkfs.prom ]]; do :; done
+	for way in "mkfifo" "ln $BATS_TEST_TMPDIR/precious" "ln -s $BATS_TEST_TMPDIR/precious"; do
+		for pid in $(rk_processes rk-helper); do
+			# it may be in use this very moment
+			until $way "$dir/rkfs.prom.$pid" 2>/dev/null; do :; done
+		done
+		seen=$(stat -c %i "$dir/rkfs.prom")
+		timeout 60 bash -c 'until [[ $(stat -c %i "$1") != "$2" ]]; do :; done' - "$dir/rkfs.prom" "$seen"
+	done
+	assert_equal "$(cat "$BATS_TEST_TMPDIR/precious")" precious
+	assert_value health/status healthy
+}
+
 @test "a directory that is not there is one line in the log, not a failure" {
 	rk_up "metrics_textfile=$BATS_TEST_TMPDIR/none/rkfs.prom,metrics_interval=100ms"
 	timeout 60 grep -m 1 'metrics_textfile: cannot write' <(tail -n +1 -f "$LOG")

@@ -170,7 +170,7 @@ static int parse_file(const char *path, rk_ini_handler handler, void *ctx, struc
 {
 	size_t len;
 	char *text;
-	int rc = rk_ini_read_file(path, &text, &len, err);
+	int rc = rk_ini_read_file(path, false, &text, &len, err);
 
 	if (rc)
 		return rc;

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #include "runtime/base/files.h"
 #include "runtime/base/module.h"
@@ -267,6 +268,35 @@ RIG_TEST(world_writable)
 	expect_trusted(lib);
 }
 
+/* Of a group other than root's; an access control list shows as one, whatever the group. */
+RIG_TEST(group_writable)
+{
+	/* version 2: the owner, user 65534, the group, the mask, others; each rw- or r-- */
+	static const uint32_t list[] = {
+		2, 0x60001, ~0U, 0x60002, FOREIGN, 0x40004, ~0U, 0x60010, ~0U, 0x40020, ~0U,
+	};
+
+	if (geteuid() != 0)
+		return; /* only root can give away */
+	assert_int_equal(chown(lib, 0, FOREIGN), 0);
+	assert_int_equal(chmod(lib, 0664), 0);
+	expect_blames(lib, lib, "is writable by group 65534: chmod g-w");
+	assert_int_equal(chmod(lib, 0644), 0);
+	assert_int_equal(chown(sub, 0, FOREIGN), 0);
+	assert_int_equal(chmod(sub, 0775), 0);
+	expect_blames(lib, sub, "is writable by group 65534");
+	assert_int_equal(chown(sub, 0, 0), 0);
+	assert_int_equal(chown(lib, 0, 0), 0);
+	expect_trusted(lib);
+	if (setxattr(lib, "system.posix_acl_access", list, sizeof(list), 0)) {
+		assert_int_equal(errno, EOPNOTSUPP); /* of this file system */
+		return;
+	}
+	expect_blames(lib, lib, "has an access control list that lets others write");
+	assert_int_equal(chmod(lib, 0644), 0); /* the mask */
+	expect_trusted(lib);
+}
+
 /* Nobody can rename what is not his in a sticky directory; but its owner can. */
 RIG_TEST(sticky)
 {
@@ -369,7 +399,15 @@ RIG_TEST(links)
 	assert_int_equal(chmod(open_dir, 0777), 0);
 	snprintf(link, sizeof(link), "%s/link.so", open_dir);
 	assert_int_equal(symlink(lib, link), 0);
-	expect_trusted(link); /* where a link lies decides nothing about what it leads to */
+	/* whoever may write there could have it lead to something else that is trusted */
+	expect_blames(link, open_dir, "is writable by everybody");
+	assert_int_equal(chmod(open_dir, 0755), 0);
+	expect_trusted(link);
+	if (geteuid() == 0) {
+		assert_int_equal(lchown(link, FOREIGN, FOREIGN), 0);
+		expect_blames(link, link, "belongs to uid 65534");
+	}
+	assert_int_equal(chmod(open_dir, 0777), 0);
 
 	snprintf(link, sizeof(link), "%s/down", sub);
 	assert_int_equal(symlink(open_dir, link), 0);
