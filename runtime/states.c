@@ -321,8 +321,8 @@ static void on_tripped(void *ctx, struct rk_kernel *k)
 
 	snprintf(
 		why, sizeof(why),
-		"%s: disabled, it killed its worker %d times in a row: write 1 to its enable to try "
-		"again",
+		"%s: disabled, it killed its worker %d times within a minute: write 1 to its enable "
+		"to try again",
 		id, RK_KILLS_MAX);
 	rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_OFF, why);
 	rk_dispatch_kernel_error(&rt->dispatch, k, why);

@@ -183,7 +183,7 @@ static ssize_t call_write(struct rkfs_file *file, const struct rk_caller *caller
 static bool has_room(struct rkfs_call *c)
 {
 	struct rk_kernel *k = rk_registry_current(rk_runtime_registry(c->rt), c->kernel);
-	bool room = !k || rk_dispatch_has_room(rk_runtime_dispatch(c->rt), k);
+	bool room = !k || rk_dispatch_has_room(rk_runtime_dispatch(c->rt), k, c->caller.uid);
 
 	rk_kernel_unref(k);
 	return room;

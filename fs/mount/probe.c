@@ -28,8 +28,7 @@ static void probe_child(const char *path, int fd)
 	if (fd > 0)
 		close_range(0, (unsigned int)fd - 1, 0);
 	close_range((unsigned int)fd + 1, ~0U, 0);
-	/* EIO: a thread of a daemon that is being killed had taken the question; the next one may,
-	 * too */
+	/* EIO: a thread of a daemon that is being killed had taken the question, as others may */
 	do
 		code = statfs(path, &st) < 0 ? errno : 0;
 	while (code == EIO && ++tries < PROBE_TRIES);

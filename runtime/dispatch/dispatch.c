@@ -53,8 +53,16 @@ void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uin
 static void refuse_all_waiting_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
 				      const char *why)
 {
-	while (!TAILQ_EMPTY(&k->waiting))
-		rk_dispatch_refuse_waiting_locked(d, TAILQ_FIRST(&k->waiting), code, why);
+	struct rk_message *m, *next;
+	struct rk_turn *t, *after;
+
+	for (t = TAILQ_FIRST(&k->turns); t; t = after) {
+		after = TAILQ_NEXT(t, others); /* a turn ends with its last message */
+		for (m = TAILQ_FIRST(&t->waiting); m; m = next) {
+			next = TAILQ_NEXT(m, queue);
+			rk_dispatch_refuse_waiting_locked(d, m, code, why);
+		}
+	}
 }
 
 #define NOT_ACCEPTING "the runtime accepts no messages (see `state`)"
@@ -115,18 +123,19 @@ static int submit_locked(struct rk_dispatch *d, struct rk_message *m, bool may_w
 			"%s: not loaded: max_kernel_instances kernels are loaded already", id);
 	if (state != RK_KERNEL_ACTIVE && state != RK_KERNEL_LOADING)
 		return refuse_off(k, err);
-	if (rk_dispatch_full_locked(d, k)) {
-		k->room_wanted = true;
-		if (!may_wait)
-			return rk_error_set(err, EAGAIN,
-					    "%s: the queue is full (max_queue_depth %llu)", id,
-					    (unsigned long long)rk_dispatch_depth_locked(d, k));
+	if (!rk_dispatch_has_room_locked(d, k, m->uid) && !may_wait)
+		return rk_error_set(err, EAGAIN, "%s: the queue is full (max_queue_depth %llu)", id,
+				    (unsigned long long)rk_dispatch_depth_locked(d, k));
+	m->turn = rk_dispatch_turn_locked(k, m->uid);
+	if (!m->turn)
+		return rk_error_set(err, ENOMEM, "%s: no memory to queue a message", id);
+	rk_message_ref(m);
+	if (rk_dispatch_full_locked(d, m->turn)) {
 		m->state = RK_MESSAGE_WAITING;
-		rk_message_ref(m);
-		TAILQ_INSERT_TAIL(&k->waiting, m, queue);
+		TAILQ_INSERT_TAIL(&m->turn->waiting, m, queue);
 		return 0;
 	}
-	rk_dispatch_enqueue_locked(d, rk_message_ref(m));
+	rk_dispatch_enqueue_locked(d, m);
 	rk_dispatch_hand_out_locked(d);
 	return 0;
 }
@@ -203,7 +212,7 @@ static void cancel_locked(struct rk_dispatch *d, struct rk_message *m)
 {
 	switch (m->state) {
 	case RK_MESSAGE_WAITING:
-		TAILQ_REMOVE(&m->kernel->waiting, m, queue);
+		rk_dispatch_unwait_locked(d, m);
 		rk_dispatch_done_locked(d, m, ECANCELED, RK_CANCELLED);
 		break;
 	case RK_MESSAGE_QUEUED:
@@ -280,6 +289,16 @@ uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t bla
 	ended = rk_dispatch_end_running_locked(d, &death, held);
 	rk_dispatch_unlock_and_tell(d);
 	return ended;
+}
+
+bool rk_dispatch_blamed(struct rk_dispatch *d)
+{
+	bool blamed;
+
+	pthread_mutex_lock(&d->lock);
+	blamed = d->blamed == d->worker;
+	pthread_mutex_unlock(&d->lock);
+	return blamed;
 }
 
 /* The running message that @done answers, or NULL with a sentence. */
@@ -400,7 +419,7 @@ static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk
 	else if (state == RK_KERNEL_OFF)
 		atomic_store(&k->backend, 0);
 	if (old == RK_KERNEL_OFF)
-		k->kills = 0;
+		memset(k->kills, 0, sizeof(k->kills));
 	if (old != RK_KERNEL_ACTIVE && state == RK_KERNEL_ACTIVE)
 		atomic_fetch_add(&d->kernels_active, 1);
 	if (old == RK_KERNEL_ACTIVE && state != RK_KERNEL_ACTIVE)
@@ -435,14 +454,12 @@ void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 	rk_dispatch_unlock_and_tell(d);
 }
 
-bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k)
+bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid)
 {
 	bool room;
 
 	pthread_mutex_lock(&d->lock);
-	room = !rk_dispatch_full_locked(d, k);
-	if (!room)
-		k->room_wanted = true;
+	room = rk_dispatch_has_room_locked(d, k, uid);
 	pthread_mutex_unlock(&d->lock);
 	return room;
 }

@@ -4,8 +4,8 @@
  * accepted, the enqueue, the in-flight count and the counters; so that
  * accepted = processed + failed + cancelled + timed_out + in_flight in every snapshot.
  *
- * At most `slots` messages are handed to the worker at a time; the rest wait in
- * their kernel's queue, and kernels with queued messages take turns. No function blocks: the
+ * At most `slots` messages are handed to the worker at a time; the rest wait in the queue of their
+ * turn, one for each kernel and user, and turns go round. No function blocks: the
  * worker's socket is written without waiting, and done callbacks run with no lock held. The order
  * of locks is in doc/ARCHITECTURE.md.
  */
@@ -26,14 +26,13 @@ struct rk_dispatch_observer {
 	void (*idle)(void *ctx); /* the last message in flight is gone */
 	/* A message must be done by @at_ns (CLOCK_MONOTONIC): call rk_dispatch_expire then. */
 	void (*deadline)(void *ctx, uint64_t at_ns);
-	/* It has killed RK_KILLS_MAX workers in a row and is not wanted any more: disable it. */
+	/* It has killed too many workers (RK_KILLS_MAX) and is not wanted any more: disable it. */
 	void (*tripped)(void *ctx, struct rk_kernel *k);
 	void (*unloadable)(void *ctx,
 			   struct rk_kernel *k); /* ENDING, and rk_dispatch_kernel_idle */
 	void *ctx;
 };
 
-#define RK_KILLS_MAX	    3
 #define RK_FUSE_BYTES	    (256 * 1024) /* of a message's block that may be fused */
 #define RK_DISPATCH_BUCKETS 1024	 /* of the table by id; a power of two */
 
@@ -53,7 +52,8 @@ struct rk_dispatch {
 	uint64_t next_id;
 	bool ended;		     /* one has left in_flight in this critical section */
 	uint64_t worker;	     /* number of the attached one */
-	uint32_t max_queue_depth;    /* per kernel */
+	uint64_t blamed;	     /* of the last one whose end a kernel was blamed for */
+	uint32_t max_queue_depth;    /* per kernel and user */
 	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
 	uint64_t message_timeout_ns; /* 0 = none */
 	int fd;			     /* message socket, -1 = no worker */
@@ -65,7 +65,7 @@ struct rk_dispatch {
 	 */
 	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
 	uint64_t progress_ns;	       /* the last answer, or hand-out while none ran */
-	TAILQ_HEAD(, rk_kernel) ready; /* kernels with queued messages, in turn */
+	TAILQ_HEAD(, rk_turn) ready;   /* those with queued messages, the next one first */
 	TAILQ_HEAD(, rk_kernel) busy;  /* kernels with messages in flight */
 	struct rk_message_list probes; /* QUEUED and RUNNING ones, oldest first; on no other list */
 	uint64_t next_probe;
@@ -171,6 +171,9 @@ void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t
 uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
 			    struct rk_message_list *held);
 
+/* Whether a kernel was blamed for the end of the last worker. */
+bool rk_dispatch_blamed(struct rk_dispatch *d);
+
 /*
  * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
  * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
@@ -210,8 +213,8 @@ void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const 
 void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
 				   char msg[RK_ERROR_MAX]);
 
-/* Whether a submission to @k would find room; no promise. */
-bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k);
+/* Whether a submission of @uid to @k would find room; no promise. */
+bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid);
 
 /* All counters and in_flight in one critical section: the books balance. @k NULL = the whole
  * runtime. */

@@ -25,7 +25,11 @@ void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum r
 /* The sentence that last_error shows. */
 void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg);
 
-/* Accept @m; takes over a reference. */
+/* The turn of @uid at @k, made where there is none yet; NULL = no memory. To be given a message. */
+struct rk_turn *rk_dispatch_turn_locked(struct rk_kernel *k, uid_t uid);
+/* Take @m off the list of those that wait for room. */
+void rk_dispatch_unwait_locked(struct rk_dispatch *d, struct rk_message *m);
+/* Accept @m, whose turn is set; takes over a reference. */
 void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
 /* Take @m off its queue; a probe is on none. */
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
@@ -34,10 +38,12 @@ void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
 /* Nothing of @k is to be handed out for now. */
 void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
 
-/* How many messages of @k may be queued. */
+/* How many messages of one user at @k may be queued. */
 uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
-bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
-/* A place in @k's queue is free: accept who waits for it, or tell who polls. */
+bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_turn *t);
+/* Whether a message of @uid would find room at @k; whoever is told no is noticed once it does. */
+bool rk_dispatch_has_room_locked(const struct rk_dispatch *d, const struct rk_kernel *k, uid_t uid);
+/* A place in a queue of @k is free: accept who waits for it, or tell who polls. */
 void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k);
 /* Nothing of @k is queued or runs, nor a probe of it. */
 bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k);
@@ -65,7 +71,7 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);
 
 /* run.c: what the worker has */
 
-/* Give queued messages to free slots of the worker, and a probe to its own; kernels take turns. */
+/* Give queued messages to free slots of the worker, and a probe to its own; turns go round. */
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
 /* The message @id that runs in @slot, or NULL. */
 struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"
@@ -100,7 +101,6 @@ static enum rk_counter counter_of(int code)
 static void measure_locked(struct rk_message *m)
 {
 	rk_histogram_add(&m->kernel->stats->latency, (rk_now_ns() - m->accepted_ns) / 1000);
-	m->kernel->kills = 0;
 }
 
 bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
@@ -147,23 +147,83 @@ void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int 
 		rk_kernel_unref(k); /* the list's */
 }
 
+/* --- turns --- */
+
+static struct rk_turn *find_turn_locked(const struct rk_kernel *k, uid_t uid)
+{
+	struct rk_turn *t;
+
+	TAILQ_FOREACH (t, &k->turns, others)
+		if (t->uid == uid)
+			break;
+	return t;
+}
+
+struct rk_turn *rk_dispatch_turn_locked(struct rk_kernel *k, uid_t uid)
+{
+	struct rk_turn *t = find_turn_locked(k, uid);
+
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->kernel = k;
+	t->uid = uid;
+	TAILQ_INIT(&t->queue);
+	TAILQ_INIT(&t->waiting);
+	TAILQ_INSERT_TAIL(&k->turns, t, others);
+	return t;
+}
+
+static void unready_locked(struct rk_dispatch *d, struct rk_turn *t)
+{
+	if (t->is_ready)
+		TAILQ_REMOVE(&d->ready, t, ready);
+	t->is_ready = false;
+}
+
+/* A message has left @t: so does the turn, with its last one. */
+static void left_turn_locked(struct rk_dispatch *d, struct rk_turn *t)
+{
+	if (!TAILQ_EMPTY(&t->queue))
+		return;
+	unready_locked(d, t);
+	if (!TAILQ_EMPTY(&t->waiting))
+		return;
+	if (t->room_wanted)
+		rk_dispatch_notice_locked(d, t->kernel, RK_NOTICE_ROOM);
+	TAILQ_REMOVE(&t->kernel->turns, t, others);
+	free(t);
+}
+
+void rk_dispatch_unwait_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	TAILQ_REMOVE(&m->turn->waiting, m, queue);
+	left_turn_locked(d, m->turn);
+	m->turn = NULL;
+}
+
 void rk_dispatch_refuse_waiting_locked(struct rk_dispatch *d, struct rk_message *m, int code,
 				       const char *why)
 {
-	TAILQ_REMOVE(&m->kernel->waiting, m, queue);
+	rk_dispatch_unwait_locked(d, m);
 	rk_dispatch_count_locked(d, m->kernel, RK_COUNT_REJECTED);
 	rk_dispatch_done_locked(d, m, code, why);
 }
 
 void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	bool busy = k->manifest.mode == RK_WIRE_RING && k->running;
+	struct rk_turn *t;
 
-	if (k->is_ready || busy || TAILQ_EMPTY(&k->queue))
+	if (k->manifest.mode == RK_WIRE_RING && k->running)
 		return;
-	k->is_ready = true;
-	rk_kernel_ref(k);
-	TAILQ_INSERT_TAIL(&d->ready, k, ready);
+	TAILQ_FOREACH (t, &k->turns, others) {
+		if (t->is_ready || TAILQ_EMPTY(&t->queue))
+			continue;
+		t->is_ready = true;
+		TAILQ_INSERT_TAIL(&d->ready, t, ready);
+	}
 }
 
 void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
@@ -188,7 +248,8 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 		TAILQ_INSERT_TAIL(&d->busy, k, busy);
 	}
 	TAILQ_INSERT_TAIL(&k->inflight, m, inflight);
-	TAILQ_INSERT_TAIL(&k->queue, m, queue);
+	TAILQ_INSERT_TAIL(&m->turn->queue, m, queue);
+	m->turn->queued++;
 	atomic_fetch_add_explicit(&k->queued, 1, memory_order_relaxed);
 	book_locked(d, k, RK_COUNT_ACCEPTED, 1);
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
@@ -200,32 +261,45 @@ uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_k
 	return k->manifest.max_queue_depth ? k->manifest.max_queue_depth : d->max_queue_depth;
 }
 
-bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
+bool rk_dispatch_full_locked(const struct rk_dispatch *d, const struct rk_turn *t)
 {
-	return k->queued >= rk_dispatch_depth_locked(d, k) || !TAILQ_EMPTY(&k->waiting);
+	return t->queued >= rk_dispatch_depth_locked(d, t->kernel) || !TAILQ_EMPTY(&t->waiting);
+}
+
+bool rk_dispatch_has_room_locked(const struct rk_dispatch *d, const struct rk_kernel *k, uid_t uid)
+{
+	struct rk_turn *t = find_turn_locked(k, uid);
+
+	if (!t || !rk_dispatch_full_locked(d, t))
+		return true;
+	t->room_wanted = true;
+	return false;
 }
 
 void rk_dispatch_room_locked(struct rk_dispatch *d, struct rk_kernel *k)
 {
+	uint64_t depth = rk_dispatch_depth_locked(d, k);
 	struct rk_message *m;
+	struct rk_turn *t;
 
-	while (k->queued < rk_dispatch_depth_locked(d, k) && (m = TAILQ_FIRST(&k->waiting))) {
-		TAILQ_REMOVE(&k->waiting, m, queue);
-		rk_dispatch_enqueue_locked(d, m);
-	}
-	if (k->room_wanted && !rk_dispatch_full_locked(d, k)) {
-		k->room_wanted = false;
-		rk_dispatch_notice_locked(d, k, RK_NOTICE_ROOM);
+	TAILQ_FOREACH (t, &k->turns, others) {
+		while (t->queued < depth && (m = TAILQ_FIRST(&t->waiting))) {
+			TAILQ_REMOVE(&t->waiting, m, queue);
+			rk_dispatch_enqueue_locked(d, m);
+		}
+		if (t->room_wanted && !rk_dispatch_full_locked(d, t)) {
+			t->room_wanted = false;
+			rk_dispatch_notice_locked(d, k, RK_NOTICE_ROOM);
+		}
 	}
 }
 
 void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	if (!k->is_ready)
-		return;
-	k->is_ready = false;
-	TAILQ_REMOVE(&d->ready, k, ready);
-	rk_kernel_unref(k);
+	struct rk_turn *t;
+
+	TAILQ_FOREACH (t, &k->turns, others)
+		unready_locked(d, t);
 }
 
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
@@ -234,10 +308,11 @@ void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 
 	if (m->probe)
 		return;
-	TAILQ_REMOVE(&k->queue, m, queue);
+	TAILQ_REMOVE(&m->turn->queue, m, queue);
+	m->turn->queued--;
 	atomic_fetch_sub_explicit(&k->queued, 1, memory_order_relaxed);
-	if (TAILQ_EMPTY(&k->queue))
-		rk_dispatch_unready_locked(d, k);
+	left_turn_locked(d, m->turn);
+	m->turn = NULL;
 }
 
 static void call_done(struct rk_message *m)
@@ -301,10 +376,13 @@ void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel
 uint64_t rk_dispatch_end_queued_locked(struct rk_dispatch *d, struct rk_kernel *k, int code,
 				       const char *why)
 {
-	struct rk_message *m;
+	struct rk_message *m, *after;
 	uint64_t ended = 0;
 
-	while ((m = TAILQ_FIRST(&k->queue))) {
+	for (m = TAILQ_FIRST(&k->inflight); m; m = after) {
+		after = TAILQ_NEXT(m, inflight);
+		if (m->state != RK_MESSAGE_QUEUED)
+			continue;
 		ended++;
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, code, why);

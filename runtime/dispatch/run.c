@@ -10,7 +10,7 @@
 
 /* --- runs --- */
 
-/* What is handed out as one: @count messages from the head of their kernel's queue on. */
+/* What is handed out as one: @count messages from the head of their turn's queue on. */
 struct run {
 	struct rk_wire_run *packet;
 	size_t len; /* of the packet */
@@ -110,15 +110,16 @@ static int send_run(int fd, const struct run *run)
 	return n < 0 ? -errno : 0;
 }
 
-/* The first @count messages of @k's queue run in @slot. */
-static void occupy_locked(struct rk_dispatch *d, struct rk_kernel *k, uint32_t slot, uint32_t count)
+/* The first @count messages of @t's queue run in @slot; the turn ends with its last one. */
+static void occupy_locked(struct rk_dispatch *d, struct rk_turn *t, uint32_t slot, uint32_t count)
 {
 	struct rk_message **end = &d->slots[slot], *m;
+	struct rk_kernel *k = t->kernel;
 
 	if (!d->running++)
 		d->progress_ns = rk_now_ns();
 	for (uint32_t i = 0; i < count; i++) {
-		m = TAILQ_FIRST(&k->queue);
+		m = TAILQ_FIRST(&t->queue);
 		*end = m;
 		end = &m->with;
 		m->slot = slot;
@@ -128,11 +129,12 @@ static void occupy_locked(struct rk_dispatch *d, struct rk_kernel *k, uint32_t s
 	}
 }
 
-/* Hand out the oldest message of the kernel whose turn it is. False if that is impossible now. */
+/* Hand out the oldest message of the turn that is next. False if that is impossible now. */
 static bool hand_out_one_locked(struct rk_dispatch *d)
 {
-	struct rk_kernel *k = TAILQ_FIRST(&d->ready);
-	struct rk_message *m = TAILQ_FIRST(&k->queue);
+	struct rk_turn *t = TAILQ_FIRST(&d->ready);
+	struct rk_message *m = TAILQ_FIRST(&t->queue);
+	struct rk_kernel *k = t->kernel;
 	struct rk_error err;
 	struct run run;
 	uint32_t slot = 0;
@@ -159,9 +161,11 @@ static bool hand_out_one_locked(struct rk_dispatch *d)
 			d->fd = -1;
 		return false;
 	}
-	TAILQ_REMOVE(&d->ready, k, ready);
-	TAILQ_INSERT_TAIL(&d->ready, k, ready);
-	occupy_locked(d, k, slot, run.count);
+	TAILQ_REMOVE(&d->ready, t, ready);
+	TAILQ_INSERT_TAIL(&d->ready, t, ready);
+	TAILQ_REMOVE(&k->turns, t, others); /* the order in which they are ready again */
+	TAILQ_INSERT_TAIL(&k->turns, t, others);
+	occupy_locked(d, t, slot, run.count);
 	if (k->manifest.mode == RK_WIRE_RING)
 		rk_dispatch_unready_locked(d, k); /* the next one when this one is answered */
 	rk_dispatch_room_locked(d, k);
@@ -252,8 +256,12 @@ void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
 	/* The same worker's death is not counted again for another of the kernel's messages. */
 	if (m->probe || k->killed == d->worker)
 		return;
-	k->killed = d->worker;
-	if (++k->kills >= RK_KILLS_MAX && atomic_exchange(&k->wanted, false))
+	k->killed = d->blamed = d->worker;
+	memmove(k->kills, k->kills + 1, sizeof(k->kills) - sizeof(k->kills[0]));
+	k->kills[RK_KILLS_MAX - 1] = rk_now_ns();
+	/* what it does well between is no excuse: each time others have lost what ran beside it */
+	if (k->kills[0] && k->kills[RK_KILLS_MAX - 1] - k->kills[0] <= RK_KILLS_NS &&
+	    atomic_exchange(&k->wanted, false))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_TRIPPED);
 }
 

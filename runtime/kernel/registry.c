@@ -184,8 +184,7 @@ static struct rk_kernel *kernel_new(const struct rk_kernel_source *source, struc
 	/* what the old one took is taken from the first moment on; who runs it will load it */
 	if (old && k->wanted && takes_messages(old))
 		atomic_init(&k->state, RK_KERNEL_LOADING);
-	TAILQ_INIT(&k->queue);
-	TAILQ_INIT(&k->waiting);
+	TAILQ_INIT(&k->turns);
 	TAILQ_INIT(&k->inflight);
 	return k;
 }

@@ -23,6 +23,9 @@
 struct rk_message;
 TAILQ_HEAD(rk_message_list, rk_message);
 
+#define RK_KILLS_MAX 3			  /* workers that a kernel may kill... */
+#define RK_KILLS_NS  (60 * 1000000000ULL) /* within this time before it is disabled */
+
 /* Whether a kernel can be called, as kernels/D/N/enable tells. */
 enum rk_kernel_state {
 	RK_KERNEL_OFF,	   /* disabled, refused, or the runtime is not running */
@@ -38,6 +41,23 @@ struct rk_kernel_stats {
 	struct rk_counters books;
 	struct rk_histogram latency;   /* from accepted to done, of those processed */
 	char last_error[RK_ERROR_MAX]; /* "none" before the first */
+};
+
+/*
+ * What one user has waiting at one kernel, which takes its turn among those of others: so nobody's
+ * flood delays the single call of another user, or fills his queue. It is there as long as it holds
+ * a message, each of which keeps the kernel. Guarded by dispatch.lock.
+ */
+struct rk_turn {
+	struct rk_kernel *kernel;
+	uid_t uid;
+	struct rk_message_list queue;	/* QUEUED, oldest first */
+	struct rk_message_list waiting; /* for room in the queue; not accepted */
+	uint32_t queued;		/* length of queue */
+	bool is_ready;			/* on dispatch's list of those that may run */
+	bool room_wanted;		/* somebody found the queue full and may be polling */
+	TAILQ_ENTRY(rk_turn) ready;
+	TAILQ_ENTRY(rk_turn) others; /* of the kernel */
 };
 
 struct rk_kernel {
@@ -66,23 +86,21 @@ struct rk_kernel {
 	/* 1 + enum rk_wire_backend that it is loaded with, or will be; 0 = no worker, or not loaded
 	 */
 	_Atomic unsigned int backend;
-	struct rk_message_list queue;	 /* QUEUED, oldest first */
-	struct rk_message_list waiting;	 /* waiting for queue room, not accepted */
+	TAILQ_HEAD(, rk_turn) turns;	 /* of the users who have something queued or waiting */
 	struct rk_message_list inflight; /* QUEUED and RUNNING, oldest first */
-	_Atomic uint32_t queued;	 /* length of queue */
+	_Atomic uint32_t queued;	 /* in all turns */
 	/* Links of dispatch's lists; each holds a reference. */
-	bool is_ready, is_noticed;
-	TAILQ_ENTRY(rk_kernel) ready;	/* has queued messages */
+	bool is_noticed;
 	TAILQ_ENTRY(rk_kernel) busy;	/* has messages in flight */
 	TAILQ_ENTRY(rk_kernel) noticed; /* its observer is to be called */
 	struct rk_message *cursor;	/* of rk_dispatch_list */
 	unsigned int notices;
-	uint32_t running;	    /* messages handed to the worker */
-	bool over_limit;	    /* OFF because of max_kernel_instances */
-	bool room_wanted;	    /* somebody found the queue full and may be polling */
-	unsigned int kills;	    /* workers that it killed in a row */
-	uint64_t killed;	    /* dispatch's number of the last of them */
-	char why_off[RK_ERROR_MAX]; /* why it is OFF, "" = as its enable says */
+	uint32_t running;	      /* messages handed to the worker */
+	bool over_limit;	      /* OFF because of max_kernel_instances */
+	uint64_t kills[RK_KILLS_MAX]; /* when it killed its last workers, CLOCK_MONOTONIC; 0 = none
+				       */
+	uint64_t killed;	      /* dispatch's number of the last of them */
+	char why_off[RK_ERROR_MAX];   /* why it is OFF, "" = as its enable says */
 };
 
 struct rk_registry;

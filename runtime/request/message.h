@@ -20,6 +20,13 @@
 #include "runtime/request/plan.h"
 #include "runtime/kernel/registry.h"
 
+/*
+ *   NEW --+--> WAITING --+--> QUEUED --+--> RUNNING ----> DONE
+ *         |              |             |                   ^
+ *         +-- had room --+             +- ended before it ran
+ *
+ * One that waits is ended like one that is queued: cancelled, refused; timed out once it is queued.
+ */
 enum rk_message_state {
 	RK_MESSAGE_NEW,
 	RK_MESSAGE_WAITING, /* for queue room; not accepted */
@@ -58,7 +65,8 @@ struct rk_message {
 	struct rk_message *with;  /* RUNNING as one with it: the next of the same slot */
 	int verdict;		  /* while RUNNING: errno decided already (cancelled), 0 = none */
 	struct rk_error error;	  /* code 0 = success */
-	TAILQ_ENTRY(rk_message) queue;	  /* kernel's queue or waiting list */
+	struct rk_turn *turn;	  /* while QUEUED or WAITING */
+	TAILQ_ENTRY(rk_message) queue;	  /* the turn's queue or waiting list */
 	TAILQ_ENTRY(rk_message) inflight; /* kernel's inflight list */
 	TAILQ_ENTRY(rk_message) finished; /* a list private to the thread that finishes it */
 	TAILQ_ENTRY(rk_message) hashed;	  /* table by id, while in flight */

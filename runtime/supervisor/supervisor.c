@@ -130,6 +130,8 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 		sup->spawn_at = rk_now_ns(); /* without what was blamed; once for each */
 	else if (!sup->ever_ready)
 		sup->observer.failed(sup->observer.ctx, p->refusal[0] ? p->refusal : why);
+	else if (rk_dispatch_blamed(sup->dispatch)) /* the kernel pays, which is disabled in time */
+		sup->spawn_at = rk_now_ns() + BACKOFF_NS;
 	else
 		try_again(sup, why);
 }

@@ -560,3 +560,33 @@ call_from_shell() {
 		assert get("kernels/core/echo/messages_processed") == "800"
 	EOF
 }
+
+@test "call: the flood of one user neither stands before the single call of another, nor fills his queue" {
+	rk_up primary_backend=cpu,call_gid=12003,max_queue_depth=50
+	py <<-'EOF'
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		sys.modules["rk"].MNT = "."
+		STATS = "core/running-stats", {"x": [1]}                # its answer says the how manieth it was
+		def as_user(uid, fn, *args):
+		    os.setegid(12003)
+		    os.seteuid(uid)
+		    try:
+		        return fn(*args)
+		    finally:
+		        os.seteuid(0)
+		        os.setegid(0)
+		pid = worker()
+		freeze(pid)
+		flood = [as_user(12001, submit, *STATS) for _ in range(51)]
+		full = as_user(12001, open_call, STATS[0], os.O_NONBLOCK)
+		as_user(12001, write_all, full, to_bytes(STATS[1]))
+		assert as_user(12001, outcome, os.read, full, 100) == "EAGAIN"
+		assert not poll(full, select.POLLOUT, 0)
+		single = as_user(12002, submit, *STATS)
+		os.close(full)
+		os.kill(pid, signal.SIGCONT)
+		assert json.loads(answer_of(single))["count"] <= 3      # behind the one that ran, and one of each turn
+		assert sorted(json.loads(answer_of(fd))["count"] for fd in flood)[-1] == 52
+		assert_stats(accepted=52, processed=52)
+	EOF
+}

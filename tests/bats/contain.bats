@@ -157,7 +157,7 @@ crashes() {
 	EOF
 }
 
-@test "contain: three in a row disable a kernel; 1 into its enable tries again" {
+@test "contain: three within a minute disable a kernel; 1 into its enable tries again" {
 	kernels crash_null
 	rk_up_kernels worker_threads=1
 	py <<-'EOF'
@@ -171,7 +171,7 @@ crashes() {
 		assert len(events("WorkerDied")) == 3                   # what was queued did not kill three more
 		[event] = events("KernelDisabled")
 		assert event["id"] == kernel
-		assert "killed its worker 3 times in a row: write 1 to its enable to try again" in event["why"], event
+		assert "killed its worker 3 times within a minute: write 1 to its enable to try again" in event["why"], event
 		assert get(enable) == "0"
 		assert get("stats/kernels_active") == "9" and get("stats/kernels_registered") == "10"
 		assert outcome(call, kernel, {"crash": 0}) == "ENODEV"
@@ -185,17 +185,16 @@ crashes() {
 	EOF
 }
 
-@test "contain: a success between them ends the row; hanging and writing past an output count, too" {
+@test "contain: what works between them is no excuse; hanging and writing past an output count, too" {
 	kernels overrun spin
 	sed -i 's/^id .*/&\ntimeout = 100ms/' "$KERNELS/spin.ini"
-	rk_up_kernels restart_limit=100,worker_threads=2
+	rk_up_kernels restart_limit=0,worker_threads=2 # these deaths are the kernels'
 	py <<-'EOF'
 		def overrun(extra): return outcome(call, "user/overrun", {"extra": extra, "x": [1]})
 		def state(): return len(events("KernelDisabled")), get("kernels/user/overrun/enable")
-		assert [overrun(1), overrun(1)] == ["EIO"] * 2
-		assert overrun(0) == b'{"y":[1.0]}\n'
-		assert [overrun(1), overrun(1)] == ["EIO"] * 2
-		assert state() == (0, "1")
+		for _ in range(2):
+		    assert overrun(1) == "EIO" and state() == (0, "1")
+		    assert overrun(0) == b'{"y":[1.0]}\n'
 		assert overrun(1) == "EIO"
 		assert state() == (1, "0") and overrun(0) == "ENODEV"
 	EOF

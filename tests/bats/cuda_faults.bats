@@ -14,6 +14,11 @@ NINE = b"{\"y\":[9.0]}\n"
 def deaths(): return [e["how"] for e in events("WorkerDied")]
 def workers(n): until(lambda: len(events("WorkerStarted")), n)
 def healthy(): until(lambda: get("health/status"), "healthy")
+def add_kernel(name):
+    (KERNELS / f"{name}.ini").write_text((KERNELS / "square.ini").read_text().replace("user/square", f"user/{name}"))
+    (KERNELS / f"{name}.ini").write_text((KERNELS / f"{name}.ini").read_text().replace("square.ptx", "overrun.ptx").replace(
+        "entry = square", "entry = overrun"))
+    assert reload() == "ok"
 '
 
 # fails TRIGGER SENTENCE: production falls back with the sentence, without a fallback there is no mount.
@@ -257,11 +262,6 @@ embedded_ptx() {
 	cuda_up worker_threads=3,restart_limit=100
 	py <<-EOF
 		$RIG
-		def add_kernel(name):
-		    (KERNELS / f"{name}.ini").write_text((KERNELS / "square.ini").read_text().replace("user/square", f"user/{name}"))
-		    (KERNELS / f"{name}.ini").write_text((KERNELS / f"{name}.ini").read_text().replace("square.ptx", "overrun.ptx").replace(
-		        "entry = square", "entry = overrun"))
-		    assert reload() == "ok"
 		# of the two that run nobody can tell which it was
 		beside = submit("core/delay", {"ms": 60000})
 		assert [square() for _ in range(5)] == [NINE] * 5
@@ -283,19 +283,21 @@ embedded_ptx() {
 }
 
 @test "cuda faults: more deaths than restart_limit: Failed with the CUresult's name; reset and start recover" {
-	vector_kernels square illegal
+	vector_kernels square overrun
+	rm "$KERNELS/overrun.ini"
 	cuda_up worker_threads=1,restart_limit=1
 	py <<-EOF
 		$RIG
 		healthy()
-		assert outcome(call, "user/illegal", {"x": [1]}) == "EIO"
-		workers(2)
-		healthy()
-		running = Task(call, "user/illegal", {"x": [1]})
-		assert running.result() == "EIO"
+		for death in 1, 2:                                      # of the device: no kernel is to blame
+		    triggers("once fail cuModuleLoadDataEx CUDA_ERROR_DEVICE_UNAVAILABLE")
+		    add_kernel(f"later{death}")
+		    until(lambda: len(deaths()), death)
+		    if death == 1:                                      # the next one loads it
+		        until(lambda: "user/later1" in [e["id"] for e in events("KernelActivated")], True)
 		until(lambda: get("state"), "Failed")
 		[failed] = events("Failed")
-		assert NAME in failed["reason"] and "2 deaths within a minute are more than restart_limit 1" in failed["reason"], failed
+		assert "CUDA_ERROR_DEVICE_UNAVAILABLE" in failed["reason"] and "2 deaths within a minute are more than restart_limit 1" in failed["reason"], failed
 		assert get("health/reason") == failed["reason"] and get("health/live") == "0"
 		assert outcome(square) == "ESHUTDOWN" and get("stats/gpu_memory_bytes") == "0"
 		restart()

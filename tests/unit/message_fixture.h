@@ -82,6 +82,16 @@ static inline struct rk_kernel *add_kernel(struct rk_registry *reg, const char *
 	return add_kernel_with(reg, domain, name, "", false);
 }
 
+/* How many workers it has killed of late. */
+static inline unsigned int kills_of(const struct rk_kernel *k)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < RK_KILLS_MAX; i++)
+		n += k->kills[i] != 0;
+	return n;
+}
+
 /* A message ready to be submitted; every axis of its inputs is @n long, its inputs are zero. */
 static inline struct rk_message *make_message(struct rk_kernel *k, struct rk_payload *pool,
 					      uint64_t n)

@@ -117,8 +117,8 @@ RIG_TEST(full)
 
 	for (unsigned int i = 0; i < 4; i++)
 		queued[i] = submit(r, 0);
-	assert_false(rk_dispatch_has_room(&r->d, r->k[0]));
-	assert_true(rk_dispatch_has_room(&r->d, r->k[1]));
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
+	assert_true(rk_dispatch_has_room(&r->d, r->k[1], 1000));
 	refuse(r, 0, false, EAGAIN, "test/a: the queue is full (max_queue_depth 4)");
 	expect_counts(r, "4 0 0 0 0 0"); /* may be tried again: no refusal */
 	for (unsigned int i = 0; i < 3; i++)
@@ -147,6 +147,112 @@ RIG_TEST(full)
 		assert_ptr_equal(r->done[4 + i], waiting[i]);
 }
 
+static struct rk_message *submit_as(struct rig *r, unsigned int k, uid_t uid)
+{
+	struct rk_message *m = make_message(r->k[k], r->pool, 1);
+	struct rk_error err = {0};
+
+	m->uid = uid;
+	m->done = on_done;
+	m->ctx = r;
+	r->all[r->nall++] = m;
+	if (rk_dispatch_submit(&r->d, m, true, &err))
+		fail_msg("%s", err.msg);
+	return m;
+}
+
+/* The flood of one user does not stand before the single call of another, nor fill his queue. */
+RIG_TEST(users_take_turns)
+{
+	struct rig *r = *state;
+	struct rk_message *flood[12], *single[3];
+	struct rk_wire_run run;
+
+	for (unsigned int i = 0; i < 12; i++) /* four are queued, the others wait */
+		flood[i] = submit_as(r, i < 8 ? 0 : 1, 1000);
+	assert_int_equal(flood[7]->state, RK_MESSAGE_WAITING);
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
+	assert_true(rk_dispatch_has_room(&r->d, r->k[0], 1001));
+	for (unsigned int i = 0; i < 3; i++) {
+		single[i] = submit_as(r, 0, 1001 + i);
+		assert_int_equal(single[i]->state, RK_MESSAGE_QUEUED);
+	}
+	assert_int_equal(r->k[0]->queued, 7);
+	rig_attach(r, 1);
+	run = expect_run(r, flood[0]); /* of the flood's two turns... */
+	answer(r, &run);
+	run = expect_run(r, flood[8]);
+	for (unsigned int i = 0; i < 3; i++) { /* ...and then everybody's */
+		answer(r, &run);
+		run = expect_run(r, single[i]);
+	}
+	answer(r, &run);
+	run = expect_run(r, flood[1]);
+	/* one who comes anew is next but those who are there already */
+	single[0] = submit_as(r, 0, 1001);
+	answer(r, &run);
+	run = expect_run(r, flood[9]);
+	answer(r, &run);
+	run = expect_run(r, flood[2]);
+	answer(r, &run);
+	run = expect_run(r, single[0]);
+	do
+		answer(r, &run);
+	while (take_run(r, &run));
+	expect_counts(r, "16 16 0 0 0 0");
+	assert_true(TAILQ_EMPTY(&r->k[0]->turns));
+}
+
+/* The same of a ring kernel, of which one message runs at a time. */
+RIG_TEST(users_take_turns_at_a_ring)
+{
+	struct rig *r = *state;
+	struct rk_message *flood[4], *single;
+	struct rk_wire_run run;
+
+	r->k[0]->manifest.mode = RK_WIRE_RING;
+	for (unsigned int i = 0; i < 4; i++)
+		flood[i] = submit_as(r, 0, 1000);
+	single = submit_as(r, 0, 1001);
+	rig_attach(r, 4);
+	run = expect_run(r, flood[0]);
+	assert_false(take_run(r, &run) && run.id);
+	answer(r, &run);
+	run = expect_run(r, single);
+	for (unsigned int i = 1; i < 4; i++) {
+		answer(r, &run);
+		run = expect_run(r, flood[i]);
+	}
+	answer(r, &run);
+	expect_counts(r, "5 5 0 0 0 0");
+}
+
+/* What ends turns: cancelling, refusing, disabling; whoever polls is told. */
+RIG_TEST(turns_end)
+{
+	struct rig *r = *state;
+	struct rk_message *m[6];
+
+	for (unsigned int i = 0; i < 5; i++)
+		m[i] = submit_as(r, 0, 1000);
+	m[5] = submit_as(r, 0, 1001);
+	assert_int_equal(m[4]->state, RK_MESSAGE_WAITING);
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
+	rk_dispatch_cancel(&r->d, m[4]);
+	for (unsigned int i = 0; i < 4; i++)
+		rk_dispatch_cancel(&r->d, m[i]);
+	assert_int_equal(r->room[0], 1);
+	assert_ptr_equal(TAILQ_FIRST(&r->k[0]->turns), m[5]->turn);
+	assert_int_equal(r->k[0]->queued, 1);
+	for (unsigned int i = 0; i < 5; i++)
+		m[i] = submit_as(r, 0, 1000);
+	rk_dispatch_kernel_state(&r->d, r->k[0], RK_KERNEL_OFF, "off");
+	assert_true(TAILQ_EMPTY(&r->k[0]->turns));
+	expect_done(r, m[3], EIO, "off");
+	expect_done(r, m[4], ENODEV, "off");
+	expect_done(r, m[5], EIO, "off");
+}
+
 /* Room is told to who asked, once per full queue, and to nobody who did not ask. */
 RIG_TEST(room)
 {
@@ -160,7 +266,7 @@ RIG_TEST(room)
 	answer(r, &run);
 	assert_int_equal(r->room[0], 0);
 	submit(r, 0);
-	assert_false(rk_dispatch_has_room(&r->d, r->k[0]));
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
 	assert_true(take_run(r, &run));
 	answer(r, &run);
 	assert_int_equal(r->room[0], 1);

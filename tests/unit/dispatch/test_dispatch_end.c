@@ -165,11 +165,11 @@ RIG_TEST(end_all_makes_room)
 
 	for (unsigned int i = 0; i < 4; i++)
 		submit(r, 0);
-	assert_false(rk_dispatch_has_room(&r->d, r->k[0]));
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
 	rk_dispatch_accept(&r->d, false);
 	rk_dispatch_end_all(&r->d, ECANCELED, "stopped", &r->held);
 	rk_dispatch_flush(&r->d);
-	assert_true(rk_dispatch_has_room(&r->d, r->k[0]));
+	assert_true(rk_dispatch_has_room(&r->d, r->k[0], 1000));
 	assert_int_equal(r->room[0], 1);
 }
 

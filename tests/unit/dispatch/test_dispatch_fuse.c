@@ -263,7 +263,7 @@ RUN_TEST(fuse_guard)
 	answer_ok(r, r->all[0]);
 	assert_int_equal(answer_one(r, m, 0, &err), -EIO);
 	expect_done(r, m, EIO, "wrote past the end of its output");
-	assert_int_equal(r->k[FUSED]->kills, 1);
+	assert_int_equal(kills_of(r->k[FUSED]), 1);
 	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 1);
 	expect_done(r, r->all[2], EIO, "it was replaced");
 	assert_int_equal(rig_release_held(r), 1);
@@ -293,7 +293,7 @@ RUN_TEST(fuse_death)
 	expect_done(r, r->all[5], EIO, "it died");
 	expect_done(r, plain, EIO, "it died in test/a beside it");
 	assert_int_equal(rig_release_held(r), 5);
-	assert_int_equal(r->k[FUSED]->kills, 1);
+	assert_int_equal(kills_of(r->k[FUSED]), 1);
 	assert_int_equal(r->k[FUSED]->running, 0);
 	expect_counts(r, "7 0 4 2 0 0");
 	rig_attach_fusing(r, 2, 100);

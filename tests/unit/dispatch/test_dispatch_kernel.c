@@ -16,7 +16,7 @@ RIG_TEST(depth)
 	r->k[1]->manifest.max_queue_depth = 6;
 	for (unsigned int i = 0; i < 2; i++)
 		submit(r, 0);
-	assert_false(rk_dispatch_has_room(&r->d, r->k[0]));
+	assert_false(rk_dispatch_has_room(&r->d, r->k[0], 1000));
 	refuse(r, 0, false, EAGAIN, "test/a: the queue is full (max_queue_depth 2)");
 	waiting = submit_waiting(r, 0);
 	for (unsigned int i = 0; i < 6; i++)
@@ -203,7 +203,7 @@ static void expect_tripped(struct rig *r, unsigned int k)
 	}
 }
 
-/* Three workers in a row: it is disabled; its neighbours are not to blame. */
+/* Three workers within a minute: it is disabled; its neighbours are not to blame. */
 RIG_TEST(three_kills)
 {
 	struct rig *r = *state;
@@ -227,22 +227,39 @@ RIG_TEST(three_kills)
 	expect_tripped(r, 0);
 }
 
-/* In a row: one that works in between begins anew, and a neighbour's success does not count. */
-RIG_TEST(success_resets)
+/* Within a minute, whatever it does well in between. */
+RIG_TEST(within_a_minute)
 {
 	struct rig *r = *state;
 
-	for (unsigned int i = 0; i < 3; i++) {
-		for (unsigned int j = 1; j < RK_KILLS_MAX; j++)
-			die(r, 1);
-		succeed(r, 0);
+	for (unsigned int i = 0; i < 3 * RK_KILLS_MAX; i++) {
+		die(r, 1);
+		for (unsigned int j = 0; j < RK_KILLS_MAX; j++)
+			if (r->k[0]->kills[j]) /* half a minute passes */
+				r->k[0]->kills[j] -= RK_KILLS_NS / 2 + 1;
 	}
 	expect_tripped(r, KERNELS);
+	memset(r->k[0]->kills, 0, sizeof(r->k[0]->kills));
 	for (unsigned int i = 0; i < RK_KILLS_MAX; i++) {
-		succeed(r, 1);
+		expect_tripped(r, KERNELS);
+		succeed(r, 0);
 		die(r, 1);
 	}
 	expect_tripped(r, 0);
+}
+
+/* The last worker's end, not that of one before it. */
+RIG_TEST(blamed)
+{
+	struct rig *r = *state;
+
+	assert_false(rk_dispatch_blamed(&r->d) && r->d.worker);
+	die(r, 1);
+	assert_true(rk_dispatch_blamed(&r->d));
+	succeed(r, 0);
+	assert_false(rk_dispatch_blamed(&r->d));
+	assert_int_equal(rk_dispatch_detach(&r->d, "worker 8 was killed", 0, &r->held), 0);
+	assert_false(rk_dispatch_blamed(&r->d));
 }
 
 /* Nobody is known to be to blame. */

@@ -155,7 +155,7 @@ static void expect_nothing_counted(struct rig *r, unsigned int k)
 	assert_int_equal(rk_dispatch_list(&r->d, 0, &info, 1), 0);
 	assert_true(TAILQ_EMPTY(&r->d.busy));
 	assert_int_equal(rk_histogram_percentile(&r->k[k]->stats->latency, 500), -1);
-	assert_int_equal(r->k[k]->kills, 0);
+	assert_int_equal(kills_of(r->k[k]), 0);
 	expect_last_error(r, k, "none");
 	assert_int_equal(r->idle, 0);
 	assert_int_equal(r->deadlines, 0);
@@ -397,18 +397,18 @@ RUN_TEST(probe_forgives_nothing)
 	m = submit(r, PLAIN);
 	rk_dispatch_detach(&r->d, "it died", m->id, &r->held);
 	rig_release_held(r);
-	assert_int_equal(r->k[PLAIN]->kills, 1);
+	assert_int_equal(kills_of(r->k[PLAIN]), 1);
 	rig_attach(r, 1);
 	m = submit_probe(r, PLAIN);
 	run = expect_run(r, m);
 	answer(r, &run);
-	assert_int_equal(r->k[PLAIN]->kills, 1);
+	assert_int_equal(kills_of(r->k[PLAIN]), 1);
 	m = submit_probe(r, PLAIN);
 	run = expect_run(r, m);
 	((char *)output_of(m, 0))[m->plan.outputs[0].bytes] = 0;
 	assert_int_equal(answer_with(r, &run, 0, "", &err), -EIO);
 	expect_done(r, m, EIO, "wrote past");
-	assert_int_equal(r->k[PLAIN]->kills, 1);
+	assert_int_equal(kills_of(r->k[PLAIN]), 1);
 	rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held);
 }
 

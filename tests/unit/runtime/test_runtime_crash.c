@@ -25,7 +25,7 @@ static void expect_disabled(struct rig *r, const char *name, const char *why)
 	rk_kernel_unref(k);
 }
 
-/* Three crashes in a row, and it is disabled, until it is enabled; its neighbours go on. */
+/* Three crashes within a minute, and it is disabled, until it is enabled; its neighbours go on. */
 KERNELS_TEST(circuit_breaker)
 {
 	struct call bad, queued;
@@ -45,7 +45,7 @@ KERNELS_TEST(circuit_breaker)
 		call_expect(&queued, 0);
 	}
 	json_decref(rig_wait_event(&r, "KernelDisabled", 0));
-	expect_disabled(&r, "crash", "disabled, it killed its worker 3 times in a row");
+	expect_disabled(&r, "crash", "disabled, it killed its worker 3 times within a minute");
 	rig_call(&r);
 	rig_expect_state(&r, RK_RUNNING);
 	rk_runtime_enable(r.rt, k, true, NULL);

@@ -309,7 +309,7 @@ RIG_TEST(sticky)
 	assert_string_equal(r->how, how);
 	assert_int_equal(r->running, 1);
 	pthread_mutex_unlock(&r->lock);
-	assert_int_equal(r->k[ON_CPU]->kills, 1);
+	assert_int_equal(kills_of(r->k[ON_CPU]), 1);
 	await(r, &r->ready, 2); /* another one */
 }
 
@@ -327,7 +327,7 @@ RIG_TEST(lost)
 	await_locked(r, &r->died, 1);
 	assert_int_equal(strlen(r->how), strlen("lost its device: ") + 280); /* cut */
 	pthread_mutex_unlock(&r->lock);
-	assert_int_equal(r->k[ON_CPU]->kills, 0); /* nobody is to blame */
+	assert_int_equal(kills_of(r->k[ON_CPU]), 0); /* nobody is to blame */
 	assert_true(rk_supervisor_device(r->sup, 0, &device));
 	assert_true(device.lost);
 	await(r, &r->ready, 2);
