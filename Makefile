@@ -121,7 +121,7 @@ RUNTIME   = $(wildcard runtime/*.c runtime/*/*.c)
 GPU       = $(filter-out $(if $(HAVE_CUDA),,gpu/cuda/%),$(wildcard gpu/*.c gpu/*/*.c))
 GEN       = $(BUILD)/gen/manifest_builtins.c
 # all that gpu/ uses of runtime/base (an arrow too many fails to link)
-SHARED    = $(wildcard $(addprefix runtime/base/,backends.c error.c helper.c log.c log_file.c scm.c tensor.c thread.c trust.c))
+SHARED    = $(wildcard $(addprefix runtime/base/,backends.c error.c helper.c home.c log.c log_file.c scm.c tensor.c thread.c trust.c))
 MAINS     = fs/mount/mount_rkfs.c fs/client/rkcall.c fs/client/rktop.c gpu/worker_main.c
 RKCALL    = $(wildcard fs/client/rkcall*.c)
 RKTOP     = $(wildcard fs/client/rktop*.c)

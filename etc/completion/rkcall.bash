@@ -42,8 +42,10 @@ _rkcall() {
 				--mount --list --describe --help --version' -- "$cur")
 		elif [[ -z $kernel ]]; then
 			# a daemon that does not answer must not hang the shell
-			mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]/#~\//$HOME/}" \
-				"${mount[@]}" --timeout 2 --list 2>/dev/null | cut -d ' ' -f 1)" -- "$cur")
+			while read -r kernel _; do
+				# compgen -W would expand what another user's mount says, and so run it
+				[[ $kernel != "$cur"* || $kernel == *[!A-Za-z0-9_/-]* ]] || COMPREPLY+=("$kernel")
+			done < <("${COMP_WORDS[0]/#~\//$HOME/}" "${mount[@]}" --timeout 2 --list 2>/dev/null)
 		elif [[ -z $files ]]; then
 			mapfile -t COMPREPLY < <(compgen -W - -- "$cur")
 		fi ;;

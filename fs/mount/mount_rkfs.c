@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "fs/mount/options.h"
 #include "fs/session.h"
 #include "runtime/config/config.h"
+#include "runtime/base/home.h"
 #include "runtime/base/log.h"
 #include "runtime/metrics/metrics.h"
 #include "runtime/base/memory_limit.h"
@@ -123,12 +125,13 @@ static int daemonize(struct rkfs_daemon_params *p)
 }
 
 static int mount_at(const struct rkfs_options *o, const struct rk_config_sources *sources,
-		    const struct rk_config *config)
+		    const struct rk_config *config, int worker_fd)
 {
 	struct rkfs_daemon_params p = {
 		.options = o,
 		.sources = sources,
 		.config = config,
+		.worker_fd = worker_fd,
 		.status_fd = -1,
 	};
 	struct rk_error err = {0};
@@ -138,10 +141,7 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 	if (rkfs_mountpoint_prepare(o->dir, RKFS_MOUNTINFO, o->fake, &point, &err))
 		return complain(RKFS_EXIT_MOUNT, &err);
 	p.point = &point;
-	p.worker_fd = open_worker(&err);
-	if (p.worker_fd < 0) {
-		rc = complain(RKFS_EXIT_SYSTEM, &err);
-	} else if (chdir("/")) { /* every path is absolute by now; a daemon keeps no other busy */
+	if (chdir("/")) { /* every path is absolute by now; a daemon keeps no other busy */
 		perror("mount.rkfs: /");
 		rc = RKFS_EXIT_SYSTEM;
 	} else if (o->fake) {
@@ -157,9 +157,24 @@ static int mount_at(const struct rkfs_options *o, const struct rk_config_sources
 	}
 	if (!rc && o->verbose && !o->fake && !o->foreground && p.status_fd < 0)
 		printf("mount.rkfs: %s mounted on %s\n", o->source, point.path);
-	if (p.worker_fd >= 0)
-		close(p.worker_fd);
 	rkfs_mountpoint_free(&point);
+	return rc;
+}
+
+/* All files of ours are open or read by now; of another namespace (-N) nothing else is wanted. */
+static int mount_there(const struct rkfs_options *o, const struct rk_config_sources *sources,
+		       const struct rk_config *config)
+{
+	struct rk_error err = {0};
+	int rc, worker = open_worker(&err);
+
+	if (worker < 0)
+		return complain(RKFS_EXIT_SYSTEM, &err);
+	if (o->mount_ns && (rk_home_keep(&err) || rkfs_mountpoint_enter_ns(o->mount_ns, &err)))
+		rc = complain(RKFS_EXIT_MOUNT, &err);
+	else
+		rc = mount_at(o, sources, config, worker);
+	close(worker);
 	return rc;
 }
 
@@ -178,8 +193,6 @@ static int run(struct rkfs_options *o, int argc, char **argv)
 		return rkfs_options_help(stdout) ? RKFS_EXIT_SYSTEM : RKFS_EXIT_OK;
 	if (rkfs_inherit_daemon(&err))
 		return complain(RKFS_EXIT_SYSTEM, &err);
-	if (o->mount_ns && rkfs_mountpoint_enter_ns(o->mount_ns, &err))
-		return complain(RKFS_EXIT_MOUNT, &err);
 	sources.file = o->config;
 	sources.options = (const char *const *)o->config_options;
 	sources.payload_bytes = rk_memory_for_payloads();
@@ -194,7 +207,8 @@ static int run(struct rkfs_options *o, int argc, char **argv)
 			"mount.rkfs: warning: metrics_textfile: %s does not end in .prom: "
 			"node_exporter does not read it\n",
 			config->metrics_textfile);
-	rc = rc ? complain(RKFS_EXIT_MOUNT, &err) : mount_at(o, &sources, config);
+	sources.loaded = config;
+	rc = rc ? complain(RKFS_EXIT_MOUNT, &err) : mount_there(o, &sources, config);
 	free(config);
 	return rc;
 }
@@ -207,6 +221,12 @@ int main(int argc, char **argv)
 
 	if (rkfs_inherit_stdio(&err))
 		return complain(RKFS_EXIT_SYSTEM, &err);
+	if (getauxval(AT_SECURE)) { /* whoever calls it chooses its files and its environment */
+		fputs("mount.rkfs: it must not be setuid, setgid or have file capabilities; "
+		      "fusermount3 mounts for users\n",
+		      stderr);
+		return RKFS_EXIT_USAGE;
+	}
 	/* fixed, or it grows with the largest block freed and large ones stay with the process */
 	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	rkfs_options_init(&o);

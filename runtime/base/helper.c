@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/home.h"
 #include "runtime/base/scm.h"
 
 #define HELPER_SOCK 3 /* the socket's number in the helper */
@@ -56,7 +57,8 @@ static void __attribute__((noreturn)) serve(int sock, pid_t daemon)
 
 	sigfillset(&all); /* signals to the terminal's process group are for the daemon */
 	if (sigprocmask(SIG_SETMASK, &all, NULL) || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
-	    getppid() != daemon || prctl(PR_SET_NAME, "rk-helper") || !keep_only(sock))
+	    getppid() != daemon || prctl(PR_SET_NAME, "rk-helper") || !rk_home_enter() ||
+	    !keep_only(sock))
 		_exit(1);
 	while ((n = rk_scm_receive(HELPER_SOCK, &request, sizeof(request), &fd, &flags)) > 0) {
 		struct rk_helper_reply reply = {.fd = -1};

@@ -431,6 +431,10 @@ int rk_config_load(struct rk_config *config, const struct rk_config_sources *sou
 	struct rk_config result;
 	int rc;
 
+	if (sources->loaded) {
+		*config = *sources->loaded;
+		return 0;
+	}
 	memset(&loader, 0, sizeof(loader));
 	memset(&result, 0, sizeof(result));
 	strcpy(loader.config.preset, preset_names[RK_PRESET_PRODUCTION]);

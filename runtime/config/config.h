@@ -77,6 +77,8 @@ struct rk_config_sources {
 	const char *const *environ; /* NULL-terminated "NAME=value" strings, NULL = none */
 	uint64_t payload_bytes;	    /* the memory for payloads that the machine has, 0 = enough */
 	struct rk_files *files;	    /* the session that reads the file; NULL = no session */
+	/* what was loaded from all these already, and is not to be read again; NULL = nothing */
+	const struct rk_config *loaded;
 };
 
 /* The whole table; *@count is its length; static storage. */

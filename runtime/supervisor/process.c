@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/home.h"
 #include "runtime/base/memfd.h"
 #include "runtime/base/scm.h"
 
@@ -38,7 +39,7 @@ static void __attribute__((noreturn)) become_worker(const struct child_fds *fds,
 	int moved[4], executable;
 	sigset_t none;
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != daemon)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != daemon || !rk_home_enter())
 		_exit(EXIT_CANNOT_EXEC);
 	/* Out of the way first: a source may have the number of another's target. */
 	executable = fcntl(fds->executable, F_DUPFD_CLOEXEC, 16);

@@ -282,6 +282,40 @@ worker_threads = 3" >/etc/rkfs/rkfs.conf
 	refused 1 "no such option" -f -o frob none "$MNT"
 }
 
+@test "mount: -N reads its own files, and executes its worker, where it was started" {
+	local conf=$BATS_TEST_TMPDIR/rkfs.conf pid
+
+	kernels axpby
+	printf '[runtime]\ndrain_timeout = 7s\nhot_reload_enabled = yes\nkernels_dir = %s\n[health]\nhealth_check_interval = 70s\n' \
+		"$KERNELS" >"$conf"
+	sed 's/7s/9s/; s/70s/90s/' "$conf" >"$conf.theirs"
+	coproc OTHER { exec unshare -m --propagation private bash -c '
+		mount --bind "$1.theirs" "$1" && mount -t tmpfs tmpfs "$2" && mount --bind /dev/null "$BIN/rk-worker" || exit
+		echo "$$"; read -r' other "$conf" "$KERNELS" 3>&-; }
+	read -r -u "${OTHER[0]}" pid
+	rk_mount -N "$pid" "$conf" "$MNT"
+	assert_success
+	rk_find_daemon
+	in_other() { nsenter -t "$pid" -m "$@"; }
+	assert_equal "$(in_other cat "$MNT/config/drain_timeout" "$MNT/stats/kernels_registered")" $'7s\n10'
+	assert_equal "$(readlink "/proc/$(rk_worker)/ns/mnt")" "$(readlink /proc/self/ns/mnt)"
+	sed -i 's/70s/80s/' "$conf"
+	in_other tee "$MNT/control" <<<reload
+	assert_equal "$(in_other cat "$MNT/config/health_check_interval" "$MNT/stats/kernels_registered")" $'80s\n10'
+	in_other umount "$MNT"
+	await_exit "$DAEMON"
+}
+
+@test "mount: setuid it refuses to run" {
+	cp "$BIN/mount.rkfs" "$BATS_TEST_TMPDIR/mount.rkfs"
+	chown 65534 "$BATS_TEST_TMPDIR/mount.rkfs"
+	chmod u+s "$BATS_TEST_TMPDIR/mount.rkfs"
+	run "$BATS_TEST_TMPDIR/mount.rkfs" none "$MNT"
+	assert_failure 1
+	assert_output --partial "must not be setuid"
+	refute is_mounted
+}
+
 @test "mount: -N mounts in another mount namespace" {
 	local pid
 

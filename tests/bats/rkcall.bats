@@ -509,6 +509,19 @@ complete_words() {
 		"$("$BIN/rkcall" --help | grep -o -- '^  -., --[a-z]*' | cut -c 7- | sort)"
 }
 
+@test "completion: what a mount calls its kernels is never run" {
+	local name
+
+	cd "$BATS_TEST_TMPDIR"
+	printf '#!/bin/sh\necho "core/\$(touch ran) on"; echo "core/ok on"; echo "core/\`touch ran\` on"\n' >decoy
+	chmod +x decoy
+	BIN=$PWD
+	mv decoy rkcall
+	assert_equal "$(complete_words core/)" core/ok
+	assert_equal "$(complete_words '')" core/ok
+	assert_not_exist ran
+}
+
 # --- documents ---
 
 @test "every option is in rkcall(1), and the examples run as printed" {
