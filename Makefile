@@ -94,7 +94,12 @@ PKG_CMOCKA  = $(call once,PKG_CMOCKA,$(shell $(PKG_CONFIG) --libs cmocka))
 
 # a sanitizer's build is to be compiled soon and to name lines, no more: half the time of -O2 -g; that
 # warns of what only it can tell; and it checks the assertions
-OPT_FLAGS   = $(if $(SANITIZE),-O1 -g1,-O2 -g -DNDEBUG)
+OPT_FLAGS   = $(if $(SANITIZE),-O1 -g1,-O2 -g -DNDEBUG $(HARD_FLAGS))
+# what makes a mistake in C end the process instead of serving somebody; packages have flags of their own
+HARD_FLAGS  = -fstack-protector-strong -fPIE $(if $(filter x86_64,$(MACHINE)),-fcf-protection) \
+	$(if $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+HARD_LINK   = -pie -Wl,-z,relro,-z,now
+MACHINE     = $(call once,MACHINE,$(shell uname -m))
 SAN_FLAGS   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	$(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized))
 # nvcc, the CUDA kernels, and whether there is a CUDA backend at all
@@ -104,7 +109,7 @@ ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. -DFUSE_USE_VERSION=312 $(OPT_FLAGS) -
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	$(if $(WERROR),-Werror) $(SAN_FLAGS) $(PKG_CFLAGS) \
 	-DRK_VERSION='"$(VERSION)"' $(if $(HAVE_SYSTEMD),-DRK_HAVE_SYSTEMD) $(CUDA_CFLAGS) $(CUDA_INC) $(CFLAGS)
-ALL_LDFLAGS = -pthread -Wl,--as-needed $(SAN_FLAGS) $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed $(if $(SANITIZE),,$(HARD_LINK)) $(SAN_FLAGS) $(LDFLAGS)
 TEST_CFLAGS = -DRK_SOURCE_DIR='"$(CURDIR)"' -DRK_WORKER_PATH='"$(abspath $(BUILD)/rk-worker)"' \
 	-DRK_KERNELS_DIR='"$(abspath $(KERNELS_DIR))"' \
 	-DRK_FAKE_CUDA_DIR='"$(abspath $(BUILD)/fake_cuda)"'

@@ -133,3 +133,18 @@ as_owner() {
 		grep -qw -e "$target" <<<"$runs" || fail "nobody runs make $target"
 	done
 }
+
+@test "the programs are built so that a mistake in C ends them" {
+	local program
+
+	if sanitized; then return; fi # has means of its own
+	for program in mount.rkfs rk-worker rkcall rktop; do
+		assert_equal "$program $(readelf -hW "$BIN/$program" | awk '/^ *Type:/ { print $2 }')" "$program DYN"
+		run readelf -dlsW "$BIN/$program"
+		assert_line --regexp 'FLAGS_1.* NOW PIE'
+		assert_line --regexp '^ *GNU_RELRO '
+		assert_line --regexp 'GNU_STACK .* RW '
+		assert_line --regexp '__stack_chk_fail'
+		assert_line --regexp '__(snprintf|vsnprintf|memcpy|fprintf|printf)_chk'
+	done
+}

@@ -17,7 +17,7 @@ FAKE_OBJ   = $(call fake_obj,$(sort $(FAKE_CUDA) $(FAKE_NVML) tests/fake_cuda/ol
 FAKE_CUDA_LIBS = $(if $(HAVE_CUDA),$(FAKE_DIR)/libcuda.so.1 $(FAKE_DIR)/old/libcuda.so.1) \
 	$(FAKE_DIR)/libnvidia-ml.so.1
 # a function that a list has and a fake has not is an undefined symbol
-FAKE_LINK  = $(CC) $(ALL_LDFLAGS) -shared -Wl,-z,defs
+FAKE_LINK  = $(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-z,defs
 
 .PHONY: fake-cuda
 fake-cuda: $(FAKE_CUDA_LIBS)
