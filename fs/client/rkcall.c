@@ -237,9 +237,12 @@ static int start_limit(const struct options *o, struct rk_error *err)
 
 static int complain(int exit_code, const char *kernel, const struct rk_error *err)
 {
+	struct rk_error shown = *err;
+
+	rk_text_clean(shown.msg, sizeof(shown.msg), "\n"); /* it may be a stranger's mount */
 	if (err->code != EPIPE) /* whoever read the answer has stopped, and wants no sentence */
 		fprintf(stderr, "rkcall: %s%s%s\n", kernel ? kernel : "", kernel ? ": " : "",
-			err->msg);
+			shown.msg);
 	return exit_code;
 }
 

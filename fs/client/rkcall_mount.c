@@ -29,13 +29,24 @@ static bool is_candidate(const struct rkfs_mounts *mounts, size_t i)
 	return true;
 }
 
-static int too_many(const struct rkfs_mounts *mounts, struct rk_error *err)
+/*
+ * How much a mount is to be preferred, 0 = not at all: it may not be entered. Root's is the
+ * machine's, and another user's may be there to be taken for it.
+ */
+static unsigned int preference(const struct rkfs_mount *row)
+{
+	if (!row->shared && row->owner != geteuid())
+		return 0;
+	return row->owner == 0 ? 3 : row->owner == geteuid() ? 2 : 1;
+}
+
+static int too_many(const struct rkfs_mounts *mounts, unsigned int best, struct rk_error *err)
 {
 	char list[RK_ERROR_MAX] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; i < mounts->count && len < sizeof(list); i++)
-		if (is_candidate(mounts, i))
+		if (is_candidate(mounts, i) && preference(&mounts->rows[i]) == best)
 			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s",
 						len ? ", " : "", mounts->rows[i].dir);
 	return rk_error_set(err, ENOTUNIQ,
@@ -58,27 +69,39 @@ static int check_mount(int fd)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-/* The directory of the only rkfs in the table; *@dir is owned by the caller. */
+/* The directory of the only rkfs that is to be preferred; *@dir is owned by the caller. */
 static int find_dir(const char *mountinfo, char **dir, struct rk_error *err)
 {
 	struct rkfs_mounts mounts;
 	const struct rkfs_mount *found = NULL;
-	size_t count = 0;
+	unsigned int best = 0;
+	size_t count = 0, closed = 0;
 	int rc = rkfs_mounts_read(&mounts, mountinfo, err);
 
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < mounts.count; i++) {
-		if (is_candidate(&mounts, i)) {
+		unsigned int is = preference(&mounts.rows[i]);
+
+		if (!is_candidate(&mounts, i))
+			continue;
+		closed += !is;
+		if (is > best) {
+			best = is;
 			found = &mounts.rows[i];
-			count++;
+			count = 0;
 		}
+		count += is && is == best;
 	}
-	if (count == 0)
+	if (count == 0 && closed)
+		rc = rk_error_set(err, EACCES,
+				  "what rkfs is mounted is another user's alone: as root, "
+				  "mount.rkfs DIR mounts one for all");
+	else if (count == 0)
 		rc = rk_error_set(err, ENOENT,
 				  "no rkfs is mounted: as root, mount.rkfs DIR mounts one");
 	else if (count > 1)
-		rc = too_many(&mounts, err);
+		rc = too_many(&mounts, best, err);
 	else if (!(*dir = strdup(found->dir)))
 		rc = rk_error_set(err, ENOMEM, "no memory");
 	rkfs_mounts_free(&mounts);
@@ -193,6 +216,8 @@ char *rkcall_value(const struct rkcall_mount *m, const char *kernel, const char 
 	close(fd); /* was only read */
 	if (text && len && text[len - 1] == '\n')
 		text[len - 1] = '\0';
+	if (text)
+		rk_text_clean(text, len, "\n\t"); /* the mount may be a stranger's */
 	errno = code;
 	return text;
 }
@@ -213,6 +238,7 @@ static int add_kernel(struct rkcall_kernels *k, const char *domain, const char *
 	k->ids = grown;
 	if (asprintf(&k->ids[k->count], "%s/%s", domain, name) < 0)
 		return -ENOMEM;
+	rk_text_clean(k->ids[k->count], strlen(k->ids[k->count]), "");
 	k->count++;
 	return 0;
 }

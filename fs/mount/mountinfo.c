@@ -30,6 +30,14 @@ static void unescape(char *text)
 	*out = '\0';
 }
 
+static void parse_options(const char *options, struct rkfs_mount *m)
+{
+	const char *user = strstr(options, "user_id=");
+
+	m->owner = user ? (uid_t)strtoul(user + strlen("user_id="), NULL, 10) : 0;
+	m->shared = strstr(options, "allow_other");
+}
+
 /*
  * "ID PARENT MAJOR:MINOR ROOT DIR OPTIONS [FIELD...] - TYPE SOURCE SUPEROPTIONS". Cuts @line up.
  * Returns 0, -EINVAL or -ENOMEM; *@mount owns its strings.
@@ -38,7 +46,7 @@ static int parse_line(char *line, struct rkfs_mount *mount)
 {
 	struct rkfs_mount m = {0};
 	unsigned int major, minor;
-	char *dir, *tail, *type;
+	char *dir, *tail, *type, *options;
 	int at = -1;
 
 	if (sscanf(line, "%d %d %u:%u %*s %n", &m.id, &m.parent, &major, &minor, &at) != 4 ||
@@ -50,6 +58,9 @@ static int parse_line(char *line, struct rkfs_mount *mount)
 		return -EINVAL;
 	dir[strcspn(dir, " ")] = '\0';
 	type = tail + 3;
+	options = strrchr(type, ' ');
+	if (options)
+		parse_options(options, &m);
 	type[strcspn(type, " \n")] = '\0';
 	unescape(dir);
 	unescape(type);

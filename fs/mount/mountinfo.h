@@ -25,6 +25,8 @@ struct rkfs_mount {
 	dev_t dev; /* st_dev of everything in it; never shared by two FUSE mounts made apart */
 	char *dir; /* absolute, unescaped */
 	char *type;
+	uid_t owner; /* of a FUSE mount: whose it is */
+	bool shared; /* of a FUSE mount: others may enter it, too */
 };
 
 struct rkfs_mounts {

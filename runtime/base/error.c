@@ -38,6 +38,41 @@ int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	return rk_error_set(err, err->code, "%s: %s", prefix, old);
 }
 
+/* How many bytes the character at @at has, of at most @left; 0 where it is no UTF-8. */
+static size_t character_size(const unsigned char *at, size_t left)
+{
+	size_t len = at[0] < 0x80	      ? 1
+		     : (at[0] & 0xe0) == 0xc0 ? 2
+		     : (at[0] & 0xf0) == 0xe0 ? 3
+		     : (at[0] & 0xf8) == 0xf0 ? 4
+					      : 0;
+
+	if (len > left)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+void rk_text_clean(char *text, size_t size, const char *keep)
+{
+	unsigned char *at = (unsigned char *)text;
+	size_t left = strnlen(text, size), len;
+
+	for (; left; at += len, left -= len) {
+		len = character_size(at, left);
+		if (!len) {
+			len = 1;
+			*at = '?';
+		} else if (len == 1 && (*at < ' ' || *at == 0x7f) && !strchr(keep, *at)) {
+			*at = '?';
+		} else if (len == 2 && at[0] == 0xc2 && at[1] < 0xa0) {
+			at[0] = at[1] = '?';
+		}
+	}
+}
+
 const char *rk_error_name(int code)
 {
 	const char *name = strerrorname_np(code);

@@ -11,6 +11,8 @@
 #ifndef RK_RUNTIME_BASE_ERROR_H
 #define RK_RUNTIME_BASE_ERROR_H
 
+#include <stddef.h>
+
 #define RK_ERROR_MAX 320
 
 struct rk_error {
@@ -32,6 +34,13 @@ int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
  */
 int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * Make @text, of at most @size bytes, fit for a terminal, a log and a file of lines, whoever wrote
+ * it: control characters, those of 0x80 to 0x9f too, and bytes that are no UTF-8 become '?'; but
+ * for the characters in @keep.
+ */
+void rk_text_clean(char *text, size_t size, const char *keep);
 
 /*
  * The symbolic name of errno @code ("EINVAL"), or "E?" where there is none.

@@ -224,9 +224,7 @@ bool rk_process_fault(const struct rk_process *p, char *how, size_t size)
 	/* a broken worker may still write to it */
 	memcpy(text, p->shared->fault_text, sizeof(text));
 	text[sizeof(text) - 1] = '\0';
-	for (char *c = text; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	rk_text_clean(text, sizeof(text), "");
 	snprintf(how, size, "%s: %.280s", kinds[kind], text[0] ? text : "it does not say which");
 	return true;
 }

@@ -212,6 +212,8 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 			on_eof(sup, p, &p->messages);
 			return;
 		}
+		if ((size_t)n == sizeof(done))
+			rk_text_clean(done.text, sizeof(done.text), "");
 		if (rk_dispatch_complete(sup->dispatch, &done, (size_t)n, &err)) {
 			char how[RK_ERROR_MAX];
 
@@ -231,6 +233,16 @@ static void replace_speaker(struct rk_supervisor *sup, struct rk_proc *p, int rc
 	replace(sup, p, how);
 }
 
+/* Kernels may write what they like, and what a worker says comes to many places. */
+static void clean(struct rk_wire_control *packet)
+{
+	rk_text_clean(packet->text, sizeof(packet->text), "");
+	if (packet->type == RK_WIRE_LOG)
+		rk_text_clean(packet->log.text, sizeof(packet->log.text), "");
+	else if (packet->type == RK_WIRE_READY)
+		rk_text_clean(packet->ready.fallback_why, sizeof(packet->ready.fallback_why), "");
+}
+
 static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	for (int i = 0; i < BATCH; i++) {
@@ -246,6 +258,8 @@ static void on_control(struct rk_supervisor *sup, struct rk_proc *p)
 			on_eof(sup, p, &p->control);
 			return;
 		}
+		if ((size_t)n == sizeof(packet))
+			clean(&packet);
 		rc = (size_t)n == sizeof(packet) ? rk_supervisor_handle(sup, p, &packet) : -EPROTO;
 		if (rc) {
 			replace_speaker(sup, p, rc);

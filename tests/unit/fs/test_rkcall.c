@@ -175,9 +175,9 @@ static int open_in(const char *dir, const char *format, struct rkcall_mount *m,
 }
 
 #define ROOT	  "20 1 8:1 / / rw - ext4 /dev/root rw\n"
-#define RK_A	  "30 20 0:40 / %1$s/a rw - fuse.rkfs none rw\n"
-#define RK_A_BIND "31 20 0:40 / %1$s/bind rw - fuse.rkfs none rw\n"
-#define RK_B	  "32 20 0:41 / %1$s/b rw - fuse.rkfs none rw\n"
+#define RK_A	  "30 20 0:40 / %1$s/a rw - fuse.rkfs none rw,allow_other\n"
+#define RK_A_BIND "31 20 0:40 / %1$s/bind rw - fuse.rkfs none rw,allow_other\n"
+#define RK_B	  "32 20 0:41 / %1$s/b rw - fuse.rkfs none rw,allow_other\n"
 #define OVER_B	  "33 32 0:42 / %1$s/b rw - tmpfs none rw\n"
 
 TEST(the_only_mount)
@@ -216,6 +216,37 @@ TEST(several_mounts)
 		 "several rkfs are mounted: choose one with -m DIR or RKFS_MOUNT: %s/a, %s/b", top,
 		 top);
 	assert_string_equal(err.msg, want);
+}
+
+/* Another user's mount cannot take the place of root's, nor one's own; of those alone one is told.
+ */
+TEST(whose_mount)
+{
+#define OF(id, name, options) id " 20 0:" id " / %1$s/" name " rw - fuse.rkfs none rw," options "\n"
+#define ROOTS		      OF("40", "a", "user_id=0,group_id=0,allow_other")
+#define ROOTS_B		      OF("41", "b", "user_id=0,group_id=0")
+#define THEIRS		      OF("42", "b", "user_id=4711,group_id=0,allow_other")
+#define CLOSED		      OF("43", "c", "user_id=4711,group_id=0")
+	static const char *const tables[] = {ROOT CLOSED THEIRS ROOTS, ROOT ROOTS CLOSED THEIRS};
+	struct rkcall_mount m;
+	struct rk_error err;
+	char want[64];
+
+	if (geteuid() != 0)
+		return; /* whose mounts these are */
+	snprintf(want, sizeof(want), "%s/a", top);
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		if (open_in(NULL, tables[i], &m, &err))
+			fail_msg("%s", err.msg);
+		assert_string_equal(m.dir, want);
+		rkcall_mount_close(&m);
+	}
+	assert_int_equal(open_in(NULL, ROOT ROOTS ROOTS_B CLOSED, &m, &err), -ENOTUNIQ);
+	assert_null(strstr(err.msg, "/c"));
+	assert_int_equal(open_in(NULL, ROOT CLOSED, &m, &err), -EACCES);
+	assert_non_null(strstr(err.msg, "is another user's alone"));
+	assert_int_equal(open_in(NULL, ROOT THEIRS, &m, &err), -ENOENT); /* it is tried */
+	assert_non_null(strstr(err.msg, "/b"));
 }
 
 TEST(a_directory)

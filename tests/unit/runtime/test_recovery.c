@@ -178,6 +178,8 @@ TEST(bad_answers)
 
 TEST(failing_kernel)
 {
+	char last[RK_ERROR_MAX];
+	struct rk_kernel *k;
 	struct call c;
 	struct rig r;
 
@@ -186,7 +188,11 @@ TEST(failing_kernel)
 	rig_start(&r);
 	call_delay(&r, &c, 0);
 	call_expect(&c, EDOM);
-	assert_null(rig_find_event(&r, "WorkerDied", 0)); /* that is its right */
+	k = rk_registry_find(rk_runtime_registry(r.rt), "core", "delay");
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
+	rk_kernel_unref(k);
+	assert_non_null(strstr(last, "out of?its domain")); /* in one line */
+	assert_null(rig_find_event(&r, "WorkerDied", 0));   /* that is its right */
 	rig_close(&r);
 	fake_worker_be(NULL);
 }

@@ -208,11 +208,12 @@ static inline uint64_t fake_now_ns(void)
 
 #define FAKE_LINES 20000
 
-/* Say more than anybody reads. */
+/* Say more than anybody reads, and in red. */
 static inline void fake_chatter(void)
 {
-	struct rk_wire_control packet = {
-		.version = RK_WIRE_VERSION, .type = RK_WIRE_LOG, .log.text = "and another thing"};
+	struct rk_wire_control packet = {.version = RK_WIRE_VERSION,
+					 .type = RK_WIRE_LOG,
+					 .log.text = "and another thing\033[2J\302\233"};
 
 	for (unsigned int i = 0; i < FAKE_LINES; i++)
 		fake_send(RK_WIRE_FD_CONTROL, &packet, sizeof(packet));
@@ -398,7 +399,7 @@ static inline void fake_message(void)
 		done.slot = UINT32_MAX;
 	if (fake_is("fails")) {
 		done.status = EDOM;
-		strcpy(done.text, "out of its domain");
+		strcpy(done.text, "out of\nits domain");
 		len = sizeof(done);
 	}
 	if (fake_is("short"))
