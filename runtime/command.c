@@ -206,7 +206,8 @@ static int prepare_reset(struct rk_runtime *rt, struct rk_config **config,
 	else
 		rc = rk_runtime_load_config(rt, RK_JOB_RESET, c, err);
 	if (!rc)
-		rc = rk_payload_create(c->max_buffered_bytes, payload, err);
+		rc = rk_payload_create(c->max_buffered_bytes, (unsigned int)c->max_user_share,
+				       payload, err);
 	if (rc) {
 		free(c);
 		return rk_error_prefix(err, "reset");

@@ -27,7 +27,8 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	rc = rk_runtime_jobs_init(rt, err);
 	if (rc)
 		return rc;
-	rc = rk_payload_create(config->max_buffered_bytes, &payload, err);
+	rc = rk_payload_create(config->max_buffered_bytes, (unsigned int)config->max_user_share,
+			       &payload, err);
 	if (rc)
 		return rc;
 	rc = rk_supervisor_create(&rt->supervisor, &rt->dispatch, rt->registry, worker_fd,

@@ -61,7 +61,7 @@ static int write_echo(struct rk_message *m, struct rk_payload *pool, struct rk_e
 	if (!rc)
 		rc = rk_plan_layout(&m->plan, 1 << 20, err);
 	if (!rc)
-		rc = rk_payload_alloc(pool, m->plan.block_bytes, &m->block, err);
+		rc = rk_payload_alloc(pool, m->uid, m->plan.block_bytes, &m->block, err);
 	if (rc)
 		return rc;
 	fill((uint8_t *)m->block.data + m->plan.inputs[0].offset, ECHO_BYTES, rk_now_ns());

@@ -18,7 +18,7 @@ void rk_request_drop(struct rk_request *r)
 		r->codec->drop(r);
 	rk_message_unref(r->message);
 	if (r->pool)
-		rk_payload_uncharge(r->pool, r->charged);
+		rk_payload_uncharge(r->pool, r->uid, r->charged);
 	rk_payload_unref(r->pool);
 	rk_kernel_unref(r->kernel);
 	*r = (struct rk_request){0};
@@ -29,11 +29,11 @@ int rk_request_charge(struct rk_request *r, int64_t bytes, struct rk_error *err)
 	int rc;
 
 	if (bytes > 0) {
-		rc = rk_payload_charge(r->pool, (uint64_t)bytes, err);
+		rc = rk_payload_charge(r->pool, r->uid, (uint64_t)bytes, err);
 		if (rc)
 			return rc;
 	} else {
-		rk_payload_uncharge(r->pool, 0 - (uint64_t)bytes);
+		rk_payload_uncharge(r->pool, r->uid, 0 - (uint64_t)bytes);
 	}
 	r->charged += (uint64_t)bytes;
 	return 0;
@@ -71,7 +71,7 @@ int rk_request_layout(struct rk_request *r, struct rk_error *err)
 		return rc;
 	if (m->block.pool)
 		return rk_payload_resize(&m->block, m->plan.block_bytes, err);
-	return rk_payload_alloc(r->pool, m->plan.block_bytes, &m->block, err);
+	return rk_payload_alloc(r->pool, r->uid, m->plan.block_bytes, &m->block, err);
 }
 
 const char *rk_input_names(const struct rk_manifest *m, char names[RK_INPUT_NAMES_MAX])

@@ -115,7 +115,7 @@ static int reserve(struct rk_request *r, uint64_t bytes, struct rk_error *err)
 	struct rk_block *block = &r->message->block;
 
 	if (!block->pool)
-		return rk_payload_alloc(r->pool, bytes, block, err);
+		return rk_payload_alloc(r->pool, r->uid, bytes, block, err);
 	return bytes <= block->bytes ? 0 : rk_payload_resize(block, bytes, err);
 }
 

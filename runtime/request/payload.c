@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "runtime/base/memfd.h"
+#include "runtime/request/account.h"
 
 #define PAGE_SHIFT  12
 #define PAGE_BYTES  (1ULL << PAGE_SHIFT)
@@ -41,12 +42,11 @@ struct rk_payload {
 	atomic_uint refs;
 	int fd;
 	char *base;
-	uint64_t size; /* a power of two */
-	uint64_t limit;
+	uint64_t size;	  /* a power of two */
 	unsigned int top; /* order of the whole file */
 	pthread_mutex_t lock;
-	uint64_t used;	   /* blocks (whole pages) and charges */
-	uint64_t blocks;   /* allocated */
+	struct rk_accounts held; /* blocks (whole pages) and charges */
+	uint64_t blocks;	 /* allocated */
 	uint64_t retained; /* at most this much of freed small blocks is still backed by memory */
 	uint32_t heads[MAX_ORDER + 1];
 	struct page *pages;
@@ -197,6 +197,7 @@ static void payload_destroy(struct rk_payload *p)
 	if (p->fd >= 0)
 		close(p->fd);
 	pthread_mutex_destroy(&p->lock);
+	rk_accounts_destroy(&p->held);
 	free(p);
 }
 
@@ -208,19 +209,20 @@ static int choose_size(struct rk_payload *p, struct rk_error *err)
 	if (getrlimit(RLIMIT_FSIZE, &file) < 0)
 		return rk_error_set(err, errno, "cannot read the limit on file sizes: %m");
 	p->size = MIN_SIZE;
-	while (p->size < p->limit * SPARE && p->size < PAGE_BYTES << 31 &&
+	while (p->size < p->held.limit * SPARE && p->size < PAGE_BYTES << 31 &&
 	       p->size << 1 <= file.rlim_cur)
 		p->size <<= 1;
-	if (p->size >= p->limit && p->size <= file.rlim_cur)
+	if (p->size >= p->held.limit && p->size <= file.rlim_cur)
 		return 0;
 	return rk_error_set(
 		err, EFBIG,
 		"max_buffered_bytes is %llu, but no file may be larger than %llu bytes: "
 		"raise that limit (ulimit -f, LimitFSIZE=), or set less",
-		(unsigned long long)p->limit, (unsigned long long)file.rlim_cur);
+		(unsigned long long)p->held.limit, (unsigned long long)file.rlim_cur);
 }
 
-int rk_payload_create(uint64_t limit, struct rk_payload **pool, struct rk_error *err)
+int rk_payload_create(uint64_t limit, unsigned int share, struct rk_payload **pool,
+		      struct rk_error *err)
 {
 	struct rk_payload *p = calloc(1, sizeof(*p));
 	int rc;
@@ -233,7 +235,7 @@ int rk_payload_create(uint64_t limit, struct rk_payload **pool, struct rk_error 
 		return rk_error_set(err, rc, "cannot create a mutex");
 	}
 	atomic_init(&p->refs, 1);
-	p->limit = limit;
+	rk_accounts_init(&p->held, limit, limit / 100 * share);
 	p->fd = -1;
 	rc = choose_size(p, err);
 	p->top = order_of(p->size);
@@ -270,18 +272,6 @@ int rk_payload_fd(const struct rk_payload *pool)
 uint64_t rk_payload_size(const struct rk_payload *pool)
 {
 	return pool->size;
-}
-
-static int charge_locked(struct rk_payload *p, uint64_t bytes, struct rk_error *err)
-{
-	if (bytes > p->limit || p->used > p->limit - bytes)
-		return rk_error_set(err, ENOMEM,
-				    "%llu bytes more would exceed max_buffered_bytes: %llu of %llu "
-				    "are in use; read or close unread answers, or raise it",
-				    (unsigned long long)bytes, (unsigned long long)p->used,
-				    (unsigned long long)p->limit);
-	p->used += bytes;
-	return 0;
 }
 
 /* Back the block by memory now: a write to a page that cannot be had would be a SIGBUS. */
@@ -323,7 +313,7 @@ static int check_size(const struct rk_payload *p, uint64_t bytes, struct rk_erro
 			    (unsigned long long)bytes);
 }
 
-int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *block,
+int rk_payload_alloc(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct rk_block *block,
 		     struct rk_error *err)
 {
 	uint64_t pages = round_page(bytes);
@@ -334,11 +324,11 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&pool->lock);
-	rc = charge_locked(pool, pages, err);
+	rc = rk_accounts_charge(&pool->held, uid, pages, err);
 	if (!rc) {
 		page = take_locked(pool, order_of(bytes));
 		if (page == NONE) {
-			pool->used -= pages;
+			rk_accounts_uncharge(&pool->held, uid, pages);
 			rc = no_piece(bytes, err);
 		} else {
 			pool->blocks++;
@@ -352,6 +342,7 @@ int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *b
 		.offset = (uint64_t)page << PAGE_SHIFT,
 		.data = pool->base + ((uint64_t)page << PAGE_SHIFT),
 		.bytes = bytes,
+		.uid = uid,
 	};
 	if (pages >= PUNCH_BYTES) {
 		rc = populate(pool, got.offset, pages);
@@ -388,7 +379,7 @@ static void shrink(struct rk_block *block, uint64_t bytes)
 	wipe(block, to, from >= PUNCH_BYTES);
 	pthread_mutex_lock(&p->lock);
 	cut_locked(p, (uint32_t)(block->offset >> PAGE_SHIFT), order_of(bytes));
-	p->used -= from - to;
+	rk_accounts_uncharge(&p->held, block->uid, from - to);
 	if (from < PUNCH_BYTES)
 		p->retained += from - to;
 	pthread_mutex_unlock(&p->lock);
@@ -405,9 +396,9 @@ static int grow(struct rk_block *block, uint64_t bytes, struct rk_error *err)
 	int rc;
 
 	pthread_mutex_lock(&p->lock);
-	rc = charge_locked(p, to - from, err);
+	rc = rk_accounts_charge(&p->held, block->uid, to - from, err);
 	if (!rc && !extend_locked(p, page, order_of(bytes))) {
-		p->used -= to - from;
+		rk_accounts_uncharge(&p->held, block->uid, to - from);
 		rc = -EAGAIN;
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -418,7 +409,7 @@ static int grow(struct rk_block *block, uint64_t bytes, struct rk_error *err)
 		if (rc) {
 			pthread_mutex_lock(&p->lock);
 			cut_locked(p, page, order_of(block->bytes));
-			p->used -= to - from;
+			rk_accounts_uncharge(&p->held, block->uid, to - from);
 			pthread_mutex_unlock(&p->lock);
 			return no_memory(bytes, rc, err);
 		}
@@ -442,7 +433,7 @@ int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *e
 	rc = grow(block, bytes, err);
 	if (rc != -EAGAIN)
 		return rc;
-	rc = rk_payload_alloc(block->pool, bytes, &moved, err);
+	rc = rk_payload_alloc(block->pool, block->uid, bytes, &moved, err);
 	if (rc)
 		return rc;
 	memcpy(moved.data, block->data, block->bytes);
@@ -461,7 +452,7 @@ void rk_payload_free(struct rk_block *block)
 	wipe(block, 0, pages >= PUNCH_BYTES);
 	pthread_mutex_lock(&p->lock);
 	give_locked(p, (uint32_t)(block->offset >> PAGE_SHIFT));
-	p->used -= pages;
+	rk_accounts_uncharge(&p->held, block->uid, pages);
 	p->blocks--;
 	if (pages < PUNCH_BYTES)
 		p->retained += pages;
@@ -474,19 +465,19 @@ void rk_payload_free(struct rk_block *block)
 	rk_payload_unref(p);
 }
 
-int rk_payload_charge(struct rk_payload *pool, uint64_t bytes, struct rk_error *err)
+int rk_payload_charge(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct rk_error *err)
 {
 	int rc;
 
 	pthread_mutex_lock(&pool->lock);
-	rc = charge_locked(pool, bytes, err);
+	rc = rk_accounts_charge(&pool->held, uid, bytes, err);
 	pthread_mutex_unlock(&pool->lock);
 	return rc;
 }
 
-void rk_payload_uncharge(struct rk_payload *pool, uint64_t bytes)
+void rk_payload_uncharge(struct rk_payload *pool, uid_t uid, uint64_t bytes)
 {
 	pthread_mutex_lock(&pool->lock);
-	pool->used -= bytes;
+	rk_accounts_uncharge(&pool->held, uid, bytes);
 	pthread_mutex_unlock(&pool->lock);
 }

@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "runtime/base/error.h"
 
@@ -26,12 +27,15 @@ struct rk_block {
 	void *data;		 /* in the daemon */
 	uint64_t offset;	 /* in the memfd */
 	uint64_t bytes;		 /* as asked for */
+	uid_t uid;		 /* who holds it */
 };
 
 /*
- * A pool that holds at most @limit bytes. *@pool has one reference. Returns 0 or a negative errno.
+ * A pool that holds at most @limit bytes, of which one user, other than root and the effective one,
+ * may hold @share percent. *@pool has one reference. Returns 0 or a negative errno.
  */
-int rk_payload_create(uint64_t limit, struct rk_payload **pool, struct rk_error *err);
+int rk_payload_create(uint64_t limit, unsigned int share, struct rk_payload **pool,
+		      struct rk_error *err);
 
 /* A pool lives as long as a reference to it or one of its blocks or charges does. */
 struct rk_payload *rk_payload_ref(struct rk_payload *pool);
@@ -42,10 +46,10 @@ int rk_payload_fd(const struct rk_payload *pool);
 uint64_t rk_payload_size(const struct rk_payload *pool);
 
 /*
- * Allocate @bytes (at least 1), page-aligned and zero. -ENOMEM where the limit would
- * be exceeded (the sentence names limit and use) or memory is short.
+ * Allocate @bytes (at least 1), page-aligned and zero, for @uid. -ENOMEM where the limit or the
+ * user's share would be exceeded (the sentence names limit and use) or memory is short.
  */
-int rk_payload_alloc(struct rk_payload *pool, uint64_t bytes, struct rk_block *block,
+int rk_payload_alloc(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct rk_block *block,
 		     struct rk_error *err);
 
 /*
@@ -60,9 +64,9 @@ int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *e
 /* Free and zero *@block; a zero block is allowed. */
 void rk_payload_free(struct rk_block *block);
 
-/* Account for @bytes held elsewhere. Returns 0 or -ENOMEM as above; each charge is undone by
- * uncharge. */
-int rk_payload_charge(struct rk_payload *pool, uint64_t bytes, struct rk_error *err);
-void rk_payload_uncharge(struct rk_payload *pool, uint64_t bytes);
+/* Account for @bytes held elsewhere for @uid. Returns 0 or -ENOMEM as above; each charge is undone
+ * by uncharge. */
+int rk_payload_charge(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct rk_error *err);
+void rk_payload_uncharge(struct rk_payload *pool, uid_t uid, uint64_t bytes);
 
 #endif

@@ -590,3 +590,38 @@ call_from_shell() {
 		assert_stats(accepted=52, processed=52)
 	EOF
 }
+
+@test "call: unread answers of one user leave room for others, and an eighth for root" {
+	rk_up primary_backend=cpu,call_gid=12003,max_buffered_bytes=16M,max_message_bytes=2M,max_json_bytes=1M
+	py <<-'EOF'
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		sys.modules["rk"].MNT = "."
+		MEGABYTE = bytes(1 << 19)                               # it comes back: a message of a megabyte
+		def held_by(uid):
+		    """Calls whose answers that user leaves unread, until there is no room for him; and why."""
+		    fds = []
+		    os.setegid(12003)
+		    os.seteuid(uid)
+		    try:
+		        while True:
+		            fd = open_call("core/echo", encoding="raw")
+		            what = outcome(lambda: write_all(fd, MEGABYTE) or os.read(fd, 1))
+		            if what == b"\0":
+		                fds.append(fd)
+		                continue
+		            assert what == "ENOMEM" and len(fds) < 100, what
+		            return fds, os.close(fd) or last_error("core/echo")
+		    finally:
+		        os.seteuid(0)
+		        os.setegid(0)
+		mine, why = held_by(12001)
+		assert 1 <= len(mine) <= 4 and "max_user_share of max_buffered_bytes" in why, (len(mine), why)
+		assert len(held_by(12002)[0]) == len(mine)
+		others = [held_by(uid) for uid in range(12004, 12010)]
+		assert "max_buffered_bytes for users: " in others[-1][1], others[-1][1]
+		assert call("core/echo", MEGABYTE, "raw") == MEGABYTE   # root's eighth
+		for fd in mine:
+		    os.close(fd)
+		assert len(held_by(12003)[0]) >= 1                      # what was held is free again
+	EOF
+}

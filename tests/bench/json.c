@@ -106,7 +106,7 @@ int main(int argc, char **argv)
 	if (rk_manifest_parse(&m, description, strlen(description), "copy.ini", &error) ||
 	    rk_registry_create(&registry) ||
 	    rk_registry_add(registry, &source, false, &k, &error) ||
-	    rk_payload_create(POOL_BYTES, &pool, &error))
+	    rk_payload_create(POOL_BYTES, 100, &pool, &error))
 		errx(1, "%s", error.msg);
 	text = make_request(elements, &len);
 	for (long r = 0; r < rounds; r++) {

@@ -282,7 +282,7 @@ static void submit(struct input *in)
 	rk_kernel_unpin(k);
 	FUZZ_CHECK(m && !rk_plan_bind(&m->plan, 0, 1, shape, &err) &&
 		   !rk_plan_layout(&m->plan, 1 << 20, &err) &&
-		   !rk_payload_alloc(rig.pool, m->plan.block_bytes, &m->block, &err));
+		   !rk_payload_alloc(rig.pool, 0, m->plan.block_bytes, &m->block, &err));
 	rk_plan_clear(&m->plan, m->block.data);
 	m->done = on_done;
 	if (rk_dispatch_submit(&rig.dispatch, m, false, &err))
@@ -428,7 +428,7 @@ static void set_up(void)
 	rk_log_set_sink(drop_line, NULL);
 	FUZZ_CHECK(!rk_dispatch_init(&rig.dispatch, &dispatch_observer) &&
 		   !rk_registry_create(&rig.registry) &&
-		   !rk_payload_create(1 << 20, &rig.pool, NULL));
+		   !rk_payload_create(1 << 20, 100, &rig.pool, NULL));
 	add_kernels();
 	rk_dispatch_set_limits(&rig.dispatch, MESSAGES_MAX, 0);
 	rk_dispatch_accept(&rig.dispatch, true);

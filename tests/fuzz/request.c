@@ -43,7 +43,7 @@ static void set_up(void)
 		FUZZ_CHECK(!rk_registry_add(registry, &source, false, &kernels[i], NULL));
 		rk_registry_destroy(registry);
 	}
-	FUZZ_CHECK(!rk_payload_create(16 << 20, &pool, NULL));
+	FUZZ_CHECK(!rk_payload_create(16 << 20, 100, &pool, NULL));
 }
 
 static void refused(int rc, const struct rk_error *err)

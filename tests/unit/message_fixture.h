@@ -107,7 +107,7 @@ static inline struct rk_message *make_message(struct rk_kernel *k, struct rk_pay
 		if (rk_plan_bind(&m->plan, i, k->manifest.inputs[i].rank, shape, &err))
 			fail_msg("%s", err.msg);
 	if (rk_plan_layout(&m->plan, 1 << 30, &err) ||
-	    rk_payload_alloc(pool, m->plan.block_bytes, &m->block, &err))
+	    rk_payload_alloc(pool, 0, m->plan.block_bytes, &m->block, &err))
 		fail_msg("%s", err.msg);
 	memset(m->block.data, 0, m->plan.block_bytes);
 	rk_plan_clear(&m->plan, m->block.data);

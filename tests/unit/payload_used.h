@@ -16,7 +16,7 @@ static inline uint64_t payload_used(struct rk_payload *pool)
 	struct rk_error err = {0};
 	const char *at;
 
-	if (!rk_payload_charge(pool, UINT64_MAX, &err))
+	if (!rk_payload_charge(pool, 0, UINT64_MAX, &err))
 		return UINT64_MAX;
 	at = strstr(err.msg, "max_buffered_bytes: ");
 	return at && sscanf(at, "max_buffered_bytes: %llu of ", &used) == 1 ? used : UINT64_MAX;

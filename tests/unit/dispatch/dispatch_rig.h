@@ -135,7 +135,7 @@ static inline int rig_setup(void **state)
 	assert_int_equal(rk_dispatch_init(&r->d, &observer), 0);
 	rk_dispatch_on_room(&r->d, on_room, r);
 	assert_int_equal(rk_registry_create(&r->reg), 0);
-	assert_int_equal(rk_payload_create(LIMIT, &r->pool, &err), 0);
+	assert_int_equal(rk_payload_create(LIMIT, 100, &r->pool, &err), 0);
 	rk_dispatch_set_limits(&r->d, 4, 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		r->k[i] = add_kernel(r->reg, "test", names[i]);

@@ -55,7 +55,7 @@ static inline struct rk_message *make_fused(struct rig *r, uint64_t n, uint64_t 
 		if (rk_plan_bind(&msg->plan, i, r->k[FUSED]->manifest.inputs[i].rank, shape, &err))
 			fail_msg("%s", err.msg);
 	if (rk_plan_layout(&msg->plan, LIMIT, &err) ||
-	    rk_payload_alloc(r->pool, msg->plan.block_bytes, &msg->block, &err))
+	    rk_payload_alloc(r->pool, 0, msg->plan.block_bytes, &msg->block, &err))
 		fail_msg("%s", err.msg);
 	memset(msg->block.data, 0, msg->plan.block_bytes);
 	memcpy(input_of(msg, 1), &k, sizeof(k));

@@ -462,7 +462,7 @@ static struct many *many_submit(struct rig *r)
 
 	assert_non_null(many);
 	many->rig = r;
-	assert_int_equal(rk_payload_create(64 << 20, &many->pool, &err), 0);
+	assert_int_equal(rk_payload_create(64 << 20, 100, &many->pool, &err), 0);
 	rk_dispatch_set_limits(&r->d, MANY, 0);
 	for (unsigned int i = 0; i < MANY; i++) {
 		/* kernels in no order, one of them seldom */

@@ -220,7 +220,7 @@ TEST(storm)
 
 	assert_int_equal(rk_dispatch_init(&s->d, &observer), 0);
 	assert_int_equal(rk_registry_create(&s->reg), 0);
-	assert_int_equal(rk_payload_create(64 << 20, &s->pool, &err), 0);
+	assert_int_equal(rk_payload_create(64 << 20, 100, &s->pool, &err), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 	s->fd = pair[0];
 	s->peer = pair[1];

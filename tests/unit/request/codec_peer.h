@@ -53,7 +53,7 @@ static inline void peer_init(struct peer *p)
 {
 	memset(p, 0, sizeof(*p));
 	assert_int_equal(rk_registry_create(&p->registry), 0);
-	assert_int_equal(rk_payload_create(64 << 20, &p->pool, NULL), 0);
+	assert_int_equal(rk_payload_create(64 << 20, 100, &p->pool, NULL), 0);
 }
 
 static inline void peer_drop(struct peer *p)

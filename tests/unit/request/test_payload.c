@@ -26,7 +26,7 @@ static int setup(void **state)
 	struct rk_error err;
 	struct rk_payload *pool;
 
-	assert_int_equal(rk_payload_create(LIMIT, &pool, &err), 0);
+	assert_int_equal(rk_payload_create(LIMIT, 100, &pool, &err), 0);
 	*state = pool;
 	return 0;
 }
@@ -42,7 +42,7 @@ static struct rk_block alloc(struct rk_payload *pool, uint64_t bytes)
 	struct rk_error err = {0};
 	struct rk_block b = {0};
 
-	if (rk_payload_alloc(pool, bytes, &b, &err))
+	if (rk_payload_alloc(pool, 0, bytes, &b, &err))
 		fail_msg("%s", err.msg);
 	return b;
 }
@@ -55,7 +55,7 @@ static void expect_nomem(struct rk_payload *pool, uint64_t bytes, const char *se
 
 	memset(&b, 0x5a, sizeof(b));
 	before = b;
-	assert_int_equal(rk_payload_alloc(pool, bytes, &b, &err), -ENOMEM);
+	assert_int_equal(rk_payload_alloc(pool, 0, bytes, &b, &err), -ENOMEM);
 	assert_int_equal(err.code, ENOMEM);
 	assert_non_null(strstr(err.msg, sentence));
 	assert_memory_equal(&b, &before, sizeof(b));
@@ -158,17 +158,17 @@ RIG_TEST(charges)
 	struct rk_error err = {0};
 	struct rk_block b = alloc(pool, PAGE);
 
-	assert_int_equal(rk_payload_charge(pool, LIMIT - PAGE, &err), 0);
+	assert_int_equal(rk_payload_charge(pool, 0, LIMIT - PAGE, &err), 0);
 	assert_int_equal(payload_used(pool), LIMIT);
 	expect_nomem(pool, 1, "max_buffered_bytes");
-	assert_int_equal(rk_payload_charge(pool, 1, &err), -ENOMEM);
+	assert_int_equal(rk_payload_charge(pool, 0, 1, &err), -ENOMEM);
 	assert_non_null(strstr(err.msg, "max_buffered_bytes"));
-	assert_int_equal(rk_payload_charge(pool, UINT64_MAX, &err), -ENOMEM);
-	assert_int_equal(rk_payload_charge(pool, UINT64_MAX - LIMIT + 1, &err), -ENOMEM);
-	assert_int_equal(rk_payload_charge(pool, 0, &err), 0);
+	assert_int_equal(rk_payload_charge(pool, 0, UINT64_MAX, &err), -ENOMEM);
+	assert_int_equal(rk_payload_charge(pool, 0, UINT64_MAX - LIMIT + 1, &err), -ENOMEM);
+	assert_int_equal(rk_payload_charge(pool, 0, 0, &err), 0);
 	rk_payload_free(&b);
-	assert_int_equal(rk_payload_charge(pool, PAGE, &err), 0);
-	rk_payload_uncharge(pool, LIMIT);
+	assert_int_equal(rk_payload_charge(pool, 0, PAGE, &err), 0);
+	rk_payload_uncharge(pool, 0, LIMIT);
 	assert_int_equal(payload_used(pool), 0);
 }
 
@@ -244,7 +244,7 @@ static void churn_step(struct churn *c)
 		free_one(c, b);
 		return;
 	}
-	if (rk_payload_alloc(c->pool, size, b, &err))
+	if (rk_payload_alloc(c->pool, 0, size, b, &err))
 		return; /* at the limit: frees will come */
 	c->used += pages(size);
 	c->failures +=
@@ -340,7 +340,7 @@ static void fill(struct worst *w, uint64_t bytes, struct rk_error *err)
 {
 	struct rk_block b;
 
-	while (!rk_payload_alloc(w->pool, bytes, &b, err)) {
+	while (!rk_payload_alloc(w->pool, 0, bytes, &b, err)) {
 		assert_true(w->n < WORST_MAX);
 		w->blocks[w->n++] = b;
 	}
@@ -375,7 +375,7 @@ RIG_TEST(fragmented)
 	struct rk_error err = {0};
 
 	assert_non_null(w.blocks);
-	assert_int_equal(rk_payload_create(WORST_LIMIT, &w.pool, &err), 0);
+	assert_int_equal(rk_payload_create(WORST_LIMIT, 100, &w.pool, &err), 0);
 	fingerprint(w.pool, fresh);
 	for (uint64_t bytes = PAGE; bytes < WORST_LIMIT; bytes *= 2) {
 		fill(&w, bytes, &err);
@@ -448,13 +448,13 @@ RIG_TEST(file_limit)
 	small = normal;
 	small.rlim_cur = 300 << 20;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	assert_int_equal(rk_payload_create(256 << 20, &pool, &err), 0);
+	assert_int_equal(rk_payload_create(256 << 20, 100, &pool, &err), 0);
 	assert_int_equal(rk_payload_size(pool), 256 << 20);
 	rk_payload_unref(pool);
-	assert_int_equal(rk_payload_create(257 << 20, &pool, &err), -EFBIG);
+	assert_int_equal(rk_payload_create(257 << 20, 100, &pool, &err), -EFBIG);
 	assert_non_null(strstr(err.msg, "ulimit -f"));
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &normal), 0);
-	assert_int_equal(rk_payload_create(257 << 20, &pool, &err), 0);
+	assert_int_equal(rk_payload_create(257 << 20, 100, &pool, &err), 0);
 	assert_int_equal(rk_payload_size(pool), 2048LL << 20);
 	rk_payload_unref(pool);
 }
@@ -482,7 +482,7 @@ RIG_TEST(references)
 	struct rk_block b;
 	int fd;
 
-	assert_int_equal(rk_payload_create(1 << 20, &pool, &err), 0);
+	assert_int_equal(rk_payload_create(1 << 20, 100, &pool, &err), 0);
 	fd = rk_payload_fd(pool);
 	assert_ptr_equal(rk_payload_ref(pool), pool);
 	b = alloc(pool, 100000);
@@ -504,7 +504,7 @@ RIG_TEST(sizes)
 		struct rk_payload *pool;
 		struct rk_block b;
 
-		assert_int_equal(rk_payload_create(limits[i], &pool, &err), 0);
+		assert_int_equal(rk_payload_create(limits[i], 100, &pool, &err), 0);
 		assert_true(rk_payload_size(pool) >= limits[i]);
 		expect_nomem(pool, limits[i] + 1, "max_buffered_bytes");
 		b = alloc(pool, limits[i] / 16);

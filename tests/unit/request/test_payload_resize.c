@@ -42,7 +42,7 @@ static struct rk_payload *create(void)
 {
 	struct rk_payload *pool;
 
-	assert_int_equal(rk_payload_create(LIMIT, &pool, NULL), 0);
+	assert_int_equal(rk_payload_create(LIMIT, 100, &pool, NULL), 0);
 	return pool;
 }
 
@@ -54,7 +54,7 @@ TEST(in_place)
 	const void *data;
 	uint64_t bytes;
 
-	assert_int_equal(rk_payload_alloc(pool, 1, &block, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, 1, &block, NULL), 0);
 	data = block.data;
 	memset(block.data, 7, 1);
 	for (bytes = 2; bytes < LIMIT / 2; bytes = bytes * 3 / 2 + 1) {
@@ -87,8 +87,8 @@ TEST(moves)
 	struct rk_block a, b;
 	uint64_t offset;
 
-	assert_int_equal(rk_payload_alloc(pool, PAGE, &a, NULL), 0);
-	assert_int_equal(rk_payload_alloc(pool, PAGE, &b, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, PAGE, &a, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, PAGE, &b, NULL), 0);
 	assert_int_equal(a.offset ^ b.offset, PAGE); /* buddies */
 	memset(a.data, 'a', PAGE);
 	memset(b.data, 'b', PAGE);
@@ -117,7 +117,7 @@ TEST(limits)
 	struct rk_block block, before;
 	struct rk_error err;
 
-	assert_int_equal(rk_payload_alloc(pool, 10 * PAGE, &block, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, 10 * PAGE, &block, NULL), 0);
 	before = block;
 	assert_int_equal(rk_payload_resize(&block, LIMIT + 1, &err), -ENOMEM);
 	assert_non_null(strstr(err.msg, "would exceed max_buffered_bytes"));
@@ -128,7 +128,7 @@ TEST(limits)
 	assert_int_equal(rk_payload_resize(&block, LIMIT, &err), 0);
 	rk_payload_free(&block);
 	/* all of it is in one piece again */
-	assert_int_equal(rk_payload_alloc(pool, LIMIT, &block, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, LIMIT, &block, NULL), 0);
 	rk_payload_free(&block);
 	rk_payload_unref(pool);
 }
@@ -146,7 +146,7 @@ static void churn(struct rk_payload *pool, uint64_t seed, uint64_t largest)
 		uint64_t kept = bytes < b->bytes ? bytes : b->bytes;
 
 		if (!b->pool) {
-			if (rk_payload_alloc(pool, bytes, b, NULL))
+			if (rk_payload_alloc(pool, 0, bytes, b, NULL))
 				continue;
 			memset(b->data, mark, bytes);
 			continue;
@@ -176,7 +176,7 @@ TEST(churn)
 
 	churn(pool, 1, 2 << 20);
 	assert_int_equal(payload_used(pool), 0);
-	assert_int_equal(rk_payload_alloc(pool, LIMIT, &block, NULL), 0);
+	assert_int_equal(rk_payload_alloc(pool, 0, LIMIT, &block, NULL), 0);
 	rk_payload_free(&block);
 	assert_int_equal(backed(pool), 0);
 	rk_payload_unref(pool);

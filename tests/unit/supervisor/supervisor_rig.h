@@ -174,7 +174,7 @@ static inline int setup(void **state)
 	assert_true(r->executable >= 0);
 	assert_int_equal(rk_dispatch_init(&r->d, &dispatch_observer), 0);
 	assert_int_equal(rk_registry_create(&r->reg), 0);
-	assert_int_equal(rk_payload_create(8 << 20, &r->pool, &err), 0);
+	assert_int_equal(rk_payload_create(8 << 20, 100, &r->pool, &err), 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		r->k[i] = add_described(r->reg, texts[i], false);
 		assert_int_equal(r->k[i]->slot, i + 1);
