@@ -54,7 +54,8 @@ static void file_free(struct rkfs_file *file)
 }
 
 /* Takes over the reference to the subject's kernel where it succeeds. */
-static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkfs_subject *subject)
+static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
+				  uid_t uid)
 {
 	struct rkfs *fs = subject->fs;
 	struct rkfs_file *file = malloc(sizeof(*file));
@@ -68,6 +69,8 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	atomic_init(&file->refs, 1);
 	file->attr = attr;
 	file->subject = *subject;
+	file->uid = uid;
+	file->charged = 0;
 	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
 	if (attr->command)
 		file->waitq = &fs->command_wait;
@@ -97,7 +100,7 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 	if (rc)
 		return rc;
 	rc = check_access(attr, flags);
-	file = rc ? NULL : file_new(attr, &subject);
+	file = rc ? NULL : file_new(attr, &subject, caller->uid);
 	if (!file) {
 		rk_kernel_unref(subject.kernel);
 		return rc ? rc : -ENOMEM;
@@ -133,6 +136,7 @@ void rkfs_file_unref(struct rkfs_file *file)
 		return;
 	pthread_mutex_lock(&fs->files_lock);
 	TAILQ_REMOVE(&fs->files, file, open);
+	rk_accounts_uncharge(&fs->texts, file->uid, file->charged);
 	pthread_mutex_unlock(&fs->files_lock);
 	if (file->attr->log)
 		file->attr->log->release(&file->subject);
@@ -211,6 +215,31 @@ static int render_more(struct rkfs_file *file)
 	return rc;
 }
 
+/*
+ * The memory of a text is that of who opened the file. -ENOMEM, and the text is gone, where he
+ * holds too much.
+ */
+static int account_text(struct rkfs_file *file)
+{
+	uint64_t held = file->text.data == file->text.small ? 0 : file->text.size;
+	struct rkfs *fs = file->subject.fs;
+	int rc;
+
+	if (held == file->charged)
+		return 0;
+	pthread_mutex_lock(&fs->files_lock);
+	rk_accounts_uncharge(&fs->texts, file->uid, file->charged);
+	rc = rk_accounts_charge(&fs->texts, file->uid, held, NULL);
+	file->charged = rc ? 0 : held;
+	pthread_mutex_unlock(&fs->files_lock);
+	if (rc) {
+		rkfs_textbuf_free(&file->text);
+		rkfs_textbuf_init(&file->text);
+		file->rendered = false;
+	}
+	return rc;
+}
+
 static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_emit emit,
 		     void *ctx)
 {
@@ -221,6 +250,8 @@ static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_
 		rc = render(file);
 	else if (file->attr->log && offset - file->skipped >= file->text.len)
 		rc = render_more(file);
+	if (!rc)
+		rc = account_text(file);
 	if (rc)
 		return rc;
 	offset -= file->skipped;

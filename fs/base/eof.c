@@ -2,6 +2,9 @@
 /* The end of those who wait: what is left to read, EOF, and who was not given it yet. */
 #include "fs/base/rkfs.h"
 
+#define TEXT_KEPT                                                                                  \
+	4096 /* bytes that a stream keeps for its next text; more is given back when sent */
+
 void rkfs_stop_waiting(struct rkfs_file *file)
 {
 	struct rkfs *fs = file->subject.fs;
@@ -24,6 +27,11 @@ void rkfs_emit_rest(struct rkfs_file *file, size_t size, rkfs_emit emit, void *c
 	if (!left)
 		rkfs_stop_waiting(file);
 	emit(ctx, data, left);
+	if (file->sent == file->text.len && file->text.size > TEXT_KEPT) {
+		rkfs_textbuf_free(&file->text);
+		rkfs_textbuf_init(&file->text);
+		file->sent = 0;
+	}
 }
 
 void rkfs_end_waiters(struct rkfs *fs)

@@ -15,6 +15,7 @@
 
 #include "fs/base/access.h"
 #include "fs/base/attr.h"
+#include "runtime/request/account.h"
 
 /* Directories by what their entries are; a row of the table in node.c each. */
 enum rkfs_class {
@@ -63,8 +64,9 @@ struct rkfs {
 	 */
 	void (*follow_log)(void *ctx, bool again);
 	void *follow_log_ctx;
-	pthread_mutex_t files_lock; /* guards files */
+	pthread_mutex_t files_lock; /* guards the two below */
 	struct rkfs_files files;    /* all that are open */
+	struct rk_accounts texts;   /* how much memory each user's open files hold */
 };
 
 /* An open file. */
@@ -78,6 +80,8 @@ struct rkfs_file {
 	struct rkfs_textbuf
 		text;	    /* content as of the last render; a stream may use it as it likes */
 	bool rendered;	    /* text is valid */
+	uid_t uid;	    /* who opened it, and holds the memory of text */
+	uint64_t charged;   /* of that, to him; guarded by fs->files_lock */
 	size_t sent;	    /* of text, by a stream */
 	uint64_t next;	    /* of a log: how far it is rendered */
 	uint64_t skipped;   /* of a log: bytes before text that have been read and are not kept */

@@ -242,3 +242,31 @@ users() {
 		user 1 12002 fusermount3 -u /mnt/dir
 	'
 }
+
+@test "permissions: whoever may only read cannot make the daemon hold text without end" {
+	rk_up primary_backend=cpu
+	py <<-'EOF'
+		import resource
+		resource.setrlimit(resource.RLIMIT_NOFILE, (5000, 5000))
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		size = len(open("metrics", "rb").read())
+		os.seteuid(12001)
+		fds = []
+		while True:
+		    fds.append(os.open("metrics", os.O_RDONLY))
+		    what = outcome(os.read, fds[-1], 1)
+		    if what != b"#":
+		        break
+		    assert len(fds) * size < 64 << 20, len(fds)
+		assert what == "ENOMEM", what
+		assert outcome(os.read, fds[-1], 1) == "ENOMEM"
+		assert open("state").read() == "Running\n"              # what is small holds no memory of its own
+		os.close(fds.pop(0))
+		assert os.read(fds[-1], 1) == b"#"                      # room for one again
+		os.seteuid(0)
+		os.seteuid(12002)
+		assert len(open("metrics", "rb").read()) >= size
+		os.seteuid(0)
+		assert [os.read(os.open("metrics", os.O_RDONLY), 1) for _ in range(10)] == [b"#"] * 10
+	EOF
+}
