@@ -12,8 +12,12 @@ int rk_dispatch_init(struct rk_dispatch *d, const struct rk_dispatch_observer *o
 {
 	memset((void *)d, 0, sizeof(*d));
 	d->observer = *observer;
-	d->fd = -1;
-	d->max_queue_depth = d->fuse_max = 1;
+	d->max_queue_depth = 1;
+	for (uint32_t i = 0; i < RK_LANES_MAX; i++) {
+		d->lanes[i].index = i;
+		d->lanes[i].fd = -1;
+		TAILQ_INIT(&d->lanes[i].bound);
+	}
 	TAILQ_INIT(&d->ready);
 	TAILQ_INIT(&d->busy);
 	TAILQ_INIT(&d->probes);
@@ -158,7 +162,8 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 	return rc;
 }
 
-int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err)
+int rk_dispatch_submit_probe(struct rk_dispatch *d, uint32_t lane, struct rk_message *m,
+			     struct rk_error *err)
 {
 	struct rk_kernel *k = m->kernel;
 	int rc = 0;
@@ -169,6 +174,7 @@ int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct
 	} else {
 		m->state = RK_MESSAGE_QUEUED;
 		m->id = RK_WIRE_PROBE | ++d->next_probe;
+		m->lane = lane;
 		m->accepted_ns = rk_now_ns();
 		rk_message_ref(m);
 		TAILQ_INSERT_TAIL(&d->probes, m, inflight);
@@ -188,14 +194,15 @@ bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m)
 	return running;
 }
 
-bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns)
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_ns)
 {
+	const struct rk_lane *l = &d->lanes[lane];
 	uint64_t now = rk_now_ns();
 	bool busy;
 
 	pthread_mutex_lock(&d->lock);
-	busy = d->running;
-	*quiet_ns = now > d->progress_ns ? now - d->progress_ns : 0;
+	busy = l->running;
+	*quiet_ns = now > l->progress_ns ? now - l->progress_ns : 0;
 	pthread_mutex_unlock(&d->lock);
 	return busy;
 }
@@ -255,12 +262,13 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 {
 	const struct rk_death death = {.code = code, .why = why};
 	struct rk_kernel *k;
-	uint64_t ended;
+	uint64_t ended = 0;
 
 	pthread_mutex_lock(&d->lock);
 	TAILQ_FOREACH (k, &d->busy, busy)
 		refuse_all_waiting_locked(d, k, ESHUTDOWN, NOT_ACCEPTING);
-	ended = rk_dispatch_end_running_locked(d, &death, held);
+	for (uint32_t i = 0; i < d->nlanes; i++)
+		ended += rk_dispatch_end_running_locked(d, &d->lanes[i], &death, held);
 	while ((k = TAILQ_FIRST(&d->busy))) /* a kernel leaves the list with its last message */
 		ended += rk_dispatch_end_queued_locked(d, k, code, why);
 	rk_dispatch_end_probes_locked(d, NULL, code, why);
@@ -268,42 +276,49 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 	return ended;
 }
 
-void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max)
+void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, uint32_t nslots,
+			uint32_t fuse_max)
 {
+	struct rk_lane *l = &d->lanes[lane];
+
 	pthread_mutex_lock(&d->lock);
-	d->fd = fd;
-	d->nslots = nslots;
-	d->fuse_max = fuse_max;
-	d->worker++;
+	l->fd = fd;
+	l->nslots = nslots;
+	l->fuse_max = fuse_max;
+	l->worker = ++d->workers;
+	l->blamed = false;
+	if (d->nlanes <= lane)
+		d->nlanes = lane + 1;
 	rk_dispatch_hand_out_locked(d);
 	rk_dispatch_unlock_and_tell(d);
 }
 
-uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
-			    struct rk_message_list *held)
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *why,
+			    uint64_t blamed_id, struct rk_message_list *held)
 {
 	const struct rk_death death = {.code = EIO, .why = why, .blamed_id = blamed_id};
 	uint32_t ended;
 
 	pthread_mutex_lock(&d->lock);
-	ended = rk_dispatch_end_running_locked(d, &death, held);
+	ended = rk_dispatch_end_running_locked(d, &d->lanes[lane], &death, held);
 	rk_dispatch_unlock_and_tell(d);
 	return ended;
 }
 
-bool rk_dispatch_blamed(struct rk_dispatch *d)
+bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane)
 {
 	bool blamed;
 
 	pthread_mutex_lock(&d->lock);
-	blamed = d->blamed == d->worker;
+	blamed = d->lanes[lane].blamed;
 	pthread_mutex_unlock(&d->lock);
 	return blamed;
 }
 
 /* The running message that @done answers, or NULL with a sentence. */
-static struct rk_message *answered_locked(struct rk_dispatch *d, const struct rk_wire_done *done,
-					  size_t len, struct rk_error *err)
+static struct rk_message *answered_locked(const struct rk_lane *lane,
+					  const struct rk_wire_done *done, size_t len,
+					  struct rk_error *err)
 {
 	size_t want = offsetof(struct rk_wire_done, text);
 	struct rk_message *m;
@@ -314,7 +329,7 @@ static struct rk_message *answered_locked(struct rk_dispatch *d, const struct rk
 		rk_error_set(err, EPROTO, "the worker sent a malformed answer");
 		return NULL;
 	}
-	m = rk_dispatch_running_locked(d, done->slot, done->id);
+	m = rk_dispatch_running_locked(lane, done->slot, done->id);
 	if (!m) {
 		rk_error_set(err, EPROTO, "the worker answered message %llu, which does not run",
 			     (unsigned long long)done->id);
@@ -323,23 +338,24 @@ static struct rk_message *answered_locked(struct rk_dispatch *d, const struct rk
 	return m;
 }
 
-int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
-			 struct rk_error *err)
+int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_wire_done *done,
+			 size_t len, struct rk_error *err)
 {
+	struct rk_lane *l = &d->lanes[lane];
 	struct rk_error guard = {0};
 	struct rk_message *m;
 
 	pthread_mutex_lock(&d->lock);
-	m = answered_locked(d, done, len, err);
+	m = answered_locked(l, done, len, err);
 	if (!m) {
 		/* A worker that was detached, and is being ended, may have answered just before. */
-		int rc = d->fd < 0 ? 0 : -EPROTO;
+		int rc = l->fd < 0 ? 0 : -EPROTO;
 
 		pthread_mutex_unlock(&d->lock);
 		return rc;
 	}
 	rk_dispatch_left_locked(d, m);
-	d->progress_ns = rk_now_ns();
+	l->progress_ns = rk_now_ns();
 	m->run_ns = done->run_ns;
 	if (rk_plan_check(&m->plan, m->block.data, &guard)) {
 		rk_dispatch_blame_locked(d, m);
@@ -349,7 +365,7 @@ int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done,
 	else
 		rk_dispatch_finish_locked(d, m, done->status, done->status ? done->text : "");
 	if (guard.code)
-		d->fd = -1; /* about to be replaced: what is queued is for the next one */
+		l->fd = -1; /* about to be replaced: what is queued is for the next one */
 	rk_dispatch_hand_out_locked(d);
 	rk_dispatch_unlock_and_tell(d);
 	if (guard.code)
@@ -374,11 +390,11 @@ static uint64_t earliest_locked(struct rk_dispatch *d, uint64_t now_ns)
 	return earliest;
 }
 
-bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
+uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 {
 	struct rk_kernel *k, *after_k;
 	struct rk_message *m, *after;
-	bool replace = false;
+	uint32_t replace = 0;
 
 	pthread_mutex_lock(&d->lock);
 	for (k = TAILQ_FIRST(&d->busy); k; k = after_k) {
@@ -391,7 +407,9 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 			if (m->deadline_ns > now_ns)
 				break; /* all have the same timeout, so the rest expires later */
 			if (m->state == RK_MESSAGE_RUNNING) {
-				replace = true;
+				replace |= 1U << m->lane;
+				/* what is handed out now would die with it */
+				d->lanes[m->lane].fd = -1;
 				continue;
 			}
 			rk_dispatch_unqueue_locked(d, m);
@@ -401,8 +419,6 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
 		}
 		rk_kernel_unref(k);
 	}
-	if (replace)
-		d->fd = -1; /* what is handed out now would die with it */
 	*next = earliest_locked(d, now_ns);
 	rk_dispatch_unlock_and_tell(d);
 	return replace;
@@ -436,6 +452,15 @@ static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk
 	}
 	if (state == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
+}
+
+void rk_dispatch_kernel_loaded(struct rk_dispatch *d, uint32_t lane, struct rk_kernel *k,
+			       bool loaded)
+{
+	pthread_mutex_lock(&d->lock);
+	rk_dispatch_loaded_locked(d, &d->lanes[lane], k, loaded);
+	rk_dispatch_hand_out_locked(d);
+	rk_dispatch_unlock_and_tell(d);
 }
 
 void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k)

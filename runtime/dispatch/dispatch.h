@@ -4,9 +4,10 @@
  * accepted, the enqueue, the in-flight count and the counters; so that
  * accepted = processed + failed + cancelled + timed_out + in_flight in every snapshot.
  *
- * At most `slots` messages are handed to the worker at a time; the rest wait in the queue of their
- * turn, one for each kernel and user, and turns go round. No function blocks: the
- * worker's socket is written without waiting, and done callbacks run with no lock held. The order
+ * Each worker has a lane, named by its index. At most `nslots` messages are handed to a lane at a
+ * time; the rest wait in the queue of their turn, one for each kernel and user, and turns go round.
+ * A free lane takes the next turn whose kernel it has loaded. No function blocks: the
+ * workers' sockets are written without waiting, and done callbacks run with no lock held. The order
  * of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_DISPATCH_DISPATCH_H
@@ -33,6 +34,8 @@ struct rk_dispatch_observer {
 	void *ctx;
 };
 
+#define RK_LANES_MAX	    32		 /* lanes have a bit each in a uint32_t */
+#define RK_ONLY_LANE	    0		 /* of a runtime that has one worker */
 #define RK_FUSE_BYTES	    (256 * 1024) /* of a message's block that may be fused */
 #define RK_DISPATCH_BUCKETS 1024	 /* of the table by id; a power of two */
 
@@ -43,6 +46,24 @@ struct rk_death {
 	uint64_t blamed_id; /* message whose kernel killed it, 0 = unknown or nobody */
 };
 
+/* One worker, as dispatch sees it; by index, the same for those that follow one another. */
+struct rk_lane {
+	int fd; /* message socket, -1 = no worker */
+	uint32_t index;
+	uint64_t worker; /* number of the attached one; no two have the same, 0 = none yet */
+	bool blamed;	 /* a kernel was, for the end of that one */
+	bool took_bound; /* its last turn came from `bound` */
+	uint32_t nslots, running;
+	uint32_t fuse_max; /* messages that may run as one */
+	/*
+	 * RUNNING, the first of each run, the others linked by `with`; a reference each. The slot
+	 * after the first nslots is for a probe, and counts in `running` never.
+	 */
+	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
+	uint64_t progress_ns;	   /* the last answer, or hand-out while none ran */
+	struct rk_turn_list bound; /* as rk_dispatch.ready, of the kernels bound to it */
+};
+
 struct rk_dispatch {
 	pthread_mutex_t lock;
 	struct rk_dispatch_observer observer;
@@ -51,21 +72,14 @@ struct rk_dispatch {
 	bool accepting;
 	uint64_t next_id;
 	bool ended;		     /* one has left in_flight in this critical section */
-	uint64_t worker;	     /* number of the attached one */
-	uint64_t blamed;	     /* of the last one whose end a kernel was blamed for */
+	uint64_t workers;	     /* attached so far */
 	uint32_t max_queue_depth;    /* per kernel and user */
 	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
 	uint64_t message_timeout_ns; /* 0 = none */
-	int fd;			     /* message socket, -1 = no worker */
-	uint32_t nslots, running;
-	uint32_t fuse_max; /* messages that may run as one */
-	/*
-	 * RUNNING, the first of each run, the others linked by `with`; a reference each. The slot
-	 * after the first nslots is for a probe, and counts in `running` never.
-	 */
-	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
-	uint64_t progress_ns;	       /* the last answer, or hand-out while none ran */
-	TAILQ_HEAD(, rk_turn) ready;   /* those with queued messages, the next one first */
+	struct rk_lane lanes[RK_LANES_MAX];
+	uint32_t nlanes; /* that ever had a worker: the first ones */
+	/* those with queued messages that any lane may take, the next one first */
+	struct rk_turn_list ready;
 	TAILQ_HEAD(, rk_kernel) busy;  /* kernels with messages in flight */
 	struct rk_message_list probes; /* QUEUED and RUNNING ones, oldest first; on no other list */
 	uint64_t next_probe;
@@ -112,25 +126,27 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 		       struct rk_error *err);
 
 /*
- * Submit a health probe (m->probe is set): it goes through the worker as any message, but in a lane
- * that messages cannot fill: it waits for other probes only, never behind its kernel's queue nor
- * for a slot. It is taken whether messages are accepted or not, and is in no statistics, no
- * latency, no list and no drain. Returns 0, or -ENODEV where its kernel is not loaded. Its timeout
- * is its maker's matter: rk_dispatch_cancel.
+ * Submit a health probe (m->probe is set) of @lane: it goes through the worker as any message, but
+ * in a place that messages cannot fill: it waits for other probes only, never behind its kernel's
+ * queue nor for a slot. It is taken whether messages are accepted or not, and is in no statistics,
+ * no latency, no list and no drain. Returns 0, or -ENODEV where its kernel is not loaded. Its
+ * timeout is its maker's matter: rk_dispatch_cancel.
  */
-int rk_dispatch_submit_probe(struct rk_dispatch *d, struct rk_message *m, struct rk_error *err);
+int rk_dispatch_submit_probe(struct rk_dispatch *d, uint32_t lane, struct rk_message *m,
+			     struct rk_error *err);
 
 /* Whether @m was handed to the worker and has no answer yet. */
 bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m);
 
 /*
- * Whether messages run on the worker, and *@quiet_ns how long it has answered none of those that it
- * has, probes included, nanoseconds.
+ * Whether messages run on @lane, and *@quiet_ns how long its worker has answered none of those that
+ * it has, probes included, nanoseconds.
  */
-bool rk_dispatch_is_busy(struct rk_dispatch *d, uint64_t *quiet_ns);
+bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_ns);
 
-/* The id of a message that runs, where all that run are of one kernel; else 0. Probes aside. */
-uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d);
+/* The id of a message that runs on @lane, where all of those are of one kernel; else 0. Probes
+ * aside. */
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane);
 
 /* Count a request that failed before submission (malformed, too large, no memory). */
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
@@ -154,41 +170,44 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 			     struct rk_message_list *held);
 
 /*
- * A worker with @nslots threads listens on @fd: hand out what is queued. One thread takes up to
+ * A worker with @nslots threads listens on @fd for @lane: hand out what is queued. One thread takes
+ * up to
  * @fuse_max messages of one kernel as one, where the kernel is batchable and runs on cuda, the
  * messages are small (RK_FUSE_BYTES each) and rk_plan_fuses says yes; they begin with the oldest
  * and are taken in their order. Of a ring kernel one message runs at a time.
  */
-void rk_dispatch_attach(struct rk_dispatch *d, int fd, uint32_t nslots, uint32_t fuse_max);
+void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, uint32_t nslots,
+			uint32_t fuse_max);
 
 /*
- * The worker is gone or about to be killed: nothing more is handed out. Running messages are done
- * with EIO and @why, but for those whose verdict is decided already and those past
- * their deadline (ETIMEDOUT); they go to *@held as above. The kernel of message @blamed_id (0 =
- * none) and those past their deadline are blamed. Queued ones stay. Returns the number of messages
- * that were running.
+ * The worker of @lane is gone or about to be killed: nothing more is handed to it. Running messages
+ * are done with EIO and @why, but for those whose verdict is decided already and those past their
+ * deadline (ETIMEDOUT); they go to *@held as above. The kernel of message @blamed_id (0 = none) and
+ * those past their deadline are blamed. Queued ones stay. Returns the number of messages that were
+ * running.
  */
-uint32_t rk_dispatch_detach(struct rk_dispatch *d, const char *why, uint64_t blamed_id,
-			    struct rk_message_list *held);
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *why,
+			    uint64_t blamed_id, struct rk_message_list *held);
 
-/* Whether a kernel was blamed for the end of the last worker. */
-bool rk_dispatch_blamed(struct rk_dispatch *d);
-
-/*
- * The worker answered with the @len bytes at @done (copied out of the socket already). Returns 0;
- * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
- * output (its message has failed with EIO). After either the worker must be replaced, and nothing
- * more is handed to it. An unknown answer is ignored while no worker is attached: it is a late one.
- */
-int rk_dispatch_complete(struct rk_dispatch *d, const struct rk_wire_done *done, size_t len,
-			 struct rk_error *err);
+/* Whether a kernel was blamed for the end of @lane's last worker. */
+bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane);
 
 /*
- * End queued messages whose deadline has passed with ETIMEDOUT. Returns true where a running one is
- * past its deadline too: the worker must be replaced. *@next is the earliest deadline left, 0 =
- * none.
+ * The worker of @lane answered with the @len bytes at @done (copied out of the socket already).
+ * Returns 0; -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past
+ * an output (its message has failed with EIO). After either the worker must be replaced, and
+ * nothing more is handed to it. An unknown answer is ignored while no worker is attached: it is a
+ * late one.
  */
-bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
+int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_wire_done *done,
+			 size_t len, struct rk_error *err);
+
+/*
+ * End queued messages whose deadline has passed with ETIMEDOUT. Returns the lanes (1 << index) on
+ * which a running one is past its deadline too: their workers must be replaced. *@next is the
+ * earliest deadline left, 0 = none.
+ */
+uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
 
 /*
  * Change a kernel's state. OFF and ENDING fail those that wait for room with ENODEV; OFF also
@@ -197,6 +216,12 @@ bool rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
  */
 void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 			      enum rk_kernel_state state, const char *why);
+/*
+ * The worker of @lane has @k loaded, or has it no more: it is given messages of those alone. A ring
+ * kernel is bound to one that has it, until that one has it no more.
+ */
+void rk_dispatch_kernel_loaded(struct rk_dispatch *d, uint32_t lane, struct rk_kernel *k,
+			       bool loaded);
 /* @k is about to be loaded, or to stay so: LOADING, where it is OFF or ENDING. */
 void rk_dispatch_kernel_expect(struct rk_dispatch *d, struct rk_kernel *k);
 /* @k is OFF because max_kernel_instances are loaded: refuse with ENOSPC until its state changes. */

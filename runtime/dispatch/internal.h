@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shared by the files of this folder only, each of which calls only those named before it:
- * queue.c (the moves of a message), run.c (what the worker has), dispatch.c and info.c (what others
- * call). All are called with dispatch.lock held; unlock_and_tell releases it.
+ * queue.c (the moves of a message), lane.c (which lane takes what), run.c (what the workers have),
+ * dispatch.c and info.c (what others call). All are called with dispatch.lock held; unlock_and_tell
+ * releases it.
  */
 #ifndef RK_RUNTIME_DISPATCH_INTERNAL_H
 #define RK_RUNTIME_DISPATCH_INTERNAL_H
@@ -35,6 +36,8 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
 /* What @k has queued may be handed out, unless it is a ring kernel of which one runs. */
 void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k);
+/* The list of the turns of @k that may run: its lane's, where it is bound to one. */
+struct rk_turn_list *rk_dispatch_list_locked(struct rk_dispatch *d, const struct rk_kernel *k);
 /* Nothing of @k is to be handed out for now. */
 void rk_dispatch_unready_locked(struct rk_dispatch *d, struct rk_kernel *k);
 
@@ -69,21 +72,41 @@ void rk_dispatch_end_probes_locked(struct rk_dispatch *d, const struct rk_kernel
 /* Unlock, then make the calls that the critical section asked for. */
 void rk_dispatch_unlock_and_tell(struct rk_dispatch *d);
 
-/* run.c: what the worker has */
+/* lane.c: which lane takes what */
 
-/* Give queued messages to free slots of the worker, and a probe to its own; turns go round. */
+/*
+ * A lane with a free slot and the turn it takes next (*@turn), but for the lanes @except (1 <<
+ * index); NULL where there is none. The one that runs least comes first.
+ */
+struct rk_lane *rk_dispatch_free_lane_locked(struct rk_dispatch *d, uint32_t except,
+					     struct rk_turn **turn);
+/* @lane took @turn: others are before it now. */
+void rk_dispatch_took_locked(struct rk_dispatch *d, struct rk_lane *lane, struct rk_turn *turn);
+/* The oldest probe that @lane may be given now, or NULL. A ring kernel runs one message at a time.
+ */
+struct rk_message *rk_dispatch_next_probe_locked(const struct rk_dispatch *d,
+						 const struct rk_lane *lane);
+
+/* @lane has @k loaded, or has it no more. */
+void rk_dispatch_loaded_locked(struct rk_dispatch *d, struct rk_lane *lane, struct rk_kernel *k,
+			       bool loaded);
+
+/* run.c: what the workers have */
+
+/* Give queued messages to free slots of lanes, and a probe to each one's own; turns go round. */
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d);
-/* The message @id that runs in @slot, or NULL. */
-struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id);
+/* The message @id that runs in @slot of @lane, or NULL. */
+struct rk_message *rk_dispatch_running_locked(const struct rk_lane *lane, uint32_t slot,
+					      uint64_t id);
 /* @m runs no more: its slot is free where nothing ran with it. To be finished. */
 void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m);
 /* The kernel of @m killed its worker, which counts once; once too often, it is disabled. */
 void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m);
 /*
- * The worker is gone: end what ran on it, but for what was decided already. Returns how many,
- * without probes.
+ * The worker of @lane is gone: end what ran on it, but for what was decided already. Returns how
+ * many, without probes.
  */
-uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
-					struct rk_message_list *held);
+uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, struct rk_lane *lane,
+					const struct rk_death *death, struct rk_message_list *held);
 
 #endif

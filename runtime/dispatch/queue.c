@@ -176,10 +176,15 @@ struct rk_turn *rk_dispatch_turn_locked(struct rk_kernel *k, uid_t uid)
 	return t;
 }
 
+struct rk_turn_list *rk_dispatch_list_locked(struct rk_dispatch *d, const struct rk_kernel *k)
+{
+	return k->bound ? &d->lanes[k->bound - 1].bound : &d->ready;
+}
+
 static void unready_locked(struct rk_dispatch *d, struct rk_turn *t)
 {
 	if (t->is_ready)
-		TAILQ_REMOVE(&d->ready, t, ready);
+		TAILQ_REMOVE(rk_dispatch_list_locked(d, t->kernel), t, ready);
 	t->is_ready = false;
 }
 
@@ -222,7 +227,7 @@ void rk_dispatch_ready_locked(struct rk_dispatch *d, struct rk_kernel *k)
 		if (t->is_ready || TAILQ_EMPTY(&t->queue))
 			continue;
 		t->is_ready = true;
-		TAILQ_INSERT_TAIL(&d->ready, t, ready);
+		TAILQ_INSERT_TAIL(rk_dispatch_list_locked(d, k), t, ready);
 	}
 }
 

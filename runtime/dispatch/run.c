@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The messages that the worker has: how they are handed out as runs, and how they end with it. */
+/* The messages that workers have: how they are handed out as runs, and how they end with one. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -88,7 +88,7 @@ static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_mes
 }
 
 /* Add the messages behind the first one in the queue, as many as can run together with it. */
-static void fill_run(struct rk_dispatch *d, struct run *run)
+static void fill_run(struct rk_dispatch *d, uint32_t fuse_max, struct run *run)
 {
 	const struct rk_manifest *manifest = &run->first->kernel->manifest;
 	const struct rk_message *m = run->first;
@@ -96,7 +96,7 @@ static void fill_run(struct rk_dispatch *d, struct run *run)
 	if (!manifest->fused_dim || manifest->mode != RK_WIRE_BATCH ||
 	    !rk_backends[run->backend].launches || !may_fuse(m))
 		return;
-	while (run->count < d->fuse_max && (m = TAILQ_NEXT(m, queue)) && join_run(d, run, m))
+	while (run->count < fuse_max && (m = TAILQ_NEXT(m, queue)) && join_run(d, run, m))
 		;
 }
 
@@ -110,29 +110,45 @@ static int send_run(int fd, const struct run *run)
 	return n < 0 ? -errno : 0;
 }
 
-/* The first @count messages of @t's queue run in @slot; the turn ends with its last one. */
-static void occupy_locked(struct rk_dispatch *d, struct rk_turn *t, uint32_t slot, uint32_t count)
+/* @m runs in @slot of @lane. */
+static void run_locked(struct rk_lane *lane, uint32_t slot, struct rk_message *m)
 {
-	struct rk_message **end = &d->slots[slot], *m;
-	struct rk_kernel *k = t->kernel;
+	m->lane = lane->index;
+	m->slot = slot;
+	m->state = RK_MESSAGE_RUNNING;
+	m->kernel->running++;
+}
 
-	if (!d->running++)
-		d->progress_ns = rk_now_ns();
+/* The first @count messages of @t's queue run in @slot; the turn ends with its last one. */
+static void occupy_locked(struct rk_dispatch *d, struct rk_lane *lane, struct rk_turn *t,
+			  uint32_t slot, uint32_t count)
+{
+	struct rk_message **end = &lane->slots[slot], *m;
+
+	if (!lane->running++)
+		lane->progress_ns = rk_now_ns();
 	for (uint32_t i = 0; i < count; i++) {
 		m = TAILQ_FIRST(&t->queue);
 		*end = m;
 		end = &m->with;
-		m->slot = slot;
-		m->state = RK_MESSAGE_RUNNING;
-		k->running++;
+		run_locked(lane, slot, m);
 		rk_dispatch_unqueue_locked(d, m);
 	}
 }
 
-/* Hand out the oldest message of the turn that is next. False if that is impossible now. */
-static bool hand_out_one_locked(struct rk_dispatch *d)
+/*
+ * After a packet could not be sent to @lane. Dead: the supervisor sees EOF and detaches. Full: an
+ * answer will come.
+ */
+static void unsent_locked(struct rk_lane *lane, int rc)
 {
-	struct rk_turn *t = TAILQ_FIRST(&d->ready);
+	if (rc != -EAGAIN)
+		lane->fd = -1;
+}
+
+/* Hand the oldest message of @t to @lane, which has room. False if that is impossible now. */
+static bool hand_out_one_locked(struct rk_dispatch *d, struct rk_lane *lane, struct rk_turn *t)
+{
 	struct rk_message *m = TAILQ_FIRST(&t->queue);
 	struct rk_kernel *k = t->kernel;
 	struct rk_error err;
@@ -140,7 +156,7 @@ static bool hand_out_one_locked(struct rk_dispatch *d)
 	uint32_t slot = 0;
 	int rc;
 
-	while (d->slots[slot])
+	while (lane->slots[slot])
 		slot++;
 	if (begin_run(d, m, slot, &run, &err)) { /* it was made for another backend */
 		rk_dispatch_unqueue_locked(d, m);
@@ -149,82 +165,66 @@ static bool hand_out_one_locked(struct rk_dispatch *d)
 			d, k); /* @m stays valid: its done callback is still to be called */
 		return true;
 	}
-	fill_run(d, &run);
-	rc = send_run(d->fd, &run);
+	fill_run(d, lane->fuse_max, &run);
+	rc = send_run(lane->fd, &run);
 	if ((rc == -EMSGSIZE || rc == -ENOBUFS) && run.count > 1) { /* small sockets (wmem_max) */
 		(void)begin_run(d, m, slot, &run, &err);	    /* as before */
-		rc = send_run(d->fd, &run);
+		rc = send_run(lane->fd, &run);
 	}
 	if (rc) {
-		/* Dead: the supervisor sees EOF and detaches. Full: an answer will come. */
-		if (rc != -EAGAIN)
-			d->fd = -1;
+		unsent_locked(lane, rc);
 		return false;
 	}
-	TAILQ_REMOVE(&d->ready, t, ready);
-	TAILQ_INSERT_TAIL(&d->ready, t, ready);
-	TAILQ_REMOVE(&k->turns, t, others); /* the order in which they are ready again */
-	TAILQ_INSERT_TAIL(&k->turns, t, others);
-	occupy_locked(d, t, slot, run.count);
+	rk_dispatch_took_locked(d, lane, t);
+	occupy_locked(d, lane, t, slot, run.count);
 	if (k->manifest.mode == RK_WIRE_RING)
 		rk_dispatch_unready_locked(d, k); /* the next one when this one is answered */
 	rk_dispatch_room_locked(d, k);
 	return true;
 }
 
-/* The oldest probe that may run now, or NULL. A ring kernel runs one message at a time. */
-static struct rk_message *next_probe_locked(const struct rk_dispatch *d)
-{
-	struct rk_message *m;
-
-	if (d->fd < 0 || d->slots[d->nslots])
-		return NULL;
-	TAILQ_FOREACH (m, &d->probes, inflight)
-		if (atomic_load(&m->kernel->state) != RK_KERNEL_LOADING &&
-		    !(m->kernel->manifest.mode == RK_WIRE_RING && m->kernel->running))
-			break;
-	return m;
-}
-
 /* A probe has a slot of its own. If it cannot be sent, the next hand-out tries again. */
-static void hand_out_probe_locked(struct rk_dispatch *d)
+static void hand_out_probe_locked(struct rk_dispatch *d, struct rk_lane *lane)
 {
-	struct rk_message *m = next_probe_locked(d);
+	struct rk_message *m = rk_dispatch_next_probe_locked(d, lane);
 	struct rk_error err;
 	struct run run;
 	int rc;
 
 	if (!m)
 		return;
-	if (begin_run(d, m, d->nslots, &run, &err)) {
+	if (begin_run(d, m, lane->nslots, &run, &err)) {
 		rk_dispatch_finish_locked(d, m, err.code, err.msg);
 		return;
 	}
-	rc = send_run(d->fd, &run);
+	rc = send_run(lane->fd, &run);
 	if (rc) {
-		if (rc != -EAGAIN)
-			d->fd = -1;
+		unsent_locked(lane, rc);
 		return;
 	}
-	d->slots[d->nslots] = m;
-	m->slot = d->nslots;
-	m->state = RK_MESSAGE_RUNNING;
-	m->kernel->running++;
+	lane->slots[lane->nslots] = m;
+	run_locked(lane, lane->nslots, m);
 	if (m->kernel->manifest.mode == RK_WIRE_RING)
 		rk_dispatch_unready_locked(d, m->kernel);
 }
 
 void rk_dispatch_hand_out_locked(struct rk_dispatch *d)
 {
-	hand_out_probe_locked(d);
-	while (d->fd >= 0 && d->running < d->nslots && !TAILQ_EMPTY(&d->ready))
-		if (!hand_out_one_locked(d))
-			return;
+	struct rk_lane *lane;
+	struct rk_turn *turn;
+	uint32_t full = 0; /* lanes that take nothing now */
+
+	for (uint32_t i = 0; i < d->nlanes; i++)
+		hand_out_probe_locked(d, &d->lanes[i]);
+	while ((lane = rk_dispatch_free_lane_locked(d, full, &turn)))
+		if (!hand_out_one_locked(d, lane, turn))
+			full |= 1U << lane->index;
 }
 
-struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t slot, uint64_t id)
+struct rk_message *rk_dispatch_running_locked(const struct rk_lane *lane, uint32_t slot,
+					      uint64_t id)
 {
-	struct rk_message *m = slot <= d->nslots ? d->slots[slot] : NULL;
+	struct rk_message *m = slot <= lane->nslots ? lane->slots[slot] : NULL;
 
 	while (m && m->id != id)
 		m = m->with;
@@ -233,15 +233,16 @@ struct rk_message *rk_dispatch_running_locked(struct rk_dispatch *d, uint32_t sl
 
 void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 {
-	struct rk_message **at = &d->slots[m->slot];
+	struct rk_lane *lane = &d->lanes[m->lane];
+	struct rk_message **at = &lane->slots[m->slot];
 	struct rk_kernel *k = m->kernel;
 
 	while (*at != m)
 		at = &(*at)->with;
 	*at = m->with;
 	m->with = NULL;
-	if (!d->slots[m->slot] && !m->probe)
-		d->running--;
+	if (!lane->slots[m->slot] && !m->probe)
+		lane->running--;
 	k->running--;
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
 		rk_dispatch_ready_locked(d, k); /* a ring kernel runs the next one only now */
@@ -251,12 +252,14 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 
 void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
 {
+	struct rk_lane *lane = &d->lanes[m->lane];
 	struct rk_kernel *k = m->kernel;
 
 	/* The same worker's death is not counted again for another of the kernel's messages. */
-	if (m->probe || k->killed == d->worker)
+	if (m->probe || k->killed == lane->worker)
 		return;
-	k->killed = d->blamed = d->worker;
+	k->killed = lane->worker;
+	lane->blamed = true;
 	memmove(k->kills, k->kills + 1, sizeof(k->kills) - sizeof(k->kills[0]));
 	k->kills[RK_KILLS_MAX - 1] = rk_now_ns();
 	/* what it does well between is no excuse: each time others have lost what ran beside it */
@@ -290,10 +293,10 @@ static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t
 }
 
 /* The kernel that the death is blamed on, or NULL. */
-static const char *culprit_locked(struct rk_dispatch *d, const struct rk_death *death)
+static const char *culprit_locked(const struct rk_lane *lane, const struct rk_death *death)
 {
-	for (uint32_t i = 0; i <= d->nslots; i++) {
-		const struct rk_message *m = rk_dispatch_running_locked(d, i, death->blamed_id);
+	for (uint32_t i = 0; i <= lane->nslots; i++) {
+		const struct rk_message *m = rk_dispatch_running_locked(lane, i, death->blamed_id);
 
 		if (m)
 			return m->kernel->manifest.id;
@@ -301,19 +304,20 @@ static const char *culprit_locked(struct rk_dispatch *d, const struct rk_death *
 	return NULL;
 }
 
-uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d)
+uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane)
 {
+	struct rk_message *const *slots = d->lanes[lane].slots;
 	const struct rk_message *only = NULL;
 
 	pthread_mutex_lock(&d->lock);
-	for (uint32_t i = 0; i < d->nslots; i++) {
-		if (!d->slots[i])
+	for (uint32_t i = 0; i < d->lanes[lane].nslots; i++) {
+		if (!slots[i])
 			continue;
-		if (only && only->kernel != d->slots[i]->kernel) {
+		if (only && only->kernel != slots[i]->kernel) {
 			only = NULL;
 			break;
 		}
-		only = d->slots[i];
+		only = slots[i];
 	}
 	uint64_t id = only ? only->id : 0;
 
@@ -321,17 +325,17 @@ uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d)
 	return id;
 }
 
-uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, const struct rk_death *death,
-					struct rk_message_list *held)
+uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, struct rk_lane *lane,
+					const struct rk_death *death, struct rk_message_list *held)
 {
-	const char *culprit = culprit_locked(d, death);
+	const char *culprit = culprit_locked(lane, death);
 	uint64_t now = rk_now_ns();
 	uint32_t ended = 0;
 	struct rk_message *m;
 
-	d->fd = -1;
-	for (uint32_t i = 0; i <= d->nslots; i++) {
-		while ((m = d->slots[i])) {
+	lane->fd = -1;
+	for (uint32_t i = 0; i <= lane->nslots; i++) {
+		while ((m = lane->slots[i])) {
 			rk_dispatch_left_locked(d, m);
 			rk_message_ref(m); /* keeps the culprit's name too */
 			TAILQ_INSERT_TAIL(held, m, queue);

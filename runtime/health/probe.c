@@ -88,7 +88,7 @@ static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *er
 		m->done = on_echo_done;
 		m->ctx = h;
 		h->echo_done = false; /* nobody else has it yet */
-		rc = rk_dispatch_submit_probe(h->dispatch, m, err);
+		rc = rk_dispatch_submit_probe(h->dispatch, RK_ONLY_LANE, m, err);
 	}
 	if (rc)
 		rk_message_unref(m);
@@ -191,7 +191,7 @@ static void judge_pending_echo(struct rk_health *h, struct probe *p)
 	double waited = secs(rk_now_ns() - p->begun);
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(h->dispatch, &quiet))
+	if (rk_dispatch_is_busy(h->dispatch, RK_ONLY_LANE, &quiet))
 		decide(p, RK_HEALTH_OVERDUE,
 		       "the health check was not answered in %.1f s: the device is busy", waited);
 	else
@@ -206,7 +206,7 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 {
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(h->dispatch, &quiet) && quiet < p->stall_timeout) {
+	if (rk_dispatch_is_busy(h->dispatch, RK_ONLY_LANE, &quiet) && quiet < p->stall_timeout) {
 		decide(p, RK_HEALTH_OVERDUE, "the device is busy: its check has taken %.1f s",
 		       secs(in_driver));
 		return;

@@ -54,11 +54,13 @@ struct rk_turn {
 	struct rk_message_list queue;	/* QUEUED, oldest first */
 	struct rk_message_list waiting; /* for room in the queue; not accepted */
 	uint32_t queued;		/* length of queue */
-	bool is_ready;			/* on dispatch's list of those that may run */
+	bool is_ready;			/* on a list of those that may run */
 	bool room_wanted;		/* somebody found the queue full and may be polling */
 	TAILQ_ENTRY(rk_turn) ready;
 	TAILQ_ENTRY(rk_turn) others; /* of the kernel */
 };
+
+TAILQ_HEAD(rk_turn_list, rk_turn);
 
 struct rk_kernel {
 	atomic_uint refs;
@@ -86,7 +88,7 @@ struct rk_kernel {
 	/* 1 + enum rk_wire_backend that it is loaded with, or will be; 0 = no worker, or not loaded
 	 */
 	_Atomic unsigned int backend;
-	TAILQ_HEAD(, rk_turn) turns;	 /* of the users who have something queued or waiting */
+	struct rk_turn_list turns;	 /* of the users who have something queued or waiting */
 	struct rk_message_list inflight; /* QUEUED and RUNNING, oldest first */
 	_Atomic uint32_t queued;	 /* in all turns */
 	/* Links of dispatch's lists; each holds a reference. */
@@ -95,7 +97,9 @@ struct rk_kernel {
 	TAILQ_ENTRY(rk_kernel) noticed; /* its observer is to be called */
 	struct rk_message *cursor;	/* of rk_dispatch_list */
 	unsigned int notices;
-	uint32_t running;	      /* messages handed to the worker */
+	uint32_t running;	      /* messages handed to workers */
+	uint32_t loaded;	      /* 1 << lane: the workers that have it */
+	uint32_t bound;		      /* 1 + the lane that a ring kernel runs on; 0 = none */
 	bool over_limit;	      /* OFF because of max_kernel_instances */
 	uint64_t kills[RK_KILLS_MAX]; /* when it killed its last workers, CLOCK_MONOTONIC; 0 = none
 				       */

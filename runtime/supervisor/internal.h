@@ -47,6 +47,7 @@ struct rk_proc {
 	enum rk_phase phase;	   /* written with worker.lock held */
 	uint64_t epoch;		   /* of the start request that it serves */
 	uint64_t number;	   /* no other process has it */
+	uint32_t lane;		   /* of dispatch */
 	bool asked_check;	   /* at least once */
 	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
@@ -150,8 +151,8 @@ void rk_supervisor_describe_overdue(struct rk_supervisor *sup, const struct rk_p
 /* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
 void rk_supervisor_forget_retired(struct rk_supervisor *sup);
 
-/* No worker has any kernel: none has a backend. */
-void rk_supervisor_no_backends(struct rk_supervisor *sup);
+/* @p is gone: it has no kernel any more. */
+void rk_supervisor_forget_loads(struct rk_supervisor *sup, const struct rk_proc *p);
 
 /* Load and unload what `wanted` asks for; at the end of the first round the worker is ready. */
 void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p);

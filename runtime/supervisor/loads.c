@@ -77,6 +77,7 @@ static int on_loaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_ker
 		return 0;
 	}
 	p->loads[k->slot] = RK_LOAD_LOADED;
+	rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, true);
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
 		activate(sup, p, k);
 		sup->observer.kernel(sup->observer.ctx, k, NULL);
@@ -199,12 +200,14 @@ static void load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel 
 	sent(sup, p);
 }
 
-void rk_supervisor_no_backends(struct rk_supervisor *sup)
+void rk_supervisor_forget_loads(struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	struct rk_kernel *k = NULL;
 
-	while ((k = rk_registry_any_after(sup->registry, k)))
+	while ((k = rk_registry_any_after(sup->registry, k))) {
 		atomic_store(&k->backend, 0);
+		rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, false);
+	}
 }
 
 /* Whether @p died of the library that it was loading or unloading, and not of something else. */
@@ -297,6 +300,7 @@ static void unload(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kerne
 	if (rk_process_send(&p->os, &packet, -1))
 		return;
 	p->loads[k->slot] = RK_LOAD_UNLOADING;
+	rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, false);
 	sent(sup, p);
 }
 
@@ -399,7 +403,7 @@ void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 	pthread_mutex_unlock(&sup->lock);
 	p->kill_at = 0;
 	sup->ever_ready = true;
-	rk_dispatch_attach(sup->dispatch, p->os.messages, sup->params.threads,
+	rk_dispatch_attach(sup->dispatch, p->lane, p->os.messages, sup->params.threads,
 			   sup->params.fuse_max);
 	sup->observer.ready(sup->observer.ctx, p->os.pid, p->backend, p->fallback_why);
 	atomic_store(&sup->retries, false);

@@ -107,7 +107,8 @@ static uint64_t culprit(struct rk_supervisor *sup, const struct rk_proc *p)
 	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
 
 	/* it is the worker that grew: where several kernels ran, which of them did it is unknown */
-	return crashed || !p->out_of_memory ? crashed : rk_dispatch_only_kernel(sup->dispatch);
+	return crashed || !p->out_of_memory ? crashed
+					    : rk_dispatch_only_kernel(sup->dispatch, p->lane);
 }
 
 /* The current worker is lost without having been told to end. */
@@ -122,15 +123,16 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 	if (sup->observer.leaving)
 		sup->observer.leaving(sup->observer.ctx);
 	retire(sup, p);
-	running = rk_dispatch_detach(sup->dispatch, why, culprit(sup, p), &p->held);
-	rk_supervisor_no_backends(sup);
+	running = rk_dispatch_detach(sup->dispatch, p->lane, why, culprit(sup, p), &p->held);
+	rk_supervisor_forget_loads(sup, p);
 	atomic_store(&sup->retries, rk_supervisor_blame_driver(sup, p, how));
 	sup->observer.died(sup->observer.ctx, p->os.pid, how, running);
 	if (atomic_load(&sup->retries) || rk_supervisor_blame_load(sup, p, how, running))
 		sup->spawn_at = rk_now_ns(); /* without what was blamed; once for each */
 	else if (!sup->ever_ready)
 		sup->observer.failed(sup->observer.ctx, p->refusal[0] ? p->refusal : why);
-	else if (rk_dispatch_blamed(sup->dispatch)) /* the kernel pays, which is disabled in time */
+	else if (rk_dispatch_blamed(sup->dispatch,
+				    p->lane)) /* the kernel pays, which is disabled in time */
 		sup->spawn_at = rk_now_ns() + BACKOFF_NS;
 	else
 		try_again(sup, why);
@@ -214,7 +216,7 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 		}
 		if ((size_t)n == sizeof(done))
 			rk_text_clean(done.text, sizeof(done.text), "");
-		if (rk_dispatch_complete(sup->dispatch, &done, (size_t)n, &err)) {
+		if (rk_dispatch_complete(sup->dispatch, p->lane, &done, (size_t)n, &err)) {
 			char how[RK_ERROR_MAX];
 
 			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
@@ -310,6 +312,7 @@ static void spawn(struct rk_supervisor *sup)
 		return;
 	}
 	p->epoch = sup->epoch;
+	p->lane = RK_ONLY_LANE;
 	p->number = ++sup->spawned;
 	adopt(sup, p);
 	if (watch(sup, &p->control) || watch(sup, &p->messages) || watch(sup, &p->pidfd))
@@ -324,7 +327,8 @@ static void end_current(struct rk_supervisor *sup, bool force)
 	struct rk_proc *p = sup->cur;
 
 	retire(sup, p);
-	(void)rk_dispatch_detach(sup->dispatch, "the worker was stopped", 0, &p->held);
+	(void)rk_dispatch_detach(sup->dispatch, p->lane, "the worker was stopped", 0, &p->held);
+	rk_supervisor_forget_loads(sup, p);
 	p->phase = RK_PHASE_ENDING;
 	p->kill_at = rk_now_ns() + END_GRACE_NS;
 	p->abandon_at = 0;
@@ -390,11 +394,11 @@ static bool due(_Atomic uint64_t *at, uint64_t now)
 static void expire(struct rk_supervisor *sup, uint64_t now)
 {
 	uint64_t next;
-	bool stuck = rk_dispatch_expire(sup->dispatch, now, &next);
+	uint32_t stuck = rk_dispatch_expire(sup->dispatch, now, &next);
 
 	if (next)
 		rk_supervisor_arm_expiry(sup, next);
-	if (stuck && sup->cur)
+	if (sup->cur && stuck & 1U << sup->cur->lane)
 		replace(sup, sup->cur, "was replaced: a message ran longer than its timeout");
 }
 

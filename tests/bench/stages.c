@@ -201,9 +201,10 @@ static void start_alone(struct alone *a, const struct rig *rig)
 	    rk_registry_add(a->registry, &source, false, &a->kernel, &error) ||
 	    rk_kernel_pin(a->kernel))
 		errx(1, "cannot set up dispatch: %s", error.msg);
+	rk_dispatch_kernel_loaded(&a->dispatch, RK_ONLY_LANE, a->kernel, true);
 	rk_dispatch_kernel_state(&a->dispatch, a->kernel, RK_KERNEL_ACTIVE, "");
 	(void)rk_dispatch_accept(&a->dispatch, true);
-	rk_dispatch_attach(&a->dispatch, a->fd, 1, 1);
+	rk_dispatch_attach(&a->dispatch, RK_ONLY_LANE, a->fd, 1, 1);
 }
 
 static void end_alone(struct alone *a)
@@ -251,7 +252,8 @@ static void call_alone(struct alone *a, struct rk_payload *pool, size_t i)
 	done.id = run.id;
 	done.slot = run.slot;
 	start = rk_now_ns();
-	if (rk_dispatch_complete(&a->dispatch, &done, offsetof(struct rk_wire_done, text), &error))
+	if (rk_dispatch_complete(&a->dispatch, RK_ONLY_LANE, &done,
+				 offsetof(struct rk_wire_done, text), &error))
 		errx(1, "%s", error.msg);
 	us += bench_us_since(start);
 	rk_request_drop(&request);

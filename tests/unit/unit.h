@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What every unit program includes: cmocka, and tests that put themselves on the list of their
- *program.
+ * program.
  *
  *	TEST(what_it_shows)
  *	{
@@ -9,7 +9,7 @@
  *	}
  *
  * They run in the order in which they are written. unit.c has a main that runs them; a program that
- *has something to do before has a main of its own, which ends with unit_run().
+ * has something to do before has a main of its own, which ends with unit_run().
  */
 #ifndef RK_TESTS_UNIT_H
 #define RK_TESTS_UNIT_H

@@ -109,7 +109,7 @@ static inline void rig_attach_fusing(struct rig *r, uint32_t slots, uint32_t fus
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	r->fd = pair[0];
 	r->peer = pair[1];
-	rk_dispatch_attach(&r->d, r->fd, slots, fuse_max);
+	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, slots, fuse_max);
 }
 
 static inline void rig_attach(struct rig *r, uint32_t slots)
@@ -139,6 +139,7 @@ static inline int rig_setup(void **state)
 	rk_dispatch_set_limits(&r->d, 4, 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		r->k[i] = add_kernel(r->reg, "test", names[i]);
+		rk_dispatch_kernel_loaded(&r->d, RK_ONLY_LANE, r->k[i], true);
 		rk_dispatch_kernel_state(&r->d, r->k[i], RK_KERNEL_ACTIVE, "");
 	}
 	assert_int_equal(rk_dispatch_accept(&r->d, true), 0);
@@ -155,6 +156,7 @@ static inline void rig_describe(struct rig *r, unsigned int i, const char *text)
 	rk_dispatch_kernel_state(&r->d, old, RK_KERNEL_OFF, "replaced");
 	rk_registry_forget(r->reg, old);
 	rk_kernel_unref(old);
+	rk_dispatch_kernel_loaded(&r->d, RK_ONLY_LANE, r->k[i], true);
 	rk_dispatch_kernel_state(&r->d, r->k[i], RK_KERNEL_ACTIVE, "");
 }
 
@@ -337,7 +339,7 @@ static inline int answer_with(struct rig *r, const struct rk_wire_run *run, int 
 	int rc;
 
 	snprintf(done.text, sizeof(done.text), "%s", text);
-	rc = rk_dispatch_complete(&r->d, &done, len, err);
+	rc = rk_dispatch_complete(&r->d, RK_ONLY_LANE, &done, len, err);
 	check_books(r);
 	return rc;
 }

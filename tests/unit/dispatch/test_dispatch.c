@@ -459,7 +459,8 @@ RIG_TEST(guard)
 	/* what is queued must not go to a worker that is about to be killed */
 	expect_no_run(r);
 	assert_int_equal(next->state, RK_MESSAGE_QUEUED);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held),
+			 0);
 	rig_attach(r, 1);
 	run = expect_run(r, next);
 	answer(r, &run);
@@ -529,8 +530,9 @@ RIG_TEST(malformed)
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct rk_error err = {0};
 
-		assert_int_equal(rk_dispatch_complete(&r->d, &bad[i].done, bad[i].len, &err),
-				 -EPROTO);
+		assert_int_equal(
+			rk_dispatch_complete(&r->d, RK_ONLY_LANE, &bad[i].done, bad[i].len, &err),
+			-EPROTO);
 		assert_int_equal(err.code, EPROTO);
 		assert_int_equal(m->state, RK_MESSAGE_RUNNING);
 		expect_counts(r, "1 0 0 0 0 0");
@@ -580,7 +582,7 @@ RIG_TEST(dead_socket)
 	r->peer = dup(r->fd); /* so that teardown has something to close */
 	m = submit(r, 0);
 	assert_int_equal(m->state, RK_MESSAGE_QUEUED);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it died", 0, &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it died", 0, &r->held), 0);
 	rig_attach(r, 1);
 	run = expect_run(r, m);
 	answer(r, &run);

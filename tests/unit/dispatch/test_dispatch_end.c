@@ -79,7 +79,8 @@ RIG_TEST(detach)
 	run[0] = expect_run(r, m[0]);
 	run[1] = expect_run(r, m[1]);
 	rk_dispatch_cancel(&r->d, m[1]); /* its verdict is decided */
-	assert_int_equal(rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", 0, &r->held),
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "worker 7 was killed by SIGKILL",
+					    0, &r->held),
 			 2);
 	expect_done(r, m[0], EIO, "test/a: message 1: worker 7 was killed by SIGKILL");
 	expect_done(r, m[1], ECANCELED, "cancelled by its caller");
@@ -93,7 +94,7 @@ RIG_TEST(detach)
 	assert_int_equal(answer_with(r, &run[0], 0, "", &err), 0);
 	expect_counts(r, "4 0 1 1 0 0");
 	assert_int_equal(rig_release_held(r), 2);
-	assert_int_equal(rk_dispatch_detach(&r->d, "again", 0, &r->held), 0);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "again", 0, &r->held), 0);
 
 	rig_attach(r, 1); /* the next worker has fewer threads */
 	run[0] = expect_run(r, m[2]);
@@ -116,7 +117,8 @@ RIG_TEST(detach_past_deadline)
 	rk_dispatch_set_limits(&r->d, 4, 3600 * RK_NS_PER_SEC);
 	in_time = submit(r, 0);
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 2);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held),
+			 2);
 	expect_done(r, late, ETIMEDOUT,
 		    "test/a: message 1: ran longer than its timeout; the worker was replaced");
 	expect_done(r, in_time, EIO, "it was replaced");
@@ -208,7 +210,7 @@ RIG_TEST(deadlines)
 	expect_counts(r, "4 0 0 0 2 0");
 	answer(r, &run);
 	run = expect_run(r, running);
-	rk_dispatch_detach(&r->d, "replaced", 0, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "replaced", 0, &r->held);
 	rig_release_held(r);
 	expect_counts(r, "4 1 1 0 2 0");
 }
@@ -229,7 +231,7 @@ RIG_TEST(no_hand_out_when_stuck)
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 	next_one = submit(r, 0);
 	expect_no_run(r);
-	rk_dispatch_detach(&r->d, "replaced", 0, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "replaced", 0, &r->held);
 	rig_release_held(r);
 	expect_done(r, stuck, ETIMEDOUT, "ran longer than its timeout");
 	rig_attach(r, 2);

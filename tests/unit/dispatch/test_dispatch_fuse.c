@@ -15,7 +15,7 @@ RUN_TEST(fuse)
 	rig_attach_fusing(r, 1, 100);
 	expect_fused(r, 0, 5);
 	assert_int_equal(r->k[FUSED]->queued, 0);
-	assert_int_equal(r->d.running, 1);
+	assert_int_equal(r->d.lanes[RK_ONLY_LANE].running, 1);
 	submit_fused(r, 4, 3, 7); /* comes too late: the slot is taken */
 	expect_no_run(r);
 	answer_ok(r, m[2]);
@@ -30,7 +30,7 @@ RUN_TEST(fuse)
 	expect_fused(r, 5, 1);
 	answer_ok(r, m[5]);
 	expect_counts(r, "6 5 1 0 0 0");
-	assert_int_equal(r->d.running, 0);
+	assert_int_equal(r->d.lanes[RK_ONLY_LANE].running, 0);
 }
 
 /* An answer counts once, and only for what runs there. */
@@ -93,7 +93,7 @@ RUN_TEST(fuse_stops)
 	for (unsigned int i = 0; i < 9; i++)
 		answer_ok(r, r->all[i]);
 	/* a large one, first in line */
-	rk_dispatch_detach(&r->d, "", 0, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "", 0, &r->held);
 	submit_fused(r, large, 2, 0);
 	submit_fused(r, 4, 2, 0);
 	rig_attach_fusing(r, 8, 100);
@@ -155,7 +155,7 @@ RUN_TEST(fuse_packet)
 	for (unsigned int i = FIT; i > 0; i--) {
 		const struct rk_wire_done done = {.id = m[i - 1]->id};
 
-		assert_int_equal(rk_dispatch_complete(&r->d, &done,
+		assert_int_equal(rk_dispatch_complete(&r->d, RK_ONLY_LANE, &done,
 						      offsetof(struct rk_wire_done, text), NULL),
 				 0);
 	}
@@ -178,7 +178,7 @@ RUN_TEST(fuse_small_socket)
 	assert_int_equal(setsockopt(r->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
 	for (unsigned int i = 0; i < MESSAGES_MAX; i++)
 		submit_fused(r, 4, 1, 0);
-	rk_dispatch_attach(&r->d, r->fd, 1, 100);
+	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, 1, 100);
 	for (unsigned int i = 0; i < 8; i++) { /* the rest fits even that */
 		expect_fused(r, i, 1);
 		answer_ok(r, r->all[i]);
@@ -264,7 +264,8 @@ RUN_TEST(fuse_guard)
 	assert_int_equal(answer_one(r, m, 0, &err), -EIO);
 	expect_done(r, m, EIO, "wrote past the end of its output");
 	assert_int_equal(kills_of(r->k[FUSED]), 1);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 1);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held),
+			 1);
 	expect_done(r, r->all[2], EIO, "it was replaced");
 	assert_int_equal(rig_release_held(r), 1);
 	expect_counts(r, "3 1 2 0 0 0");
@@ -284,8 +285,9 @@ RUN_TEST(fuse_death)
 	rig_attach_fusing(r, 2, 100);
 	rk_dispatch_cancel(&r->d, r->all[0]);
 	submit_fused(r, 4, 1, 0); /* queued: it survives */
-	assert_int_equal(rk_dispatch_detach(&r->d, "it died", r->all[2]->id, &r->held), 5);
-	assert_int_equal(r->d.running, 0);
+	assert_int_equal(
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it died", r->all[2]->id, &r->held), 5);
+	assert_int_equal(r->d.lanes[RK_ONLY_LANE].running, 0);
 	expect_done(r, r->all[0], ECANCELED, "cancelled");
 	expect_done(r, r->all[1], EIO, "it died");
 	assert_null(strstr(r->all[1]->error.msg, "beside"));
@@ -316,7 +318,8 @@ RUN_TEST(fuse_deadline)
 		;
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 	assert_int_equal(next, r->all[1]->deadline_ns);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held), 2);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held),
+			 2);
 	expect_done(r, r->all[0], ETIMEDOUT, "ran longer than its timeout");
 	expect_done(r, r->all[1], EIO, "it was replaced");
 	rig_release_held(r);

@@ -175,8 +175,9 @@ static void die(struct rig *r, unsigned int n)
 		m[i] = submit(r, i);
 		expect_run(r, m[i]);
 	}
-	assert_int_equal(
-		rk_dispatch_detach(&r->d, "worker 7 was killed by SIGSEGV", m[0]->id, &r->held), n);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "worker 7 was killed by SIGSEGV",
+					    m[0]->id, &r->held),
+			 n);
 	expect_done(r, m[0], EIO, "worker 7 was killed by SIGSEGV in this kernel");
 	for (unsigned int i = 1; i < n; i++)
 		expect_done(r, m[i], EIO, "worker 7 was killed by SIGSEGV in test/a beside it");
@@ -253,13 +254,14 @@ RIG_TEST(blamed)
 {
 	struct rig *r = *state;
 
-	assert_false(rk_dispatch_blamed(&r->d) && r->d.worker);
+	assert_false(rk_dispatch_blamed(&r->d, RK_ONLY_LANE) && r->d.workers);
 	die(r, 1);
-	assert_true(rk_dispatch_blamed(&r->d));
+	assert_true(rk_dispatch_blamed(&r->d, RK_ONLY_LANE));
 	succeed(r, 0);
-	assert_false(rk_dispatch_blamed(&r->d));
-	assert_int_equal(rk_dispatch_detach(&r->d, "worker 8 was killed", 0, &r->held), 0);
-	assert_false(rk_dispatch_blamed(&r->d));
+	assert_false(rk_dispatch_blamed(&r->d, RK_ONLY_LANE));
+	assert_int_equal(
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "worker 8 was killed", 0, &r->held), 0);
+	assert_false(rk_dispatch_blamed(&r->d, RK_ONLY_LANE));
 }
 
 /* Nobody is known to be to blame. */
@@ -272,8 +274,8 @@ RIG_TEST(no_blame)
 		rig_attach(r, 1);
 		m = submit(r, 0);
 		expect_run(r, m);
-		rk_dispatch_detach(&r->d, "worker 7 was killed by SIGKILL", i % 2 ? 77777 : 0,
-				   &r->held);
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "worker 7 was killed by SIGKILL",
+				   i % 2 ? 77777 : 0, &r->held);
 		expect_done(r, m, EIO, "worker 7 was killed by SIGKILL");
 		assert_null(strstr(m->error.msg, "in "));
 		rig_release_held(r);
@@ -299,7 +301,7 @@ RIG_TEST(timeouts_are_kills)
 			;
 		assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 		expect_tripped(r, KERNELS);
-		rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held);
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held);
 		for (unsigned int i = 0; i < 3; i++)
 			expect_done(r, m[i], ETIMEDOUT, "ran longer than its timeout");
 		expect_done(r, m[3], EIO, "it was replaced");
@@ -320,7 +322,7 @@ RIG_TEST(blamed_once)
 		m = submit(r, 0);
 		while (rk_now_ns() < m->deadline_ns)
 			;
-		rk_dispatch_detach(&r->d, "it crashed", m->id, &r->held);
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it crashed", m->id, &r->held);
 		expect_done(r, m, ETIMEDOUT, "");
 		rig_release_held(r);
 		expect_tripped(r, kills == RK_KILLS_MAX ? 0 : KERNELS);
@@ -344,7 +346,7 @@ RIG_TEST(overruns_are_kills)
 			rk_dispatch_cancel(&r->d, m);
 		((char *)output_of(m, 0))[m->plan.outputs[0].bytes] = 0;
 		assert_int_equal(answer_with(r, &run, 0, "", &err), -EIO);
-		rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held);
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held);
 		expect_tripped(r, kills == RK_KILLS_MAX ? 0 : KERNELS);
 	}
 }
@@ -360,7 +362,7 @@ RIG_TEST(cancelled_and_crashed)
 		m = submit(r, 0);
 		expect_run(r, m);
 		rk_dispatch_cancel(&r->d, m);
-		rk_dispatch_detach(&r->d, "it crashed", m->id, &r->held);
+		rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it crashed", m->id, &r->held);
 		expect_done(r, m, ECANCELED, "cancelled");
 		assert_int_equal(rig_release_held(r), 1);
 	}
@@ -386,6 +388,7 @@ RIG_TEST(retired)
 	r->k[2] = k;
 	m[2] = submit(r, 2); /* nobody finds it closed */
 	assert_int_equal(m[2]->state, RK_MESSAGE_QUEUED);
+	rk_dispatch_kernel_loaded(&r->d, RK_ONLY_LANE, k, true);
 	rk_dispatch_kernel_state(&r->d, k, RK_KERNEL_ACTIVE, "");
 	for (unsigned int i = 0; i < 3; i++) {
 		run[i] = expect_run(r, m[i]);
@@ -558,7 +561,7 @@ RIG_TEST(many)
 		struct rk_wire_done done = {.id = run.id, .slot = run.slot};
 		struct rk_error err;
 
-		assert_int_equal(rk_dispatch_complete(&r->d, &done,
+		assert_int_equal(rk_dispatch_complete(&r->d, RK_ONLY_LANE, &done,
 						      offsetof(struct rk_wire_done, text), &err),
 				 0);
 		if (i % 500 == 0)

@@ -55,7 +55,7 @@ RUN_TEST(ring_turns)
 		submit(r, RING);
 		submit(r, PLAIN);
 	}
-	rk_dispatch_detach(&r->d, "", 0, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "", 0, &r->held);
 	rig_release_held(r);
 	expect_counts(r, "12 6 1 0 0 0");
 	rig_attach(r, 2);
@@ -83,7 +83,7 @@ RUN_TEST(ring_death)
 	rig_attach(r, 4);
 	for (unsigned int i = 0; i < 3; i++)
 		m[i] = submit(r, RING);
-	assert_int_equal(rk_dispatch_detach(&r->d, "it died", m[0]->id, &r->held), 1);
+	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it died", m[0]->id, &r->held), 1);
 	expect_done(r, m[0], EIO, "it died in this kernel");
 	rig_release_held(r);
 	rig_attach(r, 4);
@@ -138,7 +138,7 @@ static struct rk_message *submit_probe(struct rig *r, unsigned int k)
 	struct rk_message *m = make_probe(r, k);
 	struct rk_error err = {0};
 
-	if (rk_dispatch_submit_probe(&r->d, m, &err))
+	if (rk_dispatch_submit_probe(&r->d, RK_ONLY_LANE, m, &err))
 		fail_msg("%s", err.msg);
 	check_books(r);
 	return m;
@@ -251,16 +251,16 @@ RUN_TEST(only_kernel)
 
 	rig_attach(r, 4);
 	submit_probe(r, RING);
-	assert_int_equal(rk_dispatch_only_kernel(&r->d), 0);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d, RK_ONLY_LANE), 0);
 	m[0] = submit(r, PLAIN);
-	assert_int_equal(rk_dispatch_only_kernel(&r->d), m[0]->id);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d, RK_ONLY_LANE), m[0]->id);
 	m[1] = submit(r, PLAIN);
-	assert_int_not_equal(rk_dispatch_only_kernel(&r->d), 0);
+	assert_int_not_equal(rk_dispatch_only_kernel(&r->d, RK_ONLY_LANE), 0);
 	other = submit(r, FUSED);
-	assert_int_equal(rk_dispatch_only_kernel(&r->d), 0);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d, RK_ONLY_LANE), 0);
 	answer_ok(r, m[0]);
 	answer_ok(r, m[1]);
-	assert_int_equal(rk_dispatch_only_kernel(&r->d), other->id);
+	assert_int_equal(rk_dispatch_only_kernel(&r->d, RK_ONLY_LANE), other->id);
 	rk_dispatch_end_all(&r->d, EIO, "the end", &r->held);
 	rig_release_held(r);
 }
@@ -276,23 +276,23 @@ RUN_TEST(busy)
 	rig_attach(r, 2);
 	probe = submit_probe(r, PLAIN);
 	probed = expect_run(r, probe);
-	assert_false(rk_dispatch_is_busy(&r->d, &quiet));
-	r->d.progress_ns -= 100 * RK_NS_PER_SEC; /* long ago */
+	assert_false(rk_dispatch_is_busy(&r->d, RK_ONLY_LANE, &quiet));
+	r->d.lanes[RK_ONLY_LANE].progress_ns -= 100 * RK_NS_PER_SEC; /* long ago */
 	m = submit(r, PLAIN);
 	run = expect_run(r, m);
-	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(rk_dispatch_is_busy(&r->d, RK_ONLY_LANE, &quiet));
 	assert_true(quiet < 50 * RK_NS_PER_SEC);
-	r->d.progress_ns -= 100 * RK_NS_PER_SEC;
+	r->d.lanes[RK_ONLY_LANE].progress_ns -= 100 * RK_NS_PER_SEC;
 	m = submit(r, PLAIN); /* what is handed out beside another is no sign of life */
-	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(rk_dispatch_is_busy(&r->d, RK_ONLY_LANE, &quiet));
 	assert_true(quiet >= 100 * RK_NS_PER_SEC);
 	answer(r, &probed);
-	assert_true(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_true(rk_dispatch_is_busy(&r->d, RK_ONLY_LANE, &quiet));
 	assert_true(quiet < 50 * RK_NS_PER_SEC);
 	answer(r, &run);
 	run = expect_run(r, m);
 	answer(r, &run);
-	assert_false(rk_dispatch_is_busy(&r->d, &quiet));
+	assert_false(rk_dispatch_is_busy(&r->d, RK_ONLY_LANE, &quiet));
 }
 
 RUN_TEST(probe_refused)
@@ -306,7 +306,7 @@ RUN_TEST(probe_refused)
 		struct rk_error err = {0};
 
 		rk_dispatch_kernel_state(&r->d, r->k[PLAIN], states[i], "");
-		assert_int_equal(rk_dispatch_submit_probe(&r->d, m, &err), -ENODEV);
+		assert_int_equal(rk_dispatch_submit_probe(&r->d, RK_ONLY_LANE, m, &err), -ENODEV);
 		assert_non_null(strstr(err.msg, "test/c"));
 		assert_int_equal(m->state, RK_MESSAGE_NEW);
 	}
@@ -375,7 +375,8 @@ RUN_TEST(probe_death)
 		m = submit_probe(r, PLAIN);
 		expect_run(r, m);
 		queued = submit_probe(r, RING);
-		assert_int_equal(rk_dispatch_detach(&r->d, "it died", m->id, &r->held), 0);
+		assert_int_equal(
+			rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it died", m->id, &r->held), 0);
 		expect_done(r, m, EIO, "it died");
 		assert_int_equal(rig_release_held(r), 1);
 		assert_int_equal(queued->state, RK_MESSAGE_QUEUED);
@@ -395,7 +396,7 @@ RUN_TEST(probe_forgives_nothing)
 
 	rig_attach(r, 1);
 	m = submit(r, PLAIN);
-	rk_dispatch_detach(&r->d, "it died", m->id, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it died", m->id, &r->held);
 	rig_release_held(r);
 	assert_int_equal(kills_of(r->k[PLAIN]), 1);
 	rig_attach(r, 1);
@@ -409,7 +410,7 @@ RUN_TEST(probe_forgives_nothing)
 	assert_int_equal(answer_with(r, &run, 0, "", &err), -EIO);
 	expect_done(r, m, EIO, "wrote past");
 	assert_int_equal(kills_of(r->k[PLAIN]), 1);
-	rk_dispatch_detach(&r->d, "it was replaced", 0, &r->held);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held);
 }
 
 /* All that ends messages ends probes, without counting them. */

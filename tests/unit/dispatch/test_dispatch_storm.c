@@ -78,6 +78,7 @@ static void *storm_sample(void *arg)
 static void storm_activate(struct storm *s, unsigned int i)
 {
 	atomic_store(&s->k[i]->backend, 1 + (i == 1 ? RK_WIRE_CUDA : RK_WIRE_CPU));
+	rk_dispatch_kernel_loaded(&s->d, RK_ONLY_LANE, s->k[i], true);
 	rk_dispatch_kernel_state(&s->d, s->k[i], RK_KERNEL_ACTIVE, "");
 }
 
@@ -87,7 +88,7 @@ static void storm_probe(struct storm *s, unsigned int i)
 	struct rk_message *m = make_message(s->k[i % KERNELS], s->pool, 4);
 
 	m->probe = true;
-	if (!rk_dispatch_submit_probe(&s->d, m, NULL) && i % 5)
+	if (!rk_dispatch_submit_probe(&s->d, RK_ONLY_LANE, m, NULL) && i % 5)
 		rk_dispatch_cancel(&s->d, m);
 	rk_message_unref(m);
 }
@@ -141,7 +142,8 @@ static bool storm_answer(struct storm *s, const union storm_packet *p, unsigned 
 		if (++*answered % 50 == 0)
 			return true;
 		done.id = i > 1 ? more->id : p->run.id;
-		if (rk_dispatch_complete(&s->d, &done, offsetof(struct rk_wire_done, text), &err))
+		if (rk_dispatch_complete(&s->d, RK_ONLY_LANE, &done,
+					 offsetof(struct rk_wire_done, text), &err))
 			fail_msg("%s", err.msg);
 	}
 	return false;
@@ -162,11 +164,11 @@ static void storm_supervise(struct storm *s, pthread_t *submitters)
 		s->fused += p.run.nmore > 0;
 		if (!storm_answer(s, &p, &answered))
 			continue;
-		rk_dispatch_detach(&s->d, "died", p.run.id, &held);
+		rk_dispatch_detach(&s->d, RK_ONLY_LANE, "died", p.run.id, &held);
 		while (recv(s->peer, &p, sizeof(p), MSG_DONTWAIT) >= 0)
 			;
 		release(&held);
-		rk_dispatch_attach(&s->d, s->fd, 1 + answered % 4, 3);
+		rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, 1 + answered % 4, 3);
 	}
 }
 
@@ -229,7 +231,7 @@ TEST(storm)
 		storm_activate(s, i);
 	}
 	rk_dispatch_accept(&s->d, true);
-	rk_dispatch_attach(&s->d, s->fd, 2, 3);
+	rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, 2, 3);
 	assert_int_equal(pthread_create(&sampler, NULL, storm_sample, s), 0);
 	assert_int_equal(pthread_create(&switcher, NULL, storm_switch, s), 0);
 	for (unsigned int i = 0; i < SUBMITTERS; i++)

@@ -586,7 +586,7 @@ RIG_TEST(params)
 	assert_int_equal(hello->device.ring_idle_ms, 7000);
 	assert_int_equal(hello->settings.sample_ms, 11000);
 	assert_int_equal(hello->settings.log_level, RK_LOG_INFO);
-	assert_int_equal(rk_runtime_dispatch(r.rt)->fuse_max, 17);
+	assert_int_equal(rk_runtime_dispatch(r.rt)->lanes[RK_ONLY_LANE].fuse_max, 17);
 	set(&r, "metrics_interval", "12s");
 	while (!atomic_load(&knobs->nsettings))
 		sched_yield();
@@ -605,7 +605,7 @@ RIG_TEST(params)
 	open_health(&r, "gpu_enabled=no", "kernel_fusion=no", "max_batch_size=17");
 	rig_start(&r);
 	assert_int_equal(hello->device.watched, 0);
-	assert_int_equal(rk_runtime_dispatch(r.rt)->fuse_max, 1);
+	assert_int_equal(rk_runtime_dispatch(r.rt)->lanes[RK_ONLY_LANE].fuse_max, 1);
 	rig_close(&r);
 }
 
