@@ -320,6 +320,57 @@ void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	m->turn = NULL;
 }
 
+#ifndef NDEBUG
+#define CHECKED_MAX 64 /* messages; looking at each takes its time */
+
+/* The messages that are in the slots of lanes, probes aside. */
+static uint64_t count_slots_locked(const struct rk_dispatch *d)
+{
+	const struct rk_message *m;
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < d->nlanes; i++) {
+		const struct rk_lane *lane = &d->lanes[i];
+		uint32_t used = 0;
+
+		for (uint32_t slot = 0; slot < lane->nslots; slot++) {
+			used += lane->slots[slot] != NULL;
+			for (m = lane->slots[slot]; m; m = m->with, n++)
+				assert(m->lane == i && m->slot == slot);
+		}
+		assert(used == lane->running);
+	}
+	return n;
+}
+#endif
+
+/* In test builds: what is in flight is queued in a turn or in a slot of a lane, and counted once.
+ */
+static void check_sums_locked(const struct rk_dispatch *d)
+{
+#ifndef NDEBUG
+	uint64_t in_flight = 0, running = 0, queued = 0;
+	const struct rk_message *m;
+	const struct rk_kernel *k;
+	const struct rk_turn *t;
+
+	if (d->books.in_flight > CHECKED_MAX)
+		return;
+	TAILQ_FOREACH (k, &d->busy, busy) {
+		TAILQ_FOREACH (m, &k->inflight, inflight) {
+			in_flight++;
+			running += m->state == RK_MESSAGE_RUNNING;
+		}
+		TAILQ_FOREACH (t, &k->turns, others)
+			queued += t->queued;
+	}
+	assert(in_flight == d->books.in_flight && in_flight == queued + running);
+	assert(running == count_slots_locked(d));
+#else
+	(void)d;
+#endif
+}
+
 static void call_done(struct rk_message *m)
 {
 	if (m->done)
@@ -335,6 +386,7 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 	uint64_t deadline = d->earliest_deadline;
 	struct rk_message *m;
 
+	check_sums_locked(d);
 	d->earliest_deadline = 0;
 	d->ended = false;
 	TAILQ_CONCAT(&finished, &d->finished, finished);
