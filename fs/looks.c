@@ -3,10 +3,11 @@
 #include "fs/looks.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "runtime/base/thread.h"
 
 #define SET_BITS 11
 #define WAYS	 4
@@ -77,7 +78,7 @@ struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t number, uint
 	size_t i = 0;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	pthread_mutex_lock(&looks->lock);
+	RK_GUARD(&looks->lock);
 	while (i < WAYS && set->look[i].number && set->look[i].number != number)
 		i++;
 	if (i == WAYS) {
@@ -90,6 +91,5 @@ struct timespec rkfs_looks_since(struct rkfs_looks *looks, uint64_t number, uint
 		found.since = set->look[i].digest == digest ? set->look[i].since : now;
 	memmove(&set->look[1], &set->look[0], i * sizeof(found));
 	set->look[0] = found;
-	pthread_mutex_unlock(&looks->lock);
 	return found.since;
 }

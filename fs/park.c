@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/thread.h"
+
 /* A read, a write or a poll that waits. Owned by whoever takes it off its file's queue. */
 struct rkfs_parked {
 	struct rkfs_waiter waiter;
@@ -259,7 +261,7 @@ static struct rkfs_parked *replace_poll(struct rkfs_parking *parking, struct rkf
 	struct rkfs_parked *old;
 
 	/* with the lock: none of them is freed, and no other poll of this file sees @p unqueued */
-	pthread_mutex_lock(&parking->lock);
+	RK_GUARD(&parking->lock);
 	old = file->poll;
 	file->poll = p;
 	if (old && !rkfs_waitq_remove(file->waitq, &old->waiter))
@@ -269,7 +271,6 @@ static struct rkfs_parked *replace_poll(struct rkfs_parking *parking, struct rkf
 		while (rkfs_waitq_add(file->waitq, &p->waiter, rkfs_waitq_seq(file->waitq)))
 			;
 	}
-	pthread_mutex_unlock(&parking->lock);
 	return old;
 }
 

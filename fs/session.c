@@ -18,6 +18,7 @@
 
 #include "fs/park.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -569,13 +570,12 @@ void rkfs_session_exit(struct rkfs_session *session)
 	const struct itimerspec soon = {.it_interval = {.tv_nsec = WAKE_NS},
 					.it_value = {.tv_nsec = 1}};
 
-	pthread_mutex_lock(&session->lock);
+	RK_GUARD(&session->lock);
 	session->exiting = true;
 	if (session->looping) {
 		fuse_session_exit(session->fuse);
 		timer_settime(session->waker, 0, &soon, NULL);
 	}
-	pthread_mutex_unlock(&session->lock);
 }
 
 void rkfs_session_destroy(struct rkfs_session *session)

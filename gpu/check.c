@@ -53,7 +53,7 @@ static void *check_main(void *arg)
 	struct rk_check *check = arg;
 
 	rk_thread_name("rk-check");
-	pthread_mutex_lock(&check->lock);
+	RK_GUARD(&check->lock);
 	while (!check->stopping)
 		if (check->asked)
 			check_locked(check);
@@ -61,7 +61,6 @@ static void *check_main(void *arg)
 			pthread_cond_wait(&check->changed, &check->lock);
 	check->ended = true;
 	pthread_cond_signal(&check->changed);
-	pthread_mutex_unlock(&check->lock);
 	return NULL;
 }
 
@@ -108,11 +107,10 @@ void rk_check_ask(struct rk_check *check, uint64_t number)
 		check->answer(check->ctx, number, 0, NULL);
 		return;
 	}
-	pthread_mutex_lock(&check->lock);
+	RK_GUARD(&check->lock);
 	check->asked = true;
 	check->number = number;
 	pthread_cond_signal(&check->changed);
-	pthread_mutex_unlock(&check->lock);
 }
 
 bool rk_check_stop(struct rk_check *check)

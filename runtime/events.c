@@ -123,7 +123,7 @@ ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line)
 	uint64_t at;
 	ssize_t len = 0;
 
-	pthread_mutex_lock(&ev->lock);
+	RK_GUARD(&ev->lock);
 	for (at = *seq > ev->first ? *seq : ev->first; at < ev->next; at++) {
 		const char *found = *line_of(ev, at);
 
@@ -139,7 +139,6 @@ ssize_t rk_events_next(struct rk_events *ev, uint64_t *seq, char **line)
 		}
 		break;
 	}
-	pthread_mutex_unlock(&ev->lock);
 	return len;
 }
 
@@ -172,35 +171,25 @@ ssize_t rk_events_copy(struct rk_events *ev, uint64_t *seq, uint64_t *lost, char
 
 uint64_t rk_events_bytes(struct rk_events *ev)
 {
-	uint64_t bytes;
-
-	pthread_mutex_lock(&ev->lock);
-	bytes = ev->bytes;
-	pthread_mutex_unlock(&ev->lock);
-	return bytes;
+	RK_GUARD(&ev->lock);
+	return ev->bytes;
 }
 
 void rk_events_hold(struct rk_events *ev)
 {
-	pthread_mutex_lock(&ev->lock);
+	RK_GUARD(&ev->lock);
 	ev->holders++;
-	pthread_mutex_unlock(&ev->lock);
 }
 
 void rk_events_release(struct rk_events *ev)
 {
-	pthread_mutex_lock(&ev->lock);
+	RK_GUARD(&ev->lock);
 	if (!--ev->holders)
 		trim_locked(ev, RK_EVENTS_RETAINED);
-	pthread_mutex_unlock(&ev->lock);
 }
 
 uint64_t rk_events_end(struct rk_events *ev)
 {
-	uint64_t end;
-
-	pthread_mutex_lock(&ev->lock);
-	end = ev->next;
-	pthread_mutex_unlock(&ev->lock);
-	return end;
+	RK_GUARD(&ev->lock);
+	return ev->next;
 }

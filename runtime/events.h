@@ -8,10 +8,11 @@
 #define RK_RUNTIME_EVENTS_H
 
 #include <jansson.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "runtime/base/thread.h"
 
 #define RK_EVENTS_RETAINED 1024
 #define RK_EVENTS_HELD	   16384

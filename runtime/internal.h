@@ -6,10 +6,10 @@
 #ifndef RK_RUNTIME_INTERNAL_H
 #define RK_RUNTIME_INTERNAL_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "runtime/base/rate.h"
+#include "runtime/base/thread.h"
 #include "runtime/health/health.h"
 #include "runtime/runtime.h"
 #include "runtime/supervisor/supervisor.h"

@@ -72,10 +72,9 @@ int rk_runtime_job_begin(struct rk_runtime *rt, enum rk_job_kind kind, struct rk
 void rk_runtime_job_end(struct rk_runtime *rt, enum rk_job_kind kind)
 {
 	rk_files_rest(rt->reading[kind]);
-	pthread_mutex_lock(&rt->job_lock);
+	RK_GUARD(&rt->job_lock);
 	rt->running[kind] = false;
 	pthread_cond_broadcast(&rt->job_over);
-	pthread_mutex_unlock(&rt->job_lock);
 }
 
 /* --- sources --- */

@@ -74,11 +74,10 @@ static bool begin_scan(struct rk_runtime *rt)
 {
 	bool mine;
 
-	pthread_mutex_lock(&rt->job_lock);
+	RK_GUARD(&rt->job_lock);
 	mine = !rt->scanning;
 	rt->scanning = true;
 	rt->scan_again = !mine;
-	pthread_mutex_unlock(&rt->job_lock);
 	return mine;
 }
 
@@ -87,11 +86,10 @@ static bool end_scan(struct rk_runtime *rt)
 {
 	bool over;
 
-	pthread_mutex_lock(&rt->job_lock);
+	RK_GUARD(&rt->job_lock);
 	over = !rt->scan_again;
 	rt->scan_again = false;
 	rt->scanning = !over;
-	pthread_mutex_unlock(&rt->job_lock);
 	return over;
 }
 

@@ -11,16 +11,14 @@
 
 void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
 {
-	pthread_mutex_lock(&rt->text_lock);
+	RK_GUARD(&rt->text_lock);
 	snprintf(rt->status, sizeof(rt->status), "%s", sentence);
-	pthread_mutex_unlock(&rt->text_lock);
 }
 
 void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 {
-	pthread_mutex_lock(&rt->text_lock);
+	RK_GUARD(&rt->text_lock);
 	memcpy(sentence, rt->status, RK_ERROR_MAX);
-	pthread_mutex_unlock(&rt->text_lock);
 }
 
 /* Whoever is refused can try as often as he likes: not every line has to be in the log. */

@@ -142,23 +142,15 @@ int rk_runtime_set_field(struct rk_runtime *rt, const struct rk_config_field *fi
 
 bool rk_runtime_allows_reload(struct rk_runtime *rt)
 {
-	bool enabled;
-
-	pthread_mutex_lock(&rt->config_lock);
-	enabled = rt->config.hot_reload_enabled;
-	pthread_mutex_unlock(&rt->config_lock);
-	return enabled;
+	RK_GUARD(&rt->config_lock);
+	return rt->config.hot_reload_enabled;
 }
 
 size_t rk_runtime_config_print(struct rk_runtime *rt, const struct rk_config_field *field,
 			       char *buf, size_t size)
 {
-	size_t len;
-
-	pthread_mutex_lock(&rt->config_lock);
-	len = rk_config_print(&rt->config, field, buf, size);
-	pthread_mutex_unlock(&rt->config_lock);
-	return len;
+	RK_GUARD(&rt->config_lock);
+	return rk_config_print(&rt->config, field, buf, size);
 }
 
 ssize_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_field *field,
@@ -166,28 +158,22 @@ ssize_t rk_runtime_config_pending(struct rk_runtime *rt, const struct rk_config_
 {
 	ssize_t len = -ENODATA;
 
-	pthread_mutex_lock(&rt->config_lock);
+	RK_GUARD(&rt->config_lock);
 	if (!field->hot && !rk_config_equal(&rt->config, &rt->loaded, field))
 		len = (ssize_t)rk_config_print(&rt->loaded, field, buf, size);
-	pthread_mutex_unlock(&rt->config_lock);
 	return len;
 }
 
 void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config)
 {
-	pthread_mutex_lock(&rt->config_lock);
+	RK_GUARD(&rt->config_lock);
 	*config = rt->config;
-	pthread_mutex_unlock(&rt->config_lock);
 }
 
 struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
 {
-	struct rk_payload *payload;
-
-	pthread_mutex_lock(&rt->config_lock);
-	payload = rk_payload_ref(rt->payload);
-	pthread_mutex_unlock(&rt->config_lock);
-	return payload;
+	RK_GUARD(&rt->config_lock);
+	return rk_payload_ref(rt->payload);
 }
 
 uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)
@@ -206,9 +192,8 @@ void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
 {
 	bool failed = rk_runtime_state(rt) == RK_FAILED;
 
-	pthread_mutex_lock(&rt->text_lock);
+	RK_GUARD(&rt->text_lock);
 	snprintf(sentence, RK_ERROR_MAX, "%s", failed ? rt->failure : "");
-	pthread_mutex_unlock(&rt->text_lock);
 }
 
 uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)
@@ -233,23 +218,15 @@ static uint64_t look_at_memory_locked(struct rk_runtime *rt)
 
 uint64_t rk_runtime_gpu_memory(struct rk_runtime *rt)
 {
-	uint64_t now;
-
-	pthread_mutex_lock(&rt->memory_lock);
-	now = look_at_memory_locked(rt);
-	pthread_mutex_unlock(&rt->memory_lock);
-	return now;
+	RK_GUARD(&rt->memory_lock);
+	return look_at_memory_locked(rt);
 }
 
 uint64_t rk_runtime_gpu_memory_peak(struct rk_runtime *rt)
 {
-	uint64_t peak;
-
-	pthread_mutex_lock(&rt->memory_lock);
+	RK_GUARD(&rt->memory_lock);
 	(void)look_at_memory_locked(rt);
-	peak = rt->memory_peak;
-	pthread_mutex_unlock(&rt->memory_lock);
-	return peak;
+	return rt->memory_peak;
 }
 
 uint64_t rk_runtime_uptime_secs(const struct rk_runtime *rt)

@@ -131,12 +131,11 @@ static void on_drain_deadline(void *ctx)
 	struct rk_runtime *rt = ctx;
 	uint64_t deadline;
 
-	pthread_mutex_lock(&rt->command_lock);
+	RK_GUARD(&rt->command_lock);
 	deadline = atomic_load(&rt->drain_deadline_ns);
 	if (deadline && rk_now_ns() >= deadline)
 		(void)rk_runtime_end_by(rt, RK_DEADLINE, ECANCELED, "the drain deadline passed",
 					"Stopped", json_pack("{s:s}", "by", "deadline"));
-	pthread_mutex_unlock(&rt->command_lock);
 }
 
 /* Failed, for the reason @why. With command_lock held. */
@@ -160,9 +159,8 @@ static void on_failed(void *ctx, const char *why)
 {
 	struct rk_runtime *rt = ctx;
 
-	pthread_mutex_lock(&rt->command_lock);
+	RK_GUARD(&rt->command_lock);
 	fail(rt, why);
-	pthread_mutex_unlock(&rt->command_lock);
 }
 
 /* --- the first health check --- */
@@ -209,10 +207,9 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 	if (rk_supervisor_retries(rt->supervisor)) /* the next worker's first check decides */
 		return;
 	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
-	pthread_mutex_lock(&rt->command_lock);
+	RK_GUARD(&rt->command_lock);
 	if (is_beginning(rt, number)) /* and stays so: only commands end it */
 		fail(rt, why);
-	pthread_mutex_unlock(&rt->command_lock);
 }
 
 /* --- what the health checks tell --- */

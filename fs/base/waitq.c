@@ -29,7 +29,7 @@ int rkfs_waitq_add(struct rkfs_waitq *q, struct rkfs_waiter *w, uint64_t seq)
 {
 	int rc = 0;
 
-	pthread_mutex_lock(&q->lock);
+	RK_GUARD(&q->lock);
 	if (w->cancelled) {
 		rc = -ECANCELED;
 	} else if (atomic_load_explicit(&q->seq, memory_order_relaxed) != seq) {
@@ -38,7 +38,6 @@ int rkfs_waitq_add(struct rkfs_waitq *q, struct rkfs_waiter *w, uint64_t seq)
 		TAILQ_INSERT_TAIL(&q->waiters, w, link);
 		w->queued = true;
 	}
-	pthread_mutex_unlock(&q->lock);
 	return rc;
 }
 
@@ -46,14 +45,13 @@ static bool take_off(struct rkfs_waitq *q, struct rkfs_waiter *w, bool cancel)
 {
 	bool mine;
 
-	pthread_mutex_lock(&q->lock);
+	RK_GUARD(&q->lock);
 	mine = w->queued;
 	if (mine)
 		TAILQ_REMOVE(&q->waiters, w, link);
 	w->queued = false;
 	if (cancel)
 		w->cancelled = true;
-	pthread_mutex_unlock(&q->lock);
 	return mine;
 }
 

@@ -15,11 +15,12 @@
 #ifndef RKFS_BASE_WAITQ_H
 #define RKFS_BASE_WAITQ_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+
+#include "runtime/base/thread.h"
 
 struct rkfs_waiter {
 	TAILQ_ENTRY(rkfs_waiter) link;

@@ -228,7 +228,7 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 	struct rkfs_call *c;
 	size_t n = 0;
 
-	pthread_mutex_lock(&calls->lock);
+	RK_GUARD(&calls->lock);
 	TAILQ_FOREACH (c, &calls->open, link) {
 		if (c->kernel->stats != k->stats || c->round >= round)
 			continue;
@@ -237,7 +237,6 @@ static size_t take_round(struct rkfs_calls *calls, struct rk_kernel *k, unsigned
 		if (n == max)
 			break;
 	}
-	pthread_mutex_unlock(&calls->lock);
 	return n;
 }
 

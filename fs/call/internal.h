@@ -14,7 +14,6 @@
 #ifndef RKFS_CALL_INTERNAL_H
 #define RKFS_CALL_INTERNAL_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +22,7 @@
 
 #include "fs/call/call.h"
 #include "fs/base/waitq.h"
+#include "runtime/base/thread.h"
 #include "runtime/request/codec.h"
 #include "fs/call/jobs.h"
 #include "runtime/runtime.h"

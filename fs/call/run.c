@@ -11,12 +11,11 @@ static bool move_on(struct rkfs_call *c, enum call_state state)
 {
 	bool closed;
 
-	pthread_mutex_lock(&c->lock);
+	RK_GUARD(&c->lock);
 	closed = c->closed;
 	if (closed)
 		rkfs_call_drop_locked(c);
 	rkfs_call_set_state_locked(c, closed ? CALL_IDLE : state);
-	pthread_mutex_unlock(&c->lock);
 	return !closed;
 }
 
@@ -25,11 +24,10 @@ static void fail(struct rkfs_call *c, uint64_t id, const struct rk_error *err,
 		 enum call_state state)
 {
 	rk_runtime_message_failed(c->rt, c->kernel, id, &c->caller, err);
-	pthread_mutex_lock(&c->lock);
+	RK_GUARD(&c->lock);
 	rkfs_call_drop_locked(c);
 	c->error = *err;
 	rkfs_call_set_state_locked(c, c->closed ? CALL_IDLE : state);
-	pthread_mutex_unlock(&c->lock);
 }
 
 void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state state)
@@ -90,12 +88,8 @@ static void on_done(struct rk_message *m, void *ctx)
 
 static bool is_closed(struct rkfs_call *c)
 {
-	bool closed;
-
-	pthread_mutex_lock(&c->lock);
-	closed = c->closed;
-	pthread_mutex_unlock(&c->lock);
-	return closed;
+	RK_GUARD(&c->lock);
+	return c->closed;
 }
 
 void rkfs_call_submit(struct rkfs_call *c)

@@ -306,11 +306,7 @@ int rktop_reader_start(struct rktop_reader **reader, const char *dir, unsigned i
 
 uint64_t rktop_reader_get(struct rktop_reader *r, struct rktop_snapshot *s)
 {
-	uint64_t late;
-
-	pthread_mutex_lock(&r->lock);
+	RK_GUARD(&r->lock);
 	*s = r->last;
-	late = r->asked_ns ? rk_now_ns() - r->asked_ns : 0;
-	pthread_mutex_unlock(&r->lock);
-	return late;
+	return r->asked_ns ? rk_now_ns() - r->asked_ns : 0;
 }

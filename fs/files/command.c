@@ -54,13 +54,12 @@ static struct rkfs_job *take_job(struct rkfs_commands *c, bool all)
 {
 	struct rkfs_job *job;
 
-	pthread_mutex_lock(&c->lock);
+	RK_GUARD(&c->lock);
 	LIST_FOREACH(job, &c->jobs, link)
 	if (all || (job->done && !job->file))
 		break;
 	if (job)
 		LIST_REMOVE(job, link);
-	pthread_mutex_unlock(&c->lock);
 	return job;
 }
 

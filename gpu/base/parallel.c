@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Loops that several threads share: the pool of helpers, and the loops that have work for them. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -11,6 +10,7 @@
 #include "gpu/base/parallel.h"
 #include "gpu/base/thread.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 #include "runtime/base/wire.h"
 
 /* One loop. It lies on its caller's stack, and on the list while chunks are left to take. */
@@ -81,14 +81,13 @@ static void help_locked(void)
 static void *helper_main(void *arg)
 {
 	rk_thread_name("rk-help-%u", (unsigned int)(uintptr_t)arg);
-	pthread_mutex_lock(&pool.lock);
+	RK_GUARD(&pool.lock);
 	while (!pool.stopping) {
 		if (!TAILQ_EMPTY(&pool.loops) && pool.active < pool.threads)
 			help_locked();
 		else
 			pthread_cond_wait(&pool.work, &pool.lock);
 	}
-	pthread_mutex_unlock(&pool.lock);
 	return NULL;
 }
 

@@ -2,7 +2,6 @@
 /* A kernel of mode ring on the CPU: its thread, its state, and the messages that wait for it. */
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +15,7 @@
 #include "gpu/base/thread.h"
 #include "gpu/cpu/ring.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
 #define STATE_ALIGN 64
 
@@ -129,12 +129,11 @@ void rk_cpu_ring_run(struct rk_cpu_ring *ring, uint64_t message, rk_cpu_ring_fn 
 {
 	struct job job = {.message = message, .fn = fn, .ctx = ctx};
 
-	pthread_mutex_lock(&ring->lock);
+	RK_GUARD(&ring->lock);
 	STAILQ_INSERT_TAIL(&ring->jobs, &job, link);
 	pthread_cond_signal(&ring->posted);
 	while (!job.done)
 		pthread_cond_wait(&ring->answered, &ring->lock);
-	pthread_mutex_unlock(&ring->lock);
 }
 
 void rk_cpu_ring_stop(struct rk_cpu_ring *ring)

@@ -6,12 +6,12 @@
 #ifndef RK_GPU_CUDA_ACCOUNT_H
 #define RK_GPU_CUDA_ACCOUNT_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/rings.h"
+#include "runtime/base/thread.h"
 
 struct rk_cuda_account {
 	struct rk_cuda_device *device;

@@ -138,11 +138,10 @@ void rk_memory_async_free(struct rk_memory_async *m, CUstream stream, CUdevicept
 	if (!m->keeps || m->account->limit != UINT64_MAX || stream == m->stream)
 		rk_cuda_release(m->account->device, rk_cu.cuStreamSynchronize(stream),
 				"cuStreamSynchronize");
-	pthread_mutex_lock(&m->account->lock);
+	RK_GUARD(&m->account->lock);
 	m->used -= bytes;
 	rk_cuda_release(m->account->device, look_locked(m), "cuMemPoolGetAttribute");
 	rk_account_publish_locked(m->account);
-	pthread_mutex_unlock(&m->account->lock);
 }
 
 /*

@@ -5,7 +5,6 @@
 #ifndef RK_GPU_CUDA_RING_INTERNAL_H
 #define RK_GPU_CUDA_RING_INTERNAL_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -13,6 +12,7 @@
 #include "gpu/cuda/ring.h"
 #include "gpu/cuda/rings.h"
 #include "gpu/kernels/ring.h"
+#include "runtime/base/thread.h"
 
 struct rk_rings {
 	struct rk_cuda_device *device; /* borrowed */

@@ -114,35 +114,31 @@ int rk_ring_post(struct rk_cuda_ring *ring, struct rk_error *err)
 	int rc = 0;
 
 	ring->tries = 0;
-	pthread_mutex_lock(&rings->lock);
+	RK_GUARD(&rings->lock);
 	ring->posted = true;
 	__atomic_store_n(&rk_ring_slot_of(ring)->request, ring->next + 1, __ATOMIC_RELEASE);
 	if (rings->paused)
 		make_hungry_locked(ring);
 	else if (!ring->resident || rk_ring_said_goodbye(ring))
 		rc = rk_ring_launch(ring, err);
-	pthread_mutex_unlock(&rings->lock);
 	return rc;
 }
 
 int rk_ring_launch_again(struct rk_cuda_ring *ring, struct rk_error *err)
 {
 	struct rk_rings *rings = ring->rings;
-	int rc;
 
-	pthread_mutex_lock(&rings->lock);
+	RK_GUARD(&rings->lock);
 	while (rings->paused)
 		pthread_cond_wait(&rings->changed, &rings->lock);
-	rc = rk_ring_launch(ring, err);
-	pthread_mutex_unlock(&rings->lock);
-	return rc;
+	return rk_ring_launch(ring, err);
 }
 
 void rk_ring_settle(struct rk_cuda_ring *ring, bool done)
 {
 	struct rk_rings *rings = ring->rings;
 
-	pthread_mutex_lock(&rings->lock);
+	RK_GUARD(&rings->lock);
 	if (done)
 		ring->next++;
 	ring->posted = false;
@@ -151,7 +147,6 @@ void rk_ring_settle(struct rk_cuda_ring *ring, bool done)
 		if (--rings->hungry == 0)
 			pthread_cond_broadcast(&rings->changed);
 	}
-	pthread_mutex_unlock(&rings->lock);
 }
 
 void rk_ring_see_off(struct rk_cuda_ring *ring)
@@ -192,13 +187,12 @@ void rk_rings_resume(struct rk_rings *rings)
 {
 	struct rk_cuda_ring *ring;
 
-	pthread_mutex_lock(&rings->lock);
+	RK_GUARD(&rings->lock);
 	LIST_FOREACH(ring, &rings->list, link)
 	__atomic_store_n(&ring->shared->quiesce, 0, __ATOMIC_RELEASE);
 	rings->paused = false;
 	rings->serving++;
 	pthread_cond_broadcast(&rings->changed);
-	pthread_mutex_unlock(&rings->lock);
 }
 
 int rk_rings_create(struct rk_rings **rings, struct rk_cuda_device *device, uint64_t idle_ms,

@@ -3,11 +3,11 @@
 #include "gpu/cuda/staging.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "runtime/base/log.h"
+#include "runtime/base/thread.h"
 
 struct rk_cuda_staging {
 	struct rk_cuda_device *device; /* borrowed, as are the rings */
@@ -144,7 +144,7 @@ unsigned int rk_cuda_staging_take(struct rk_cuda_staging *s, unsigned int want,
 {
 	uint64_t turn;
 
-	pthread_mutex_lock(&s->lock);
+	RK_GUARD(&s->lock);
 	turn = s->next_turn++;
 	while (s->turn != turn)
 		pthread_cond_wait(&s->changed, &s->lock);
@@ -161,16 +161,14 @@ unsigned int rk_cuda_staging_take(struct rk_cuda_staging *s, unsigned int want,
 	s->nfree -= want;
 	s->turn++;
 	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
 	return want;
 }
 
 void rk_cuda_staging_give(struct rk_cuda_staging *s, struct rk_cuda_block **blocks,
 			  unsigned int count)
 {
-	pthread_mutex_lock(&s->lock);
+	RK_GUARD(&s->lock);
 	for (unsigned int i = 0; i < count; i++)
 		add_locked(s, blocks[i]);
 	pthread_cond_broadcast(&s->changed);
-	pthread_mutex_unlock(&s->lock);
 }

@@ -5,10 +5,10 @@
 #include "gpu/cuda/stream.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/thread.h"
 
 #define SPIN_NS 50000
 
@@ -126,7 +126,7 @@ struct rk_cuda_stream *rk_cuda_streams_take(struct rk_cuda_streams *s)
 	struct rk_cuda_stream *taken;
 	uint64_t turn;
 
-	pthread_mutex_lock(&s->lock);
+	RK_GUARD(&s->lock);
 	turn = s->next_turn++;
 	while (s->turn != turn || !s->free)
 		pthread_cond_wait(&s->given, &s->lock);
@@ -135,18 +135,16 @@ struct rk_cuda_stream *rk_cuda_streams_take(struct rk_cuda_streams *s)
 	s->free = taken->next;
 	if (s->free && s->turn != s->next_turn)
 		pthread_cond_broadcast(&s->given); /* for the next in turn */
-	pthread_mutex_unlock(&s->lock);
 	return taken;
 }
 
 void rk_cuda_streams_give(struct rk_cuda_streams *s, struct rk_cuda_stream *stream)
 {
-	pthread_mutex_lock(&s->lock);
+	RK_GUARD(&s->lock);
 	stream->next = s->free;
 	s->free = stream;
 	if (s->turn != s->next_turn)
 		pthread_cond_broadcast(&s->given);
-	pthread_mutex_unlock(&s->lock);
 }
 
 int rk_cuda_streams_each(struct rk_cuda_streams *s,

@@ -47,13 +47,12 @@ static struct rk_devices_watch *current; /* NULL: none runs */
 
 void rk_devices_in_use(const struct rk_pci_address *address, const char *uuid)
 {
-	pthread_mutex_lock(&in_use_lock);
+	RK_GUARD(&in_use_lock);
 	in_use.any = address;
 	if (address) {
 		in_use.address = *address;
 		snprintf(in_use.uuid, sizeof(in_use.uuid), "%s", uuid);
 	}
-	pthread_mutex_unlock(&in_use_lock);
 }
 
 /*
@@ -73,12 +72,8 @@ static bool is_in_use_locked(const struct rk_nvml_place *place, const struct rk_
 
 static bool is_in_use(const struct rk_nvml_seen *device)
 {
-	bool same;
-
-	pthread_mutex_lock(&in_use_lock);
-	same = is_in_use_locked(&device->place, &device->seen);
-	pthread_mutex_unlock(&in_use_lock);
-	return same;
+	RK_GUARD(&in_use_lock);
+	return is_in_use_locked(&device->place, &device->seen);
 }
 
 static void lose(struct rk_nvml_seen *device)
@@ -138,7 +133,7 @@ static void show(struct rk_devices_watch *watch, struct rk_nvml_seen *device)
 {
 	bool ours = device->seen.lost && is_in_use(device);
 
-	pthread_mutex_lock(&watch->lock);
+	RK_GUARD(&watch->lock);
 	if (watch->shared) {
 		watch->places[device->index] = device->place;
 		if (watch->told_lost & 1ULL << device->index)
@@ -150,7 +145,6 @@ static void show(struct rk_devices_watch *watch, struct rk_nvml_seen *device)
 				 "the bus or is not accessible; see the kernel's log",
 				 device->index, device->seen.name, device->seen.uuid);
 	}
-	pthread_mutex_unlock(&watch->lock);
 }
 
 /* --- events ------------------------------------------------------------------------- */
@@ -270,12 +264,11 @@ static void note_opening(struct rk_devices_watch *watch, bool opening)
 {
 	const uint32_t bit = 1U << RK_WIRE_LIBNVML;
 
-	pthread_mutex_lock(&watch->lock);
+	RK_GUARD(&watch->lock);
 	if (watch->shared && opening)
 		atomic_fetch_or(&watch->shared->opening, bit);
 	else if (watch->shared)
 		atomic_fetch_and(&watch->shared->opening, ~bit);
-	pthread_mutex_unlock(&watch->lock);
 }
 
 /* Open NVML and count the devices. 0 or a negative errno. */
@@ -386,9 +379,8 @@ static uint64_t bounded(uint64_t ms)
 
 static void set_current(struct rk_devices_watch *watch)
 {
-	pthread_mutex_lock(&in_use_lock);
+	RK_GUARD(&in_use_lock);
 	current = watch;
-	pthread_mutex_unlock(&in_use_lock);
 }
 
 int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *shared,
@@ -420,10 +412,9 @@ int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *sha
 
 void rk_devices_set_period(struct rk_devices_watch *watch, uint64_t sample_ms)
 {
-	pthread_mutex_lock(&watch->lock);
+	RK_GUARD(&watch->lock);
 	watch->period_ms = bounded(sample_ms);
 	pthread_cond_signal(&watch->changed);
-	pthread_mutex_unlock(&watch->lock);
 }
 
 bool rk_devices_stop(struct rk_devices_watch *watch)

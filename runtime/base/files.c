@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "runtime/base/helper.h"
 #include "runtime/base/ini_file.h"
 #include "runtime/base/module.h"
+#include "runtime/base/thread.h"
 #include "runtime/base/trust.h"
 
 struct rk_files {
@@ -55,16 +55,14 @@ void rk_files_destroy(struct rk_files *files)
 
 static void set_path(struct rk_files *files, const char *path)
 {
-	pthread_mutex_lock(&files->lock);
+	RK_GUARD(&files->lock);
 	snprintf(files->path, sizeof(files->path), "%s", path);
-	pthread_mutex_unlock(&files->lock);
 }
 
 void rk_files_path(struct rk_files *files, char path[PATH_MAX])
 {
-	pthread_mutex_lock(&files->lock);
+	RK_GUARD(&files->lock);
 	memcpy(path, files->path, PATH_MAX);
-	pthread_mutex_unlock(&files->lock);
 }
 
 /* Let the helper run @fn with @path and a second string behind it, @more. */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 
 #include "runtime/base/home.h"
 #include "runtime/base/scm.h"
+#include "runtime/base/thread.h"
 
 #define HELPER_SOCK 3 /* the socket's number in the helper */
 
@@ -90,7 +90,7 @@ static void collect_lost(void)
 {
 	struct lost *at, *next;
 
-	pthread_mutex_lock(&lost_lock);
+	RK_GUARD(&lost_lock);
 	for (at = SLIST_FIRST(&lost_helpers); at; at = next) {
 		next = SLIST_NEXT(at, link);
 		if (!waitpid(at->pid, NULL, WNOHANG))
@@ -98,7 +98,6 @@ static void collect_lost(void)
 		SLIST_REMOVE(&lost_helpers, at, lost, link);
 		free(at);
 	}
-	pthread_mutex_unlock(&lost_lock);
 }
 
 static void lose(pid_t pid)

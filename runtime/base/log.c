@@ -202,12 +202,8 @@ static char *log_json(const char *stamp, enum rk_log_level level, const char *te
 
 static bool is_writer(void)
 {
-	bool is;
-
-	pthread_mutex_lock(&log_queue.lock);
-	is = log_queue.running && pthread_equal(log_queue.thread, pthread_self());
-	pthread_mutex_unlock(&log_queue.lock);
-	return is;
+	RK_GUARD(&log_queue.lock);
+	return log_queue.running && pthread_equal(log_queue.thread, pthread_self());
 }
 
 /* --- trouble, which an operator should know of and cannot read in the log --- */
@@ -224,14 +220,13 @@ static void log_trouble(int which, const char *sentence)
 	/* As long as there is no writer or observer it is kept, and told with a later line. */
 	if (!log_out.untold || !is_writer())
 		return;
-	pthread_mutex_lock(&log_observer.lock);
+	RK_GUARD(&log_observer.lock);
 	if (log_observer.fn) {
 		log_observer.fn(
 			log_observer.ctx,
 			all[all[LOG_WRITE_TROUBLE][0] ? LOG_WRITE_TROUBLE : LOG_OPEN_TROUBLE]);
 		log_out.untold = false;
 	}
-	pthread_mutex_unlock(&log_observer.lock);
 }
 
 /* Lines cannot be written. */
@@ -300,10 +295,9 @@ static struct log_target target_switch_locked(struct log_target *t)
 /* Let whoever waits for an order go on: it was carried out, or has failed. */
 static void order_done(void)
 {
-	pthread_mutex_lock(&log_queue.lock);
+	RK_GUARD(&log_queue.lock);
 	log_queue.opened = log_queue.ordered;
 	pthread_cond_broadcast(&log_queue.changed);
-	pthread_mutex_unlock(&log_queue.lock);
 }
 
 static void order_failed(const struct rk_error *err)
@@ -396,12 +390,8 @@ static int writer_timeout(uint64_t since_ns)
 
 static bool writer_is_late(void)
 {
-	bool late;
-
-	pthread_mutex_lock(&log_queue.lock);
-	late = log_queue.quit_ns && rk_now_ns() >= log_queue.quit_ns;
-	pthread_mutex_unlock(&log_queue.lock);
-	return late;
+	RK_GUARD(&log_queue.lock);
+	return log_queue.quit_ns && rk_now_ns() >= log_queue.quit_ns;
 }
 
 /*
@@ -560,7 +550,7 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 	size_t len = strlen(text) + 1;
 	bool running;
 
-	pthread_mutex_lock(&log_queue.lock);
+	RK_GUARD(&log_queue.lock);
 	running = log_queue.running || log_queue.stuck;
 	if (running) {
 		struct log_line *line = NULL;
@@ -578,7 +568,6 @@ static bool log_enqueue(enum rk_log_level level, const char *stamp, const char *
 			log_queue.dropped++;
 		}
 	}
-	pthread_mutex_unlock(&log_queue.lock);
 	return running;
 }
 
@@ -600,7 +589,7 @@ static struct log_line *next_line(unsigned long *dropped, bool *quit)
 {
 	struct log_line *line;
 
-	pthread_mutex_lock(&log_queue.lock);
+	RK_GUARD(&log_queue.lock);
 	line = STAILQ_FIRST(&log_queue.lines);
 	*quit = log_queue.quit_ns;
 	if (line) {
@@ -609,7 +598,6 @@ static struct log_line *next_line(unsigned long *dropped, bool *quit)
 		*dropped = log_queue.dropped;
 		log_queue.dropped = 0;
 	}
-	pthread_mutex_unlock(&log_queue.lock);
 	return line;
 }
 
@@ -635,10 +623,9 @@ static void *log_writer(void *unused)
 			log_release();
 		}
 	}
-	pthread_mutex_lock(&log_queue.lock);
+	RK_GUARD(&log_queue.lock);
 	log_queue.ended = true;
 	pthread_cond_broadcast(&log_queue.changed);
-	pthread_mutex_unlock(&log_queue.lock);
 	return NULL;
 }
 
@@ -766,7 +753,7 @@ void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
 	uint64_t number;
 	int rc = 0;
 
-	pthread_mutex_lock(&log_queue.lock);
+	RK_GUARD(&log_queue.lock);
 	if (log_queue.running) {
 		log_queue.order = (struct log_target){.dest = dest, .structured = structured};
 		log_queue.has_order = true;
@@ -776,13 +763,11 @@ void rk_log_reopen(enum rk_log_dest dest, const char *path, bool structured,
 		while (log_queue.opened < number && log_queue.running && rc != ETIMEDOUT)
 			rc = pthread_cond_timedwait(&log_queue.changed, &log_queue.lock, &until);
 	}
-	pthread_mutex_unlock(&log_queue.lock);
 }
 
 void rk_log_on_trouble(void (*fn)(void *ctx, const char *sentence), void *ctx)
 {
-	pthread_mutex_lock(&log_observer.lock);
+	RK_GUARD(&log_observer.lock);
 	log_observer.fn = fn;
 	log_observer.ctx = ctx;
-	pthread_mutex_unlock(&log_observer.lock);
 }

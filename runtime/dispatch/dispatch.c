@@ -76,7 +76,7 @@ uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting)
 	struct rk_kernel *k;
 	uint64_t in_flight;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	d->accepting = accepting;
 	if (!accepting)
 		TAILQ_FOREACH (k, &d->busy, busy)
@@ -85,7 +85,6 @@ uint64_t rk_dispatch_accept(struct rk_dispatch *d, bool accepting)
 	/* Left to rk_dispatch_flush: no other caller may make these calls, with a file's lock held.
 	 */
 	TAILQ_CONCAT(&d->refused, &d->finished, finished);
-	pthread_mutex_unlock(&d->lock);
 	return in_flight;
 }
 
@@ -186,12 +185,8 @@ int rk_dispatch_submit_probe(struct rk_dispatch *d, uint32_t lane, struct rk_mes
 
 bool rk_dispatch_is_running(struct rk_dispatch *d, struct rk_message *m)
 {
-	bool running;
-
-	pthread_mutex_lock(&d->lock);
-	running = m->state == RK_MESSAGE_RUNNING;
-	pthread_mutex_unlock(&d->lock);
-	return running;
+	RK_GUARD(&d->lock);
+	return m->state == RK_MESSAGE_RUNNING;
 }
 
 bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_ns)
@@ -200,19 +195,17 @@ bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_n
 	uint64_t now = rk_now_ns();
 	bool busy;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	busy = l->running;
 	*quiet_ns = now > l->progress_ns ? now - l->progress_ns : 0;
-	pthread_mutex_unlock(&d->lock);
 	return busy;
 }
 
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	rk_dispatch_count_locked(d, k, RK_COUNT_REJECTED);
 	rk_dispatch_remember_locked(k, err->msg);
-	pthread_mutex_unlock(&d->lock);
 }
 
 static void cancel_locked(struct rk_dispatch *d, struct rk_message *m)
@@ -307,12 +300,8 @@ uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *wh
 
 bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane)
 {
-	bool blamed;
-
-	pthread_mutex_lock(&d->lock);
-	blamed = d->lanes[lane].blamed;
-	pthread_mutex_unlock(&d->lock);
-	return blamed;
+	RK_GUARD(&d->lock);
+	return d->lanes[lane].blamed;
 }
 
 /* The running message that @done answers, or NULL with a sentence. */
@@ -481,10 +470,6 @@ void rk_dispatch_kernel_state(struct rk_dispatch *d, struct rk_kernel *k,
 
 bool rk_dispatch_has_room(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid)
 {
-	bool room;
-
-	pthread_mutex_lock(&d->lock);
-	room = rk_dispatch_has_room_locked(d, k, uid);
-	pthread_mutex_unlock(&d->lock);
-	return room;
+	RK_GUARD(&d->lock);
+	return rk_dispatch_has_room_locked(d, k, uid);
 }

@@ -13,7 +13,6 @@
 #ifndef RK_RUNTIME_DISPATCH_DISPATCH_H
 #define RK_RUNTIME_DISPATCH_DISPATCH_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +20,7 @@
 #include "runtime/base/error.h"
 #include "runtime/request/message.h"
 #include "runtime/base/counters.h"
+#include "runtime/base/thread.h"
 
 /* What dispatch tells its owner, with no lock held. */
 struct rk_dispatch_observer {

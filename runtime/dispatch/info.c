@@ -10,66 +10,50 @@
 
 void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	k->over_limit = true;
-	pthread_mutex_unlock(&d->lock);
 }
 
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg)
 {
 	enum rk_kernel_state state;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	rk_dispatch_remember_locked(k, msg);
 	state = atomic_load(&k->state);
 	if (state == RK_KERNEL_OFF || state == RK_KERNEL_ENDING)
 		snprintf(k->why_off, sizeof(k->why_off), "%s", msg);
-	pthread_mutex_unlock(&d->lock);
 }
 
 bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	bool idle;
-
-	pthread_mutex_lock(&d->lock);
-	idle = rk_dispatch_idle_locked(d, k);
-	pthread_mutex_unlock(&d->lock);
-	return idle;
+	RK_GUARD(&d->lock);
+	return rk_dispatch_idle_locked(d, k);
 }
 
 void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
 				   char msg[RK_ERROR_MAX])
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	memcpy(msg, k->stats->last_error, sizeof(k->stats->last_error));
-	pthread_mutex_unlock(&d->lock);
 }
 
 void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts)
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	rk_counters_read(k ? &k->stats->books : &d->books, counts);
-	pthread_mutex_unlock(&d->lock);
 }
 
 uint64_t rk_dispatch_in_flight(struct rk_dispatch *d)
 {
-	uint64_t in_flight;
-
-	pthread_mutex_lock(&d->lock);
-	in_flight = d->books.in_flight;
-	pthread_mutex_unlock(&d->lock);
-	return in_flight;
+	RK_GUARD(&d->lock);
+	return d->books.in_flight;
 }
 
 uint64_t rk_dispatch_newest(struct rk_dispatch *d)
 {
-	uint64_t id;
-
-	pthread_mutex_lock(&d->lock);
-	id = d->next_id;
-	pthread_mutex_unlock(&d->lock);
-	return id;
+	RK_GUARD(&d->lock);
+	return d->next_id;
 }
 
 static void describe_locked(const struct rk_message *m, uint64_t now, struct rk_message_info *info)
@@ -98,13 +82,12 @@ bool rk_dispatch_find(struct rk_dispatch *d, uint32_t id, struct rk_message_info
 	uint64_t now = rk_now_ns();
 	struct rk_message *m;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	TAILQ_FOREACH (m, &d->by_id[id % RK_DISPATCH_BUCKETS], hashed)
 		if ((uint32_t)m->id == id)
 			break;
 	if (m)
 		describe_locked(m, now, info);
-	pthread_mutex_unlock(&d->lock);
 	return m;
 }
 
@@ -115,7 +98,7 @@ size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_
 	uint64_t now = rk_now_ns();
 	size_t n = 0;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	/* a merge of the kernels' lists, each of which is in order */
 	TAILQ_FOREACH (k, &d->busy, busy)
 		TAILQ_FOREACH (k->cursor, &k->inflight, inflight)
@@ -131,22 +114,19 @@ size_t rk_dispatch_list(struct rk_dispatch *d, uint64_t from, struct rk_message_
 		describe_locked(lowest->cursor, now, &info[n++]);
 		lowest->cursor = TAILQ_NEXT(lowest->cursor, inflight);
 	}
-	pthread_mutex_unlock(&d->lock);
 	return n;
 }
 
 void rk_dispatch_reset(struct rk_dispatch *d)
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	rk_counters_reset(&d->books);
-	pthread_mutex_unlock(&d->lock);
 }
 
 void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k)
 {
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	rk_counters_reset(&k->stats->books);
 	rk_histogram_reset(&k->stats->latency);
 	strcpy(k->stats->last_error, "none");
-	pthread_mutex_unlock(&d->lock);
 }

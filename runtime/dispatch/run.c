@@ -309,7 +309,7 @@ uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane)
 	struct rk_message *const *slots = d->lanes[lane].slots;
 	const struct rk_message *only = NULL;
 
-	pthread_mutex_lock(&d->lock);
+	RK_GUARD(&d->lock);
 	for (uint32_t i = 0; i < d->lanes[lane].nslots; i++) {
 		if (!slots[i])
 			continue;
@@ -321,7 +321,6 @@ uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane)
 	}
 	uint64_t id = only ? only->id : 0;
 
-	pthread_mutex_unlock(&d->lock);
 	return id;
 }
 

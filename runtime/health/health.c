@@ -26,45 +26,38 @@ static void forget_locked(struct rk_health *h)
 
 uint64_t rk_health_begin(struct rk_health *h, rk_health_first *first, void *ctx)
 {
-	uint64_t number;
-
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	forget_locked(h);
 	h->wanted = h->serves = h->asked = true;
 	h->shown = RK_HEALTH_UNKNOWN;
 	h->first = first;
 	h->first_ctx = ctx;
-	number = h->epoch;
-	pthread_mutex_unlock(&h->lock);
-	return number;
+	return h->epoch;
 }
 
 void rk_health_stop(struct rk_health *h)
 {
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	h->epoch++; /* when the last probe ended may still be asked for */
 	h->wanted = h->serves = h->asked = false;
 	h->shown = RK_HEALTH_UNKNOWN;
 	h->first = NULL;
 	pthread_cond_broadcast(&h->changed);
-	pthread_mutex_unlock(&h->lock);
 }
 
 void rk_health_reset(struct rk_health *h)
 {
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	forget_locked(h);
 	memset(h->counts, 0, sizeof(h->counts));
-	pthread_mutex_unlock(&h->lock);
 }
 
 void rk_health_check_now(struct rk_health *h)
 {
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	if (!h->probing)
 		h->asked = true;
 	pthread_cond_broadcast(&h->changed);
-	pthread_mutex_unlock(&h->lock);
 }
 
 void rk_health_config_changed(struct rk_health *h, const struct rk_config *config,
@@ -89,14 +82,13 @@ void rk_health_config_changed(struct rk_health *h, const struct rk_config *confi
 
 void rk_health_checked(struct rk_health *h, uint64_t number, int status, const char *why)
 {
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	if (number == h->number) {
 		h->answered = true;
 		h->status = status;
 		snprintf(h->why, sizeof(h->why), "%s", why);
 		pthread_cond_broadcast(&h->changed);
 	}
-	pthread_mutex_unlock(&h->lock);
 }
 
 void rk_health_worker_died(struct rk_health *h, const char *how)

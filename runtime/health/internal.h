@@ -3,8 +3,7 @@
 #ifndef RK_RUNTIME_HEALTH_INTERNAL_H
 #define RK_RUNTIME_HEALTH_INTERNAL_H
 
-#include <pthread.h>
-
+#include "runtime/base/thread.h"
 #include "runtime/health/health.h"
 #include "runtime/request/message.h"
 

@@ -34,10 +34,9 @@ static void on_echo_done(struct rk_message *m, void *ctx)
 	struct rk_health *h = ctx;
 
 	(void)m;
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	h->echo_done = true;
 	pthread_cond_broadcast(&h->changed);
-	pthread_mutex_unlock(&h->lock);
 }
 
 /* Bytes that were not there before: a block may still hold the last echo. */

@@ -91,7 +91,7 @@ void rk_health_report(struct rk_health *h, struct rk_health_report *report)
 	uint64_t now = rk_now_ns();
 
 	memset(report, 0, sizeof(*report));
-	pthread_mutex_lock(&h->lock);
+	RK_GUARD(&h->lock);
 	report->status = rk_health_status_locked(h, report->reason);
 	report->wanted = h->wanted;
 	report->checked = h->ended_ns;
@@ -100,7 +100,6 @@ void rk_health_report(struct rk_health *h, struct rk_health_report *report)
 	report->passed = h->counts[RK_HEALTH_PASSED];
 	report->failed = h->counts[RK_HEALTH_FAILED];
 	report->overdue = h->counts[RK_HEALTH_OVERDUE];
-	pthread_mutex_unlock(&h->lock);
 }
 
 void rk_health_trouble(struct rk_health *h, enum rk_trouble which, const char *sentence)

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "runtime/base/memfd.h"
+#include "runtime/base/thread.h"
 #include "runtime/request/account.h"
 
 #define PAGE_SHIFT  12
@@ -467,17 +467,12 @@ void rk_payload_free(struct rk_block *block)
 
 int rk_payload_charge(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct rk_error *err)
 {
-	int rc;
-
-	pthread_mutex_lock(&pool->lock);
-	rc = rk_accounts_charge(&pool->held, uid, bytes, err);
-	pthread_mutex_unlock(&pool->lock);
-	return rc;
+	RK_GUARD(&pool->lock);
+	return rk_accounts_charge(&pool->held, uid, bytes, err);
 }
 
 void rk_payload_uncharge(struct rk_payload *pool, uid_t uid, uint64_t bytes)
 {
-	pthread_mutex_lock(&pool->lock);
+	RK_GUARD(&pool->lock);
 	rk_accounts_uncharge(&pool->held, uid, bytes);
-	pthread_mutex_unlock(&pool->lock);
 }

@@ -93,11 +93,10 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	if (p->best == RK_WIRE_BACKEND_COUNT)
 		return -EPROTO;
 	p->kill_at = 0; /* the loads have deadlines of their own */
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));
 	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
-	pthread_mutex_unlock(&sup->lock);
 	return 0;
 }
 

@@ -7,10 +7,10 @@
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
 #define RK_RUNTIME_SUPERVISOR_INTERNAL_H
 
-#include <pthread.h>
 #include <sys/queue.h>
 
 #include "runtime/base/rate.h"
+#include "runtime/base/thread.h"
 #include "runtime/supervisor/process.h"
 #include "runtime/supervisor/supervisor.h"
 

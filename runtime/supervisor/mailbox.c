@@ -18,7 +18,7 @@ void rk_supervisor_wake(struct rk_supervisor *sup)
 void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r)
 {
 	*r = (struct rk_requests){.orphans = TAILQ_HEAD_INITIALIZER(r->orphans)};
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	TAILQ_CONCAT(&r->orphans, &sup->orphans, queue);
 	r->force = sup->force;
 	r->settings = sup->settings_changed;
@@ -40,7 +40,6 @@ void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *
 		sup->spawn_at = sup->want ? rk_now_ns() : 0;
 	}
 	sup->params.sample_ms = sup->sample_ms;
-	pthread_mutex_unlock(&sup->lock);
 }
 
 /* --- what other threads ask for and read --- */
@@ -118,13 +117,10 @@ uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup)
 bool rk_supervisor_is_loading(struct rk_supervisor *sup)
 {
 	struct rk_proc *p;
-	bool loading;
 
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	p = serving_locked(sup);
-	loading = p && atomic_load(&p->load_by);
-	pthread_mutex_unlock(&sup->lock);
-	return loading;
+	return p && atomic_load(&p->load_by);
 }
 
 void rk_supervisor_give_up(struct rk_supervisor *sup, const char *why)
@@ -152,13 +148,12 @@ bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_d
 {
 	bool there;
 
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	if (sup->cur)
 		rk_supervisor_see_devices_locked(sup, sup->cur);
 	there = index < sup->devices.count;
 	if (there)
 		*device = sup->devices.devices[index];
-	pthread_mutex_unlock(&sup->lock);
 	return there;
 }
 
@@ -188,33 +183,27 @@ bool rk_supervisor_retries(struct rk_supervisor *sup)
 
 bool rk_supervisor_settled(struct rk_supervisor *sup)
 {
-	bool settled;
-
-	pthread_mutex_lock(&sup->lock);
-	settled = sup->cur && sup->cur->epoch == sup->asked_epoch;
-	pthread_mutex_unlock(&sup->lock);
-	return settled;
+	RK_GUARD(&sup->lock);
+	return sup->cur && sup->cur->epoch == sup->asked_epoch;
 }
 
 void rk_supervisor_gpu_memory(struct rk_supervisor *sup, uint64_t *now, uint64_t *peak)
 {
 	*now = *peak = 0;
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	if (sup->cur) {
 		*now = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_bytes,
 					    memory_order_relaxed);
 		*peak = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_peak_bytes,
 					     memory_order_relaxed);
 	}
-	pthread_mutex_unlock(&sup->lock);
 }
 
 void rk_supervisor_backend(struct rk_supervisor *sup, char name[RK_WIRE_NAME_MAX])
 {
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	if (sup->cur && sup->cur->phase == RK_PHASE_READY)
 		memcpy(name, sup->cur->backend, RK_WIRE_NAME_MAX);
 	else
 		snprintf(name, RK_WIRE_NAME_MAX, "none");
-	pthread_mutex_unlock(&sup->lock);
 }

@@ -64,10 +64,9 @@ static void retire(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	unwatch(sup, &p->messages);
 	atomic_store(&p->load_by, 0);
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	rk_supervisor_see_devices_locked(sup, p);
 	sup->cur = NULL;
-	pthread_mutex_unlock(&sup->lock);
 }
 
 /* Whether another restart is within the budget; counts this death. */
@@ -278,9 +277,8 @@ static void adopt(struct rk_supervisor *sup, struct rk_proc *p)
 	p->kill_at = rk_now_ns() + START_NS;
 	TAILQ_INIT(&p->held);
 	TAILQ_INSERT_TAIL(&sup->procs, p, link);
-	pthread_mutex_lock(&sup->lock);
+	RK_GUARD(&sup->lock);
 	sup->cur = p;
-	pthread_mutex_unlock(&sup->lock);
 }
 
 /* Whether @p died before it was greeted: then its pidfd tells how. */
