@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gpu/base/cancel.h"
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
 #include "gpu/base/param.h"
@@ -134,7 +135,7 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 }
 
 /* @len is the length the packet had. */
-static void check_run(const struct rk_wire_run *run, size_t len)
+static void check_run(const struct rk_executor *executor, const struct rk_wire_run *run, size_t len)
 {
 	uint64_t args, wanted;
 
@@ -144,6 +145,8 @@ static void check_run(const struct rk_wire_run *run, size_t len)
 	wanted = RUN_HEAD + args + run->nmore * (sizeof(struct rk_wire_more) + args);
 	if (len != wanted)
 		rk_packet_violation("a run packet of %zu bytes does not fit its arguments", len);
+	if (run->slot >= executor->env.threads)
+		rk_packet_violation("a run packet names slot %" PRIu32, run->slot);
 	if (run->kernel >= RK_WIRE_KERNELS_MAX)
 		rk_packet_violation("a run packet names kernel slot %" PRIu32, run->kernel);
 }
@@ -254,10 +257,12 @@ static bool serve_one(const struct executor_thread *thread)
 		rk_log(RK_LOG_ERROR, "rk-worker: cannot receive messages: %s", strerror((int)-len));
 		_exit(RK_WORKER_EXIT_FAILURE);
 	}
-	check_run(run, (size_t)len);
+	check_run(executor, run, (size_t)len);
 	PAYLOAD_ACQUIRE(executor);
 	rk_crash_enter(run->id);
+	rk_cancel_enter(&executor->env.shared->cancelled[run->slot], run->id);
 	rc = run_message(thread, run, &run_ns, &err);
+	rk_cancel_leave();
 	rk_crash_leave();
 	PAYLOAD_RELEASE(executor);
 	rc = answer(executor->messages, run, rc, run_ns, &err);

@@ -59,7 +59,7 @@ static void push_locked(struct rk_runtime *rt)
 /* What dispatch has a copy of. */
 struct limits {
 	uint32_t max_queue_depth;
-	uint64_t message_timeout_ns;
+	uint64_t message_timeout_ns, cancel_grace_ns;
 };
 
 static struct limits limits_of(const struct rk_config *config)
@@ -67,6 +67,7 @@ static struct limits limits_of(const struct rk_config *config)
 	return (struct limits){
 		.max_queue_depth = (uint32_t)config->max_queue_depth,
 		.message_timeout_ns = config->message_timeout * RK_NS_PER_MS,
+		.cancel_grace_ns = config->cancel_grace * RK_NS_PER_MS,
 	};
 }
 
@@ -84,12 +85,13 @@ static void apply_and_unlock(struct rk_runtime *rt)
 	do {
 		applied = now;
 		rk_dispatch_set_limits(&rt->dispatch, applied.max_queue_depth,
-				       applied.message_timeout_ns);
+				       applied.message_timeout_ns, applied.cancel_grace_ns);
 		pthread_mutex_lock(&rt->config_lock);
 		now = limits_of(&rt->config);
 		pthread_mutex_unlock(&rt->config_lock);
 	} while (now.max_queue_depth != applied.max_queue_depth ||
-		 now.message_timeout_ns != applied.message_timeout_ns);
+		 now.message_timeout_ns != applied.message_timeout_ns ||
+		 now.cancel_grace_ns != applied.cancel_grace_ns);
 }
 
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,

@@ -22,7 +22,7 @@
 
 #include "runtime/base/backends.h"
 
-#define RK_WIRE_VERSION 5
+#define RK_WIRE_VERSION 6
 
 /* Descriptors a worker finds open when it starts. */
 #define RK_WIRE_FD_CONTROL  3
@@ -39,6 +39,7 @@
 #define RK_WIRE_ARGS_MAX    32
 #define RK_WIRE_KERNELS_MAX 65536
 #define RK_WIRE_THREADS_MAX 256
+#define RK_WIRE_SLOTS_MAX   (RK_WIRE_THREADS_MAX + 1) /* one for a health probe */
 #define RK_WIRE_DEVICES_MAX 16
 #define RK_WIRE_AXES	    3		/* of a grid */
 #define RK_WIRE_RUN_MAX	    (64 * 1024) /* bytes of one packet of messages */
@@ -205,8 +206,8 @@ struct rk_wire_arg {
  * those of the messages one after the other; grid is for the whole.
  */
 struct rk_wire_run {
-	uint64_t id;	 /* message, echoed in the answer */
-	uint32_t slot;	 /* the daemon's index of the run, echoed in the answers */
+	uint64_t id;   /* message, echoed in the answer */
+	uint32_t slot; /* below the threads of HELLO, or equal: a probe's; echoed in the answers */
 	uint32_t kernel; /* a loaded slot */
 	uint32_t nargs;	 /* as in the load packet */
 	uint32_t nmore;
@@ -265,8 +266,14 @@ struct rk_wire_device {
 	uint32_t remap_failed;	  /* 1: some could not be */
 };
 
-/* Written by the worker, read by the daemon. */
+/* Written by the worker and read by the daemon, but for what says otherwise. */
 struct rk_wire_shared {
+	/*
+	 * By slot, written by the daemon: the low half of the id of a message that runs there and
+	 * was cancelled. The last slot is the probe's. A kernel that can end early waits on it
+	 * (futex).
+	 */
+	_Atomic uint32_t cancelled[RK_WIRE_SLOTS_MAX];
 	_Atomic uint64_t gpu_memory_bytes; /* held on the device now */
 	_Atomic uint64_t gpu_memory_peak_bytes;
 	/*

@@ -41,13 +41,15 @@ void rk_dispatch_destroy(struct rk_dispatch *d)
 	pthread_mutex_destroy(&d->lock);
 }
 
-void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns)
+void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns,
+			    uint64_t grace_ns)
 {
 	struct rk_kernel *k;
 
 	pthread_mutex_lock(&d->lock);
 	d->max_queue_depth = max_queue_depth;
 	d->message_timeout_ns = timeout_ns;
+	d->cancel_grace_ns = grace_ns;
 	TAILQ_FOREACH (k, &d->busy, busy)
 		rk_dispatch_room_locked(d, k);
 	rk_dispatch_hand_out_locked(d);
@@ -221,7 +223,7 @@ static void cancel_locked(struct rk_dispatch *d, struct rk_message *m)
 		rk_dispatch_room_locked(d, m->kernel);
 		break;
 	case RK_MESSAGE_RUNNING:
-		rk_dispatch_cancel_running_locked(d, m); /* it cannot be stopped half-way */
+		rk_dispatch_cancel_running_locked(d, m); /* it may not stop half-way */
 		break;
 	case RK_MESSAGE_NEW:
 	case RK_MESSAGE_DONE:
@@ -269,13 +271,14 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 	return ended;
 }
 
-void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, uint32_t nslots,
-			uint32_t fuse_max)
+void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, struct rk_wire_shared *shared,
+			uint32_t nslots, uint32_t fuse_max)
 {
 	struct rk_lane *l = &d->lanes[lane];
 
 	pthread_mutex_lock(&d->lock);
 	l->fd = fd;
+	l->shared = shared;
 	l->nslots = nslots;
 	l->fuse_max = fuse_max;
 	l->worker = ++d->workers;
@@ -362,10 +365,42 @@ int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_w
 	return 0;
 }
 
-/* The earliest deadline that is still to come, 0 = none. */
-static uint64_t earliest_locked(struct rk_dispatch *d, uint64_t now_ns)
+/* @lane must be replaced: nothing is handed to it any more, which would die with it. */
+static uint32_t overdue_locked(struct rk_lane *lane, const char *why)
 {
-	uint64_t earliest = 0;
+	lane->fd = -1;
+	lane->overdue = why;
+	return 1U << lane->index;
+}
+
+/*
+ * The lanes on which a cancelled message has not ended in time; *@next is the earliest such time
+ * that is still to come, 0 = none.
+ */
+static uint32_t expire_cancelled_locked(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next)
+{
+	const struct rk_message *m;
+	uint32_t overdue = 0;
+
+	*next = 0;
+	for (struct rk_lane *lane = d->lanes; lane < d->lanes + d->nlanes; lane++)
+		for (uint32_t slot = 0; slot <= lane->nslots; slot++)
+			for (m = lane->slots[slot]; m; m = m->with) {
+				if (!m->cancel_by_ns)
+					continue;
+				if (m->cancel_by_ns <= now_ns)
+					overdue |= overdue_locked(
+						lane, "a cancelled message did not end within "
+						      "cancel_grace");
+				else if (!*next || m->cancel_by_ns < *next)
+					*next = m->cancel_by_ns;
+			}
+	return overdue;
+}
+
+/* The earliest deadline that is still to come, @earliest (0 = none) among them. */
+static uint64_t earliest_locked(struct rk_dispatch *d, uint64_t now_ns, uint64_t earliest)
+{
 	struct rk_message *m;
 	struct rk_kernel *k;
 
@@ -383,9 +418,11 @@ uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *ne
 {
 	struct rk_kernel *k, *after_k;
 	struct rk_message *m, *after;
-	uint32_t replace = 0;
+	uint64_t cancelled;
+	uint32_t replace;
 
 	pthread_mutex_lock(&d->lock);
+	replace = expire_cancelled_locked(d, now_ns, &cancelled);
 	for (k = TAILQ_FIRST(&d->busy); k; k = after_k) {
 		after_k = TAILQ_NEXT(k, busy);
 		rk_kernel_ref(k); /* its last message may be the one that expires */
@@ -396,9 +433,8 @@ uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *ne
 			if (m->deadline_ns > now_ns)
 				break; /* all have the same timeout, so the rest expires later */
 			if (m->state == RK_MESSAGE_RUNNING) {
-				replace |= 1U << m->lane;
-				/* what is handed out now would die with it */
-				d->lanes[m->lane].fd = -1;
+				replace |= overdue_locked(&d->lanes[m->lane],
+							  "a message ran longer than its timeout");
 				continue;
 			}
 			rk_dispatch_unqueue_locked(d, m);
@@ -408,9 +444,19 @@ uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *ne
 		}
 		rk_kernel_unref(k);
 	}
-	*next = earliest_locked(d, now_ns);
+	*next = earliest_locked(d, now_ns, cancelled);
 	rk_dispatch_unlock_and_tell(d);
 	return replace;
+}
+
+const char *rk_dispatch_why_overdue(struct rk_dispatch *d, uint32_t lane)
+{
+	const char *why;
+
+	pthread_mutex_lock(&d->lock);
+	why = d->lanes[lane].overdue;
+	pthread_mutex_unlock(&d->lock);
+	return why;
 }
 
 static void set_state_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_kernel_state state,

@@ -53,13 +53,15 @@ struct rk_lane {
 	uint64_t worker; /* number of the attached one; no two have the same, 0 = none yet */
 	bool blamed;	 /* a kernel was, for the end of that one */
 	bool took_bound; /* its last turn came from `bound` */
+	struct rk_wire_shared *shared; /* of that worker, NULL = none */
+	const char *overdue;	       /* why rk_dispatch_expire named it last */
 	uint32_t nslots, running;
 	uint32_t fuse_max; /* messages that may run as one */
 	/*
 	 * RUNNING, the first of each run, the others linked by `with`; a reference each. The slot
 	 * after the first nslots is for a probe, and counts in `running` never.
 	 */
-	struct rk_message *slots[RK_WIRE_THREADS_MAX + 1];
+	struct rk_message *slots[RK_WIRE_SLOTS_MAX];
 	uint64_t progress_ns;	   /* the last answer, or hand-out while none ran */
 	struct rk_turn_list bound; /* as rk_dispatch.ready, of the kernels bound to it */
 };
@@ -76,6 +78,7 @@ struct rk_dispatch {
 	uint32_t max_queue_depth;    /* per kernel and user */
 	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
 	uint64_t message_timeout_ns; /* 0 = none */
+	uint64_t cancel_grace_ns;    /* 0 = none */
 	struct rk_lane lanes[RK_LANES_MAX];
 	uint32_t nlanes; /* that ever had a worker: the first ones */
 	/* those with queued messages that any lane may take, the next one first */
@@ -103,8 +106,12 @@ void rk_dispatch_on_room(struct rk_dispatch *d, void (*room)(void *ctx, struct r
 			 void *ctx);
 void rk_dispatch_destroy(struct rk_dispatch *d);
 
-/* Limits for messages accepted from now on. @timeout_ns 0 = none. */
-void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns);
+/*
+ * Limits for messages accepted, and for those cancelled while they run, from now on. @timeout_ns
+ * and @grace_ns 0 = none.
+ */
+void rk_dispatch_set_limits(struct rk_dispatch *d, uint32_t max_queue_depth, uint64_t timeout_ns,
+			    uint64_t grace_ns);
 
 /*
  * Accept messages from now on, or refuse them with ESHUTDOWN. Refusing fails those that
@@ -153,8 +160,8 @@ void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct
 
 /*
  * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; of one
- * that runs the caller is told at once, but it stays in flight until the worker has finished it and
- * is then counted.
+ * that runs the caller is told at once, and the worker, but it stays in flight until the worker has
+ * finished it and is then counted; after the grace it is overdue.
  */
 void rk_dispatch_cancel(struct rk_dispatch *d, struct rk_message *m);
 /* The same by id; false where no such message is in flight. */
@@ -170,14 +177,15 @@ uint64_t rk_dispatch_end_all(struct rk_dispatch *d, int code, const char *why,
 			     struct rk_message_list *held);
 
 /*
- * A worker with @nslots threads listens on @fd for @lane: hand out what is queued. One thread takes
+ * A worker with @nslots threads listens on @fd for @lane: hand out what is queued. @shared is its
+ * page, borrowed until detach; NULL = it has none. One thread takes
  * up to
  * @fuse_max messages of one kernel as one, where the kernel is batchable and runs on cuda, the
  * messages are small (RK_FUSE_BYTES each) and rk_plan_fuses says yes; they begin with the oldest
  * and are taken in their order. Of a ring kernel one message runs at a time.
  */
-void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, uint32_t nslots,
-			uint32_t fuse_max);
+void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, struct rk_wire_shared *shared,
+			uint32_t nslots, uint32_t fuse_max);
 
 /*
  * The worker of @lane is gone or about to be killed: nothing more is handed to it. Running messages
@@ -204,10 +212,13 @@ int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_w
 
 /*
  * End queued messages whose deadline has passed with ETIMEDOUT. Returns the lanes (1 << index) on
- * which a running one is past its deadline too: their workers must be replaced. *@next is the
- * earliest deadline left, 0 = none.
+ * which a running one is past its deadline too, or was cancelled and is past its grace: their
+ * workers must be replaced. *@next is the earliest deadline left, 0 = none.
  */
 uint32_t rk_dispatch_expire(struct rk_dispatch *d, uint64_t now_ns, uint64_t *next);
+
+/* Why it named @lane last; static storage. */
+const char *rk_dispatch_why_overdue(struct rk_dispatch *d, uint32_t lane);
 
 /*
  * Change a kernel's state. OFF and ENDING fail those that wait for room with ENODEV; OFF also

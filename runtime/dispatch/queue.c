@@ -2,9 +2,13 @@
 /* How a message moves from one state to the next, within one critical section of dispatch. */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/dispatch/internal.h"
@@ -73,11 +77,35 @@ void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int co
 	TAILQ_INSERT_TAIL(&d->finished, m, finished);
 }
 
+/* An earlier time at which something in flight has to be looked at. */
+static void look_at_locked(struct rk_dispatch *d, uint64_t at_ns)
+{
+	if (!d->earliest_deadline || at_ns < d->earliest_deadline)
+		d->earliest_deadline = at_ns;
+}
+
+/* Have the worker end @m early, where its kernel can. */
+static void tell_worker_locked(struct rk_dispatch *d, const struct rk_message *m)
+{
+	struct rk_wire_shared *shared = d->lanes[m->lane].shared;
+
+	if (!shared)
+		return;
+	atomic_store(&shared->cancelled[m->slot], (uint32_t)m->id);
+	/* nobody may be waiting, and the number of those who were is of no interest */
+	(void)syscall(SYS_futex, &shared->cancelled[m->slot], FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
 void rk_dispatch_cancel_running_locked(struct rk_dispatch *d, struct rk_message *m)
 {
 	if (m->verdict)
 		return;
 	m->verdict = ECANCELED;
+	tell_worker_locked(d, m);
+	if (d->cancel_grace_ns && !m->probe) {
+		m->cancel_by_ns = rk_now_ns() + d->cancel_grace_ns;
+		look_at_locked(d, m->cancel_by_ns);
+	}
 	decide_locked(m, ECANCELED, RK_CANCELLED);
 	m->told = true;
 	rk_message_ref(m);
@@ -246,8 +274,8 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 	clock_gettime(CLOCK_REALTIME, &m->accepted);
 	m->deadline_ns = timeout ? m->accepted_ns + timeout : 0;
 	TAILQ_INSERT_TAIL(&d->by_id[m->id % RK_DISPATCH_BUCKETS], m, hashed);
-	if (m->deadline_ns && (!d->earliest_deadline || m->deadline_ns < d->earliest_deadline))
-		d->earliest_deadline = m->deadline_ns;
+	if (m->deadline_ns)
+		look_at_locked(d, m->deadline_ns);
 	if (TAILQ_EMPTY(&k->inflight)) {
 		rk_kernel_ref(k); /* not within the macro: it would be evaluated more than once */
 		TAILQ_INSERT_TAIL(&d->busy, k, busy);

@@ -282,6 +282,8 @@ static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t
 	} else {
 		snprintf(why, sizeof(why), "%.300s", death->why);
 	}
+	if (m->cancel_by_ns && now >= m->cancel_by_ns)
+		rk_dispatch_blame_locked(d, m);
 	if (m->deadline_ns && now >= m->deadline_ns && death->code == EIO) {
 		rk_dispatch_blame_locked(d, m);
 		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : ETIMEDOUT,
@@ -333,6 +335,7 @@ uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, struct rk_lane *l
 	struct rk_message *m;
 
 	lane->fd = -1;
+	lane->shared = NULL;
 	for (uint32_t i = 0; i <= lane->nslots; i++) {
 		while ((m = lane->slots[i])) {
 			rk_dispatch_left_locked(d, m);

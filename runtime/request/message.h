@@ -58,6 +58,7 @@ struct rk_message {
 	uint64_t accepted_ns;	  /* CLOCK_MONOTONIC */
 	struct timespec accepted; /* CLOCK_REALTIME, for people */
 	uint64_t deadline_ns;	  /* 0 = none */
+	uint64_t cancel_by_ns;	  /* RUNNING and cancelled: it must end by then; 0 = none */
 	uint64_t run_ns;	  /* time in the kernel */
 	bool settled;		  /* the kernel is unpinned */
 	bool told;		  /* done was called ahead of the end: cancelled while RUNNING */

@@ -391,13 +391,17 @@ static bool due(_Atomic uint64_t *at, uint64_t now)
 
 static void expire(struct rk_supervisor *sup, uint64_t now)
 {
+	char how[RK_ERROR_MAX];
 	uint64_t next;
 	uint32_t stuck = rk_dispatch_expire(sup->dispatch, now, &next);
 
 	if (next)
 		rk_supervisor_arm_expiry(sup, next);
-	if (sup->cur && stuck & 1U << sup->cur->lane)
-		replace(sup, sup->cur, "was replaced: a message ran longer than its timeout");
+	if (sup->cur && stuck & 1U << sup->cur->lane) {
+		snprintf(how, sizeof(how), "was replaced: %s",
+			 rk_dispatch_why_overdue(sup->dispatch, sup->cur->lane));
+		replace(sup, sup->cur, how);
+	}
 }
 
 static void load_overdue(struct rk_supervisor *sup, struct rk_proc *p)

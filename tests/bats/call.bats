@@ -234,20 +234,21 @@ call_from_shell() {
 }
 
 @test "call: the last close cancels, a killed caller too; the worker goes on" {
-	rk_up worker_threads=1
+	kernels sleep
+	rk_up_kernels worker_threads=1
 	py <<-'EOF'
-		running, queued = open_call("core/delay", os.O_NONBLOCK), open_call("core/delay", os.O_NONBLOCK)
+		running, queued = open_call("user/sleep", os.O_NONBLOCK), open_call("user/sleep", os.O_NONBLOCK)
 		for fd in running, queued:
 		    write_all(fd, b'{"ms":400}')
 		    assert outcome(os.read, fd, 10) == "EAGAIN"
-		assert get("kernels/core/delay/queue_depth") == "1"
+		assert get("kernels/user/sleep/queue_depth") == "1"
 		twin = os.dup(queued)
 		os.close(queued)
 		assert_stats(in_flight=2, cancelled=0)          # not the last one
 		os.close(twin)
 		assert_stats(in_flight=1, cancelled=1)          # never ran, so at once
 		os.close(running)
-		assert_stats(in_flight=1, cancelled=1)          # it cannot be stopped half-way
+		assert_stats(in_flight=1, cancelled=1)          # it does not stop half-way
 		until_in_flight(0)
 		assert_stats(accepted=2, cancelled=2, processed=0)
 		# a half-written request that is closed is nothing

@@ -115,6 +115,42 @@ crashes() {
 	EOF
 }
 
+@test "contain: a cancelled kernel that does not end costs its worker after cancel_grace, and it is blamed" {
+	kernels spin
+	rk_up_kernels worker_threads=2,cancel_grace=200ms,restart_limit=0
+	py <<-'EOF'
+		def until_running(n): until(lambda: sum("state running" in get(f"inflight/{i}") for i in in_flight()), n)
+		for kills in range(1, 4):
+		    old = worker()
+		    spin = submit("user/spin", {"spin": 1})
+		    beside = submit("core/delay", {"ms": 60000})
+		    until_running(2)
+		    os.close(spin)
+		    assert outcome(answer_of, beside) == "EIO"
+		    sentence = last_error("core/delay")
+		    assert f"worker {old} was replaced: a cancelled message did not end within cancel_grace" in sentence, sentence
+		    assert get("kernels/user/spin/messages_cancelled") == str(kills)
+		    assert get("wait/running") == "Running"
+		until(lambda: get("kernels/user/spin/enable"), "0")
+		assert get("state") == "Running"
+	EOF
+}
+
+@test "contain: delays of weeks that nobody waits for any more leave the threads free" {
+	rk_up worker_threads=2
+	py <<-'EOF'
+		def until_running(n): until(lambda: sum("state running" in get(f"inflight/{i}") for i in in_flight()), n)
+		begun = worker()
+		for _ in range(2):
+		    fds = [submit("core/delay", {"ms": 4294967295}) for _ in range(8)]
+		    until_running(2)
+		    for fd in fds: os.close(fd)
+		    until_in_flight(0)
+		assert b"waited_ms" in call("core/delay", {"ms": 0})
+		assert worker() == begun
+	EOF
+}
+
 @test "contain: a kernel that loops for ever while the runtime drains: the drain ends" {
 	kernels spin
 	rk_up_kernels worker_threads=2

@@ -204,7 +204,7 @@ static void start_alone(struct alone *a, const struct rig *rig)
 	rk_dispatch_kernel_loaded(&a->dispatch, RK_ONLY_LANE, a->kernel, true);
 	rk_dispatch_kernel_state(&a->dispatch, a->kernel, RK_KERNEL_ACTIVE, "");
 	(void)rk_dispatch_accept(&a->dispatch, true);
-	rk_dispatch_attach(&a->dispatch, RK_ONLY_LANE, a->fd, 1, 1);
+	rk_dispatch_attach(&a->dispatch, RK_ONLY_LANE, a->fd, NULL, 1, 1);
 }
 
 static void end_alone(struct alone *a)

@@ -10,7 +10,7 @@
 
 FAKE_DIR   = $(BUILD)/fake_cuda
 FAKE_CUDA  = $(filter-out tests/fake_cuda/nvml.c tests/fake_cuda/old.c,$(wildcard tests/fake_cuda/*.c)) \
-	$(wildcard gpu/kernels/*.c) gpu/base/packet.c gpu/base/parallel.c gpu/base/thread.c runtime/base/error.c runtime/base/helper.c runtime/base/home.c runtime/base/log.c runtime/base/log_file.c runtime/base/scm.c runtime/base/tensor.c runtime/base/thread.c runtime/base/trust.c
+	$(wildcard gpu/kernels/*.c) gpu/base/cancel.c gpu/base/packet.c gpu/base/parallel.c gpu/base/thread.c runtime/base/error.c runtime/base/helper.c runtime/base/home.c runtime/base/log.c runtime/base/log_file.c runtime/base/scm.c runtime/base/tensor.c runtime/base/thread.c runtime/base/trust.c
 FAKE_NVML  = tests/fake_cuda/nvml.c tests/fake_cuda/trigger.c
 fake_obj   = $(patsubst %.c,$(FAKE_DIR)/obj/%.o,$(1))
 FAKE_OBJ   = $(call fake_obj,$(sort $(FAKE_CUDA) $(FAKE_NVML) tests/fake_cuda/old.c))

@@ -430,7 +430,7 @@ static void set_up(void)
 		   !rk_registry_create(&rig.registry) &&
 		   !rk_payload_create(1 << 20, 100, &rig.pool, NULL));
 	add_kernels();
-	rk_dispatch_set_limits(&rig.dispatch, MESSAGES_MAX, 0);
+	rk_dispatch_set_limits(&rig.dispatch, MESSAGES_MAX, 0, 0);
 	rk_dispatch_accept(&rig.dispatch, true);
 	FUZZ_CHECK(!rk_supervisor_create(&rig.supervisor, &rig.dispatch, rig.registry, -1,
 					 &observer, NULL));

@@ -125,6 +125,7 @@ static const struct {
 	{"max_user_share", {"25", "25", "25", "25"}},
 	{"restart_limit", {"5", "5", "5", "5"}},
 	{"message_timeout", {"0", "0", "0", "0"}},
+	{"cancel_grace", {"5s", "5s", "5s", "5s"}},
 	{"kernel_load_timeout", {"10s", "30s", "30s", "5s"}},
 	{"log_file", {"", "", "", ""}},
 };
@@ -470,8 +471,9 @@ TEST(equal_and_copy)
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
 		  "cuda_unified_memory=yes", "max_message_bytes=1M", "max_json_bytes=1M",
 		  "max_buffered_bytes=1M", "max_user_share=1", "restart_limit=1",
-		  "message_timeout=1s", "kernel_load_timeout=1s", "health_failure_threshold=4",
-		  "health_success_threshold=2", "health_stall_timeout=1s", "metrics_textfile=/z"));
+		  "message_timeout=1s", "cancel_grace=1s", "kernel_load_timeout=1s",
+		  "health_failure_threshold=4", "health_success_threshold=2",
+		  "health_stall_timeout=1s", "metrics_textfile=/z"));
 	for (size_t i = 0; i < count; i++) {
 		char text[RK_CONFIG_VALUE_MAX];
 

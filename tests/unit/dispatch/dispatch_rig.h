@@ -109,7 +109,7 @@ static inline void rig_attach_fusing(struct rig *r, uint32_t slots, uint32_t fus
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	r->fd = pair[0];
 	r->peer = pair[1];
-	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, slots, fuse_max);
+	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, NULL, slots, fuse_max);
 }
 
 static inline void rig_attach(struct rig *r, uint32_t slots)
@@ -136,7 +136,7 @@ static inline int rig_setup(void **state)
 	rk_dispatch_on_room(&r->d, on_room, r);
 	assert_int_equal(rk_registry_create(&r->reg), 0);
 	assert_int_equal(rk_payload_create(LIMIT, 100, &r->pool, &err), 0);
-	rk_dispatch_set_limits(&r->d, 4, 0);
+	rk_dispatch_set_limits(&r->d, 4, 0, 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
 		r->k[i] = add_kernel(r->reg, "test", names[i]);
 		rk_dispatch_kernel_loaded(&r->d, RK_ONLY_LANE, r->k[i], true);

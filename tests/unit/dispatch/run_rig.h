@@ -35,7 +35,7 @@ static inline int run_setup(void **state)
 	if (rc)
 		return rc;
 	r = *state;
-	rk_dispatch_set_limits(&r->d, MESSAGES_MAX, 0);
+	rk_dispatch_set_limits(&r->d, MESSAGES_MAX, 0, 0);
 	rig_describe(r, FUSED, FUSED_TEXT);
 	rig_describe(r, RING, RING_TEXT);
 	atomic_store(&r->k[FUSED]->backend, 1 + RK_WIRE_CUDA);

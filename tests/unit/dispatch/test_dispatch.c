@@ -286,12 +286,12 @@ RIG_TEST(limit_grows)
 	for (unsigned int i = 0; i < 4; i++)
 		submit(r, 0);
 	waiting = submit_waiting(r, 0);
-	rk_dispatch_set_limits(&r->d, 5, 0);
+	rk_dispatch_set_limits(&r->d, 5, 0, 0);
 	assert_int_equal(waiting->state, RK_MESSAGE_QUEUED);
 	assert_int_equal(r->room[0], 0);
-	rk_dispatch_set_limits(&r->d, 6, 0);
+	rk_dispatch_set_limits(&r->d, 6, 0, 0);
 	assert_int_equal(r->room[0], 1);
-	rk_dispatch_set_limits(&r->d, 1, 0); /* those that are queued stay */
+	rk_dispatch_set_limits(&r->d, 1, 0, 0); /* those that are queued stay */
 	refuse(r, 0, false, EAGAIN, "max_queue_depth 1");
 	expect_counts(r, "5 0 0 0 0 0");
 	rig_attach(r, 1);
@@ -556,7 +556,7 @@ RIG_TEST(full_socket)
 
 	rig_attach(r, 24);
 	assert_int_equal(setsockopt(r->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-	rk_dispatch_set_limits(&r->d, 24, 0);
+	rk_dispatch_set_limits(&r->d, 24, 0, 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(m); i++)
 		m[i] = submit(r, 0);
 	while (sent < ARRAY_SIZE(m) && m[sent]->state == RK_MESSAGE_RUNNING)

@@ -111,10 +111,10 @@ RIG_TEST(detach_past_deadline)
 	struct rk_message *late, *in_time;
 	uint64_t next;
 
-	rk_dispatch_set_limits(&r->d, 4, 1); /* a nanosecond */
+	rk_dispatch_set_limits(&r->d, 4, 1, 0); /* a nanosecond */
 	rig_attach(r, 2);
 	late = submit(r, 0);
-	rk_dispatch_set_limits(&r->d, 4, 3600 * RK_NS_PER_SEC);
+	rk_dispatch_set_limits(&r->d, 4, 3600 * RK_NS_PER_SEC, 0);
 	in_time = submit(r, 0);
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 	assert_int_equal(rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held),
@@ -186,7 +186,7 @@ RIG_TEST(deadlines)
 	assert_int_equal(next, 0);
 	submit(r, 2); /* no timeout */
 	assert_int_equal(r->deadlines, 0);
-	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC);
+	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC, 0);
 	rig_attach(r, 2);
 	assert_true(take_run(r, &run));
 	running = submit(r, 0);
@@ -223,11 +223,11 @@ RIG_TEST(no_hand_out_when_stuck)
 	struct rk_wire_run run;
 	uint64_t next;
 
-	rk_dispatch_set_limits(&r->d, 4, 1);
+	rk_dispatch_set_limits(&r->d, 4, 1, 0);
 	rig_attach(r, 2);
 	stuck = submit(r, 0);
 	expect_run(r, stuck);
-	rk_dispatch_set_limits(&r->d, 4, 0);
+	rk_dispatch_set_limits(&r->d, 4, 0, 0);
 	assert_true(rk_dispatch_expire(&r->d, rk_now_ns(), &next));
 	next_one = submit(r, 0);
 	expect_no_run(r);
@@ -239,6 +239,69 @@ RIG_TEST(no_hand_out_when_stuck)
 	answer(r, &run);
 }
 
+/* A cancelled message has a while to end in; then its worker must go, and its kernel is to blame.
+ */
+RIG_TEST(grace)
+{
+	struct rig *r = *state;
+	struct rk_message *cancelled[2], *beside;
+	struct rk_wire_run run[2];
+	uint64_t next;
+
+	rk_dispatch_set_limits(&r->d, 4, 0, RK_NS_PER_MS);
+	rig_attach(r, 3);
+	for (unsigned int i = 0; i < 2; i++) {
+		cancelled[i] = submit(r, 0);
+		run[i] = expect_run(r, cancelled[i]);
+	}
+	beside = submit(r, 1);
+	assert_int_equal(r->deadlines, 0);
+	for (unsigned int i = 0; i < 2; i++)
+		rk_dispatch_cancel(&r->d, cancelled[i]);
+	assert_int_equal(r->deadlines, 2);
+	assert_int_equal(r->deadline, cancelled[1]->cancel_by_ns);
+	answer(r, &run[0]); /* this one ends in time */
+	assert_false(rk_dispatch_expire(&r->d, cancelled[1]->cancel_by_ns - 1, &next));
+	assert_int_equal(next, cancelled[1]->cancel_by_ns);
+	while (rk_now_ns() < cancelled[1]->cancel_by_ns)
+		;
+	assert_int_equal(rk_dispatch_expire(&r->d, rk_now_ns(), &next), 1 << RK_ONLY_LANE);
+	assert_int_equal(next, 0);
+	assert_string_equal(rk_dispatch_why_overdue(&r->d, RK_ONLY_LANE),
+			    "a cancelled message did not end within cancel_grace");
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it was replaced", 0, &r->held);
+	assert_true(rk_dispatch_blamed(&r->d, RK_ONLY_LANE));
+	assert_int_equal(r->k[0]->killed, r->d.workers);
+	expect_done(r, beside, EIO, "it was replaced");
+	expect_done(r, cancelled[1], ECANCELED, "cancelled by its caller");
+	rig_release_held(r);
+	expect_counts(r, "3 0 1 2 0 0");
+}
+
+/* The worker is told in its page which message of which slot was cancelled. */
+RIG_TEST(cancelled_word)
+{
+	struct rig *r = *state;
+	struct rk_wire_shared *page = calloc(1, sizeof(*page));
+	struct rk_message *m[2];
+	struct rk_wire_run run[2];
+
+	assert_non_null(page);
+	rig_attach(r, 2);
+	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, page, 2, 1);
+	for (unsigned int i = 0; i < 2; i++) {
+		m[i] = submit(r, 0);
+		run[i] = expect_run(r, m[i]);
+	}
+	rk_dispatch_cancel(&r->d, m[1]);
+	assert_int_equal(page->cancelled[m[0]->slot], 0);
+	assert_int_equal(page->cancelled[m[1]->slot], m[1]->id);
+	for (unsigned int i = 0; i < 2; i++)
+		answer(r, &run[i]);
+	rk_dispatch_detach(&r->d, RK_ONLY_LANE, "it ended", 0, &r->held);
+	free(page);
+}
+
 /* One that gets its place because others expired has a deadline of its own to be watched. */
 RIG_TEST(deadline_of_promoted)
 {
@@ -246,7 +309,7 @@ RIG_TEST(deadline_of_promoted)
 	struct rk_message *queued, *waiting;
 	uint64_t next = 0;
 
-	rk_dispatch_set_limits(&r->d, 1, 1000 * RK_NS_PER_SEC);
+	rk_dispatch_set_limits(&r->d, 1, 1000 * RK_NS_PER_SEC, 0);
 	queued = submit(r, 0);
 	waiting = submit_waiting(r, 0);
 	assert_false(rk_dispatch_expire(&r->d, queued->deadline_ns, &next));

@@ -140,7 +140,7 @@ RUN_TEST(fuse_packet)
 	static union packet p;
 	size_t len;
 
-	rk_dispatch_set_limits(&r->d, MORE_THAN_FIT, 0);
+	rk_dispatch_set_limits(&r->d, MORE_THAN_FIT, 0, 0);
 	for (unsigned int i = 0; i < MORE_THAN_FIT; i++) {
 		m[i] = make_fused(r, 1, 1, 0);
 		r->nall--; /* these are too many for the rig */
@@ -178,7 +178,7 @@ RUN_TEST(fuse_small_socket)
 	assert_int_equal(setsockopt(r->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
 	for (unsigned int i = 0; i < MESSAGES_MAX; i++)
 		submit_fused(r, 4, 1, 0);
-	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, 1, 100);
+	rk_dispatch_attach(&r->d, RK_ONLY_LANE, r->fd, NULL, 1, 100);
 	for (unsigned int i = 0; i < 8; i++) { /* the rest fits even that */
 		expect_fused(r, i, 1);
 		answer_ok(r, r->all[i]);

@@ -25,7 +25,7 @@ RIG_TEST(depth)
 	for (unsigned int i = 0; i < 4; i++)
 		submit(r, 2);
 	refuse(r, 2, false, EAGAIN, "test/c: the queue is full (max_queue_depth 4)");
-	rk_dispatch_set_limits(&r->d, 5, 0); /* of those that have none of their own */
+	rk_dispatch_set_limits(&r->d, 5, 0, 0); /* of those that have none of their own */
 	submit(r, 2);
 	assert_int_equal(waiting->state, RK_MESSAGE_WAITING);
 	assert_int_equal(r->room[0], 0);
@@ -50,7 +50,7 @@ RIG_TEST(timeout)
 	assert_int_equal(r->deadline, m[0]->deadline_ns);
 	m[1] = submit(r, 2);
 	assert_int_equal(m[1]->deadline_ns, 0);
-	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC);
+	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC, 0);
 	m[2] = submit(r, 1); /* longer than the runtime's */
 	assert_int_equal(m[2]->deadline_ns, m[2]->accepted_ns + 3000 * RK_NS_PER_SEC);
 	m[3] = submit(r, 2);
@@ -466,7 +466,7 @@ static struct many *many_submit(struct rig *r)
 	assert_non_null(many);
 	many->rig = r;
 	assert_int_equal(rk_payload_create(64 << 20, 100, &many->pool, &err), 0);
-	rk_dispatch_set_limits(&r->d, MANY, 0);
+	rk_dispatch_set_limits(&r->d, MANY, 0, 0);
 	for (unsigned int i = 0; i < MANY; i++) {
 		/* kernels in no order, one of them seldom */
 		struct rk_kernel *k = r->k[i % 100 == 50 ? 2 : i * 7 % 11 % 2];

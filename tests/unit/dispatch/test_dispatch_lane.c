@@ -11,7 +11,7 @@ static void attach(struct rig *r, uint32_t lane, uint32_t slots)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds[lane]), 0);
 	for (unsigned int k = 0; k < KERNELS; k++)
 		rk_dispatch_kernel_loaded(&r->d, lane, r->k[k], true);
-	rk_dispatch_attach(&r->d, lane, fds[lane][0], slots, 1);
+	rk_dispatch_attach(&r->d, lane, fds[lane][0], NULL, slots, 1);
 }
 
 static uint32_t lose(struct rig *r, uint32_t lane, uint64_t blamed)
@@ -214,7 +214,7 @@ LANE_TEST(expiry)
 
 	for (uint32_t lane = 0; lane < LANES; lane++) {
 		attach(r, lane, 1);
-		rk_dispatch_set_limits(&r->d, MESSAGES_MAX, lane == 1 ? 0 : RK_NS_PER_MS);
+		rk_dispatch_set_limits(&r->d, MESSAGES_MAX, lane == 1 ? 0 : RK_NS_PER_MS, 0);
 		m[lane] =
 			lane == 1 ? make_fused(r, 4, 1, 0) : make_message(r->k[PLAIN], r->pool, 4);
 		r->all[r->nall] = m[lane];
@@ -227,7 +227,7 @@ LANE_TEST(expiry)
 	while (rk_now_ns() < m[2]->deadline_ns)
 		;
 	assert_int_equal(rk_dispatch_expire(&r->d, rk_now_ns(), &next), 1 << 0 | 1 << 2);
-	rk_dispatch_set_limits(&r->d, MESSAGES_MAX, 0);
+	rk_dispatch_set_limits(&r->d, MESSAGES_MAX, 0, 0);
 	queued = submit(r, PLAIN); /* the two are about to be replaced */
 	assert_int_equal(queued->state, RK_MESSAGE_QUEUED);
 	lose(r, 0, 0);

@@ -167,7 +167,7 @@ RUN_TEST(probe)
 	struct rk_wire_run run;
 	struct rk_message *m;
 
-	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC);
+	rk_dispatch_set_limits(&r->d, 4, 1000 * RK_NS_PER_SEC, 0);
 	rk_dispatch_accept(&r->d, false); /* whether messages are accepted or not */
 	m = submit_probe(r, PLAIN);
 	assert_int_equal(m->state, RK_MESSAGE_QUEUED);
@@ -196,7 +196,7 @@ RUN_TEST(probe_lane)
 	struct rk_message *m[3], *waiting, *probe;
 	struct rk_wire_run run[3], probed;
 
-	rk_dispatch_set_limits(&r->d, 1, 0);
+	rk_dispatch_set_limits(&r->d, 1, 0, 0);
 	rig_attach(r, 2);
 	for (unsigned int i = 0; i < 2; i++) {
 		m[i] = submit(r, PLAIN);

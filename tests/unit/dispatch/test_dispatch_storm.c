@@ -107,7 +107,7 @@ static void *storm_switch(void *arg)
 		rk_dispatch_accept(&s->d, i % 2);
 		rk_dispatch_accept(&s->d, true);
 		rk_dispatch_flush(&s->d);
-		rk_dispatch_set_limits(&s->d, 1 + i % 8, 0);
+		rk_dispatch_set_limits(&s->d, 1 + i % 8, 0, 0);
 	}
 	return NULL;
 }
@@ -168,7 +168,7 @@ static void storm_supervise(struct storm *s, pthread_t *submitters)
 		while (recv(s->peer, &p, sizeof(p), MSG_DONTWAIT) >= 0)
 			;
 		release(&held);
-		rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, 1 + answered % 4, 3);
+		rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, NULL, 1 + answered % 4, 3);
 	}
 }
 
@@ -231,7 +231,7 @@ TEST(storm)
 		storm_activate(s, i);
 	}
 	rk_dispatch_accept(&s->d, true);
-	rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, 2, 3);
+	rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, NULL, 2, 3);
 	assert_int_equal(pthread_create(&sampler, NULL, storm_sample, s), 0);
 	assert_int_equal(pthread_create(&switcher, NULL, storm_switch, s), 0);
 	for (unsigned int i = 0; i < SUBMITTERS; i++)

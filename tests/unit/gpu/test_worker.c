@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A worker driven over its sockets as the daemon does it. */
+#include <linux/futex.h>
 #include <math.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "tests/unit/gpu/worker_peer.h"
@@ -29,7 +32,7 @@ static struct rk_wire_run make_delay(uint64_t id, uint32_t ms)
 {
 	return (struct rk_wire_run){
 		.id = id,
-		.slot = (uint32_t)id,
+		.slot = (uint32_t)id % (THREADS + 1),
 		.kernel = SLOT,
 		.nargs = 2,
 		.args = {{ms, sizeof(ms)}, {id * RK_WIRE_ALIGN, sizeof(uint32_t)}}};
@@ -77,7 +80,8 @@ RIG_TEST(shutdown_finishes_messages)
 		struct rk_wire_done done = recv_done(p);
 
 		assert_int_equal(done.status, 0);
-		seen |= 1U << done.slot;
+		assert_int_equal(done.slot, done.id % (THREADS + 1));
+		seen |= 1U << done.id;
 	}
 	assert_int_equal(seen, (1U << (2 * THREADS)) - 1);
 	expect_exit(p, 0);
@@ -179,7 +183,7 @@ RIG_TEST(echo)
 {
 	struct peer *p = *state;
 	struct rk_wire_run run = {.id = UINT64_MAX,
-				  .slot = UINT32_MAX,
+				  .slot = THREADS,
 				  .kernel = SLOT,
 				  .nargs = 3,
 				  .args = {{64, 5}, {PAYLOAD_END - 5, 5}, {5, 8}}};
@@ -280,6 +284,34 @@ RIG_TEST(delay_concurrent)
 		busy += done.run_ns;
 	}
 	assert_true(now_ns() - start < busy);
+}
+
+/* A delay ends when the daemon says that its message was cancelled, before it runs or meanwhile. */
+RIG_TEST(delay_cancelled)
+{
+	struct peer *p = *state;
+	struct rk_wire_run run[2] = {make_delay(1, UINT32_MAX), make_delay(2, UINT32_MAX)};
+	struct rk_wire_run marker = make_delay(3, 0);
+	struct rk_wire_shared *shared =
+		mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, p->shared_fd, 0);
+
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	hello_cpu(p);
+	load(p, SLOT, &delay);
+	atomic_store(&shared->cancelled[1], 1);
+	send_run(p, &run[0]);
+	assert_int_equal(recv_done(p).id, 1);
+	send_run(p, &run[1]);
+	send_run(p, &marker);
+	assert_int_equal(recv_done(p).id, 3);
+	atomic_store(&shared->cancelled[2], 1); /* another message, of the same slot */
+	syscall(SYS_futex, &shared->cancelled[2], FUTEX_WAKE, 1, NULL, NULL, 0);
+	send_run(p, &marker);
+	assert_int_equal(recv_done(p).id, 3);
+	atomic_store(&shared->cancelled[2], 2);
+	syscall(SYS_futex, &shared->cancelled[2], FUTEX_WAKE, 1, NULL, NULL, 0);
+	assert_int_equal(recv_done(p).id, 2);
+	munmap(shared, sizeof(*shared));
 }
 
 /* One more than it was told to run at once, which a probe may be, waits for none of them. */

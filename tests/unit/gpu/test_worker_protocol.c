@@ -62,6 +62,7 @@ SPOIL_RUN(run_short, *len = 1)
 SPOIL_RUN(run_cut, *len -= sizeof(run->args[0]))
 SPOIL_RUN(run_long, *len += sizeof(run->args[0]))
 SPOIL_RUN(run_full, *len = sizeof(*run))
+SPOIL_RUN(run_slot, run->slot = THREADS + 1)
 SPOIL_RUN(run_longest, *len = RK_WIRE_RUN_MAX)
 SPOIL_RUN(run_too_long, *len = RK_WIRE_RUN_MAX + 1)
 SPOIL_RUN(more_cut, run->nmore = 1)
@@ -187,10 +188,10 @@ RIG_TEST(bad_descriptor)
 RIG_TEST(bad_run_packet)
 {
 	static const spoil_run spoils[] = {
-		run_short,   run_cut,	   run_long,	run_longest,   nargs_many,   nargs_overflow,
-		nargs_other, kernel_high,  offset_past, offset_over,   offset_wraps, bytes_huge,
-		guard_over,  bytes_over,   offset_odd,	bytes_odd,     dim_small,    dim_none,
-		run_full,    run_too_long, more_cut,	more_overflow, more_here,
+		run_short,   run_cut,	  run_long,	run_longest, nargs_many,    nargs_overflow,
+		nargs_other, kernel_high, offset_past,	offset_over, offset_wraps,  bytes_huge,
+		guard_over,  bytes_over,  offset_odd,	bytes_odd,   dim_small,	    dim_none,
+		run_full,    run_slot,	  run_too_long, more_cut,    more_overflow, more_here,
 	};
 	struct peer *p = *state;
 

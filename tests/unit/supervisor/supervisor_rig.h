@@ -179,7 +179,7 @@ static inline int setup(void **state)
 		r->k[i] = add_described(r->reg, texts[i], false);
 		assert_int_equal(r->k[i]->slot, i + 1);
 	}
-	rk_dispatch_set_limits(&r->d, 100, 0);
+	rk_dispatch_set_limits(&r->d, 100, 0, 0);
 	rk_dispatch_accept(&r->d, true);
 	assert_int_equal(
 		rk_supervisor_create(&r->sup, &r->d, r->reg, r->executable, &observer, &err), 0);
