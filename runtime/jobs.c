@@ -9,7 +9,6 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/files.h"
-#include "runtime/base/thread.h"
 #include "runtime/internal.h"
 
 /* Two reloads at the same time are both done, unless the first one hangs. */

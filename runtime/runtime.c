@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Birth and death of the runtime. */
-#include "runtime/runtime.h"
 
 #include <errno.h>
 #include <stdlib.h>

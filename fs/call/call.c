@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Call files: open, write, read, poll, close; and the list of all that are open. */
-#include "fs/call/call.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fenv.h>
 #include <ffi.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,10 +14,7 @@
 #include "gpu/base/parallel.h"
 #include "gpu/base/param.h"
 #include "gpu/cpu/backend_cpu.h"
-#include "gpu/cpu/builtin.h"
-#include "gpu/cpu/library.h"
-#include "gpu/cpu/ring.h"
-#include "gpu/cpu/widen.h"
+#include "gpu/cpu/internal.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"

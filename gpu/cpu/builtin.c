@@ -2,11 +2,10 @@
 /* The kernels that ship, as C functions, found by name and checked against a description. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "gpu/cpu/builtin.h"
+#include "gpu/cpu/internal.h"
 #include "gpu/kernels/builtin.h"
 
 struct builtin {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether a file is a shared library that the loader can take without harm. */
-#include "gpu/cpu/elf.h"
+#include "gpu/cpu/internal.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

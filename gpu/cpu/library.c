@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Users' shared libraries: opened by descriptor, shared by kernels, and closed when they can be. */
-#include "gpu/cpu/library.h"
+#include "gpu/cpu/internal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "gpu/base/library.h"
-#include "gpu/cpu/elf.h"
 #include "runtime/base/log.h"
 
 /*

@@ -2,18 +2,15 @@
 /* A kernel of mode ring on the CPU: its thread, its state, and the messages that wait for it. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
 #include "gpu/base/thread.h"
-#include "gpu/cpu/ring.h"
+#include "gpu/cpu/internal.h"
 #include "runtime/base/log.h"
 #include "runtime/base/thread.h"
 

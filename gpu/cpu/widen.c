@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "gpu/base/param.h"
-#include "gpu/cpu/widen.h"
+#include "gpu/cpu/internal.h"
 #include "runtime/base/tensor.h"
 
 #define RETAINED_MAX (1ULL << 20) /* bytes that a thread keeps from run to run */

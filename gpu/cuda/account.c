@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The account of device memory: what is held, and the sentences for what does not fit. */
-#include "gpu/cuda/account.h"
+#include "gpu/cuda/memory_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

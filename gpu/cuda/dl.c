@@ -3,13 +3,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cuda/dl.h"
+#include "gpu/cuda/device.h"
 #include "runtime/base/log.h"
 
 #define LIBRARY "libcuda.so.1"
@@ -53,7 +52,7 @@ static const struct {
 	{"CUDA_MODULE_LOADING", "EAGER", false},
 	/* each launch would wait for its end, and for that of a resident kernel for ever */
 	{"CUDA_LAUNCH_BLOCKING", NULL, false},
-	/* the greatest number there can be; gpu/cuda/stream.h counts on it */
+	/* the greatest number there can be; gpu/cuda/internal.h counts on it */
 	{"CUDA_DEVICE_MAX_CONNECTIONS", "32", false},
 	/* nvidia-smi and devices/N count like this, so cuda_device means the same */
 	{"CUDA_DEVICE_ORDER", "PCI_BUS_ID", true},

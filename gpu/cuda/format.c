@@ -6,12 +6,10 @@
 #include <elf.h>
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "gpu/cuda/format.h"
+#include "gpu/cuda/internal.h"
 
 #define FATBIN_MAGIC 0xBA55ED50U
 #define MACHINE_CUDA 190 /* e_machine of a cubin */

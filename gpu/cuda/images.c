@@ -3,7 +3,7 @@
  * nvcc's output, as part of the program. The assembler puts it in, which is quicker than a C array
  * and knows the size. A struct rk_cuda_image is five words of 64 bits wherever CUDA is.
  */
-#include "gpu/cuda/images.h"
+#include "gpu/cuda/internal.h"
 
 _Static_assert(sizeof(struct rk_cuda_image) == 40, "as below");
 

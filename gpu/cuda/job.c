@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "gpu/base/parallel.h"
-#include "gpu/cuda/job.h"
+#include "gpu/cuda/internal.h"
 
 #define ALIGN	   256		/* of a buffer, as of what cuMemAlloc gives */
 #define COPY_GRAIN (256U << 10) /* bytes that one thread copies at a time */

@@ -3,16 +3,13 @@
  * Device memory: from a call of the driver each time, from chunks that are kept, or from a pool of
  * the driver's.
  */
-#include "gpu/cuda/memory.h"
+#include "gpu/cuda/internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "gpu/cuda/account.h"
-#include "gpu/cuda/memory_async.h"
-#include "gpu/cuda/pool.h"
+#include "gpu/cuda/memory_internal.h"
 #include "runtime/base/log.h"
 
 #define CHUNK_MAX (1ULL << 62)

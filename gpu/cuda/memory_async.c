@@ -3,7 +3,7 @@
  * Device memory from a pool of the driver's. How much the pool grows for an allocation is known
  * afterwards only.
  */
-#include "gpu/cuda/memory_async.h"
+#include "gpu/cuda/memory_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* CUDA modules: loading and unloading, and finding a kernel that takes what its description says.
  */
-#include "gpu/cuda/module.h"
+#include "gpu/cuda/internal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,9 +13,6 @@
 #include <unistd.h>
 
 #include "gpu/base/library.h"
-#include "gpu/base/param.h"
-#include "gpu/cuda/format.h"
-#include "gpu/cuda/images.h"
 #include "runtime/base/log.h"
 #include "runtime/base/tensor.h"
 

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "gpu/cuda/pool.h"
+#include "gpu/cuda/memory_internal.h"
 
 void rk_pool_init(struct rk_pool *pool)
 {

@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "gpu/cuda/ring.h"
 #include "gpu/cuda/rings.h"
 #include "gpu/kernels/ring.h"
 #include "runtime/base/thread.h"

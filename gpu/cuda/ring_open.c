@@ -6,9 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cuda/memory.h"
+#include "gpu/cuda/internal.h"
 #include "gpu/cuda/ring_internal.h"
-#include "gpu/cuda/stream.h"
 
 #define DATA_MIN (64ULL * 1024) /* pinned for messages from the start */
 

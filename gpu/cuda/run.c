@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "gpu/cuda/job.h"
+#include "gpu/cuda/internal.h"
 
 #define NSEC_PER_MS 1e6
 

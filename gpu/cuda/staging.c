@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Pinned blocks, shared by all executor threads: made, taken in turn, and given back. */
-#include "gpu/cuda/staging.h"
+#include "gpu/cuda/internal.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "runtime/base/log.h"

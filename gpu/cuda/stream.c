@@ -2,7 +2,7 @@
 /*
  * The streams of runs, which a thread takes for as long as a run lasts, and waiting for an event.
  */
-#include "gpu/cuda/stream.h"
+#include "gpu/cuda/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /*
  * All functions of libcuda.so.1 that are used, each once: RK_CUDA_SYMBOLS(X) with X(need, name,
  * version), where need is REQUIRED or OPTIONAL, and version is the one that cuGetProcAddress is
- * asked for, 1000 * major + 10 * minor. The loader (gpu/cuda/dl.h) and the tests' own libcuda.so.1
- * (tests/fake_cuda) expand this list.
+ * asked for, 1000 * major + 10 * minor. The loader (gpu/cuda/device.h) and the tests' own
+ * libcuda.so.1 (tests/fake_cuda) expand this list.
  *
  * cuda.h renames many of them (cuMemAlloc is cuMemAlloc_v2), so the list is never passed on through
  * a second macro, and #name and ##name give the plain name.

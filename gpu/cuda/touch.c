@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether the device still does anything: it sets a few bytes, on a stream of their own. */
-#include "gpu/cuda/touch.h"
-
-#include "gpu/cuda/stream.h"
+#include "gpu/cuda/internal.h"
 
 int rk_cuda_touch_open(struct rk_cuda_touch *touch, struct rk_cuda_device *device,
 		       struct rk_error *err)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

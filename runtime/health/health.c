@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The health checks: what the runtime tells them, and the thread that decides when to probe. */
-#include "runtime/health/health.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +7,6 @@
 #include <string.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/base/thread.h"
 #include "runtime/health/internal.h"
 
 /* --- what others tell --- */

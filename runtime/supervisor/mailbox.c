@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/base/thread.h"
 #include "runtime/supervisor/internal.h"
 
 void rk_supervisor_wake(struct rk_supervisor *sup)

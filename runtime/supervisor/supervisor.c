@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The supervisor's thread: it spawns worker processes, ends them, and keeps every deadline. */
-#include "runtime/supervisor/supervisor.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +15,6 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/memory_limit.h"
-#include "runtime/base/thread.h"
 #include "runtime/supervisor/internal.h"
 
 #define BATCH	      16

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "gpu/cuda/backend_cuda.h"
-#include "gpu/cuda/dl.h"
+#include "gpu/cuda/device.h"
 #include "runtime/kernel/parse.h"
 #include "runtime/request/plan.h"
 

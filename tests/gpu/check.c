@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gpu/cuda/dl.h"
+#include "gpu/cuda/device.h"
 #include "runtime/base/clock.h"
 #include "tests/gpu/gpu_test.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cuda/dl.h"
+#include "gpu/cuda/device.h"
 #include "tests/gpu/gpu_test.h"
 
 #define SAXPY_N 100003

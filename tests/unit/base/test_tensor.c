@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/cpu/widen.h"
+#include "gpu/cpu/internal.h"
 #include "runtime/base/tensor.h"
 #include "tests/unit/unit.h"
 

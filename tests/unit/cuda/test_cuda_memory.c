@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/cuda/cuda_rig.h"
 
-#include "gpu/cuda/pool.h"
+#include "gpu/cuda/memory_internal.h"
 
 /* --- parts of chunks ----------------------------------------------------------------- */
 
@@ -132,7 +132,7 @@ static void give(CUdeviceptr at, uint64_t bytes)
 	assert_int_equal(held(), rig.count("device_bytes") - RK_CUDA_TOUCH_BYTES);
 }
 
-/* Each row of the table in gpu/cuda/memory.h: whose memory it is, and when. */
+/* Each row of the table in gpu/cuda/internal.h: whose memory it is, and when. */
 RIG_TEST(settings)
 {
 	static const struct {

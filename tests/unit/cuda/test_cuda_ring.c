@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "gpu/cuda/memory.h"
+#include "gpu/cuda/internal.h"
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "gpu/base/crash.h"
-#include "gpu/cpu/ring.h"
+#include "gpu/cpu/internal.h"
 #include "tests/unit/unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
