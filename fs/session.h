@@ -9,8 +9,8 @@
 struct rkfs_session;
 
 /*
- * Serve @fs through @fuse, the connection of a mount (fs/mount/attach.h), which is the session's on
- * success. @only_root: requests of users other than root and the owner are refused. Starts no
+ * Serve @fs through @fuse, the connection of a mount (fs/mount/internal.h), which is the session's
+ * on success. @only_root: requests of users other than root and the owner are refused. Starts no
  * thread: the process may fork before the loop. Fails with an errno and a sentence.
  */
 int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_session **session,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Text that grows up to a bound. */
-#include "fs/base/textbuf.h"
+#include "fs/base/attr.h"
 
 #include <errno.h>
 #include <stdarg.h>

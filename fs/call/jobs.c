@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The threads of the codecs: each is started when the first job needs it. */
-#include "fs/call/jobs.h"
+#include "fs/call/internal.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
-
-#include "runtime/base/thread.h"
 
 struct rk_jobs {
 	pthread_mutex_t lock;

@@ -11,8 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/mount/inherit.h"
-#include "fs/mount/mountinfo.h"
+#include "fs/mount/internal.h"
 #include "runtime/base/clock.h"
 
 enum exit_code {

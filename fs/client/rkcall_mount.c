@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs/mount/mountinfo.h"
+#include "fs/mount/internal.h"
 #include "fs/client/rkcall.h"
 
 #define READ_BYTES 4096 /* most values fit */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/mount/inherit.h"
+#include "fs/mount/internal.h"
 #include "runtime/base/thread.h"
 #include "fs/client/rktop.h"
 

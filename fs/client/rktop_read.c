@@ -17,7 +17,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "fs/mount/mountinfo.h"
+#include "fs/mount/internal.h"
 #include "fs/client/rkcall.h"
 #include "fs/client/rktop.h"
 #include "runtime/base/clock.h"

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* How the filesystem gets into the tree of mounts, and out of it. */
-#include "fs/mount/attach.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,10 +14,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "fs/mount/fusermount.h"
-#include "fs/mount/mountinfo.h"
-#include "fs/mount/options_words.h"
-#include "fs/mount/probe.h"
 #include "runtime/base/clock.h"
 
 #define COVERED_NS   (2 * RK_NS_PER_SEC)

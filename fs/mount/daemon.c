@@ -8,18 +8,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "fs/mount/attach.h"
 #include "fs/call/call.h"
 #include "fs/files/command.h"
-#include "fs/mount/mountinfo.h"
-#include "fs/mount/notify.h"
 #include "fs/session.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"

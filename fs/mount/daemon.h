@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "fs/mount/mountpoint.h"
+#include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "runtime/config/config.h"
 #include "runtime/base/error.h"

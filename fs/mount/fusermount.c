@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs fusermount3, and hands on why it refuses. */
-#include "fs/mount/fusermount.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What a program inherits from whoever started it. */
-#include "fs/mount/inherit.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

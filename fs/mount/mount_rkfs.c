@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <malloc.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -13,9 +12,7 @@
 #include <unistd.h>
 
 #include "fs/mount/daemon.h"
-#include "fs/mount/inherit.h"
-#include "fs/mount/mountinfo.h"
-#include "fs/mount/mountpoint.h"
+#include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "fs/session.h"
 #include "runtime/config/config.h"

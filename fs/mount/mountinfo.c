@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of mounts, read and waited for. */
-#include "fs/mount/mountinfo.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>

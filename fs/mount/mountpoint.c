@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether one can mount at DIR, and the clearing away of what is dead there. */
-#include "fs/mount/mountpoint.h"
+#include "fs/mount/internal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "fs/mount/attach.h"
-#include "fs/mount/mountinfo.h"
-#include "fs/mount/probe.h"
-#include "fs/mount/resolve.h"
 
 #define MAX_DEAD 64 /* dead mounts on each other at one place */
 

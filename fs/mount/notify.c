@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a service manager is told. */
-#include "fs/mount/notify.h"
+#include "fs/mount/internal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/clock.h"

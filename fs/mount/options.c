@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/mount/options_words.h"
+#include "fs/mount/internal.h"
 #include "runtime/config/config.h"
 
 #define USAGE "mount.rkfs [-fnsv] [-N NS] [-o OPTS] [CONFIG|none] DIR"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of the words of -o. */
-#include "fs/mount/options_words.h"
+#include "fs/mount/internal.h"
 
 #include <string.h>
 

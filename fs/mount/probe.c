@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether a mount answers. */
-#include "fs/mount/probe.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs/mount/mountinfo.h"
 #include "runtime/base/clock.h"
 
 #define PROBE_TRIES 100

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The path that a mount has, found without looking at any mount point. */
-#include "fs/mount/resolve.h"
+#include "fs/mount/internal.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "fs/mount/mountinfo.h"
 
 #define MAX_LINKS 40 /* as the kernel */
 

@@ -61,7 +61,7 @@ void rk_cpu_library_leave(struct rk_cpu_libraries *libraries, const struct rk_cp
 void rk_cpu_libraries_forget(struct rk_cpu_libraries *libraries);
 
 /*
- * ring.c: A kernel of mode ring on the CPU: a thread of its own, and memory that stays from message
+ * ring.c: a kernel of mode ring on the CPU: a thread of its own, and memory that stays from message
  * to message. All functions but rk_cpu_ring_run are for the control thread.
  */
 

@@ -12,7 +12,7 @@
 
 #include "gpu/base/backend.h"
 #include "gpu/cuda/syms.h"
-#include "gpu/nvml/pci.h"
+#include "gpu/nvml/devices.h"
 #include "runtime/base/error.h"
 #include "runtime/base/wire.h"
 

@@ -10,9 +10,7 @@
 
 #include "gpu/base/fatal.h"
 #include "gpu/base/thread.h"
-#include "gpu/nvml/devices.h"
-#include "gpu/nvml/dl.h"
-#include "gpu/nvml/measure.h"
+#include "gpu/nvml/internal.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/thread.h"

@@ -9,9 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gpu/nvml/pci.h"
 #include "runtime/base/error.h"
 #include "runtime/base/wire.h"
+
+/* Where a device is, which CUDA and NVML agree upon; an instance of MIG is where its GPU is. */
+struct rk_pci_address {
+	int domain;
+	int bus;
+	int device;
+};
 
 struct rk_devices_watch;
 

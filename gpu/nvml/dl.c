@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "gpu/nvml/dl.h"
+#include "gpu/nvml/internal.h"
 
 #define LIBRARY "libnvidia-ml.so.1"
 

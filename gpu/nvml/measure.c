@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What NVML says of one device: who and where it is, and its figures. */
-#include "gpu/nvml/measure.h"
+#include "gpu/nvml/internal.h"
 
 #include <stddef.h>
 #include <stdio.h>

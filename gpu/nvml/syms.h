@@ -2,7 +2,7 @@
 /*
  * All functions of libnvidia-ml.so.1 that are used, each once: RK_NVML_SYMBOLS(X) with X(need,
  * result, name, parameters), where need is REQUIRED or OPTIONAL. The declarations are the project's
- * own, because a toolkit need not have nvml.h. The loader (gpu/nvml/dl.h) and the tests' own
+ * own, because a toolkit need not have nvml.h. The loader (gpu/nvml/internal.h) and the tests' own
  * libnvidia-ml.so.1 (tests/fake_cuda) expand this list.
  */
 #ifndef RK_GPU_NVML_SYMS_H

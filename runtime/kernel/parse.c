@@ -14,7 +14,6 @@
 #include "runtime/base/json_text.h"
 #include "runtime/base/nearest.h"
 #include "runtime/kernel/parse_internal.h"
-#include "runtime/kernel/words.h"
 
 /* The longest prefix of @s that is a name as domains and kernels have it. */
 static size_t id_part(const char *s)

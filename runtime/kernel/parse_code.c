@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "runtime/kernel/parse_internal.h"
-#include "runtime/kernel/words.h"
 
 /* The code that the section being read describes. */
 static struct rk_code *code_of(struct rk_builder *b)

@@ -3,10 +3,31 @@
 #ifndef RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
 #define RK_RUNTIME_KERNEL_PARSE_INTERNAL_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/base/error.h"
 #include "runtime/kernel/manifest.h"
+
+/*
+ * words.c: words and names in the values of a description. Nothing here fails, locks or allocates.
+ */
+
+#define IDENTIFIER_RULE "a letter or '_', then letters, digits and '_', at most 63 in all"
+
+bool rk_is_identifier(const char *s, size_t len);
+
+/* Copy @len bytes and a NUL. */
+void rk_copy_text(char *to, const char *from, size_t len);
+
+/* Shrink [*s, *s + *len) to what is between its blanks. */
+void rk_trim(const char **s, size_t *len);
+
+/* The next of the words at *@pos, which @sep separates, trimmed; NULL past the last. */
+const char *rk_next_word(const char **pos, const char *end, char sep, size_t *len);
+
+/* parse.c and those below it */
 
 /*
  * Sections may come in any order, but outputs refer to the dims of inputs, and

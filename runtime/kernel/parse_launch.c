@@ -7,7 +7,6 @@
 
 #include "runtime/config/config_value.h"
 #include "runtime/kernel/parse_internal.h"
-#include "runtime/kernel/words.h"
 
 #define BLOCK_MAX   1024 /* threads, of which 64 at most along the third axis */
 #define BLOCK_Z_MAX 64

@@ -7,7 +7,6 @@
 #include "runtime/base/json_number.h"
 #include "runtime/kernel/parse.h"
 #include "runtime/kernel/parse_internal.h"
-#include "runtime/kernel/words.h"
 
 /* A name must mean one thing; only an input and an output may share theirs. */
 static int check_new_name(const struct rk_manifest *m, enum rk_port_section section,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The lexer of descriptions: what is a name, and where words begin and end. */
-#include "runtime/kernel/words.h"
+#include "runtime/kernel/parse_internal.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Starts a worker process, sends to it, and finds out how it ended. */
-#include "runtime/supervisor/process.h"
+#include "runtime/supervisor/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -22,7 +22,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/memfd.h"
 #include "runtime/request/message.h"
-#include "runtime/supervisor/process.h"
+#include "runtime/supervisor/internal.h"
 #include "runtime/supervisor/supervisor.h"
 #include "tests/fuzz/fuzz.h"
 

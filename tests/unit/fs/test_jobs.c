@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/call/jobs.h"
+#include "fs/call/internal.h"
 #include "tests/unit/unit.h"
 
 #define JOBS   2000

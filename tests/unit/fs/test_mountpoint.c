@@ -11,9 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "fs/mount/mountinfo.h"
-#include "fs/mount/mountpoint.h"
-#include "fs/mount/resolve.h"
+#include "fs/mount/internal.h"
 #include "tests/unit/unit.h"
 
 /* A directory of its own for each test, with a table of mounts that the test writes. */

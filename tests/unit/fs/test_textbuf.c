@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/base/textbuf.h"
+#include "fs/base/attr.h"
 #include "tests/unit/unit.h"
 
 static void assert_text(const struct rkfs_textbuf *tb, const char *expected)

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "gpu/nvml/devices.h"
-#include "gpu/nvml/dl.h"
+#include "gpu/nvml/internal.h"
 #include "tests/unit/gpu/worker_peer.h"
 
 #define FAKE_NVML   RK_FAKE_CUDA_DIR "/libnvidia-ml.so.1"
