@@ -38,6 +38,7 @@ static int call_open(struct rkfs_file *file, const struct rk_caller *caller, int
 	c->codec = (const struct rk_codec *)file->attr->arg;
 	c->kernel = rk_kernel_ref(file->subject.kernel);
 	c->caller = *caller;
+	atomic_init(&c->closed, false);
 	pthread_mutex_lock(&c->calls->lock);
 	TAILQ_INSERT_TAIL(&c->calls->open, c, link);
 	pthread_mutex_unlock(&c->calls->lock);
@@ -55,7 +56,7 @@ static void call_release(struct rkfs_file *file)
 	TAILQ_REMOVE(&c->calls->open, c, link);
 	pthread_mutex_unlock(&c->calls->lock);
 	pthread_mutex_lock(&c->lock);
-	c->closed = true;
+	atomic_store(&c->closed, true);
 	if (c->state == CALL_FLYING)
 		m = rk_message_ref(c->request.message);
 	else if (c->state != CALL_DECODING && c->state != CALL_ENCODING) {
@@ -66,6 +67,9 @@ static void call_release(struct rkfs_file *file)
 	if (m)
 		rk_dispatch_cancel(rk_runtime_dispatch(c->rt), m);
 	rk_message_unref(m);
+	/* what runs sees that the file is closed; what is queued would have seen it */
+	if (rk_jobs_drop(c->calls->jobs, &c->job))
+		c->job.run(&c->job);
 	rkfs_call_unref(c);
 }
 

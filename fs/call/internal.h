@@ -29,11 +29,15 @@
 /* jobs.c: a few threads for work that would keep a FUSE thread or the supervisor too long. */
 
 struct rk_jobs;
+struct rk_job_turn;
 
-/* One piece of work; memory of the caller's, his again when run is called. */
+/* One piece of work; memory of the caller's, his again when run is called. Zeroed at first. */
 struct rk_job {
 	void (*run)(struct rk_job *job);
-	STAILQ_ENTRY(rk_job) link;
+	uid_t uid; /* for whom */
+	/* of the pool: */
+	struct rk_job_turn *turn; /* while it is queued */
+	TAILQ_ENTRY(rk_job) link;
 };
 
 /* A pool of at most @threads threads, each started when it is first needed. 0 or -ENOMEM. */
@@ -43,10 +47,14 @@ int rk_jobs_create(struct rk_jobs **jobs, unsigned int threads);
 void rk_jobs_destroy(struct rk_jobs *jobs);
 
 /*
- * Run @job soon, in the order of submission, with no lock held. Where not even one thread can be
- * started it is run here and now.
+ * Run @job soon, with no lock held. Users take turns, a job each; those of one user keep the order
+ * of submission. Where not even one thread can be started, or memory is out, it is run here and
+ * now.
  */
 void rk_jobs_run(struct rk_jobs *jobs, struct rk_job *job);
+
+/* Take @job back if it was not begun yet: it is the caller's then, and never run. Else false. */
+bool rk_jobs_drop(struct rk_jobs *jobs, struct rk_job *job);
 
 /* the call */
 
@@ -86,8 +94,8 @@ struct rkfs_call {
 
 	pthread_mutex_t lock;
 	enum call_state state;
-	bool closed;
-	bool may_wait; /* the submitting read blocks */
+	atomic_bool closed; /* set with the lock held; a codec asks meanwhile */
+	bool may_wait;	    /* the submitting read blocks */
 	struct rk_caller caller;
 	struct rk_request request; /* zeroed, or begun: then its kernel is pinned */
 	struct rk_answer answer;

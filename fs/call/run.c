@@ -12,7 +12,7 @@ static bool move_on(struct rkfs_call *c, enum call_state state)
 	bool closed;
 
 	RK_GUARD(&c->lock);
-	closed = c->closed;
+	closed = atomic_load(&c->closed);
 	if (closed)
 		rkfs_call_drop_locked(c);
 	rkfs_call_set_state_locked(c, closed ? CALL_IDLE : state);
@@ -27,7 +27,7 @@ static void fail(struct rkfs_call *c, uint64_t id, const struct rk_error *err,
 	RK_GUARD(&c->lock);
 	rkfs_call_drop_locked(c);
 	c->error = *err;
-	rkfs_call_set_state_locked(c, c->closed ? CALL_IDLE : state);
+	rkfs_call_set_state_locked(c, atomic_load(&c->closed) ? CALL_IDLE : state);
 }
 
 void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state state)
@@ -37,16 +37,30 @@ void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state
 	fail(c, 0, err, state);
 }
 
+static bool is_closed(const struct rkfs_call *c)
+{
+	return atomic_load(&c->closed);
+}
+
+/* Do @run for the call, whose @work is so many bytes, here or on a codec thread. */
+static void do_job(struct rkfs_call *c, uint64_t work, void (*run)(struct rk_job *job))
+{
+	c->job.run = run;
+	c->job.uid = c->caller.uid;
+	if (work <= INLINE_BYTES)
+		run(&c->job);
+	else
+		rk_jobs_run(c->calls->jobs, &c->job);
+}
+
 /* --- answer --- */
 
 static void encode(struct rkfs_call *c)
 {
 	uint64_t id = c->request.message->id;
 	struct rk_error err = {0};
-	int rc;
 
-	rc = c->codec->answer(&c->request, &c->answer, &err);
-	if (rc) {
+	if (!is_closed(c) && c->codec->answer(&c->request, &c->answer, &err) && !is_closed(c)) {
 		fail(c, id, &err, CALL_FAILED);
 		return;
 	}
@@ -77,20 +91,10 @@ static void on_done(struct rk_message *m, void *ctx)
 	pthread_mutex_lock(&c->lock);
 	rkfs_call_set_state_locked(c, CALL_ENCODING);
 	pthread_mutex_unlock(&c->lock);
-	c->job.run = encode_job;
-	if (c->codec->work(&c->request) <= INLINE_BYTES)
-		encode_job(&c->job);
-	else
-		rk_jobs_run(c->calls->jobs, &c->job);
+	do_job(c, c->codec->work(&c->request), encode_job);
 }
 
 /* --- request --- */
-
-static bool is_closed(struct rkfs_call *c)
-{
-	RK_GUARD(&c->lock);
-	return c->closed;
-}
 
 void rkfs_call_submit(struct rkfs_call *c)
 {
@@ -122,10 +126,12 @@ static void decode(struct rkfs_call *c)
 {
 	struct rk_error err = {0};
 
-	if (c->codec->finish(&c->request, &err)) {
+	if (!is_closed(c) && c->codec->finish(&c->request, &err) && !is_closed(c)) {
 		rkfs_call_reject(c, &err, CALL_FAILED);
 		return;
 	}
+	if (!move_on(c, CALL_DECODING))
+		return;
 	c->request.message->done = on_done;
 	c->request.message->ctx = c;
 	rkfs_call_submit(c);
@@ -139,11 +145,12 @@ static void decode_job(struct rk_job *job)
 
 void rkfs_call_decode(struct rkfs_call *c)
 {
-	if (c->codec->work(&c->request) <= INLINE_BYTES) {
+	uint64_t work = c->codec->work(&c->request);
+
+	if (work <= INLINE_BYTES) { /* in an operation on the file, which needs no waking */
 		decode(c);
 		return;
 	}
 	rkfs_call_ref(c);
-	c->job.run = decode_job;
-	rk_jobs_run(c->calls->jobs, &c->job);
+	do_job(c, work, decode_job);
 }

@@ -40,6 +40,7 @@ int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err)
 	}
 	c->request = (struct rk_request){
 		.codec = c->codec,
+		.closed = &c->closed,
 		.uid = c->caller.uid,
 		.pid = c->caller.pid,
 		.max_json_bytes = rk_runtime_max_json_bytes(c->rt),

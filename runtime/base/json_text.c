@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -355,12 +354,14 @@ static int check_value(struct checker *c, struct rk_error *err)
 	return rc < 0 ? rc : 1;
 }
 
-int rk_json_check(const char *text, size_t len, struct rk_error *err)
+int rk_json_check(const char *text, size_t len, const atomic_bool *stop, struct rk_error *err)
 {
 	struct checker c = {.start = text, .at = text, .end = text + len};
 	int rc;
 
 	do {
+		if (stop && atomic_load_explicit(stop, memory_order_relaxed))
+			return rk_error_set(err, ECANCELED, "nobody waits for it any more");
 		rc = check_value(&c, err);
 		if (rc == 0)
 			rc = check_after(&c, err);

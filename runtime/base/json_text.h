@@ -9,6 +9,8 @@
 #ifndef RK_RUNTIME_BASE_JSON_TEXT_H
 #define RK_RUNTIME_BASE_JSON_TEXT_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/base/error.h"
@@ -34,10 +36,11 @@ struct rk_json_token {
 };
 
 /*
- * Whether @text of @len bytes (not NUL-terminated) is one JSON value. Returns 0, or -EINVAL with
- * line, column and what was expected there.
+ * Whether @text of @len bytes (not NUL-terminated) is one JSON value. Returns 0; -EINVAL with
+ * line, column and what was expected there; or -ECANCELED soon after *@stop has become true, which
+ * may be NULL.
  */
-int rk_json_check(const char *text, size_t len, struct rk_error *err);
+int rk_json_check(const char *text, size_t len, const atomic_bool *stop, struct rk_error *err);
 
 /* "malformed JSON at line 1, column 7: " in front of @what, for the place @at in @text. -EINVAL. */
 int rk_json_malformed(const char *text, const char *at, const char *what, struct rk_error *err);

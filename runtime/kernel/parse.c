@@ -73,7 +73,7 @@ static int read_example(struct rk_builder *b, const char *value, struct rk_error
 
 	if (len >= sizeof(m->example))
 		return rk_error_set(err, EINVAL, "longer than %zu bytes", sizeof(m->example) - 1);
-	if (rk_json_check(value, len, err) < 0)
+	if (rk_json_check(value, len, NULL, err) < 0)
 		return rk_error_prefix(err, "not a request in JSON");
 	rk_copy_text(m->example, value, len);
 	return 0;

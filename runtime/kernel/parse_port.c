@@ -217,7 +217,7 @@ static int read_default(struct rk_port *port, const char *text, size_t len, stru
 		return rk_error_set(err, EINVAL, "a default has 1 to %d characters",
 				    RK_DEFAULT_MAX - 1);
 	rk_copy_text(copy, text, len);
-	if (rk_json_check(copy, len, NULL) < 0)
+	if (rk_json_check(copy, len, NULL, NULL) < 0)
 		return rk_error_set(err, EINVAL,
 				    "'%.*s' is no default for %s; write it as in a JSON request",
 				    (int)len, text, type);

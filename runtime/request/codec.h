@@ -12,6 +12,8 @@
 #ifndef RK_RUNTIME_REQUEST_CODEC_H
 #define RK_RUNTIME_REQUEST_CODEC_H
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,7 +38,20 @@ struct rk_request {
 	uint64_t charged;	    /* to pool, by rk_request_charge */
 	struct rk_message *message; /* a reference; NULL until shapes are known or data staged */
 	void *state;		    /* the codec's own */
+	/*
+	 * Becomes true when nobody wants the answer any more; NULL = never. Long work looks now and
+	 * then, and fails with -ECANCELED.
+	 */
+	const atomic_bool *closed;
 };
+
+/* For codecs. Whether the @closed of a request says so: -ECANCELED, else 0. */
+static inline int rk_request_closed(const atomic_bool *closed, struct rk_error *err)
+{
+	if (closed && atomic_load_explicit(closed, memory_order_relaxed))
+		return rk_error_set(err, ECANCELED, "its file was closed");
+	return 0;
+}
 
 /* The bytes of an answer: parts that lie in the block or in text. */
 struct rk_answer {

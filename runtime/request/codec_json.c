@@ -39,6 +39,7 @@ static void prefix_place(const struct place *at, unsigned int depth, struct rk_e
 
 /* A parsed request: where in its text the inputs are. */
 struct json {
+	const atomic_bool *closed;	  /* the request's */
 	const char *inputs[RK_MAX_PORTS]; /* NULL: the request lacks it */
 	const char *end;
 };
@@ -50,6 +51,7 @@ struct shape {
 	const struct rk_manifest *manifest;
 	struct place place;
 	const char *at, *end; /* of the text */
+	const atomic_bool *closed;
 	uint64_t axes[RK_MAX_RANK];
 	unsigned int known;  /* bit i: axes[i] is: an array that deep has ended */
 	unsigned int opened; /* how deep arrays have been seen */
@@ -130,7 +132,9 @@ static int measure(struct shape *s, const struct rk_json_token *token, unsigned 
 		if (element.kind == RK_JSON_CLOSE)
 			return measure_end(s, depth, size, err);
 		s->place.index[depth] = size;
-		rc = measure(s, &element, depth + 1, err);
+		rc = rk_request_closed(s->closed, err);
+		if (!rc)
+			rc = measure(s, &element, depth + 1, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -163,7 +167,7 @@ static int bind_inputs(const char *text, const char *at, struct rk_plan *plan, s
 	int index, rc;
 
 	for (;;) {
-		struct shape s = {.manifest = m, .end = doc->end};
+		struct shape s = {.manifest = m, .end = doc->end, .closed = doc->closed};
 
 		at = rk_json_next(at, doc->end, &token);
 		if (token.kind == RK_JSON_CLOSE)
@@ -192,10 +196,10 @@ static int parse(const char *text, size_t len, struct rk_plan *plan, struct json
 	const char *at;
 	int rc;
 
-	rc = rk_json_check(text, len, err);
+	rc = rk_json_check(text, len, doc->closed, err);
 	if (rc < 0)
 		return rc;
-	*doc = (struct json){.end = text + len};
+	doc->end = text + len;
 	at = rk_json_next(text, doc->end, &token);
 	if (token.kind != RK_JSON_OBJECT)
 		return rk_error_set(err, EINVAL,
@@ -231,6 +235,9 @@ static int store_input(const struct json *doc, const struct rk_plan *plan, unsig
 		do
 			at = rk_json_next(at, doc->end, &token);
 		while (token.kind == RK_JSON_ARRAY || token.kind == RK_JSON_CLOSE);
+		rc = rk_request_closed(doc->closed, err);
+		if (rc)
+			return rc;
 		rc = rk_json_number_store(&token, dtype, dst, err);
 		if (rc < 0) {
 			find_place(&place, n, plan->shapes[index]);
@@ -262,8 +269,9 @@ static int store(const struct json *doc, const struct rk_plan *plan, void *block
 
 /* Encoding */
 
-/* A growing text. Once memory has run out it stays failed and takes nothing more. */
+/* A growing text. Once it is given up, or memory has run out, it takes nothing more. */
 struct out {
+	const atomic_bool *closed; /* the request's */
 	char *text;
 	size_t len, size;
 	bool failed;
@@ -317,7 +325,7 @@ static void encode_axis(struct out *out, enum rk_dtype dtype, const uint64_t *sh
 		return;
 	}
 	out_add(out, "[", 1);
-	for (i = 0; i < shape[0] && !out->failed; i++) {
+	for (i = 0; i < shape[0] && !out->failed && !rk_request_closed(out->closed, NULL); i++) {
 		if (i)
 			out_add(out, ",", 1);
 		encode_axis(out, dtype, shape + 1, rank - 1, src);
@@ -423,8 +431,8 @@ static void drop_text(struct rk_request *r)
 
 static int json_finish(struct rk_request *r, struct rk_error *err)
 {
+	struct json doc = {.closed = r->closed};
 	const struct text *text;
-	struct json doc;
 	int rc;
 
 	rc = json_feed(r, NULL, 0, err); /* there may have been nothing */
@@ -446,10 +454,14 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 
 static int json_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
 {
-	struct out out = {0};
+	struct out out = {.closed = r->closed};
 	char *text;
 
 	encode(&out, &r->message->plan, r->message->block.data);
+	if (rk_request_closed(out.closed, err)) {
+		free(out.text);
+		return -ECANCELED;
+	}
 	if (out.failed || rk_request_charge(r, (int64_t)out.len, err)) {
 		free(out.text);
 		return out.failed ? rk_error_set(err, ENOMEM, "no memory for the answer's text")

@@ -592,6 +592,64 @@ call_from_shell() {
 	EOF
 }
 
+@test "call: large requests of one user do not stand before the request of another" {
+	rk_up primary_backend=cpu,call_gid=12003
+	py <<-'EOF'
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		sys.modules["rk"].MNT = "."
+		STATS = "core/running-stats"                            # its answer says the how manieth it was
+		def text(count): return b'{"x":[' + b"1," * (count - 1) + b"1]}"
+		def written_by(uid, request):
+		    os.setegid(12003)
+		    os.seteuid(uid)
+		    fd = open_call(STATS, os.O_NONBLOCK)
+		    write_all(fd, request)
+		    os.seteuid(0)
+		    os.setegid(0)
+		    return fd
+		def place(round):
+		    """Among a flood whose decoding keeps both threads, that of a request that came last."""
+		    flood, single = [written_by(12001, text(2000000)) for _ in range(7)], written_by(12002, text(100000))
+		    for fd in flood + [single]:
+		        assert outcome(os.read, fd, 100) == "EAGAIN"
+		    counts = [json.loads(answer_of(fd))["count"] for fd in [single] + flood]
+		    return sorted(counts).index(counts[0])
+		# of eight, it comes after those that were decoded when it came; how many these are depends on the machine
+		assert any(place(round) <= 3 for round in range(10))
+	EOF
+}
+
+@test "call: what was closed takes no time of the codec threads" {
+	rk_up primary_backend=cpu
+	py <<-'EOF'
+		def spent():
+		    """CPU time of the codec threads so far."""
+		    ticks = 0
+		    for task in pathlib.Path(f"/proc/{DAEMON}/task").iterdir():
+		        name, rest = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+		        ticks += sum(map(int, rest.split()[11:13])) if name == "rk-codec" else 0
+		    return ticks
+		LARGE, SMALL = (b'{"x":[' + b"1," * count + b"1]}" for count in (6000000, 100000))
+		def ask_sum(request): assert b"sum" in call("core/reduce-sum", request)
+		def spent_on(fn):
+		    before = spent()
+		    fn()
+		    ask_sum(SMALL)                                      # comes after what has been submitted before
+		    return spent() - before
+		def ask_four():
+		    for _ in range(4):
+		        ask_sum(LARGE)
+		def close_four():
+		    for _ in range(4):
+		        os.close(submit("core/reduce-sum", LARGE))
+		ask_sum(SMALL)
+		whole = spent_on(ask_four)
+		# the test may stand still between a submission and its close, but not always
+		assert any(spent_on(close_four) < whole / 2 for _ in range(10)), whole
+		until(lambda: stats()["in_flight"], 0)
+	EOF
+}
+
 @test "call: unread answers of one user leave room for others, and an eighth for root" {
 	rk_up primary_backend=cpu,call_gid=12003,max_buffered_bytes=16M,max_message_bytes=2M,max_json_bytes=1M
 	py <<-'EOF'

@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(text);
 	memcpy(text, data, size);
 	text[size] = '\0'; /* ends a number that is all of the text */
-	rc = rk_json_check(text, size, &err);
+	rc = rk_json_check(text, size, NULL, &err);
 	/* jansson takes a NUL after a number for the end */
 	if (!memchr(text, '\0', size)) {
 		json = json_loadb(text, size, JSON_DECODE_ANY, &je);

@@ -35,7 +35,7 @@ static void compare(const char *text, size_t len)
 
 	assert_non_null(copy);
 	memcpy(copy, text, len);
-	rc = rk_json_check(copy, len, &err);
+	rc = rk_json_check(copy, len, NULL, &err);
 	json = json_loadb(copy, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
 	if (!!json != !rc && (json || json_error_code(&je) != json_error_numeric_overflow))
 		fail_msg("%.*s: jansson: %s, we: %s", (int)len, text, json ? "yes" : je.text,
@@ -132,6 +132,16 @@ TEST(syntax)
 }
 
 /* Texts of the table with bytes changed, removed and put in. */
+/* A text of which nobody wants to know any more is not read on. */
+TEST(syntax_stopped)
+{
+	atomic_bool stop = false;
+
+	assert_int_equal(rk_json_check("[1, 2]", 6, &stop, NULL), 0);
+	stop = true;
+	assert_int_equal(rk_json_check("[1, 2]", 6, &stop, NULL), -ECANCELED);
+}
+
 TEST(syntax_mutated)
 {
 	static const char bytes[] = "[]{},:\"\\u0de1-+.eE tfn\n\x01\xc3\xa9\xed\xf0\xff";
@@ -161,7 +171,7 @@ static int store(const char *text, enum rk_dtype dtype, void *dst)
 	size_t len = strlen(text);
 	struct rk_json_token token;
 
-	assert_int_equal(rk_json_check(text, len, NULL), 0);
+	assert_int_equal(rk_json_check(text, len, NULL, NULL), 0);
 	assert_ptr_equal(rk_json_next(text, text + len, &token), text + len);
 	return rk_json_number_store(&token, dtype, dst, NULL);
 }

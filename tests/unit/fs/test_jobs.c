@@ -101,6 +101,63 @@ TEST(order)
 	free(list);
 }
 
+/* A job that holds the one thread of @jobs until @meet is passed. */
+static void hold_thread(struct rk_jobs *jobs, struct job *gate, pthread_barrier_t *meet)
+{
+	*gate = (struct job){.job.run = run, .meet = meet};
+	assert_int_equal(pthread_barrier_init(meet, NULL, 2), 0);
+	rk_jobs_run(jobs, &gate->job);
+	while (!atomic_load(&arrived))
+		sched_yield();
+}
+
+/* What one user has queued does not stand before the single job of another. */
+TEST(turns)
+{
+	static const struct {
+		uid_t uid;
+		unsigned int order;
+	} rows[] = {{1, 1}, {1, 4}, {1, 6}, {2, 2}, {3, 3}, {2, 5}, {1, 7}};
+	struct rk_jobs *jobs = create(1);
+	struct job gate, list[7] = {0};
+	pthread_barrier_t meet;
+
+	hold_thread(jobs, &gate, &meet);
+	for (unsigned int i = 0; i < 7; i++) {
+		list[i].job.run = run;
+		list[i].job.uid = rows[i].uid;
+		rk_jobs_run(jobs, &list[i].job);
+	}
+	pthread_barrier_wait(&meet);
+	rk_jobs_destroy(jobs);
+	pthread_barrier_destroy(&meet);
+	for (unsigned int i = 0; i < 7; i++)
+		assert_int_equal(list[i].order, rows[i].order);
+}
+
+/* Whoever takes a job back has it for himself, unless a thread has begun it. */
+TEST(drop)
+{
+	struct rk_jobs *jobs = create(1);
+	struct job gate, list[3] = {0};
+	pthread_barrier_t meet;
+
+	assert_false(rk_jobs_drop(jobs, &list[0].job));
+	hold_thread(jobs, &gate, &meet);
+	assert_false(rk_jobs_drop(jobs, &gate.job));
+	for (unsigned int i = 0; i < 3; i++) {
+		list[i].job.run = run;
+		list[i].job.uid = i;
+		rk_jobs_run(jobs, &list[i].job);
+	}
+	assert_true(rk_jobs_drop(jobs, &list[1].job));
+	assert_false(rk_jobs_drop(jobs, &list[1].job));
+	pthread_barrier_wait(&meet);
+	rk_jobs_destroy(jobs);
+	pthread_barrier_destroy(&meet);
+	assert_true(list[0].done && !list[1].done && list[2].done);
+}
+
 TEST(lazy)
 {
 	struct rk_jobs *jobs;

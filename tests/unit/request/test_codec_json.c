@@ -469,3 +469,20 @@ JSON_TEST(codec)
 	assert_int_equal(peer_feed(&peer, text, strlen(text), 5), 0);
 	assert_int_equal(rk_codec_json.finish(&peer.request, &peer.err), -EMSGSIZE);
 }
+
+/* Whoever has closed his file is not worked for any more. */
+JSON_TEST(closed)
+{
+	static const char text[] = "{\"a\":[1,2,3]}";
+	atomic_bool closed = true;
+
+	peer_describe(&peer, "[inputs]\na = f32[n]\n[outputs]\nc = f32[n]\n", "a,c");
+	peer_begin(&peer, &rk_codec_json);
+	peer.request.closed = &closed;
+	assert_int_equal(peer_feed(&peer, text, strlen(text), 5), 0);
+	assert_int_equal(rk_codec_json.finish(&peer.request, &peer.err), -ECANCELED);
+	assert_int_equal(peer_send(&peer, &rk_codec_json, text, strlen(text), 5), 0);
+	peer.request.closed = &closed;
+	assert_int_equal(rk_codec_json.answer(&peer.request, &peer.answer, &peer.err), -ECANCELED);
+	assert_null(peer.answer.text);
+}
