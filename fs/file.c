@@ -94,9 +94,8 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 	const struct rkfs_attr *attr;
 	struct rkfs_subject subject;
 	struct rkfs_file *file;
-	int rc;
+	int rc = rkfs_row(fs, node, &attr, &subject);
 
-	rc = rkfs_row(fs, node, &attr, &subject);
 	if (rc)
 		return rc;
 	rc = check_access(attr, flags);

@@ -318,9 +318,8 @@ static int lookup_passing(struct rkfs *fs, const struct place *at, const char *n
 int rkfs_lookup(struct rkfs *fs, uint64_t parent, const char *name, struct rkfs_entry *entry)
 {
 	struct place at;
-	int rc;
+	int rc = dir_parse(fs, parent, &at);
 
-	rc = dir_parse(fs, parent, &at);
 	if (rc)
 		return rc;
 	if (strnlen(name, NAME_MAX + 1) > NAME_MAX)

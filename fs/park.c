@@ -193,9 +193,8 @@ static void park(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file 
 void rkfs_park_read(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
 		    const struct rk_caller *caller, uint64_t offset, size_t size, int flags)
 {
-	int rc;
+	int rc = rkfs_read(file, caller, offset, size, flags, reply_bytes, req);
 
-	rc = rkfs_read(file, caller, offset, size, flags, reply_bytes, req);
 	if (!rc)
 		return;
 	if (rc != -EAGAIN || !file->waitq || (flags & O_NONBLOCK)) {

@@ -454,7 +454,7 @@ static int session_connect(struct rkfs_session *s, int fuse, bool only_root, str
 	if (!rc)
 		return 0;
 	fuse_session_destroy(s->fuse);
-	return rk_error_set(err, -rc, "cannot create a FUSE session: %s", strerror(-rc));
+	return rk_error_set(err, -rc, "cannot create a FUSE session: %m");
 }
 
 int rkfs_session_create(struct rkfs *fs, int fuse, bool only_root, struct rkfs_session **session,
@@ -488,7 +488,7 @@ free_lock:
 	pthread_mutex_destroy(&s->lock);
 free_session:
 	free(s);
-	return rk_error_set(err, -rc, "cannot create a FUSE session: %s", strerror(-rc));
+	return rk_error_set(err, -rc, "cannot create a FUSE session: %m");
 }
 
 void rkfs_session_on_ready(struct rkfs_session *session, void (*fn)(void *ctx), void *ctx)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What stat(2) shows of a file's content: its size and its times. */
-#include <string.h>
 
 #include "fs/looks.h"
 #include "fs/node.h"

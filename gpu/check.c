@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "gpu/base/thread.h"
 #include "gpu/check.h"
@@ -88,14 +87,13 @@ int rk_check_start(struct rk_check **check, const struct rk_backend_ops *ops, vo
 	rc = rk_cond_init(&c->changed);
 	if (rc) {
 		free(c);
-		return rk_error_set(err, rc, "cannot check the device: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot check the device: %m");
 	}
 	pthread_mutex_init(&c->lock, NULL); /* without attributes it cannot fail */
 	rc = ops->check ? pthread_create(&c->thread, NULL, check_main, c) : 0;
 	if (rc) {
 		free_check(c);
-		return rk_error_set(err, rc, "cannot start a thread to check the device: %s",
-				    strerror(rc));
+		return rk_error_set(err, rc, "cannot start a thread to check the device: %m");
 	}
 	*check = c;
 	return 0;

@@ -244,10 +244,9 @@ static bool serve_one(const struct executor_thread *thread)
 	const struct rk_wire_run *run = thread->packet;
 	struct rk_error err;
 	uint64_t run_ns = 0;
-	ssize_t len;
 	int rc;
+	ssize_t len = rk_packet_recv(executor->messages, thread->packet, RK_WIRE_RUN_MAX);
 
-	len = rk_packet_recv(executor->messages, thread->packet, RK_WIRE_RUN_MAX);
 	if (len == 0 && atomic_load(&executor->stopping))
 		return false;
 	if (len == 0)
@@ -349,8 +348,8 @@ int rk_executor_start(struct rk_executor **executor, const struct rk_backend_env
 		if (rc) {
 			stop_threads(e);
 			free_executor(e);
-			return rk_error_set(err, -rc, "cannot start thread %u of %u: %s",
-					    started + 1, env->threads, strerror(-rc));
+			return rk_error_set(err, -rc, "cannot start thread %u of %u: %m",
+					    started + 1, env->threads);
 		}
 		e->nthreads++;
 	}

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +90,7 @@ static void *map(int fd, uint64_t bytes, const char *what, struct rk_error *err)
 				    (int64_t)st.st_size, bytes);
 	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED) {
-		rk_error_set(err, errno, "cannot map the %s of %" PRIu64 " bytes: %s", what, bytes,
-			     strerror(errno));
+		rk_error_set(err, errno, "cannot map the %s of %" PRIu64 " bytes: %m", what, bytes);
 		return NULL;
 	}
 	return p;

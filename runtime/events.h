@@ -8,7 +8,6 @@
 #define RK_RUNTIME_EVENTS_H
 
 #include <jansson.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 

@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 #define RK_STATES(X)                                                                               \
 	X(RK_CREATED, "Created")                                                                   \

@@ -9,7 +9,6 @@
 #define RK_RUNTIME_RUNTIME_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 

@@ -2,7 +2,6 @@
 /* Transitions of the runtime, and those that come from within: ready, drained, deadline, fault. */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"

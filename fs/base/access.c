@@ -115,8 +115,8 @@ static int parse_id(bool group, const char *item, const char *value, unsigned in
 				    item, what, what, NOT_GIVEN - 1);
 	if (rc)
 		return rk_error_set(err, -rc,
-				    "-o %.100s: cannot look up that %s: %s; a number will do", item,
-				    what, strerror(-rc));
+				    "-o %.100s: cannot look up that %s: %m; a number will do", item,
+				    what);
 	return 0;
 }
 

@@ -8,7 +8,6 @@
 #define RKFS_BASE_ACCESS_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <sys/types.h>
 

@@ -229,7 +229,7 @@ static int start_limit(const struct options *o, struct rk_error *err)
 	rc = pthread_create(&thread, NULL, await_limit, NULL);
 	if (!rc)
 		rc = pthread_detach(thread);
-	return rc ? rk_error_set(err, rc, "--timeout: %s", strerror(rc)) : 0;
+	return rc ? rk_error_set(err, rc, "--timeout: %m") : 0;
 }
 
 /* --- what to do --- */

@@ -148,7 +148,7 @@ static int receive_answer(struct call *c, struct rk_error *err)
 	while (n > 0) {
 		rc = write_all(c->out, c->piece, (size_t)n);
 		if (rc)
-			return rk_error_set(err, -rc, "%s: %s", name, strerror(-rc));
+			return rk_error_set(err, -rc, "%s: %m", name);
 		n = read_some(c->fd, c->piece, PIECE_BYTES);
 	}
 	return n < 0 ? failed(c, errno, err) : 0;

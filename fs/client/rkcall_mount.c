@@ -124,7 +124,7 @@ static int no_mount(const char *dir, int code, struct rk_error *err)
 			"made with allow_other, or by root",
 			dir);
 	default:
-		return rk_error_set(err, code, "%s: %s", dir, strerror(code));
+		return rk_error_set(err, code, "%s: %m", dir);
 	}
 }
 
@@ -287,7 +287,7 @@ int rkcall_kernels_read(struct rkcall_kernels *k, const struct rkcall_mount *m,
 	free(domains);
 	if (rc) {
 		rkcall_kernels_free(&found);
-		return rk_error_set(err, -rc, "%s/kernels: %s", m->dir, strerror(-rc));
+		return rk_error_set(err, -rc, "%s/kernels: %m", m->dir);
 	}
 	if (found.count)
 		qsort(found.ids, found.count, sizeof(*found.ids), by_name);

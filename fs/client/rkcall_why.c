@@ -165,7 +165,7 @@ static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int
 		rk_error_set(err, code, "%s; its last error: %s", strerror(code),
 			     rkcall_without_kernel(last, kernel));
 	else
-		rk_error_set(err, code, "%s", strerror(code));
+		rk_error_set(err, code, "%m");
 	free(last);
 	free(enabled);
 	return -code;

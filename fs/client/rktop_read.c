@@ -291,7 +291,7 @@ int rktop_reader_start(struct rktop_reader **reader, const char *dir, unsigned i
 		return rk_error_set(err, errno, "cannot create a descriptor: %m");
 	rc = share_lock(r);
 	if (rc)
-		return rk_error_set(err, rc, "cannot create a mutex: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot create a mutex: %m");
 	child = fork();
 	if (child < 0)
 		return rk_error_set(err, errno, "cannot start the reader: %m");

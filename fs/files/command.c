@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/queue.h>
 
 #include "runtime/base/thread.h"
@@ -150,7 +149,7 @@ static int start_job(struct rkfs_commands *c, const struct rkfs_command *command
 	}
 	if (rc) {
 		free(job);
-		rk_error_set(&err, rc, "%s: cannot start a thread: %s", what, strerror(rc));
+		rk_error_set(&err, rc, "%s: cannot start a thread: %m", what);
 		return for_writer(rk_runtime_refuse(c->fs->rt, what, caller, &err));
 	}
 	if (file)

@@ -6,8 +6,6 @@
 #ifndef RKFS_FILES_COMMAND_H
 #define RKFS_FILES_COMMAND_H
 
-#include <stdbool.h>
-
 #include "fs/files/files.h"
 
 /* Make fs->commands. 0 or -ENOMEM. */

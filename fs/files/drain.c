@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* drain/: what holds up a drain, and for how long it may. ENODATA outside one. */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "fs/files/files.h"

@@ -88,9 +88,8 @@ static int follow_one(struct rkfs_file *file, struct rk_events *ev, size_t size)
 	size_t before = text->len;
 	uint64_t seq = f->seq;
 	char *line;
-	ssize_t len;
+	ssize_t len = rk_events_next(ev, &seq, &line);
 
-	len = rk_events_next(ev, &seq, &line);
 	if (len <= 0)
 		return (int)len;
 	if (f->begun && seq - 1 > f->seq)

@@ -55,9 +55,8 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 	char line[RKFS_LINE_MAX + 1];
 	struct rk_kernel *k = NULL;
 	struct rk_error err;
-	int rc;
+	int rc = rkfs_line_read(attr->name, text, len, line, &err);
 
-	rc = rkfs_line_read(attr->name, text, len, line, &err);
 	if (!rc && strcmp(line, "0") && strcmp(line, "1"))
 		rc = rk_error_set(&err, EINVAL, "%s of %s: write 1 to enable, 0 to disable",
 				  attr->name, id);

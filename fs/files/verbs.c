@@ -110,9 +110,8 @@ int rkfs_verb_parse(const char *text, size_t len, struct rkfs_command *command,
 	struct rkfs_command parsed = {.ms = -1};
 	char line[RKFS_LINE_MAX + 1], *arg;
 	struct rk_error why;
-	int rc;
+	int rc = rkfs_line_read("control", text, len, line, &why);
 
-	rc = rkfs_line_read("control", text, len, line, &why);
 	if (rc == -EINVAL)
 		return refuse(err, "%s", why.msg);
 	if (rc)

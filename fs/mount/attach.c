@@ -60,7 +60,7 @@ static int kernel_error(int fs, int code, struct rk_error *err)
 	ssize_t n = read(fs, text, sizeof(text) - 1);
 
 	if (n <= 2) /* "e " and the message */
-		return rk_error_set(err, code, "%s", strerror(code));
+		return rk_error_set(err, code, "%m");
 	text[n] = '\0';
 	text[strcspn(text, "\n")] = '\0';
 	return rk_error_set(err, code, "%s (%s)", strerror(code), text + 2);

@@ -586,7 +586,7 @@ static int start_signals(struct daemon *d, struct rk_error *err)
 		return rc;
 	rc = pthread_create(&d->heeder, NULL, heed, d);
 	d->heeded = !rc;
-	return rc ? rk_error_set(err, rc, "cannot start the signal thread: %s", strerror(rc)) : 0;
+	return rc ? rk_error_set(err, rc, "cannot start the signal thread: %m") : 0;
 }
 
 static void stop_signals(struct daemon *d)
@@ -608,7 +608,7 @@ static int create(struct daemon *d, struct rk_error *err)
 	check_memory(p->config);
 	rc = rkfs_init(&d->fs);
 	if (rc)
-		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
+		return rk_error_set(err, -rc, "cannot create the tree: %m");
 	d->fs.mount = p->point->path;
 	d->fs.access = p->options->access;
 	d->fs.on_no_waiter = on_all_read;
@@ -624,7 +624,7 @@ static int create(struct daemon *d, struct rk_error *err)
 		return rc;
 	rc = rkfs_calls_create(&d->fs.calls, rk_runtime_dispatch(d->fs.rt));
 	if (rc)
-		return rk_error_set(err, -rc, "cannot create the tree: %s", strerror(-rc));
+		return rk_error_set(err, -rc, "cannot create the tree: %m");
 	rkfs_calls_on_finished(d->fs.calls, on_all_read, d);
 	rk_log_on_trouble(on_log_trouble, d);
 	atomic_store(&d->served, true); /* from now on there is something to undo */
@@ -651,7 +651,7 @@ static int serve(struct daemon *d, struct rk_error *err)
 		return rc;
 	rc = pthread_create(&controller, NULL, control, d);
 	if (rc)
-		return rk_error_set(err, rc, "cannot start the control thread: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot start the control thread: %m");
 	rc = pthread_create(&watcher, NULL, watch_mount, d);
 	if (rc) /* served all the same; only umount -l goes unnoticed */
 		rk_log(RK_LOG_WARN, "cannot watch the mount: %s", strerror(rc));

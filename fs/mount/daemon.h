@@ -3,8 +3,6 @@
 #ifndef RKFS_MOUNT_DAEMON_H
 #define RKFS_MOUNT_DAEMON_H
 
-#include <stdbool.h>
-
 #include "fs/mount/internal.h"
 #include "fs/mount/options.h"
 #include "runtime/config/config.h"

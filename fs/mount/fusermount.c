@@ -106,7 +106,7 @@ static int start(struct helper *h, const char *const *args, int comm, struct rk_
 	close(fds[0]);
 	if (rc == ENOENT)
 		return rk_error_set(err, rc, HELPER " is not installed (package fuse3)");
-	return rk_error_set(err, rc, HELPER ": %s", strerror(rc));
+	return rk_error_set(err, rc, HELPER ": %m");
 }
 
 /* The first line that it has said, without a newline, and its exit status, or -1. */

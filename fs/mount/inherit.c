@@ -70,7 +70,7 @@ static int set_stack(struct rk_error *err)
 			rc = pthread_setattr_default_np(&attr);
 		pthread_attr_destroy(&attr);
 	}
-	return rc ? rk_error_set(err, rc, "cannot set the size of stacks: %s", strerror(rc)) : 0;
+	return rc ? rk_error_set(err, rc, "cannot set the size of stacks: %m") : 0;
 }
 
 /*

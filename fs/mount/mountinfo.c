@@ -140,7 +140,7 @@ int rkfs_mounts_read(struct rkfs_mounts *mounts, const char *file, struct rk_err
 	FILE *f = fopen(file, "re");
 
 	if (!f)
-		return rk_error_set(err, errno, "%s: %s", file, strerror(errno));
+		return rk_error_set(err, errno, "%s: %m", file);
 	for (errno = 0; rc == 0 && getline(&line, &size, f) >= 0; errno = 0)
 		rc = add_line(&m, line);
 	if (rc == 0 && !feof(f))
@@ -155,7 +155,7 @@ int rkfs_mounts_read(struct rkfs_mounts *mounts, const char *file, struct rk_err
 			rk_error_set(err, EINVAL, "%s:%zu: not a line of mountinfo", file,
 				     m.count + 1);
 		else
-			rk_error_set(err, -rc, "%s: %s", file, strerror(-rc));
+			rk_error_set(err, -rc, "%s: %m", file);
 		rkfs_mounts_free(&m);
 		return rc;
 	}
@@ -244,14 +244,14 @@ int rkfs_mounts_wait_gone(dev_t dev, int stop_fd, int timeout_ms, const char *fi
 	/* opened before the first look: a change after that look wakes the poll */
 	fds[0].fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fds[0].fd < 0)
-		return rk_error_set(err, errno, "%s: %s", file, strerror(errno));
+		return rk_error_set(err, errno, "%s: %m", file);
 	while ((rc = is_mounted(dev, file, err)) == 1) {
 		int n;
 
 		while ((n = poll(fds, 2, left_ms(end))) < 0 && errno == EINTR)
 			;
 		if (n < 0) {
-			rc = rk_error_set(err, errno, "%s: poll: %s", file, strerror(errno));
+			rc = rk_error_set(err, errno, "%s: poll: %m", file);
 			break;
 		}
 		if (n == 0 || fds[1].revents) {

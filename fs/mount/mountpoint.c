@@ -49,8 +49,8 @@ static int judge(const struct rkfs_mount *mount, const char *path, struct rk_err
 				    "stopped or stuck; end it, or detach the mount with umount -l",
 				    path, mount->type);
 	default:
-		return rk_error_set(err, code, RKFS_PATH ", a mount of type %s: %s", path,
-				    mount->type, strerror(code));
+		return rk_error_set(err, code, RKFS_PATH ", a mount of type %s: %m", path,
+				    mount->type);
 	}
 }
 
@@ -110,14 +110,14 @@ static int open_empty(const char *path, struct rk_error *err)
 	if (!dir && errno == ENOTDIR)
 		return rk_error_set(err, ENOTDIR, RKFS_PATH " is not a directory", path);
 	if (!dir)
-		return rk_error_set(err, errno, RKFS_PATH ": %s", path, strerror(errno));
+		return rk_error_set(err, errno, RKFS_PATH ": %m", path);
 	rc = first_entry(dir, &name);
 	if (!rc && !name) {
 		fd = fcntl(dirfd(dir), F_DUPFD_CLOEXEC, 3);
 		rc = fd < 0 ? -errno : 0;
 	}
 	if (rc)
-		rk_error_set(err, -rc, RKFS_PATH ": %s", path, strerror(-rc));
+		rk_error_set(err, -rc, RKFS_PATH ": %m", path);
 	else if (name)
 		rc = rk_error_set(err, ENOTEMPTY,
 				  RKFS_PATH " is not empty: a mount there would hide %.100s%s",
@@ -195,9 +195,9 @@ int rkfs_mountpoint_enter_ns(const char *ns, struct rk_error *err)
 	}
 	fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return rk_error_set(err, errno, "-N %.80s: %.80s: %s", ns, file, strerror(errno));
+		return rk_error_set(err, errno, "-N %.80s: %.80s: %m", ns, file);
 	if (setns(fd, CLONE_NEWNS) < 0)
-		rc = rk_error_set(err, errno, "-N %.80s: %s", ns, strerror(errno));
+		rc = rk_error_set(err, errno, "-N %.80s: %m", ns);
 	close(fd);
 	return rc;
 }

@@ -290,7 +290,7 @@ static int set_ready_fd(struct parse *p, const char *text)
 				    "descriptor, 3 or more",
 				    text);
 	if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
-		return rk_error_set(p->err, errno, "--ready-fd=%.20s: %s", text, strerror(errno));
+		return rk_error_set(p->err, errno, "--ready-fd=%.20s: %m", text);
 	p->opts->ready_fd = (int)fd;
 	return 0;
 }
@@ -399,9 +399,9 @@ static int set_config(struct parse *p, const char *path)
 	cwd = getcwd(NULL, 0);
 	if (!cwd)
 		return rk_error_set(p->err, errno,
-				    "%.200s: the working directory cannot be found: %s; give the "
+				    "%.200s: the working directory cannot be found: %m; give the "
 				    "full path",
-				    path, strerror(errno));
+				    path);
 	n = asprintf(&joined, "%s/%s", cwd, path);
 	free(cwd);
 	if (n < 0)

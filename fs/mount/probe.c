@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -61,8 +60,7 @@ int rkfs_probe(const char *path, int *code, struct rk_error *err)
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
-		return rk_error_set(err, errno, RKFS_PATH ": cannot make a pipe: %s", path,
-				    strerror(errno));
+		return rk_error_set(err, errno, RKFS_PATH ": cannot make a pipe: %m", path);
 	pid = fork();
 	if (pid == 0)
 		probe_child(path, fds[1]);
@@ -70,7 +68,7 @@ int rkfs_probe(const char *path, int *code, struct rk_error *err)
 	close(fds[1]);
 	if (pid < 0) {
 		close(fds[0]);
-		return rk_error_set(err, rc, RKFS_PATH ": cannot fork: %s", path, strerror(rc));
+		return rk_error_set(err, rc, RKFS_PATH ": cannot fork: %m", path);
 	}
 	*code = probe_answer(fds[0]);
 	close(fds[0]);

@@ -58,7 +58,7 @@ static int follow_link(struct walk *w)
 		return rk_error_set(w->err, ENOENT,
 				    RKFS_PATH " does not exist; make it with mkdir -p", w->done);
 	if (n < 0)
-		return rk_error_set(w->err, errno, RKFS_PATH ": %s", w->done, strerror(errno));
+		return rk_error_set(w->err, errno, RKFS_PATH ": %m", w->done);
 	if ((size_t)n == sizeof(link))
 		return too_long(w);
 	link[n] = '\0';
@@ -107,8 +107,7 @@ static int start_walk(struct walk *w, const char *dir)
 	cwd = getcwd(NULL, 0);
 	if (!cwd)
 		return rk_error_set(w->err, errno,
-				    RKFS_PATH ": the working directory cannot be found: %s", dir,
-				    strerror(errno));
+				    RKFS_PATH ": the working directory cannot be found: %m", dir);
 	rc = set_rest(w, cwd, dir);
 	free(cwd);
 	return rc;

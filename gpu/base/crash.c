@@ -85,8 +85,7 @@ static int watch_exits(struct rk_error *err)
 		return 0;
 	rc = pthread_key_create(&thread_key, on_thread_exit);
 	if (rc)
-		return rk_error_set(err, rc, "cannot watch for threads that exit: %s",
-				    strerror(rc));
+		return rk_error_set(err, rc, "cannot watch for threads that exit: %m");
 	if (atexit(blame)) {
 		(void)pthread_key_delete(thread_key);
 		return rk_error_set(err, ENOMEM, "no memory to watch for the end of the process");
@@ -106,8 +105,8 @@ int rk_crash_watch(struct rk_wire_shared *shared, struct rk_error *err)
 	sigfillset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof(fatal_signals) / sizeof(fatal_signals[0]); i++)
 		if (sigaction(fatal_signals[i], &action, NULL) < 0)
-			return rk_error_set(err, errno, "cannot handle SIG%s: %s",
-					    sigabbrev_np(fatal_signals[i]), strerror(errno));
+			return rk_error_set(err, errno, "cannot handle SIG%s: %m",
+					    sigabbrev_np(fatal_signals[i]));
 	atomic_store(&page, shared);
 	return 0;
 }

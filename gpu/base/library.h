@@ -3,7 +3,6 @@
 #ifndef RK_GPU_BASE_LIBRARY_H
 #define RK_GPU_BASE_LIBRARY_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 

@@ -134,8 +134,8 @@ int rk_parallel_start(unsigned int threads, struct rk_error *err)
 			unsigned int started = pool.nhelpers;
 
 			rk_parallel_stop();
-			return rk_error_set(err, rc, "cannot start helper thread %u of %u: %s",
-					    started + 1, threads - 1, strerror(rc));
+			return rk_error_set(err, rc, "cannot start helper thread %u of %u: %m",
+					    started + 1, threads - 1);
 		}
 	}
 	return 0;

@@ -27,8 +27,7 @@ static int read_own(elf_header *own, struct rk_error *err)
 	ssize_t n;
 
 	if (fd < 0)
-		return rk_error_set(err, errno, "cannot be compared with /proc/self/exe: %s",
-				    strerror(errno));
+		return rk_error_set(err, errno, "cannot be compared with /proc/self/exe: %m");
 	n = rk_library_read(fd, own, sizeof(*own), 0);
 	(void)close(fd);
 	if (n == (ssize_t)sizeof(*own))
@@ -69,10 +68,10 @@ int rk_elf_check(int fd, struct rk_error *err)
 	int rc;
 
 	if (fstat(fd, &st) < 0)
-		return rk_error_set(err, errno, "cannot be examined: %s", strerror(errno));
+		return rk_error_set(err, errno, "cannot be examined: %m");
 	n = rk_library_read(fd, &header, sizeof(header), 0);
 	if (n < 0)
-		return rk_error_set(err, (int)-n, "cannot be read: %s", strerror((int)-n));
+		return rk_error_set(err, (int)-n, "cannot be read: %m");
 	if ((size_t)n < sizeof(header))
 		return rk_error_set(err, ENOEXEC, "is not a shared library (ELF file)");
 	rc = check_header(&header, err);
@@ -80,7 +79,7 @@ int rk_elf_check(int fd, struct rk_error *err)
 		n = rk_library_read(fd, &segment, sizeof(segment),
 				    header.e_phoff + (uint64_t)i * sizeof(segment));
 		if (n < 0)
-			rc = rk_error_set(err, (int)-n, "cannot be read: %s", strerror((int)-n));
+			rc = rk_error_set(err, (int)-n, "cannot be read: %m");
 		else if ((size_t)n < sizeof(segment) ||
 			 (segment.p_type == PT_LOAD &&
 			  (segment.p_filesz > (uint64_t)st.st_size ||

@@ -92,7 +92,7 @@ static int get_library(struct rk_cpu_libraries *libraries, int fd, struct rk_cpu
 	int rc = rk_elf_check(fd, err);
 
 	if (rc == 0 && fstat(fd, &st) < 0)
-		rc = rk_error_set(err, errno, "cannot be examined: %s", strerror(errno));
+		rc = rk_error_set(err, errno, "cannot be examined: %m");
 	if (rc)
 		goto fail;
 	SLIST_FOREACH (lib, libraries, link) {

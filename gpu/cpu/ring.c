@@ -112,7 +112,7 @@ int rk_cpu_ring_start(struct rk_cpu_ring **ring, uint32_t number, uint64_t state
 	} else {
 		rc = -pthread_create(&r->thread, NULL, ring_main, r);
 		if (rc)
-			rk_error_set(err, -rc, "cannot start its thread: %s", strerror(-rc));
+			rk_error_set(err, -rc, "cannot start its thread: %m");
 	}
 	if (rc) {
 		free_ring(r);

@@ -61,9 +61,8 @@ static int check_shared(const struct rk_cuda_kernel *k, struct rk_error *err)
 {
 	int own, limit, max = k->cuda->device.max_shared_bytes;
 	CUresult result;
-	int rc;
+	int rc = attribute(k, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, &own, err);
 
-	rc = attribute(k, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, &own, err);
 	if (rc == 0)
 		rc = attribute(k, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, &limit, err);
 	if (rc)
@@ -214,10 +213,9 @@ static int cuda_load(void *backend, const struct rk_wire_load *load, int library
 {
 	struct rk_cuda *cuda = backend;
 	struct rk_cuda_kernel *k = calloc(1, sizeof(*k));
-	int rc;
+	int rc = k ? rk_cuda_enter(&cuda->device, err)
+		   : rk_error_set(err, ENOMEM, "kernel %s: no memory to load it", load->id);
 
-	rc = k ? rk_cuda_enter(&cuda->device, err)
-	       : rk_error_set(err, ENOMEM, "kernel %s: no memory to load it", load->id);
 	if (rc) {
 		if (library_fd >= 0)
 			(void)close(library_fd);
@@ -262,9 +260,8 @@ static int cuda_run(void *backend, void *kernel, const struct rk_backend_run *ru
 	struct rk_cuda *cuda = backend;
 	struct rk_cuda_kernel *k = kernel;
 	_Atomic uint64_t *message = &cuda->device.messages[run->thread];
-	int rc;
+	int rc = rk_cuda_enter(&cuda->device, err);
 
-	rc = rk_cuda_enter(&cuda->device, err);
 	if (rc)
 		return rc;
 	atomic_store(message, run->message);
@@ -281,9 +278,8 @@ static int cuda_check(void *backend, struct rk_error *err)
 	struct rk_cuda *cuda = backend;
 	size_t unused, total;
 	CUresult result;
-	int rc;
+	int rc = rk_cuda_enter(&cuda->device, err);
 
-	rc = rk_cuda_enter(&cuda->device, err);
 	if (rc)
 		return rc;
 	/* the driver answers this from its books, even for a device that does nothing any more */

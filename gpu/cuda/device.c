@@ -110,10 +110,9 @@ static int choose(struct rk_cuda_device *device, const char *wanted, struct rk_e
 {
 	bool by_number = is_number(wanted);
 	unsigned long number = by_number ? strtoul(wanted, NULL, 10) : 0;
-	CUresult result;
 	int count, rc;
+	CUresult result = rk_cu.cuDeviceGetCount(&count);
 
-	result = rk_cu.cuDeviceGetCount(&count);
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_error(result, err, "cuDeviceGetCount");
 	if (count < 1)
@@ -165,10 +164,9 @@ static int ask(struct rk_cuda_device *device, struct rk_error *err)
 
 static int retain(struct rk_cuda_device *device, struct rk_error *err)
 {
-	CUresult result;
 	int rc;
+	CUresult result = rk_cu.cuDevicePrimaryCtxSetFlags(device->handle, CONTEXT_FLAGS);
 
-	result = rk_cu.cuDevicePrimaryCtxSetFlags(device->handle, CONTEXT_FLAGS);
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_error(result, err, "%s: cuDevicePrimaryCtxSetFlags", device->name);
 	result = rk_cu.cuDevicePrimaryCtxRetain(&device->context, device->handle);
@@ -187,9 +185,8 @@ static int retain(struct rk_cuda_device *device, struct rk_error *err)
 int rk_cuda_device_open(struct rk_cuda_device *device, const char *wanted, struct rk_error *err)
 {
 	CUresult result;
-	int rc;
+	int rc = rk_cuda_open(err);
 
-	rc = rk_cuda_open(err);
 	if (rc)
 		return rc;
 	result = rk_cu.cuInit(0);

@@ -157,8 +157,8 @@ static int set_environment(struct rk_error *err)
 		rc = value ? setenv(name, value, !environment[i].only_if_unset) : unsetenv(name);
 		if (rc < 0)
 			return rk_error_set(err, errno,
-					    "cannot set %s, for the driver, in the environment: %s",
-					    name, strerror(errno));
+					    "cannot set %s, for the driver, in the environment: %m",
+					    name);
 	}
 	return 0;
 }

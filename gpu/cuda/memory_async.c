@@ -16,10 +16,9 @@
 static CUresult look_locked(struct rk_memory_async *m)
 {
 	cuuint64_t reserved = 0;
-	CUresult result;
+	CUresult result = rk_cu.cuMemPoolGetAttribute(m->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
+						      &reserved);
 
-	result = rk_cu.cuMemPoolGetAttribute(m->pool, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT,
-					     &reserved);
 	if (result == CUDA_SUCCESS)
 		m->account->held = reserved;
 	return result;
@@ -187,9 +186,8 @@ int rk_memory_async_start(struct rk_memory_async *m, uint64_t initial, bool *fit
 		.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = m->account->device->handle},
 	};
 	cuuint64_t threshold = m->keeps ? KEEP_ALL : 0;
-	CUresult result;
+	CUresult result = rk_cu.cuMemPoolCreate(&m->pool, &props);
 
-	result = rk_cu.cuMemPoolCreate(&m->pool, &props);
 	if (result != CUDA_SUCCESS) {
 		m->pool = NULL;
 		return rk_cuda_fail(m->account->device, result, err, "cuMemPoolCreate");

@@ -178,11 +178,10 @@ int rk_cuda_modules_create(struct rk_cuda_modules **modules, struct rk_cuda_devi
 			   struct rk_rings *rings, struct rk_error *err)
 {
 	struct rk_cuda_modules *m = calloc(1, sizeof(*m));
-	const struct rk_cuda_image *images;
 	size_t count;
 	int rc = 0;
+	const struct rk_cuda_image *images = rk_cuda_images(&count);
 
-	images = rk_cuda_images(&count);
 	if (m)
 		m->builtins = calloc(count ? count : 1, sizeof(m->builtins[0]));
 	if (!m || !m->builtins) {
@@ -369,7 +368,7 @@ int rk_cuda_modules_get(struct rk_cuda_modules *m, const struct rk_wire_load *lo
 	int rc = 0;
 
 	if (fstat(fd, &st) < 0)
-		rc = rk_error_set(err, errno, "%s: cannot be examined: %s", path, strerror(errno));
+		rc = rk_error_set(err, errno, "%s: cannot be examined: %m", path);
 	else
 		module = find_user(m, &st);
 	if (rc == 0 && !module)

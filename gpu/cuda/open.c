@@ -20,10 +20,9 @@ static int furnish(struct rk_cuda *cuda, const struct rk_wire_device_settings *s
 {
 	struct rk_cuda_device *device = &cuda->device;
 	unsigned int blocks = smaller(device->threads, STAGING_MAX);
-	int rc;
+	int rc = rk_cuda_streams_create(&cuda->streams, device,
+					smaller(device->threads, RK_CUDA_STREAMS_MAX), err);
 
-	rc = rk_cuda_streams_create(&cuda->streams, device,
-				    smaller(device->threads, RK_CUDA_STREAMS_MAX), err);
 	if (rc == 0)
 		rc = rk_cuda_touch_open(&cuda->touch, device, err);
 	if (rc == 0)

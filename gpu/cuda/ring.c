@@ -25,10 +25,9 @@ int rk_ring_pin(const struct rk_cuda_ring *ring, uint64_t bytes, void **host, CU
 {
 	struct rk_cuda_device *dev = ring->rings->device;
 	void *at = NULL;
-	CUresult result;
+	CUresult result = rk_cu.cuMemHostAlloc(
+		&at, bytes, CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);
 
-	result = rk_cu.cuMemHostAlloc(&at, bytes,
-				      CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_fail(dev, result, err,
 				    "kernel %s: cannot pin %" PRIu64 " bytes of memory", ring->id,
@@ -86,9 +85,8 @@ static int grow(struct rk_cuda_ring *ring, uint64_t bytes, struct rk_error *err)
 {
 	CUdeviceptr device;
 	void *data;
-	int rc;
+	int rc = rk_ring_pin(ring, bytes, &data, &device, err);
 
-	rc = rk_ring_pin(ring, bytes, &data, &device, err);
 	if (rc)
 		return rc;
 	rk_ring_unpin(ring, ring->data);
@@ -180,9 +178,8 @@ int rk_ring_run(struct rk_cuda_ring *ring, const struct rk_backend_run *run, uin
 {
 	uint64_t offsets[RK_WIRE_ARGS_MAX] = {0};
 	uint64_t begin, end;
-	int rc;
+	int rc = reserve(ring, lay_out(ring, run->args, offsets), err);
 
-	rc = reserve(ring, lay_out(ring, run->args, offsets), err);
 	if (rc)
 		return rc;
 	copy_in(ring, run->args, offsets, rk_ring_slot_of(ring));

@@ -16,10 +16,9 @@ static_assert(RK_RING_ARGS == RK_WIRE_ARGS_MAX, "gpu/kernels/ring.h has room for
 static int check_block(const struct rk_cuda_ring *ring, struct rk_error *err)
 {
 	int threads = (int)(ring->block[0] * ring->block[1] * ring->block[2]), fit = 0;
-	CUresult result;
+	CUresult result = rk_cu.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+		&fit, ring->function, threads, ring->shared_bytes);
 
-	result = rk_cu.cuOccupancyMaxActiveBlocksPerMultiprocessor(&fit, ring->function, threads,
-								   ring->shared_bytes);
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_fail(ring->rings->device, result, err,
 				    "kernel %s: cuOccupancyMaxActiveBlocksPerMultiprocessor",
@@ -69,9 +68,8 @@ static int try_out(struct rk_cuda_ring *ring, struct rk_error *err)
 static int furnish(struct rk_cuda_ring *ring, uint64_t state_bytes, struct rk_error *err)
 {
 	void *at;
-	int rc;
+	int rc = rk_cuda_stream_urgent(ring->rings->device, &ring->stream, err);
 
-	rc = rk_cuda_stream_urgent(ring->rings->device, &ring->stream, err);
 	if (rc)
 		return rk_error_prefix(err, "kernel %s", ring->id);
 	rc = rk_ring_pin(ring, sizeof(*ring->shared), &at, &ring->shared_device, err);

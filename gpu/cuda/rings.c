@@ -86,11 +86,10 @@ int rk_ring_launch(struct rk_cuda_ring *ring, struct rk_error *err)
 	/* a function that is no ring kernel may have more parameters than these three */
 	void *params[RK_WIRE_ARGS_MAX] = {&ring->shared_device, &number, &ring->next,
 					  [3 ... RK_WIRE_ARGS_MAX - 1] = &nothing};
-	CUresult result;
+	CUresult result = rk_cu.cuLaunchKernel(ring->function, 1, 1, 1, ring->block[0],
+					       ring->block[1], ring->block[2], ring->shared_bytes,
+					       ring->stream, params, NULL);
 
-	result = rk_cu.cuLaunchKernel(ring->function, 1, 1, 1, ring->block[0], ring->block[1],
-				      ring->block[2], ring->shared_bytes, ring->stream, params,
-				      NULL);
 	if (result != CUDA_SUCCESS)
 		return rk_cuda_fail(ring->rings->device, result, err, "kernel %s: cuLaunchKernel",
 				    ring->id);

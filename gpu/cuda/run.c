@@ -3,7 +3,6 @@
  * One run on the device: a block of device memory for all buffers, their way there and back through
  * pinned memory, and the launch between.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "gpu/cuda/internal.h"
@@ -298,9 +297,8 @@ static int transfer_and_run(const struct rk_cuda_job *job, uint64_t *run_ns, str
 {
 	struct rk_error ignored;
 	float ms = 0;
-	int rc;
+	int rc = job->layout.total <= RK_STAGING_BYTES ? run_small(job, err) : run_large(job, err);
 
-	rc = job->layout.total <= RK_STAGING_BYTES ? run_small(job, err) : run_large(job, err);
 	if (rc == 0) /* a kernel without outputs has not been waited for yet */
 		rc = failed(job, rk_cuda_wait(job->stream->end), NULL, err);
 	if (rc) {

@@ -27,9 +27,8 @@ struct rk_cuda_streams {
 static int open_stream(struct rk_cuda_device *device, struct rk_cuda_stream *s,
 		       struct rk_error *err)
 {
-	CUresult result;
+	CUresult result = rk_cu.cuStreamCreate(&s->stream, CU_STREAM_NON_BLOCKING);
 
-	result = rk_cu.cuStreamCreate(&s->stream, CU_STREAM_NON_BLOCKING);
 	if (result != CUDA_SUCCESS) {
 		s->stream = NULL;
 		return rk_cuda_fail(device, result, err, "cuStreamCreate");
@@ -72,9 +71,8 @@ int rk_cuda_stream_urgent(struct rk_cuda_device *device, CUstream *stream, struc
 {
 	const char *call = "cuCtxGetStreamPriorityRange";
 	int least, greatest;
-	CUresult result;
+	CUresult result = rk_cu.cuCtxGetStreamPriorityRange(&least, &greatest);
 
-	result = rk_cu.cuCtxGetStreamPriorityRange(&least, &greatest);
 	if (result == CUDA_SUCCESS) {
 		call = "cuStreamCreateWithPriority";
 		result = rk_cu.cuStreamCreateWithPriority(stream, CU_STREAM_NON_BLOCKING, greatest);

@@ -6,9 +6,8 @@ int rk_cuda_touch_open(struct rk_cuda_touch *touch, struct rk_cuda_device *devic
 		       struct rk_error *err)
 {
 	CUresult result;
-	int rc;
+	int rc = rk_cuda_stream_urgent(device, &touch->stream, err);
 
-	rc = rk_cuda_stream_urgent(device, &touch->stream, err);
 	if (rc)
 		return rc;
 	result =
@@ -37,9 +36,8 @@ void rk_cuda_touch_close(struct rk_cuda_touch *touch, struct rk_cuda_device *dev
 int rk_cuda_touch(struct rk_cuda_touch *touch, struct rk_cuda_device *device, struct rk_error *err)
 {
 	const char *call = "cuMemsetD8Async";
-	CUresult result;
+	CUresult result = rk_cu.cuMemsetD8Async(touch->at, 0, RK_CUDA_TOUCH_BYTES, touch->stream);
 
-	result = rk_cu.cuMemsetD8Async(touch->at, 0, RK_CUDA_TOUCH_BYTES, touch->stream);
 	if (result == CUDA_SUCCESS) {
 		call = "cuEventRecord";
 		result = rk_cu.cuEventRecord(touch->done, touch->stream);

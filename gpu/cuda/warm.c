@@ -77,9 +77,8 @@ static int warm_stream(void *ctx, struct rk_cuda_stream *s, struct rk_error *err
 	const char *call;
 	CUresult result;
 	CUdeviceptr at;
-	int rc;
+	int rc = rk_cuda_memory_alloc(cuda->memory, s->stream, true, BYTES, "first use", &at, err);
 
-	rc = rk_cuda_memory_alloc(cuda->memory, s->stream, true, BYTES, "first use", &at, err);
 	if (rc == -ENOMEM) /* messages get no memory either then, and the sentence says why */
 		return 0;
 	if (rc)
@@ -101,9 +100,8 @@ int rk_cuda_warm(struct rk_cuda *cuda, struct rk_error *err)
 			   {.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64}},
 	};
 	struct warm w = {.cuda = cuda};
-	int rc;
+	int rc = rk_cuda_modules_builtin(cuda->modules, &load, &w.function, err);
 
-	rc = rk_cuda_modules_builtin(cuda->modules, &load, &w.function, err);
 	if (rc)
 		return rc;
 	if (rk_cuda_staging_take(cuda->staging, 1, &w.block) == 1) {

@@ -394,14 +394,13 @@ int rk_devices_start(struct rk_devices_watch **watch, struct rk_wire_shared *sha
 	rc = rk_cond_init(&w->changed);
 	if (rc) {
 		free(w);
-		return rk_error_set(err, rc, "cannot watch devices: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot watch devices: %m");
 	}
 	pthread_mutex_init(&w->lock, NULL); /* without attributes it cannot fail */
 	rc = pthread_create(&w->thread, NULL, watch_main, w);
 	if (rc) {
 		free_watch(w);
-		return rk_error_set(err, rc, "cannot start a thread to watch devices: %s",
-				    strerror(rc));
+		return rk_error_set(err, rc, "cannot start a thread to watch devices: %m");
 	}
 	set_current(w);
 	*watch = w;

@@ -9,13 +9,12 @@
 
 int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 {
+	char msg[RK_ERROR_MAX]; /* an argument may be err->msg itself */
 	va_list ap;
 
 	if (!err)
 		return -code;
-	/* Through a second buffer: an argument may be err->msg itself. */
-	char msg[RK_ERROR_MAX];
-
+	errno = code; /* for %m */
 	va_start(ap, fmt);
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);

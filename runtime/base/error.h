@@ -22,7 +22,8 @@ struct rk_error {
 
 /*
  * Describe a failure. @err may be NULL if the caller does not need the sentence.
- * A sentence that does not fit is cut at RK_ERROR_MAX - 1 bytes.
+ * A sentence that does not fit is cut at RK_ERROR_MAX - 1 bytes. In it, %m is the text of @code,
+ * as strerror has it; errno may be @code afterwards.
  * Returns -@code, so that callers write: return rk_error_set(err, EINVAL, "...").
  */
 int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)

@@ -14,7 +14,6 @@
 #define RK_RUNTIME_BASE_HELPER_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 

@@ -193,9 +193,9 @@ static int ini_open(const char *path, bool trusted, struct rk_error *err)
 	if (fd < 0 && trusted)
 		return fd;
 	if (fd < 0)
-		return rk_error_set(err, errno, "%s: cannot open: %s", path, strerror(errno));
+		return rk_error_set(err, errno, "%s: cannot open: %m", path);
 	if (fstat(fd, &st) < 0)
-		rc = rk_error_set(err, errno, "%s: cannot stat: %s", path, strerror(errno));
+		rc = rk_error_set(err, errno, "%s: cannot stat: %m", path);
 	else if (S_ISDIR(st.st_mode))
 		rc = rk_error_set(err, EISDIR, "%s: is a directory, not an INI file", path);
 	else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
@@ -220,8 +220,7 @@ static ssize_t ini_slurp(int fd, const char *path, char *buf, struct rk_error *e
 		if (n > 0)
 			len += (size_t)n;
 		else if (errno != EINTR)
-			return rk_error_set(err, errno, "%s: cannot read: %s", path,
-					    strerror(errno));
+			return rk_error_set(err, errno, "%s: cannot read: %m", path);
 	}
 	return rk_error_set(err, EFBIG, "%s: larger than 1 MiB, too large for an INI file", path);
 }
@@ -240,7 +239,7 @@ int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len, s
 	else
 		n = ini_slurp(fd, path, buf, err);
 	if (close(fd) < 0 && n >= 0)
-		n = rk_error_set(err, errno, "%s: cannot close: %s", path, strerror(errno));
+		n = rk_error_set(err, errno, "%s: cannot close: %m", path);
 	if (n < 0) {
 		free(buf);
 		return (int)n;

@@ -230,9 +230,7 @@ static void skip_space(struct checker *c)
 /* The word at @at, or NULL. */
 static const struct word *find_word(const char *at, const char *end)
 {
-	size_t i;
-
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		size_t len = strlen(words[i].text);
 
 		if ((size_t)(end - at) >= len && memcmp(at, words[i].text, len) == 0)

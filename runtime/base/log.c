@@ -3,7 +3,6 @@
 #include "runtime/base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
@@ -637,7 +636,7 @@ static int log_queue_init(struct rk_error *err)
 		return 0;
 	rc = rk_cond_init(&log_queue.changed);
 	if (rc)
-		return rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot start the log thread: %m");
 	log_queue.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return log_queue.wake < 0 ? rk_error_set(err, errno, "cannot start the log thread: %m") : 0;
 }
@@ -654,7 +653,7 @@ int rk_log_start_thread(struct rk_error *err)
 	rc = rk_thread_start(&log_queue.thread, log_writer, NULL);
 	log_queue.running = !rc;
 	pthread_mutex_unlock(&log_queue.lock);
-	return rc ? rk_error_set(err, rc, "cannot start the log thread: %s", strerror(rc)) : 0;
+	return rc ? rk_error_set(err, rc, "cannot start the log thread: %m") : 0;
 }
 
 void rk_log_stop_thread(void)

@@ -80,8 +80,7 @@ int rk_log_file_open(struct rk_log_file *f, struct rk_error *err)
 	if (!rc) {
 		rc = rk_helper_send(&f->helper, open_there, f->path, strlen(f->path), fd);
 		if (rc)
-			rk_error_set(err, -rc, "log file %s: cannot open: %s", f->path,
-				     strerror(-rc));
+			rk_error_set(err, -rc, "log file %s: cannot open: %m", f->path);
 	}
 	if (fd >= 0)
 		close(fd);

@@ -34,8 +34,7 @@ static int copy(struct rk_module *m, int from, const char *path, struct rk_error
 		return rk_error_set(err, EFBIG, "%s is larger than 1 GiB", path);
 	m->fd = rk_memfd_create(slash ? slash + 1 : path);
 	if (m->fd < 0)
-		return rk_error_set(err, -m->fd, "cannot create memory for %s: %s", path,
-				    strerror(-m->fd));
+		return rk_error_set(err, -m->fd, "cannot create memory for %s: %m", path);
 	for (left = m->st.st_size; left > 0;) {
 		ssize_t n = sendfile(m->fd, from, NULL, (size_t)left);
 

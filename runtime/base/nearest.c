@@ -26,19 +26,18 @@ static size_t least(size_t a, size_t b, size_t c)
 size_t rk_edit_distance(const char *a, size_t alen, const char *b, size_t blen)
 {
 	size_t rows[3][LEN_MAX + 1], *before = rows[0], *above = rows[1], *row = rows[2], *spare;
-	size_t i, j;
 
 	if (alen > LEN_MAX || blen > LEN_MAX)
 		return SIZE_MAX;
-	for (j = 0; j <= blen; j++)
+	for (size_t j = 0; j <= blen; j++)
 		row[j] = j;
-	for (i = 1; i <= alen; i++) {
+	for (size_t i = 1; i <= alen; i++) {
 		spare = before;
 		before = above;
 		above = row;
 		row = spare;
 		row[0] = i;
-		for (j = 1; j <= blen; j++) {
+		for (size_t j = 1; j <= blen; j++) {
 			row[j] = least(above[j - 1] + !same(a[i - 1], b[j - 1]), above[j] + 1,
 				       row[j - 1] + 1);
 			if (i > 1 && j > 1 && same(a[i - 1], b[j - 2]) &&

@@ -3,7 +3,6 @@
 #ifndef RK_RUNTIME_BASE_SCM_H
 #define RK_RUNTIME_BASE_SCM_H
 
-#include <stddef.h>
 #include <sys/types.h>
 
 /*

@@ -150,11 +150,10 @@ static void *run(void *arg)
 
 static int start_thread(struct rk_health *h, struct rk_error *err)
 {
-	int rc;
+	int rc = rk_thread_start(&h->thread, run, h);
 
-	rc = rk_thread_start(&h->thread, run, h);
 	h->started = !rc;
-	return rc ? rk_error_set(err, rc, "cannot start the health thread: %s", strerror(rc)) : 0;
+	return rc ? rk_error_set(err, rc, "cannot start the health thread: %m") : 0;
 }
 
 int rk_health_create(struct rk_health **out, struct rk_dispatch *dispatch,
@@ -187,7 +186,7 @@ destroy_lock:
 	pthread_mutex_destroy(&h->lock);
 free_it:
 	free(h);
-	return rk_error_set(err, rc, "cannot prepare the health checks: %s", strerror(rc));
+	return rk_error_set(err, rc, "cannot prepare the health checks: %m");
 }
 
 void rk_health_end(struct rk_health *h)

@@ -140,9 +140,8 @@ static int take(struct scan *s, const char *path, struct rk_kernel *old, struct 
 {
 	struct rk_kernel_source source = {.manifest = &s->manifest, .origin = path};
 	struct rk_kernel *k;
-	int rc;
+	int rc = check_id(s, path, old, err);
 
-	rc = check_id(s, path, old, err);
 	if (rc)
 		return rc;
 	rc = find_modules(s, path, old, &source, err);
@@ -171,9 +170,8 @@ static void scan_file(struct scan *s, const char *path)
 {
 	struct rk_error err = {0};
 	struct rk_kernel *old;
-	int rc;
+	int rc = rk_manifest_parse_file(&s->manifest, s->files, path, &err);
 
-	rc = rk_manifest_parse_file(&s->manifest, s->files, path, &err);
 	if (!rc) {
 		old = rk_registry_find(s->reg, s->manifest.domain, s->manifest.name);
 		rc = take(s, path, old, &err);

@@ -22,9 +22,7 @@ bool rk_manifest_equal(const struct rk_manifest *a, const struct rk_manifest *b)
 static int find_name(const char *name, size_t len, const void *table, size_t stride,
 		     unsigned int count)
 {
-	unsigned int i;
-
-	for (i = 0; i < count; i++) {
+	for (unsigned int i = 0; i < count; i++) {
 		const char *row = (const char *)table + i * stride;
 
 		if (strlen(row) == len && memcmp(row, name, len) == 0)
@@ -48,9 +46,7 @@ int rk_find_dim(const struct rk_manifest *m, const char *name, size_t len)
 
 bool rk_axis_has(const struct rk_axis *axis, unsigned int dim)
 {
-	unsigned int i;
-
-	for (i = 0; i < axis->ndims; i++)
+	for (unsigned int i = 0; i < axis->ndims; i++)
 		if (axis->dims[i] == dim)
 			return true;
 	return false;
@@ -61,9 +57,8 @@ int rk_axis_evaluate(const struct rk_axis *axis, const uint64_t *dims, uint64_t 
 	uint64_t addend = axis->addend < 0 ? 0 - (uint64_t)axis->addend : (uint64_t)axis->addend;
 	uint64_t product = axis->factor;
 	bool overflow = false;
-	unsigned int i;
 
-	for (i = 0; i < axis->ndims; i++) {
+	for (unsigned int i = 0; i < axis->ndims; i++) {
 		uint64_t dim = dims[axis->dims[i]];
 
 		if (dim == 0)
@@ -108,13 +103,12 @@ static void text_add(struct text *t, const char *fmt, ...)
 static void add_axis(struct text *t, const struct rk_manifest *m, const struct rk_axis *axis)
 {
 	const char *times = "";
-	unsigned int i;
 
 	if (axis->factor != 1 || axis->ndims == 0) {
 		text_add(t, "%" PRIu64, axis->factor);
 		times = "*";
 	}
-	for (i = 0; i < axis->ndims; i++) {
+	for (unsigned int i = 0; i < axis->ndims; i++) {
 		text_add(t, "%s%s", times, m->dims[axis->dims[i]]);
 		times = "*";
 	}
@@ -135,10 +129,9 @@ size_t rk_port_print(const struct rk_manifest *m, const struct rk_port *port, ch
 		     size_t size)
 {
 	struct text t = {.buf = buf, .size = size};
-	unsigned int i;
 
 	text_add(&t, "%s = %s", port->name, rk_dtype_info(port->dtype)->name);
-	for (i = 0; i < port->rank; i++) {
+	for (unsigned int i = 0; i < port->rank; i++) {
 		text_add(&t, "%c", i ? ',' : '[');
 		add_axis(&t, m, &port->axes[i]);
 	}
@@ -179,7 +172,6 @@ void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 		      struct rk_wire_load *load)
 {
 	const struct rk_code *code = &m->code[backend];
-	unsigned int i;
 
 	load->nparams = code->nparams;
 	load->backend = (uint8_t)backend;
@@ -192,7 +184,7 @@ void rk_manifest_wire(const struct rk_manifest *m, enum rk_wire_backend backend,
 	memcpy(load->library, code->library, sizeof(load->library));
 	memcpy(load->entry, code->entry, sizeof(load->entry));
 	memset(load->params, 0, sizeof(load->params));
-	for (i = 0; i < code->nparams; i++) {
+	for (unsigned int i = 0; i < code->nparams; i++) {
 		const struct rk_param *param = &code->params[i];
 
 		load->params[i].kind = (uint8_t)param->kind;

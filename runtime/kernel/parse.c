@@ -190,15 +190,14 @@ static int check_section(const char *section, struct rk_error *err)
 {
 	char hint[RK_NEAREST_HINT_MAX];
 	struct rk_nearest near;
-	size_t i;
 
 	rk_nearest_init(&near, section, strlen(section));
-	for (i = 0; i < NKEYS; i++) {
+	for (size_t i = 0; i < NKEYS; i++) {
 		if (strcmp(keys[i].section, section) == 0)
 			return 0;
 		rk_nearest_try(&near, keys[i].section);
 	}
-	for (i = 0; i < RK_SECTION_COUNT; i++) {
+	for (size_t i = 0; i < RK_SECTION_COUNT; i++) {
 		if (strcmp(rk_port_sections[i].name, section) == 0)
 			return 0;
 		rk_nearest_try(&near, rk_port_sections[i].name);
@@ -270,14 +269,13 @@ static int on_pair(void *ctx, const char *section, const char *key, const char *
 		   struct rk_error *err)
 {
 	struct rk_builder *b = ctx;
-	size_t i;
 
 	if (!key)
 		return check_section(section, err);
-	for (i = 0; i < RK_SECTION_COUNT; i++)
+	for (size_t i = 0; i < RK_SECTION_COUNT; i++)
 		if (strcmp(section, rk_port_sections[i].name) == 0)
 			return on_port(b, (enum rk_port_section)i, key, value, err);
-	for (i = 0; i < NKEYS; i++)
+	for (size_t i = 0; i < NKEYS; i++)
 		if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0)
 			return read_key(b, i, value, err);
 	return unknown_key(section, key, err);
@@ -303,11 +301,9 @@ static bool has_code(const struct rk_manifest *m)
 /* What should have been read by now. What is wrong in a line is said first, as it may be why. */
 static int check_complete(const struct rk_builder *b, const char *name, struct rk_error *err)
 {
-	size_t i;
-
 	if (b->stage < RK_STAGE_OUTPUTS)
 		return 0;
-	for (i = 0; i < NKEYS; i++)
+	for (size_t i = 0; i < NKEYS; i++)
 		if (keys[i].stage <= b->stage && !(b->given & 1u << i) && is_needed(b, &keys[i]))
 			return rk_error_set(err, EINVAL, "%s: %s is missing in [%s]", name,
 					    keys[i].name, keys[i].section);
@@ -370,9 +366,8 @@ int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const 
 	const char *dir = path[0] == '/' ? path : NULL;
 	size_t dir_len = dir ? (size_t)(strrchr(path, '/') + 1 - path) : 0, len;
 	char *text;
-	int rc;
+	int rc = rk_files_read(files, path, true, &text, &len, err);
 
-	rc = rk_files_read(files, path, true, &text, &len, err);
 	if (rc < 0)
 		return rc;
 	rc = parse(m, text, len, path, dir, dir_len, err);

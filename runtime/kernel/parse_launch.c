@@ -51,9 +51,8 @@ int rk_manifest_read_grid(struct rk_builder *b, const char *value, struct rk_err
 static uint32_t read_count(const char *word, size_t len, uint32_t max)
 {
 	uint32_t sum = 0;
-	size_t i;
 
-	for (i = 0; i < len; i++) {
+	for (size_t i = 0; i < len; i++) {
 		if (!isdigit((unsigned char)word[i]))
 			return 0;
 		sum = sum * 10 + (uint32_t)(word[i] - '0');
@@ -127,9 +126,8 @@ int rk_manifest_read_shared(struct rk_builder *b, const char *value, struct rk_e
 	static const struct rk_config_field field = {
 		.type = RK_CONFIG_SIZE, .size = sizeof(uint64_t), .min = "0", .max = "227K"};
 	uint64_t bytes;
-	int rc;
+	int rc = rk_config_value_parse(&field, value, &bytes, err);
 
-	rc = rk_config_value_parse(&field, value, &bytes, err);
 	if (rc == 0)
 		launch_of(b)->shared_bytes = (uint32_t)bytes;
 	return rc;
@@ -181,7 +179,6 @@ static int check_port(const struct rk_manifest *m, enum rk_port_section section,
 		      const struct rk_port *port, unsigned int dim, struct rk_error *err)
 {
 	const char *what = rk_port_sections[section].what, *name = m->dims[dim];
-	unsigned int i;
 
 	if (port->rank == 0 && section == RK_SECTION_INPUTS)
 		return 0;
@@ -191,7 +188,7 @@ static int check_port(const struct rk_manifest *m, enum rk_port_section section,
 				    "after the other along it, so all but scalar inputs have %s "
 				    "as their first axis",
 				    what, port->name, name, name);
-	for (i = 1; i < port->rank; i++)
+	for (unsigned int i = 1; i < port->rank; i++)
 		if (rk_axis_has(&port->axes[i], dim))
 			return rk_error_set(err, EINVAL,
 					    "axis %u of %s '%s' has %s in it, which only the first "
@@ -202,9 +199,7 @@ static int check_port(const struct rk_manifest *m, enum rk_port_section section,
 
 static bool grid_has(const struct rk_launch *launch, unsigned int dim)
 {
-	unsigned int i;
-
-	for (i = 0; i < launch->naxes; i++)
+	for (unsigned int i = 0; i < launch->naxes; i++)
 		if (rk_axis_has(&launch->grid[i], dim))
 			return true;
 	return false;
@@ -212,9 +207,7 @@ static bool grid_has(const struct rk_launch *launch, unsigned int dim)
 
 static bool args_have(const struct rk_code *code, unsigned int dim)
 {
-	unsigned int i;
-
-	for (i = 0; i < code->nparams; i++)
+	for (unsigned int i = 0; i < code->nparams; i++)
 		if (code->params[i].kind == RK_WIRE_ARG_DIM && code->params[i].index == dim)
 			return true;
 	return false;

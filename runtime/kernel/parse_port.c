@@ -187,10 +187,10 @@ int rk_port_check_bound(const struct rk_manifest *m, const char *key, struct rk_
 {
 	int index = rk_find_port(m, RK_SECTION_INPUTS, key, strlen(key));
 	const struct rk_port *port = &m->inputs[index];
-	unsigned int i, k;
+	unsigned int i;
 
 	for (i = 0; i < port->rank; i++)
-		for (k = 0; k < port->axes[i].ndims; k++) {
+		for (unsigned int k = 0; k < port->axes[i].ndims; k++) {
 			const char *name = m->dims[port->axes[i].dims[k]];
 
 			if (!is_bound(m, port->axes[i].dims[k]))
@@ -291,9 +291,8 @@ int rk_port_parse(struct rk_manifest *m, enum rk_port_section section, const cha
 {
 	size_t len = strlen(key);
 	struct rk_port *port;
-	int rc;
+	int rc = check_new_name(m, section, key, len, err);
 
-	rc = check_new_name(m, section, key, len, err);
 	if (rc < 0)
 		return rc;
 	if (m->nports[section] == RK_MAX_PORTS)

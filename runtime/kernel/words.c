@@ -9,11 +9,9 @@
 
 bool rk_is_identifier(const char *s, size_t len)
 {
-	size_t i;
-
 	if (len == 0 || len >= RK_NAME_MAX || isdigit((unsigned char)s[0]))
 		return false;
-	for (i = 0; i < len; i++)
+	for (size_t i = 0; i < len; i++)
 		if (!isalnum((unsigned char)s[i]) && s[i] != '_')
 			return false;
 	return true;

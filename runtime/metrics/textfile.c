@@ -290,7 +290,7 @@ int rk_metrics_create(struct rk_metrics **metrics, struct rk_runtime *rt, const 
 		if (m->wake >= 0)
 			close(m->wake);
 		free(m);
-		return rk_error_set(err, rc, "cannot start the metrics thread: %s", strerror(rc));
+		return rk_error_set(err, rc, "cannot start the metrics thread: %m");
 	}
 	*metrics = m;
 	return 0;

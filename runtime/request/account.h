@@ -7,7 +7,6 @@
 #ifndef RK_RUNTIME_REQUEST_ACCOUNT_H
 #define RK_RUNTIME_REQUEST_ACCOUNT_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 

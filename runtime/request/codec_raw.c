@@ -46,16 +46,15 @@ static bool times_axis(const struct rk_axis *axis, int64_t *slope, int64_t *base
 static bool get_length(const struct rk_manifest *m, struct raw *raw)
 {
 	bool any = false;
-	unsigned int i, k;
 
-	for (i = 0; i < m->ninputs; i++) {
+	for (unsigned int i = 0; i < m->ninputs; i++) {
 		const struct rk_port *port = &m->inputs[i];
 		int64_t slope = 0, base = (int64_t)rk_dtype_info(port->dtype)->size;
 
 		if (!is_streamed(port))
 			continue;
 		any = true;
-		for (k = 0; k < port->rank; k++)
+		for (unsigned int k = 0; k < port->rank; k++)
 			if (!times_axis(&port->axes[k], &slope, &base))
 				return false;
 		if (__builtin_add_overflow(raw->slope, slope, &raw->slope) ||
@@ -163,7 +162,6 @@ static int bind(struct rk_request *r, struct rk_error *err)
 	const struct rk_manifest *m = plan->manifest;
 	const struct raw *raw = r->state;
 	int64_t rest;
-	unsigned int i;
 	int rc;
 
 	/* have is at most max_message_bytes, but base can be anything */
@@ -172,7 +170,7 @@ static int bind(struct rk_request *r, struct rk_error *err)
 		return wrong_length(r, raw->have, err);
 	if (raw->slope)
 		rk_plan_set_dim(plan, 0, (uint64_t)(rest / raw->slope));
-	for (i = 0; i < m->ninputs; i++) {
+	for (unsigned int i = 0; i < m->ninputs; i++) {
 		if (!is_streamed(&m->inputs[i]))
 			continue;
 		rc = rk_plan_bind_shown(plan, i, 0, NULL, err);
@@ -226,11 +224,9 @@ static int raw_finish(struct rk_request *r, struct rk_error *err)
 
 static int raw_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
 {
-	unsigned int i;
-
 	(void)err;
 	*a = (struct rk_answer){0};
-	for (i = 0; i < r->message->plan.manifest->noutputs; i++)
+	for (unsigned int i = 0; i < r->message->plan.manifest->noutputs; i++)
 		rk_answer_add_output(a, r->message, i);
 	return 0;
 }

@@ -204,10 +204,9 @@ static int check_spans(struct safetensors *st, const struct rk_plan *plan, struc
 {
 	const struct rk_port *inputs = plan->manifest->inputs;
 	uint64_t end = 0;
-	unsigned int i;
 
 	qsort(st->spans, st->nspans, sizeof(st->spans[0]), compare_spans);
-	for (i = 0; i < st->nspans; i++) {
+	for (unsigned int i = 0; i < st->nspans; i++) {
 		const struct span *span = &st->spans[i];
 		uint64_t bytes = plan->inputs[span->input].bytes;
 
@@ -256,10 +255,9 @@ static int read_header(struct rk_request *r, struct rk_error *err)
 {
 	struct safetensors *st = r->state;
 	json_error_t je;
-	json_t *root;
 	int rc;
+	json_t *root = json_loadb(st->header, st->header_len, JSON_REJECT_DUPLICATES, &je);
 
-	root = json_loadb(st->header, st->header_len, JSON_REJECT_DUPLICATES, &je);
 	if (!root)
 		return header_error(&je, err);
 	rc = rk_request_message(r, err);
@@ -282,9 +280,8 @@ static int read_header(struct rk_request *r, struct rk_error *err)
 static int begin_header(struct rk_request *r, struct rk_error *err)
 {
 	struct safetensors *st = r->state;
-	unsigned int i;
 
-	for (i = PREFIX_BYTES; i--;)
+	for (unsigned int i = PREFIX_BYTES; i--;)
 		st->header_len = st->header_len << 8 | st->prefix[i];
 	if (st->header_len < strlen("{}") || st->header_len > HEADER_BYTES_MAX)
 		return rk_error_set(
@@ -443,14 +440,13 @@ static void add_output(struct header *h, const struct rk_plan *plan, unsigned in
 {
 	const struct rk_port *port = &plan->manifest->outputs[i];
 	uint64_t shape[RK_MAX_RANK], bytes = plan->outputs[i].bytes;
-	unsigned int k;
 
 	rk_plan_output_shape(plan, i, shape);
 	/* names are C identifiers: nothing in them to escape */
 	header_add(h, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
 		   h->len > PREFIX_BYTES + strlen("{") ? "," : "", port->name,
 		   rk_dtype_info(port->dtype)->st_name);
-	for (k = 0; k < port->rank; k++)
+	for (unsigned int k = 0; k < port->rank; k++)
 		header_add(h, "%s%" PRIu64, k ? "," : "", shape[k]);
 	header_add(h, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", h->data, h->data + bytes);
 	h->data += bytes;

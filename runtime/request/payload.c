@@ -165,8 +165,7 @@ static int payload_map(struct rk_payload *p, struct rk_error *err)
 {
 	p->fd = rk_memfd_create("rkfs-payload");
 	if (p->fd < 0)
-		return rk_error_set(err, -p->fd, "cannot create payload memory: %s",
-				    strerror(-p->fd));
+		return rk_error_set(err, -p->fd, "cannot create payload memory: %m");
 	if (ftruncate(p->fd, (off_t)p->size) ||
 	    fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return rk_error_set(err, errno, "cannot seal payload memory: %m");
@@ -318,9 +317,8 @@ int rk_payload_alloc(struct rk_payload *pool, uid_t uid, uint64_t bytes, struct 
 {
 	uint64_t pages = round_page(bytes);
 	uint32_t page = NONE;
-	int rc;
+	int rc = check_size(pool, bytes, err);
 
-	rc = check_size(pool, bytes, err);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&pool->lock);
@@ -421,9 +419,8 @@ static int grow(struct rk_block *block, uint64_t bytes, struct rk_error *err)
 int rk_payload_resize(struct rk_block *block, uint64_t bytes, struct rk_error *err)
 {
 	struct rk_block moved;
-	int rc;
+	int rc = check_size(block->pool, bytes, err);
 
-	rc = check_size(block->pool, bytes, err);
 	if (rc)
 		return rc;
 	if (bytes <= block->bytes) {

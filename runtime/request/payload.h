@@ -13,7 +13,6 @@
 #ifndef RK_RUNTIME_REQUEST_PAYLOAD_H
 #define RK_RUNTIME_REQUEST_PAYLOAD_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 

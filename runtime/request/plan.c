@@ -85,12 +85,11 @@ int rk_plan_bind_shown(struct rk_plan *plan, unsigned int index, unsigned int sh
 {
 	const struct rk_port *port = &plan->manifest->inputs[index];
 	struct rk_plan next = *plan;
-	unsigned int i;
 	int rc;
 
 	if (plan->seen & 1u << index)
 		return rk_error_set(err, EINVAL, "input '%s' is given twice", port->name);
-	for (i = 0; i < shown; i++) {
+	for (unsigned int i = 0; i < shown; i++) {
 		rc = bind_axis(&next, index, i, shape[i], err);
 		if (rc < 0)
 			return rc;
@@ -144,10 +143,9 @@ static void settle_hidden(struct rk_plan *plan)
 {
 	const struct rk_manifest *m = plan->manifest;
 	uint32_t bound = plan->bound;
-	unsigned int i, k;
 
-	for (i = 0; i < m->ninputs; i++)
-		for (k = plan->shown[i]; k < m->inputs[i].rank; k++) {
+	for (unsigned int i = 0; i < m->ninputs; i++)
+		for (unsigned int k = plan->shown[i]; k < m->inputs[i].rank; k++) {
 			const struct rk_axis *axis = &m->inputs[i].axes[k];
 			uint64_t least = axis->addend < 0 ? 0 - (uint64_t)axis->addend : 0;
 
@@ -180,15 +178,13 @@ int rk_plan_complete(struct rk_plan *plan, struct rk_error *err)
 	const struct rk_manifest *m = plan->manifest;
 	struct rk_plan next = *plan;
 	uint64_t size;
-	unsigned int i, k;
-	int rc;
+	int rc = check_missing(plan, err);
 
-	rc = check_missing(plan, err);
 	if (rc < 0)
 		return rc;
 	settle_hidden(&next);
-	for (i = 0; i < m->ninputs; i++)
-		for (k = 0; k < m->inputs[i].rank; k++) {
+	for (unsigned int i = 0; i < m->ninputs; i++)
+		for (unsigned int k = 0; k < m->inputs[i].rank; k++) {
 			rc = axis_size(&next, "input", &m->inputs[i], k, &size, err);
 			if (rc < 0)
 				return rc;
@@ -213,11 +209,10 @@ static int count_elements(const struct rk_plan *plan, const char *what, const st
 			  uint64_t max, uint64_t *count, uint64_t *padded, struct rk_error *err)
 {
 	bool empty = false;
-	unsigned int i;
 	int rc;
 
 	*padded = 1;
-	for (i = 0; i < port->rank; i++) {
+	for (unsigned int i = 0; i < port->rank; i++) {
 		uint64_t size;
 
 		rc = axis_size(plan, what, port, i, &size, err);
@@ -272,14 +267,13 @@ int rk_plan_grid(const struct rk_plan *plan, enum rk_wire_backend backend, uint6
 	const struct rk_manifest *m = plan->manifest;
 	const struct rk_launch *launch = &m->code[backend].launch;
 	uint64_t dims[RK_MAX_DIMS];
-	unsigned int i;
 
 	memcpy(dims, plan->dims, sizeof(dims));
 	if (m->fused_dim)
 		dims[m->fused_dim - 1] = fused_size;
-	for (i = 0; i < RK_WIRE_AXES; i++)
+	for (unsigned int i = 0; i < RK_WIRE_AXES; i++)
 		grid[i] = launch->block[i] ? 1 : 0;
-	for (i = 0; i < launch->naxes; i++) {
+	for (unsigned int i = 0; i < launch->naxes; i++) {
 		uint64_t threads = 0, blocks;
 		int rc = rk_axis_evaluate(&launch->grid[i], dims, &threads);
 		char text[AXIS_TEXT];
@@ -316,15 +310,13 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 	uint32_t grid[RK_WIRE_AXES];
 	enum rk_wire_backend backend;
 	enum rk_port_section s;
-	unsigned int i;
 	uint64_t end = 0;
-	int rc;
+	int rc = rk_plan_complete(&next, err);
 
-	rc = rk_plan_complete(&next, err);
 	if (rc < 0)
 		return rc;
 	for (s = 0; s < RK_SECTION_COUNT; s++)
-		for (i = 0; i < next.manifest->nports[s]; i++) {
+		for (unsigned int i = 0; i < next.manifest->nports[s]; i++) {
 			rc = place(&next, s, i, max_bytes, &end, err);
 			if (rc < 0)
 				return rc;
@@ -342,9 +334,8 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 void rk_plan_output_shape(const struct rk_plan *plan, unsigned int index, uint64_t *shape)
 {
 	const struct rk_port *port = &plan->manifest->outputs[index];
-	unsigned int i;
 
 	/* layout has seen that it works */
-	for (i = 0; i < port->rank; i++)
+	for (unsigned int i = 0; i < port->rank; i++)
 		(void)rk_axis_evaluate(&port->axes[i], plan->dims, &shape[i]);
 }

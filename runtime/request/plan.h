@@ -12,7 +12,6 @@
 #define RK_RUNTIME_REQUEST_PLAN_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "runtime/base/wire.h"

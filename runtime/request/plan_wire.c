@@ -10,14 +10,13 @@ void rk_plan_clear(const struct rk_plan *plan, void *block)
 {
 	const struct rk_manifest *m = plan->manifest;
 	enum rk_port_section s;
-	unsigned int i;
 
-	for (i = 0; i < m->ninputs; i++)
+	for (unsigned int i = 0; i < m->ninputs; i++)
 		if (!(plan->seen & 1u << i))
 			memcpy((unsigned char *)block + plan->inputs[i].offset,
 			       m->inputs[i].default_value, plan->inputs[i].bytes);
 	for (s = RK_SECTION_OUTPUTS; s < RK_SECTION_COUNT; s++)
-		for (i = 0; i < m->nports[s]; i++) {
+		for (unsigned int i = 0; i < m->nports[s]; i++) {
 			const struct rk_extent *extent = &plan->extents[s][i];
 			unsigned char *at = (unsigned char *)block + extent->offset;
 
@@ -30,10 +29,9 @@ uint64_t rk_plan_clear_bytes(const struct rk_plan *plan)
 {
 	enum rk_port_section s;
 	uint64_t sum = 0;
-	unsigned int i;
 
 	for (s = RK_SECTION_OUTPUTS; s < RK_SECTION_COUNT; s++)
-		for (i = 0; i < plan->manifest->nports[s]; i++)
+		for (unsigned int i = 0; i < plan->manifest->nports[s]; i++)
 			sum += plan->extents[s][i].bytes + RK_WIRE_GUARD;
 	return sum;
 }
@@ -41,16 +39,14 @@ uint64_t rk_plan_clear_bytes(const struct rk_plan *plan)
 int rk_plan_check_bools(const struct rk_plan *plan, const void *block, struct rk_error *err)
 {
 	const struct rk_manifest *m = plan->manifest;
-	unsigned int i;
-	uint64_t k;
 
-	for (i = 0; i < m->ninputs; i++) {
+	for (unsigned int i = 0; i < m->ninputs; i++) {
 		const struct rk_extent *extent = &plan->inputs[i];
 		const unsigned char *at = (const unsigned char *)block + extent->offset;
 
 		if (m->inputs[i].dtype != RK_BOOL)
 			continue;
-		for (k = 0; k < extent->count; k++)
+		for (uint64_t k = 0; k < extent->count; k++)
 			if (at[k] > 1)
 				return rk_error_set(err, EINVAL,
 						    "input '%s': element %" PRIu64
@@ -72,9 +68,8 @@ uint32_t rk_plan_wire(const struct rk_plan *plan, enum rk_wire_backend backend,
 		      uint64_t block_offset, const void *block, struct rk_wire_arg *args)
 {
 	const struct rk_code *code = &plan->manifest->code[backend];
-	unsigned int i;
 
-	for (i = 0; i < code->nparams; i++) {
+	for (unsigned int i = 0; i < code->nparams; i++) {
 		const struct rk_param *param = &code->params[i];
 		const struct rk_extent *extent = extent_of(plan, param);
 		struct rk_wire_arg arg = {0};
@@ -99,14 +94,13 @@ bool rk_plan_fuses(const struct rk_plan *a, const void *block_a, const struct rk
 		   const void *block_b)
 {
 	const struct rk_manifest *m = a->manifest;
-	unsigned int i;
 
 	if (m->fused_dim == 0)
 		return false;
-	for (i = 0; i < m->ndims; i++)
+	for (unsigned int i = 0; i < m->ndims; i++)
 		if (i != m->fused_dim - 1 && a->dims[i] != b->dims[i])
 			return false;
-	for (i = 0; i < m->ninputs; i++)
+	for (unsigned int i = 0; i < m->ninputs; i++)
 		if (m->inputs[i].rank == 0 &&
 		    memcmp((const unsigned char *)block_a + a->inputs[i].offset,
 			   (const unsigned char *)block_b + b->inputs[i].offset,
@@ -120,11 +114,10 @@ int rk_plan_check(const struct rk_plan *plan, const void *block, struct rk_error
 	const struct rk_manifest *m = plan->manifest;
 	unsigned char guard[RK_WIRE_GUARD];
 	enum rk_port_section s;
-	unsigned int i;
 
 	memset(guard, RK_WIRE_GUARD_BYTE, sizeof(guard));
 	for (s = RK_SECTION_OUTPUTS; s < RK_SECTION_COUNT; s++)
-		for (i = 0; i < m->nports[s]; i++) {
+		for (unsigned int i = 0; i < m->nports[s]; i++) {
 			const struct rk_extent *extent = &plan->extents[s][i];
 
 			if (memcmp((const unsigned char *)block + extent->offset + extent->bytes,

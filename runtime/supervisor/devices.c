@@ -2,7 +2,6 @@
 /* What is known of the devices, also from workers that are gone. */
 #include "runtime/supervisor/devices.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 

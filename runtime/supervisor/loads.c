@@ -2,7 +2,6 @@
 /* Which kernels the worker has loaded, as which backend; in the supervisor's thread. */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"

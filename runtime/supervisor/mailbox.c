@@ -2,7 +2,6 @@
 /* What other threads ask of the supervisor, and what they read of its worker. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/supervisor/internal.h"

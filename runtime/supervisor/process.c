@@ -68,7 +68,7 @@ static int map_shared(struct rk_process *p, int *fd, struct rk_error *err)
 {
 	*fd = rk_memfd_create("rkfs-shared");
 	if (*fd < 0)
-		return rk_error_set(err, -*fd, "cannot create the shared page: %s", strerror(-*fd));
+		return rk_error_set(err, -*fd, "cannot create the shared page: %m");
 	if (ftruncate(*fd, sizeof(struct rk_wire_shared)) ||
 	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return rk_error_set(err, errno, "cannot seal the shared page: %m");

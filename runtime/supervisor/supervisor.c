@@ -535,11 +535,9 @@ static void *supervise(void *arg)
 
 static int start_thread(struct rk_supervisor *sup, struct rk_error *err)
 {
-	int rc;
+	int rc = rk_thread_start(&sup->thread, supervise, sup);
 
-	rc = rk_thread_start(&sup->thread, supervise, sup);
-	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %s", strerror(rc))
-		  : 0;
+	return rc ? rk_error_set(err, rc, "cannot start the supervisor thread: %m") : 0;
 }
 
 static void supervisor_free(struct rk_supervisor *sup)
