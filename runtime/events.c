@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/base/error.h"
+
 int rk_events_init(struct rk_events *ev)
 {
 	int rc;
@@ -38,11 +40,10 @@ json_t *rk_events_text(const char *text)
 	json_t *value = json_string(text);
 	char *plain = value ? NULL : strdup(text);
 
-	for (char *p = plain; p && *p; p++)
-		if (*p & 0x80)
-			*p = '?';
-	if (plain)
+	if (plain) {
+		rk_text_clean(plain, strlen(plain), "\t\n");
 		value = json_string(plain);
+	}
 	free(plain);
 	return value;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,21 +38,23 @@ int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	return rk_error_set(err, err->code, "%s: %s", prefix, old);
 }
 
-/* How many bytes the character at @at has, of at most @left; 0 where it is no UTF-8. */
-static size_t character_size(const unsigned char *at, size_t left)
+size_t rk_utf8_length(const char *at, size_t left)
 {
-	size_t len = at[0] < 0x80	      ? 1
-		     : (at[0] & 0xe0) == 0xc0 ? 2
-		     : (at[0] & 0xf0) == 0xe0 ? 3
-		     : (at[0] & 0xf8) == 0xf0 ? 4
-					      : 0;
+	const unsigned char *u = (const unsigned char *)at;
+	size_t len = u[0] >= 0xf0 ? 4 : u[0] >= 0xe0 ? 3 : u[0] >= 0x80 ? 2 : 1;
+	uint32_t code = u[0] & (0x7f >> len);
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 
-	if (len > left)
+	if (len == 1)
+		return 1;
+	if (u[0] < 0xc2 || u[0] > 0xf4 || left < len)
 		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((at[i] & 0xc0) != 0x80)
+	for (size_t i = 1; i < len; i++) {
+		if ((u[i] & 0xc0) != 0x80)
 			return 0;
-	return len;
+		code = code << 6 | (u[i] & 0x3f);
+	}
+	return code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ? 0 : len;
 }
 
 void rk_text_clean(char *text, size_t size, const char *keep)
@@ -60,7 +63,7 @@ void rk_text_clean(char *text, size_t size, const char *keep)
 	size_t left = strnlen(text, size), len;
 
 	for (; left; at += len, left -= len) {
-		len = character_size(at, left);
+		len = rk_utf8_length((const char *)at, left);
 		if (!len) {
 			len = 1;
 			*at = '?';

@@ -37,6 +37,12 @@ int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
+ * How many bytes the character at @at has, of at most @left (not 0); 0 where it is not UTF-8 as RFC
+ * 3629 has it.
+ */
+size_t rk_utf8_length(const char *at, size_t left);
+
+/*
  * Make @text, of at most @size bytes, fit for a terminal, a log and a file of lines, whoever wrote
  * it: control characters, those of 0x80 to 0x9f too, and bytes that are no UTF-8 become '?'; but
  * for the characters in @keep.

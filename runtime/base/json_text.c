@@ -92,26 +92,6 @@ static int expected(const struct checker *c, const char *what, struct rk_error *
 
 /* Strings */
 
-/* How many bytes the UTF-8 character at @at has, or 0 if it is not one. */
-static size_t utf8_length(const char *at, const char *end)
-{
-	const unsigned char *u = (const unsigned char *)at;
-	size_t len = u[0] >= 0xf0 ? 4 : u[0] >= 0xe0 ? 3 : 2, i;
-	uint32_t code = u[0] & (0x7f >> len);
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-
-	if (u[0] < 0xc2 || u[0] > 0xf4 || (size_t)(end - at) < len)
-		return 0;
-	for (i = 1; i < len; i++) {
-		if ((u[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (u[i] & 0x3f);
-	}
-	if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-		return 0;
-	return len;
-}
-
 /* The four digits at @at, or -1. */
 static int read_hex(const char *at, const char *end)
 {
@@ -170,7 +150,7 @@ static int check_string(struct checker *c, struct rk_error *err)
 				return rc;
 			continue;
 		}
-		len = byte < 0x80 ? byte >= ' ' : utf8_length(c->at, c->end);
+		len = byte < 0x80 ? byte >= ' ' : rk_utf8_length(c->at, (size_t)(c->end - c->at));
 		if (len == 0) {
 			snprintf(what, sizeof(what),
 				 byte < ' ' ? "byte 0x%02x has to be escaped in a string"

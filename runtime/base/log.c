@@ -145,20 +145,6 @@ enum rk_log_level rk_log_level(void)
 	return (enum rk_log_level)atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
-/* Bytes that could end the line or control a terminal (C0, DEL, and C1 as UTF-8). */
-static void log_sanitize(char *text)
-{
-	for (unsigned char *p = (unsigned char *)text; *p; p++) {
-		bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f;
-
-		if (!c1 && *p >= ' ' && *p != 0x7f)
-			continue;
-		*p = '?';
-		if (c1)
-			*++p = '?';
-	}
-}
-
 /* RFC 3339, UTC, milliseconds. */
 static void log_timestamp(char *buf, size_t size)
 {
@@ -177,23 +163,12 @@ static void log_timestamp(char *buf, size_t size)
 /* One JSON object without a newline, malloc'ed; NULL if memory is short. */
 static char *log_json(const char *stamp, enum rk_log_level level, const char *text)
 {
-	char ascii[LOG_TEXT_MAX];
-	json_t *msg = json_string(text);
-	json_t *line;
+	json_t *line = json_pack("{s:s, s:s, s:s}", "time", stamp, "level",
+				 rk_log_level_name(level), "msg", text);
 	char *out;
 
-	if (!msg) {
-		/* Not UTF-8, which JSON cannot hold. */
-		size_t len = strlen(text);
-
-		for (size_t i = 0; i <= len; i++)
-			ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-		msg = json_string(ascii);
-	}
-	line = json_pack("{s:s, s:s, s:o}", "time", stamp, "level", rk_log_level_name(level), "msg",
-			 msg);
 	if (!line)
-		return NULL; /* json_pack has freed msg */
+		return NULL;
 	out = json_dumps(line, JSON_COMPACT);
 	json_decref(line);
 	return out;
@@ -704,7 +679,7 @@ void rk_log(enum rk_log_level level, const char *fmt, ...)
 		snprintf(text, sizeof(text), "a line that cannot be formatted: %s", fmt);
 	else if ((size_t)len >= sizeof(text))
 		memcpy(text + sizeof(text) - sizeof(cut), cut, sizeof(cut));
-	log_sanitize(text);
+	rk_text_clean(text, sizeof(text), "");
 	log_timestamp(stamp, sizeof(stamp));
 	if (!log_enqueue(level, stamp, text))
 		log_now(level, stamp, text);

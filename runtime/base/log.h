@@ -68,7 +68,7 @@ void rk_log_set_level(enum rk_log_level level);
 enum rk_log_level rk_log_level(void);
 
 /*
- * Log one line, without a final newline; control characters in it are replaced by '?'.
+ * Log one line, without a final newline, as rk_text_clean leaves it.
  * A line of more than 1023 bytes is cut and ends in "...". errno is preserved. A line that cannot
  * be written is counted, and the next one that can is preceded by a line that says so.
  */
