@@ -57,7 +57,7 @@ struct rk_runtime {
 	struct rk_config loaded; /* as the sources said at the last load */
 	struct rk_payload *payload;
 	uint64_t sample_ms; /* that the supervisor was told last */
-	_Atomic uint64_t max_json_bytes, max_message_bytes;
+	_Atomic uint64_t max_json_bytes, max_header_bytes, max_message_bytes;
 
 	/*
 	 * Jobs read files of the user's, which may be on a dead file system. Only whoever ordered a

@@ -171,6 +171,7 @@ struct rk_payload *rk_runtime_payload(struct rk_runtime *rt);
 
 /* Limits of one request, bytes; lock-free. */
 uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt);
+uint64_t rk_runtime_max_header_bytes(const struct rk_runtime *rt);
 uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt);
 
 /* settings.c: numbers and sentences that files show; from memory */

@@ -104,6 +104,7 @@ void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *conf
 	old = rt->payload;
 	rt->payload = rk_payload_ref(payload);
 	atomic_store(&rt->max_json_bytes, config->max_json_bytes);
+	atomic_store(&rt->max_header_bytes, config->max_header_bytes);
 	atomic_store(&rt->max_message_bytes, config->max_message_bytes);
 	apply_and_unlock(rt);
 	rk_payload_unref(old);
@@ -181,6 +182,11 @@ struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
 uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)
 {
 	return atomic_load_explicit(&rt->max_json_bytes, memory_order_relaxed);
+}
+
+uint64_t rk_runtime_max_header_bytes(const struct rk_runtime *rt)
+{
+	return atomic_load_explicit(&rt->max_header_bytes, memory_order_relaxed);
 }
 
 uint64_t rk_runtime_max_message_bytes(const struct rk_runtime *rt)

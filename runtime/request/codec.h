@@ -33,6 +33,7 @@ struct rk_request {
 	uid_t uid;		  /* who asks */
 	pid_t pid;
 	uint64_t max_json_bytes;    /* of a JSON text */
+	uint64_t max_header_bytes;  /* of the header of safetensors */
 	uint64_t max_message_bytes; /* of inputs and outputs together, and of any other encoding */
 	uint64_t charged;	    /* to pool, by rk_request_charge */
 	struct rk_message *message; /* a reference; NULL until shapes are known or data staged */

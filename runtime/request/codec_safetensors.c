@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,109 +50,163 @@ static bool st_applies(const struct rk_manifest *m)
 
 /* The header's contents */
 
-static void prefix_tensor(const char *name, struct rk_error *err)
+static void prefix_tensor(const char *shown, struct rk_error *err)
 {
-	char shown[SHOWN_MAX];
-
-	rk_error_prefix(err, "tensor '%s'", rk_json_show(shown, sizeof(shown), name, strlen(name)));
+	rk_error_prefix(err, "tensor '%s'", shown);
 }
 
-/* What @value is, in words. */
-static const char *kind_name(const json_t *value)
-{
-	static const enum rk_json_kind kinds[] = {
-		[JSON_OBJECT] = RK_JSON_OBJECT, [JSON_ARRAY] = RK_JSON_ARRAY,
-		[JSON_STRING] = RK_JSON_STRING, [JSON_INTEGER] = RK_JSON_NUMBER,
-		[JSON_REAL] = RK_JSON_NUMBER,	[JSON_TRUE] = RK_JSON_TRUE,
-		[JSON_FALSE] = RK_JSON_FALSE,	[JSON_NULL] = RK_JSON_NULL,
-	};
+/* Where we are in a header whose syntax is right. */
+struct walk {
+	const char *at, *end;
+};
 
-	return rk_json_kind_name(kinds[json_typeof(value)]);
+static enum rk_json_kind next(struct walk *w, struct rk_json_token *token)
+{
+	w->at = rk_json_next(w->at, w->end, token);
+	return token->kind;
 }
 
-/* @value as a list of at most @max counts. Returns how many, or -EINVAL. */
-static int read_counts(const json_t *value, const char *what, unsigned int max, uint64_t *counts,
-		       struct rk_error *err)
+/* @token as an integer from 0 to 2^63 - 1. */
+static bool read_count(const struct rk_json_token *token, uint64_t *count)
 {
-	const json_t *element;
 	size_t i;
 
-	if (!json_is_array(value))
+	*count = 0;
+	for (i = 0; i < token->len; i++) {
+		if (token->kind != RK_JSON_NUMBER || token->text[i] < '0' || token->text[i] > '9')
+			return false;
+		if (__builtin_mul_overflow(*count, 10, count) ||
+		    __builtin_add_overflow(*count, (uint64_t)(token->text[i] - '0'), count))
+			return false;
+	}
+	return i && *count <= INT64_MAX;
+}
+
+/* The value @token as a list of at most @max counts. Returns how many, or -EINVAL. */
+static int read_counts(struct walk *w, const struct rk_json_token *token, const char *what,
+		       unsigned int max, uint64_t *counts, struct rk_error *err)
+{
+	struct rk_json_token element;
+	unsigned int i;
+
+	if (token->kind != RK_JSON_ARRAY)
 		return rk_error_set(err, EINVAL, "%s is no array", what);
-	if (json_array_size(value) > max)
-		return rk_error_set(err, EINVAL, "%s has more than %u elements", what, max);
-	json_array_foreach (value, i, element) {
-		if (!json_is_integer(element) || json_integer_value(element) < 0)
+	for (i = 0; next(w, &element) != RK_JSON_CLOSE; i++) {
+		if (i == max)
+			return rk_error_set(err, EINVAL, "%s has more than %u elements", what, max);
+		if (!read_count(&element, &counts[i]))
 			return rk_error_set(err, EINVAL,
-					    "element %zu of %s is no integer from 0 to 2^63 - 1", i,
+					    "element %u of %s is no integer from 0 to 2^63 - 1", i,
 					    what);
-		counts[i] = (uint64_t)json_integer_value(element);
 	}
 	return (int)i;
 }
 
-static int check_metadata(json_t *value, struct rk_error *err)
+static int check_metadata(struct walk *w, const struct rk_json_token *value, struct rk_error *err)
 {
-	json_t *text;
-	const char *key;
+	struct rk_json_token token;
 
-	if (json_typeof(value) != JSON_OBJECT)
+	if (value->kind != RK_JSON_OBJECT)
 		return rk_error_set(err, EINVAL,
-				    METADATA " is %s where an object of strings is "
-					     "wanted",
-				    kind_name(value));
-	json_object_foreach (value, key, text)
-		if (json_typeof(text) != JSON_STRING)
+				    METADATA " is %s where an object of strings is wanted",
+				    rk_json_kind_name(value->kind));
+	while (next(w, &token) != RK_JSON_CLOSE)
+		if (next(w, &token) != RK_JSON_STRING)
 			return rk_error_set(err, EINVAL,
-					    METADATA " holds %s; only strings are "
-						     "allowed",
-					    kind_name(text));
+					    METADATA " holds %s; only strings are allowed",
+					    rk_json_kind_name(token.kind));
 	return 0;
 }
 
-static int check_dtype(const json_t *value, const struct rk_port *port, struct rk_error *err)
+static int check_dtype(const struct rk_json_token *value, const struct rk_port *port,
+		       struct rk_error *err)
 {
 	const char *wanted = rk_dtype_info(port->dtype)->st_name;
 	char shown[SHOWN_MAX];
 
-	if (!json_is_string(value))
+	if (value->kind != RK_JSON_STRING)
 		return rk_error_set(err, EINVAL, "dtype is no string");
-	if (strcmp(json_string_value(value), wanted) == 0)
+	rk_json_unescape(value, shown, sizeof(shown));
+	if (strcmp(shown, wanted) == 0)
 		return 0;
-	return rk_error_set(err, EINVAL, "dtype is %s; this input is %s",
-			    rk_json_show(shown, sizeof(shown), json_string_value(value),
-					 json_string_length(value)),
-			    wanted);
+	return rk_error_set(err, EINVAL, "dtype is %s; this input is %s", shown, wanted);
 }
 
-/* {"dtype":...,"shape":...,"data_offsets":...} of input @input. */
-static int read_tensor(struct rk_request *r, const json_t *value, unsigned int input,
-		       struct rk_error *err)
+/* What the header says of one tensor. */
+struct tensor {
+	unsigned int seen; /* fields */
+	int rank;
+	uint64_t shape[RK_MAX_RANK], offsets[2];
+};
+
+enum {
+	SEEN_DTYPE = 1,
+	SEEN_SHAPE = 2,
+	SEEN_OFFSETS = 4,
+	SEEN_ALL = 7,
+};
+
+static int bad_tensor(struct rk_error *err)
+{
+	return rk_error_set(err, EINVAL,
+			    "an object of dtype, shape and data_offsets is wanted, each once");
+}
+
+/* The value of field @name, which is the next one. */
+static int read_field(struct walk *w, const char *name, const struct rk_port *port,
+		      struct tensor *t, struct rk_error *err)
+{
+	struct rk_json_token value;
+	unsigned int field;
+	int rc;
+
+	next(w, &value);
+	if (strcmp(name, "dtype") == 0) {
+		field = SEEN_DTYPE;
+		rc = check_dtype(&value, port, err);
+	} else if (strcmp(name, "shape") == 0) {
+		field = SEEN_SHAPE;
+		rc = t->rank = read_counts(w, &value, name, RK_MAX_RANK, t->shape, err);
+	} else if (strcmp(name, "data_offsets") == 0) {
+		field = SEEN_OFFSETS;
+		rc = read_counts(w, &value, name, 2, t->offsets, err);
+		if (rc >= 0 && (rc != 2 || t->offsets[0] > t->offsets[1]))
+			rc = rk_error_set(err, EINVAL, "data_offsets are not [BEGIN, END]");
+	} else {
+		return bad_tensor(err);
+	}
+	if (rc >= 0 && t->seen & field)
+		return bad_tensor(err);
+	t->seen |= field;
+	return rc;
+}
+
+/* {"dtype":...,"shape":...,"data_offsets":...} of input @input; @value is its '{'. */
+static int read_tensor(struct rk_request *r, struct walk *w, const struct rk_json_token *value,
+		       unsigned int input, struct rk_error *err)
 {
 	struct rk_plan *plan = &r->message->plan;
 	struct safetensors *st = r->state;
-	uint64_t shape[RK_MAX_RANK], offsets[2];
-	int rc, rank;
+	struct rk_json_token token;
+	struct tensor t = {0};
+	char name[SHOWN_MAX];
+	int rc;
 
-	if (!json_is_object(value) || json_object_size(value) != 3)
-		return rk_error_set(err, EINVAL,
-				    "an object of dtype, shape and data_offsets is wanted");
-	rc = check_dtype(json_object_get(value, "dtype"), &plan->manifest->inputs[input], err);
-	if (rc < 0)
-		return rc;
-	rank = read_counts(json_object_get(value, "shape"), "shape", RK_MAX_RANK, shape, err);
-	if (rank < 0)
-		return rank;
-	rc = read_counts(json_object_get(value, "data_offsets"), "data_offsets", 2, offsets, err);
-	if (rc < 0)
-		return rc;
-	if (rc != 2 || offsets[0] > offsets[1])
-		return rk_error_set(err, EINVAL, "data_offsets are not [BEGIN, END]");
-	rc = rk_plan_bind(plan, input, (unsigned int)rank, shape, err);
+	if (value->kind != RK_JSON_OBJECT)
+		return bad_tensor(err);
+	while (next(w, &token) != RK_JSON_CLOSE) {
+		rk_json_unescape(&token, name, sizeof(name));
+		rc = read_field(w, name, &plan->manifest->inputs[input], &t, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (t.seen != SEEN_ALL)
+		return bad_tensor(err);
+	rc = rk_plan_bind(plan, input, (unsigned int)t.rank, t.shape, err);
 	if (rc < 0)
 		return rc;
 	st->spans[st->nspans++] =
-		(struct span){.begin = offsets[0], .end = offsets[1], .input = input};
+		(struct span){.begin = t.offsets[0], .end = t.offsets[1], .input = input};
 	return 0;
 }
 
@@ -165,29 +218,46 @@ static int unknown_tensor(const struct rk_manifest *m, struct rk_error *err)
 			    rk_input_names(m, names));
 }
 
-static int read_tensors(struct rk_request *r, json_t *root, struct rk_error *err)
+/* The value that is next, of the name @token. */
+static int read_named(struct rk_request *r, struct walk *w, const struct rk_json_token *token,
+		      struct rk_error *err)
 {
 	const struct rk_manifest *m = r->message->plan.manifest;
-	const char *name;
-	json_t *value;
+	const struct safetensors *st = r->state;
+	char name[2 * RK_NAME_MAX], what[sizeof(name) + 32];
+	struct rk_json_token value;
 	int i, rc;
 
-	if (!json_is_object(root))
-		return rk_error_set(err, EINVAL, "the header is no JSON object");
-	json_object_foreach (root, name, value) {
-		i = rk_find_port(m, RK_SECTION_INPUTS, name, strlen(name));
-		if (i >= 0)
-			rc = read_tensor(r, value, (unsigned int)i, err);
-		else if (strcmp(name, METADATA) == 0)
-			rc = check_metadata(value, err);
-		else
-			rc = unknown_tensor(m, err);
-		if (rc < 0) {
-			prefix_tensor(name, err);
-			return rc;
-		}
+	rk_json_unescape(token, name, sizeof(name));
+	next(w, &value);
+	i = rk_find_port(m, RK_SECTION_INPUTS, name, strlen(name));
+	if (i >= 0 && r->message->plan.seen & 1u << i) {
+		snprintf(what, sizeof(what), "duplicate tensor '%s'", name);
+		return rk_json_malformed(st->header, token->text, what, err);
 	}
-	return 0;
+	if (i >= 0)
+		rc = read_tensor(r, w, &value, (unsigned int)i, err);
+	else if (strcmp(name, METADATA) == 0)
+		rc = check_metadata(w, &value, err);
+	else
+		rc = unknown_tensor(m, err);
+	if (rc < 0)
+		prefix_tensor(name, err);
+	return rc;
+}
+
+/* All of the header, whose syntax is right and which begins with '{'. */
+static int read_tensors(struct rk_request *r, struct rk_error *err)
+{
+	const struct safetensors *st = r->state;
+	struct walk w = {.at = st->header, .end = st->header + st->header_len};
+	struct rk_json_token token;
+	int rc = 0;
+
+	next(&w, &token);
+	while (rc >= 0 && next(&w, &token) != RK_JSON_CLOSE)
+		rc = read_named(r, &w, &token, err);
+	return rc < 0 ? rc : 0;
 }
 
 static int compare_spans(const void *a, const void *b)
@@ -231,17 +301,6 @@ static int check_spans(struct safetensors *st, const struct rk_plan *plan, struc
 	return 0;
 }
 
-static int header_error(const json_error_t *je, struct rk_error *err)
-{
-	char what[JSON_ERROR_TEXT_LENGTH];
-
-	if (json_error_code(je) == json_error_out_of_memory || je->text[0] == '\0')
-		return rk_error_set(err, ENOMEM, "not enough memory to parse the header");
-	return rk_error_set(err, EINVAL, "the header is malformed JSON at line %d, column %d: %s",
-			    je->line, je->column,
-			    rk_json_show(what, sizeof(what), je->text, strlen(je->text)));
-}
-
 static void drop_header(struct rk_request *r)
 {
 	struct safetensors *st = r->state;
@@ -254,16 +313,13 @@ static void drop_header(struct rk_request *r)
 static int read_header(struct rk_request *r, struct rk_error *err)
 {
 	struct safetensors *st = r->state;
-	json_error_t je;
-	int rc;
-	json_t *root = json_loadb(st->header, st->header_len, JSON_REJECT_DUPLICATES, &je);
+	int rc = rk_json_check(st->header, st->header_len, r->closed, err);
 
-	if (!root)
-		return header_error(&je, err);
+	if (rc)
+		return rk_error_prefix(err, "the header");
 	rc = rk_request_message(r, err);
 	if (!rc)
-		rc = read_tensors(r, root, err);
-	json_decref(root);
+		rc = read_tensors(r, err);
 	if (!rc)
 		rc = rk_request_layout(r, err);
 	if (!rc)
@@ -289,11 +345,11 @@ static int begin_header(struct rk_request *r, struct rk_error *err)
 			"not safetensors: the first 8 bytes announce a header of %" PRIu64
 			" bytes, which has 2 to %d",
 			st->header_len, HEADER_BYTES_MAX);
-	if (st->header_len > r->max_json_bytes)
+	if (st->header_len > r->max_header_bytes)
 		return rk_error_set(err, EMSGSIZE,
 				    "the header has %" PRIu64
-				    " bytes, more than max_json_bytes (%" PRIu64 ")",
-				    st->header_len, r->max_json_bytes);
+				    " bytes, more than max_header_bytes (%" PRIu64 ")",
+				    st->header_len, r->max_header_bytes);
 	if (rk_request_charge(r, (int64_t)st->header_len, err))
 		return -ENOMEM;
 	st->header = malloc(st->header_len);

@@ -92,7 +92,10 @@ static void answer(struct rk_request *r)
 
 void fuzz_request(const struct rk_codec *codec, const uint8_t *data, size_t size)
 {
-	struct rk_request r = {.codec = codec, .max_json_bytes = LIMIT, .max_message_bytes = LIMIT};
+	struct rk_request r = {.codec = codec,
+			       .max_json_bytes = LIMIT,
+			       .max_header_bytes = LIMIT,
+			       .max_message_bytes = LIMIT};
 	struct rk_error err = {0};
 	size_t piece, n;
 	int rc = 0;

@@ -121,6 +121,7 @@ static const struct {
 	{"kernels_dir", {"", "", "", ""}},
 	{"max_message_bytes", {"256M", "256M", "256M", "256M"}},
 	{"max_json_bytes", {"16M", "16M", "16M", "16M"}},
+	{"max_header_bytes", {"1M", "1M", "1M", "1M"}},
 	{"max_buffered_bytes", {"1G", "1G", "1G", "1G"}},
 	{"max_user_share", {"25", "25", "25", "25"}},
 	{"restart_limit", {"5", "5", "5", "5"}},
@@ -470,10 +471,10 @@ TEST(equal_and_copy)
 	load(&b, NULL, NULL,
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
 		  "cuda_unified_memory=yes", "max_message_bytes=1M", "max_json_bytes=1M",
-		  "max_buffered_bytes=1M", "max_user_share=1", "restart_limit=1",
-		  "message_timeout=1s", "cancel_grace=1s", "kernel_load_timeout=1s",
-		  "health_failure_threshold=4", "health_success_threshold=2",
-		  "health_stall_timeout=1s", "metrics_textfile=/z"));
+		  "max_header_bytes=2M", "max_buffered_bytes=1M", "max_user_share=1",
+		  "restart_limit=1", "message_timeout=1s", "cancel_grace=1s",
+		  "kernel_load_timeout=1s", "health_failure_threshold=4",
+		  "health_success_threshold=2", "health_stall_timeout=1s", "metrics_textfile=/z"));
 	for (size_t i = 0; i < count; i++) {
 		char text[RK_CONFIG_VALUE_MAX];
 

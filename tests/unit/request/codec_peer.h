@@ -78,6 +78,7 @@ static inline void peer_begin(struct peer *p, const struct rk_codec *codec)
 	p->request = (struct rk_request){
 		.codec = codec,
 		.max_json_bytes = PEER_LIMIT,
+		.max_header_bytes = PEER_LIMIT,
 		.max_message_bytes = PEER_LIMIT,
 	};
 	rk_request_init(&p->request, p->kernel, p->pool);

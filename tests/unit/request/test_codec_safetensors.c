@@ -100,10 +100,19 @@ static const struct {
 } bad[] = {
 	{"{}", 0, "the request lacks the inputs 'a', 'b'"},
 	{"{" A "}", 8, "the request lacks the input 'b'"},
-	{"{" A "," B, 10, "the header is malformed JSON at line 1"},
-	{"{" A "," B "}}", 10, "the header is malformed JSON"},
-	{"{" A "," B "}\x01", 10, "the header is malformed JSON"},
-	{"{" A "," A "," B "}", 10, "duplicate object key"},
+	{"{" A "," B, 10, "the header: malformed JSON at line 1"},
+	{"{" A "," B "}}", 10, "the header: malformed JSON"},
+	{"{" A "," B "}\x01", 10, "the header: malformed JSON"},
+	{"{" A "," A "," B "}", 10, "column 56: duplicate tensor 'a'"},
+	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"shape\":[2]}," B "}", 10,
+	 "an object of dtype, shape and data_offsets is wanted, each once"},
+	{"{" T("a", "F32", "[2]", "0", "9223372036854775808") "," B "}", 10,
+	 "element 1 of data_offsets is no integer"},
+	{"{" T("a", "F32", "[99999999999999999999]", "0", "8") "," B "}", 10,
+	 "element 0 of shape is no integer"},
+	{"{" T("a", "F32", "[\"2\"]", "0", "8") "," B "}", 10, "element 0 of shape is no integer"},
+	{"{" T("a", "F32", "[[2]]", "0", "8") "," B "}", 10, "element 0 of shape is no integer"},
+	{"{" T("a", "F32", "[2]", "0", "8") ",\"a\\u0000\":1," B "}", 10, "tensor 'a?'"},
 	{"[" A "]", 8, "the header does not begin with '{'"},
 	{" {" A "," B "}", 10, "the header does not begin with '{'"},
 	{"{" A "," B "," T("q", "U8", "[]", "10", "11") "}", 11,
@@ -113,6 +122,8 @@ static const struct {
 	{"{\"a\":1," B "}", 10, "tensor 'a': an object of dtype, shape and data_offsets"},
 	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}," B "}", 10, "an object of dtype"},
 	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"offsets\":[0,8]}," B "}", 10,
+	 "an object of dtype"},
+	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":8}," B "}", 10,
 	 "data_offsets is no array"},
 	{"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"x\":1}," B "}", 10,
 	 "an object of dtype"},
@@ -172,7 +183,7 @@ TEST(refused)
 	peer_refuse(&p, &rk_codec_safetensors, huge_header, 8, EINVAL,
 		    "a header of 100000001 bytes, which has 2 to 100000000");
 	peer_refuse(&p, &rk_codec_safetensors, large_header, 8, EMSGSIZE,
-		    "the header has 100000000 bytes, more than max_json_bytes");
+		    "the header has 100000000 bytes, more than max_header_bytes");
 	peer_refuse(&p, &rk_codec_safetensors, "{\"a\":[1]}", 9, EINVAL, "not safetensors:");
 	peer_destroy(&p);
 }
