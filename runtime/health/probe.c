@@ -64,7 +64,7 @@ static int write_echo(struct rk_message *m, struct rk_payload *pool, struct rk_e
 	if (rc)
 		return rc;
 	fill((uint8_t *)m->block.data + m->plan.inputs[0].offset, ECHO_BYTES, rk_now_ns());
-	rk_plan_clear(&m->plan, m->block.data);
+	rk_plan_prepare(&m->plan, m->block.data);
 	return 0;
 }
 

@@ -80,7 +80,8 @@ struct rk_codec {
 
 	/*
 	 * Nothing more comes. On return r->message is laid out, its block holds the inputs and its
-	 * outputs are cleared (rk_plan_clear). Fails as feed does, and ends the request then.
+	 * outputs and scratch are zero (rk_plan_prepare). Fails as feed does, and ends the request
+	 * then.
 	 */
 	int (*finish)(struct rk_request *r, struct rk_error *err);
 

@@ -447,7 +447,7 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 		rc = store(&doc, &r->message->plan, r->message->block.data, err);
 	if (rc)
 		return rc;
-	rk_plan_clear(&r->message->plan, r->message->block.data);
+	rk_plan_prepare(&r->message->plan, r->message->block.data);
 	drop_text(r);
 	return 0;
 }

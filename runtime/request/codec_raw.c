@@ -151,8 +151,7 @@ static uint64_t raw_work(const struct rk_request *r)
 {
 	const struct raw *raw = r->state;
 
-	/* moving, clearing outputs that are mostly about as large */
-	return raw && !raw->finished ? 2 * raw->have : 0;
+	return raw && !raw->finished ? raw->have : 0; /* which may have to be moved */
 }
 
 /* Solve the request's length for the free dim. */
@@ -217,7 +216,7 @@ static int raw_finish(struct rk_request *r, struct rk_error *err)
 	rc = rk_plan_check_bools(plan, block, err);
 	if (rc)
 		return rc;
-	rk_plan_clear(plan, block);
+	rk_plan_prepare(plan, block);
 	raw->finished = true;
 	return 0;
 }

@@ -447,7 +447,7 @@ static uint64_t st_work(const struct rk_request *r)
 
 	if (!st || !st->ready || st->finished)
 		return 0;
-	return rk_plan_clear_bytes(&r->message->plan);
+	return rk_plan_bool_bytes(&r->message->plan);
 }
 
 static int st_finish(struct rk_request *r, struct rk_error *err)
@@ -466,7 +466,7 @@ static int st_finish(struct rk_request *r, struct rk_error *err)
 	rc = rk_plan_check_bools(&r->message->plan, r->message->block.data, err);
 	if (rc)
 		return rc;
-	rk_plan_clear(&r->message->plan, r->message->block.data);
+	rk_plan_prepare(&r->message->plan, r->message->block.data);
 	st->finished = true;
 	return 0;
 }

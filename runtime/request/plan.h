@@ -4,7 +4,7 @@
  * large every input, output and scratch is, where each lies in the message's block of
  * payload memory, and what the kernel's parameters are.
  *
- * Used in order: init, bind the inputs in any order, layout, then (with a block) clear and
+ * Used in order: init, bind the inputs in any order, layout, then (with a block) prepare and
  * wire before the run, check after it. An input with a default need not be bound. A plan is plain
  * data owned by one message; no locks.
  */
@@ -89,13 +89,14 @@ int rk_plan_layout(struct rk_plan *plan, uint64_t max_bytes, struct rk_error *er
 void rk_plan_output_shape(const struct rk_plan *plan, unsigned int index, uint64_t *shape);
 
 /*
- * Zero outputs and scratch, set their guard bytes, store the defaults of inputs that the
- * request leaves out. @block has block_bytes.
+ * Set the guard bytes of outputs and scratch, and store the defaults of inputs that the request
+ * leaves out. @block has block_bytes. Outputs and scratch have to be zero, as they are in a new
+ * block of payload memory: clearing them would touch all of its pages.
  */
-void rk_plan_clear(const struct rk_plan *plan, void *block);
+void rk_plan_prepare(const struct rk_plan *plan, void *block);
 
-/* How many bytes rk_plan_clear writes. */
-uint64_t rk_plan_clear_bytes(const struct rk_plan *plan);
+/* How many bytes rk_plan_check_bools reads. */
+uint64_t rk_plan_bool_bytes(const struct rk_plan *plan);
 
 /* Whether the bool inputs in @block are all 0 or 1: 0, or -EINVAL naming input and element. */
 int rk_plan_check_bools(const struct rk_plan *plan, const void *block, struct rk_error *err);

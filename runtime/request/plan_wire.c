@@ -6,7 +6,7 @@
 
 #include "runtime/request/plan.h"
 
-void rk_plan_clear(const struct rk_plan *plan, void *block)
+void rk_plan_prepare(const struct rk_plan *plan, void *block)
 {
 	const struct rk_manifest *m = plan->manifest;
 	enum rk_port_section s;
@@ -18,21 +18,19 @@ void rk_plan_clear(const struct rk_plan *plan, void *block)
 	for (s = RK_SECTION_OUTPUTS; s < RK_SECTION_COUNT; s++)
 		for (unsigned int i = 0; i < m->nports[s]; i++) {
 			const struct rk_extent *extent = &plan->extents[s][i];
-			unsigned char *at = (unsigned char *)block + extent->offset;
 
-			memset(at, 0, extent->bytes);
-			memset(at + extent->bytes, RK_WIRE_GUARD_BYTE, RK_WIRE_GUARD);
+			memset((unsigned char *)block + extent->offset + extent->bytes,
+			       RK_WIRE_GUARD_BYTE, RK_WIRE_GUARD);
 		}
 }
 
-uint64_t rk_plan_clear_bytes(const struct rk_plan *plan)
+uint64_t rk_plan_bool_bytes(const struct rk_plan *plan)
 {
-	enum rk_port_section s;
 	uint64_t sum = 0;
 
-	for (s = RK_SECTION_OUTPUTS; s < RK_SECTION_COUNT; s++)
-		for (unsigned int i = 0; i < plan->manifest->nports[s]; i++)
-			sum += plan->extents[s][i].bytes + RK_WIRE_GUARD;
+	for (unsigned int i = 0; i < plan->manifest->ninputs; i++)
+		if (plan->manifest->inputs[i].dtype == RK_BOOL)
+			sum += plan->inputs[i].bytes;
 	return sum;
 }
 

@@ -44,7 +44,7 @@ static void use(const struct rk_manifest *m, uint64_t size)
 	block = malloc(plan.block_bytes);
 	FUZZ_CHECK(block);
 	memset(block, 0, plan.block_bytes);
-	rk_plan_clear(&plan, block);
+	rk_plan_prepare(&plan, block);
 	FUZZ_CHECK(!rk_plan_check(&plan, block, NULL));
 	for (enum rk_wire_backend b = 0; b < RK_WIRE_BACKEND_COUNT; b++) {
 		bool is_launched = m->code[b].given && rk_backends[b].launches;

@@ -283,7 +283,7 @@ static void submit(struct input *in)
 	FUZZ_CHECK(m && !rk_plan_bind(&m->plan, 0, 1, shape, &err) &&
 		   !rk_plan_layout(&m->plan, 1 << 20, &err) &&
 		   !rk_payload_alloc(rig.pool, 0, m->plan.block_bytes, &m->block, &err));
-	rk_plan_clear(&m->plan, m->block.data);
+	rk_plan_prepare(&m->plan, m->block.data);
 	m->done = on_done;
 	if (rk_dispatch_submit(&rig.dispatch, m, false, &err))
 		rk_message_unref(m);

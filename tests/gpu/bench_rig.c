@@ -215,7 +215,7 @@ void bench_message(struct bench_kernel *k, struct bench_message *m, unsigned int
 		bench_fail("%s: %s", manifest->id, error.msg);
 	for (unsigned int i = 0; i < count; i++) {
 		m->blocks[i] = take(k->b, m->plan.block_bytes);
-		rk_plan_clear(&m->plan, m->blocks[i]);
+		rk_plan_prepare(&m->plan, m->blocks[i]);
 		set_args(m, i);
 	}
 	if (manifest->fused_dim)

@@ -344,7 +344,7 @@ void gpu_call_make(struct gpu_rig *r, struct gpu_call *c, struct rk_kernel *k,
 	if (rk_plan_layout(&m->plan, rk_runtime_max_message_bytes(r->rt), &err) ||
 	    rk_payload_alloc(pool, 0, m->plan.block_bytes, &m->block, &err))
 		gpu_fail("%s: %s", k->manifest.id, err.msg);
-	rk_plan_clear(&m->plan, m->block.data);
+	rk_plan_prepare(&m->plan, m->block.data);
 	rk_payload_unref(pool);
 	m->done = on_done;
 	m->ctx = c;

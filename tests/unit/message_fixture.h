@@ -110,7 +110,7 @@ static inline struct rk_message *make_message(struct rk_kernel *k, struct rk_pay
 	    rk_payload_alloc(pool, 0, m->plan.block_bytes, &m->block, &err))
 		fail_msg("%s", err.msg);
 	memset(m->block.data, 0, m->plan.block_bytes);
-	rk_plan_clear(&m->plan, m->block.data);
+	rk_plan_prepare(&m->plan, m->block.data);
 	return m;
 }
 

@@ -59,7 +59,7 @@ static inline struct rk_message *make_fused(struct rig *r, uint64_t n, uint64_t 
 		fail_msg("%s", err.msg);
 	memset(msg->block.data, 0, msg->plan.block_bytes);
 	memcpy(input_of(msg, 1), &k, sizeof(k));
-	rk_plan_clear(&msg->plan, msg->block.data);
+	rk_plan_prepare(&msg->plan, msg->block.data);
 	msg->done = on_done;
 	msg->ctx = r;
 	r->all[r->nall++] = msg;

@@ -470,6 +470,35 @@ JSON_TEST(codec)
 	assert_int_equal(rk_codec_json.finish(&peer.request, &peer.err), -EMSGSIZE);
 }
 
+/* Pages of shared memory that this process has touched. */
+static long touched(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	long shared;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%*d %*d %ld", &shared), 1);
+	fclose(f);
+	return shared;
+}
+
+/* A short request with a large answer is decoded where it is read: that touches no page of it. */
+JSON_TEST(untouched)
+{
+	char text[2100] = "{\"a\":[1";
+	long before;
+
+	for (size_t i = 1; i < 1000; i++)
+		strcat(text, ",1");
+	strcat(text, "]}");
+	peer_describe(&peer, "[inputs]\na = u8[n]\n[outputs]\nc = u8[n*n]\n", "a,c");
+	before = touched();
+	accept(text);
+	assert_in_range(touched(), 0, before + 100);
+	for (size_t i = 0; i < 1000000; i++)
+		assert_int_equal(peer_output(&peer, 0)[i], 0);
+}
+
 /* Whoever has closed his file is not worked for any more. */
 JSON_TEST(closed)
 {

@@ -136,6 +136,9 @@ TEST(large)
 		assert_int_equal(peer_send(&p, &rk_codec_raw, request, len, piece), 0);
 		assert_memory_equal(peer_input(&p, 0), request, len / 3);
 		assert_memory_equal(peer_input(&p, 1), request + len / 3, len / 3 * 2);
+		for (size_t i = 0; i < len / 3; i++)
+			assert_int_equal(peer_output(&p, 0)[i], 0);
+		memset(p.request.message->block.data, 0xff, p.request.message->block.bytes);
 	}
 	peer_begin(&p, &rk_codec_raw);
 	assert_int_equal(peer_feed(&p, request, PEER_LIMIT, 65536), 0);

@@ -155,7 +155,7 @@ TEST(wire)
 	lay_out(&plan);
 	assert_true(plan.block_bytes <= sizeof(block));
 	memset(block, 0, sizeof(block));
-	rk_plan_clear(&plan, block);
+	rk_plan_prepare(&plan, block);
 	memset(args, 0x77, sizeof(args));
 	assert_int_equal(rk_plan_wire(&plan, RK_WIRE_CPU, 4096, block, args), 5);
 	assert_int_equal(args[0].value, 0);
@@ -194,7 +194,7 @@ static void make(struct message *msg, struct rk_manifest *m, uint64_t n, uint64_
 	lay_out(&msg->plan);
 	assert_true(msg->plan.block_bytes <= sizeof(msg->block));
 	memset(msg->block, (int)(n * 7), sizeof(msg->block)); /* other data */
-	rk_plan_clear(&msg->plan, msg->block);
+	rk_plan_prepare(&msg->plan, msg->block);
 	if (scale != 2)
 		memcpy(msg->block + msg->plan.inputs[1].offset, &scale, sizeof(scale));
 }
