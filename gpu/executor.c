@@ -35,6 +35,7 @@
 #endif
 
 #define RUN_HEAD offsetof(struct rk_wire_run, args)
+#define HOLD_NS	 20000 /* that an answer waits for others of its packet */
 /* arguments that a packet has room for, of all its messages together */
 #define ROWS_MAX (RK_WIRE_RUN_MAX / sizeof(struct rk_wire_arg))
 
@@ -97,6 +98,20 @@ static const struct rk_wire_arg *args_of(const struct rk_wire_run *run, uint32_t
 	return i ? more_of(run, i)->args : run->args;
 }
 
+/* The run at byte @at of the packet. */
+static const struct rk_wire_run *run_at(const struct executor_thread *thread, size_t at)
+{
+	return (const void *)((const char *)thread->packet + at);
+}
+
+/* Of a run whose nargs is checked. */
+static size_t length_of(const struct rk_wire_run *run)
+{
+	size_t args = run->nargs * sizeof(struct rk_wire_arg);
+
+	return RUN_HEAD + args + run->nmore * (sizeof(struct rk_wire_more) + args);
+}
+
 /* Check @in against its parameter and translate it. */
 static void bind_arg(const struct rk_executor *executor, const struct kernel *kernel,
 		     unsigned int i, const struct rk_wire_arg *in, struct rk_backend_arg *out)
@@ -134,21 +149,40 @@ static void bind_arg(const struct rk_executor *executor, const struct kernel *ke
 	out->buffer = executor->env.payload + in->value;
 }
 
-/* @len is the length the packet had. */
-static void check_run(const struct rk_executor *executor, const struct rk_wire_run *run, size_t len)
+/* Check the run at @run, of which @len bytes are there. Returns how many are its own. */
+static size_t check_run(const struct rk_executor *executor, const struct rk_wire_run *run,
+			size_t len)
 {
-	uint64_t args, wanted;
+	uint64_t own;
 
-	if (len < RUN_HEAD || len > RK_WIRE_RUN_MAX || run->nargs > RK_WIRE_ARGS_MAX)
+	if (len < RUN_HEAD || run->nargs > RK_WIRE_ARGS_MAX)
 		rk_packet_violation("a run packet of %zu bytes does not fit its arguments", len);
-	args = run->nargs * sizeof(struct rk_wire_arg);
-	wanted = RUN_HEAD + args + run->nmore * (sizeof(struct rk_wire_more) + args);
-	if (len != wanted)
+	own = length_of(run);
+	if (own > len)
 		rk_packet_violation("a run packet of %zu bytes does not fit its arguments", len);
 	if (run->slot >= executor->env.threads)
 		rk_packet_violation("a run packet names slot %" PRIu32, run->slot);
 	if (run->kernel >= RK_WIRE_KERNELS_MAX)
 		rk_packet_violation("a run packet names kernel slot %" PRIu32, run->kernel);
+	if (run->spaces) /* of all arguments */
+		rk_packet_violation("a run packet names spaces %#" PRIx64, run->spaces);
+	return own;
+}
+
+/* Check all of a packet before any of it runs. @len is the length that it had. */
+static void check_packet(const struct executor_thread *thread, size_t len)
+{
+	const struct rk_wire_run *run;
+
+	if (len == 0 || len > RK_WIRE_RUN_MAX)
+		rk_packet_violation("a run packet of %zu bytes", len);
+	for (size_t at = 0; at < len; at += check_run(thread->executor, run, len - at)) {
+		run = run_at(thread, at);
+		if (len - at >= RUN_HEAD && run->slot != thread->packet->slot)
+			rk_packet_violation("runs for slots %" PRIu32 " and %" PRIu32
+					    " in one packet",
+					    thread->packet->slot, run->slot);
+	}
 }
 
 /*
@@ -220,31 +254,74 @@ static int run_message(const struct executor_thread *thread, const struct rk_wir
 	return rc;
 }
 
-/* One answer for each message. Returns 0 or -errno of the send. */
-static int answer(int messages, const struct rk_wire_run *run, int status, uint64_t run_ns,
-		  const struct rk_error *err)
+/* The packet of answers that is being built. */
+struct answers {
+	int messages;	  /* the socket */
+	uint64_t held_ns; /* how long its first one has waited for others */
+	size_t len;
+	_Alignas(struct rk_wire_done) char packet[RK_WIRE_DONE_MAX];
+};
+
+static void send_answers(struct answers *answers)
+{
+	int rc = rk_packet_send(answers->messages, answers->packet, answers->len);
+
+	if (rc == -EPIPE)
+		_exit(EXIT_SUCCESS);
+	if (rc) {
+		rk_log(RK_LOG_ERROR, "rk-worker: cannot answer a message: %s", strerror(-rc));
+		_exit(RK_WORKER_EXIT_FAILURE);
+	}
+	answers->len = 0;
+	answers->held_ns = 0;
+}
+
+/* Answer each message of @run. What is sent later goes with what others of the packet answer. */
+static void answer(struct answers *answers, const struct rk_wire_run *run, int status,
+		   uint64_t run_ns, const struct rk_error *err)
 {
 	struct rk_wire_done done = {.slot = run->slot, .status = -status, .run_ns = run_ns};
 	size_t len = status ? sizeof(done) : offsetof(struct rk_wire_done, text);
-	int rc = 0;
 
 	if (status)
 		snprintf(done.text, sizeof(done.text), "%s", err->msg);
-	for (uint32_t m = 0; rc == 0 && m <= run->nmore; m++) {
+	for (uint32_t m = 0; m <= run->nmore; m++) {
 		done.id = id_of(run, m);
-		rc = rk_packet_send(messages, &done, len);
+		if (len > sizeof(answers->packet) - answers->len)
+			send_answers(answers);
+		memcpy(answers->packet + answers->len, &done, len);
+		answers->len += len;
 	}
-	return rc;
+}
+
+/* Run the messages of @run. Returns the time that it took. */
+static uint64_t serve_run(const struct executor_thread *thread, const struct rk_wire_run *run,
+			  struct answers *answers)
+{
+	struct rk_executor *executor = thread->executor;
+	struct rk_wire_shared *shared = executor->env.shared;
+	struct rk_error err;
+	uint64_t run_ns = 0;
+	int rc;
+
+	PAYLOAD_ACQUIRE(executor);
+	atomic_store(&shared->begun[run->slot], run->id);
+	rk_crash_enter(run->id);
+	rk_cancel_enter(&shared->cancelled[run->slot], run->id);
+	rc = run_message(thread, run, &run_ns, &err);
+	rk_cancel_leave();
+	rk_crash_leave();
+	PAYLOAD_RELEASE(executor);
+	answer(answers, run, rc, run_ns, &err);
+	return run_ns;
 }
 
 /* Serve one packet. False where no more will come. */
 static bool serve_one(const struct executor_thread *thread)
 {
 	struct rk_executor *executor = thread->executor;
-	const struct rk_wire_run *run = thread->packet;
-	struct rk_error err;
-	uint64_t run_ns = 0;
-	int rc;
+	struct answers answers; /* what is not set here is written before it is sent */
+	const struct rk_wire_run *run;
 	ssize_t len = rk_packet_recv(executor->messages, thread->packet, RK_WIRE_RUN_MAX);
 
 	if (len == 0 && atomic_load(&executor->stopping))
@@ -256,21 +333,17 @@ static bool serve_one(const struct executor_thread *thread)
 		rk_log(RK_LOG_ERROR, "rk-worker: cannot receive messages: %s", strerror((int)-len));
 		_exit(RK_WORKER_EXIT_FAILURE);
 	}
-	check_run(executor, run, (size_t)len);
-	PAYLOAD_ACQUIRE(executor);
-	rk_crash_enter(run->id);
-	rk_cancel_enter(&executor->env.shared->cancelled[run->slot], run->id);
-	rc = run_message(thread, run, &run_ns, &err);
-	rk_cancel_leave();
-	rk_crash_leave();
-	PAYLOAD_RELEASE(executor);
-	rc = answer(executor->messages, run, rc, run_ns, &err);
-	if (rc == -EPIPE)
-		_exit(EXIT_SUCCESS);
-	if (rc) {
-		rk_log(RK_LOG_ERROR, "rk-worker: cannot answer a message: %s", strerror(-rc));
-		_exit(RK_WORKER_EXIT_FAILURE);
+	check_packet(thread, (size_t)len);
+	answers.messages = executor->messages;
+	answers.held_ns = answers.len = 0;
+	for (size_t at = 0; at < (size_t)len; at += length_of(run)) {
+		run = run_at(thread, at);
+		answers.held_ns += serve_run(thread, run, &answers);
+		if (answers.held_ns > HOLD_NS)
+			send_answers(&answers);
 	}
+	if (answers.len)
+		send_answers(&answers);
 	return true;
 }
 

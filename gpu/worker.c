@@ -288,6 +288,17 @@ static void check_settings(const struct rk_wire_settings *settings)
 		rk_packet_violation("log level %" PRIu32, settings->log_level);
 }
 
+/* What READY says of the backend that is open. */
+static void describe(const struct worker *w, struct rk_wire_ready *ready)
+{
+	const struct rk_executor_backend *primary = &w->backends[w->primary];
+
+	snprintf(ready->backend, sizeof(ready->backend), "%s", rk_backends[w->primary].name);
+	if (primary->ops->uuid)
+		snprintf(ready->uuid, sizeof(ready->uuid), "%s",
+			 primary->ops->uuid(primary->backend));
+}
+
 static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 {
 	const struct rk_wire_hello *hello = &in->hello;
@@ -314,8 +325,7 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 		out.ready.fallback_why[0] = '\0';
 		tear_down(w);
 	} else {
-		snprintf(out.ready.backend, sizeof(out.ready.backend), "%s",
-			 rk_backends[w->primary].name);
+		describe(w, &out.ready);
 		rk_log(RK_LOG_DEBUG, "rk-worker: %u threads on backend %s", hello->threads,
 		       out.ready.backend);
 	}

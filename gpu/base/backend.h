@@ -67,6 +67,10 @@ struct rk_backend_ops {
 	 */
 	int (*open)(const struct rk_backend_env *env, void **backend, struct rk_error *err);
 
+	/* The device's UUID as NVML has it, "GPU-..."; valid until close. NULL: there is no device.
+	 */
+	const char *(*uuid)(void *backend);
+
 	/* Give the device back. Every kernel is unloaded by then. */
 	void (*close)(void *backend);
 

@@ -290,10 +290,18 @@ static int cuda_check(void *backend, struct rk_error *err)
 	return rc == -EIO ? rc : rk_error_set(err, EIO, "cuMemGetInfo: %s", rk_cuda_name(result));
 }
 
+static const char *cuda_uuid(void *backend)
+{
+	const struct rk_cuda *cuda = backend;
+
+	return cuda->device.uuid;
+}
+
 const struct rk_backend_ops rk_backend_cuda = {
 	.fuses = true,
 	.driver = 1 + RK_WIRE_LIBCUDA,
 	.open = rk_cuda_start,
+	.uuid = cuda_uuid,
 	.close = rk_cuda_stop,
 	.load = cuda_load,
 	.unload = cuda_unload,

@@ -289,80 +289,38 @@ void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, struct rk_
 	rk_dispatch_unlock_and_tell(d);
 }
 
-uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *why,
-			    uint64_t blamed_id, struct rk_message_list *held)
+static uint32_t end_lane(struct rk_dispatch *d, uint32_t lane, const struct rk_death *death,
+			 struct rk_message_list *held)
 {
-	const struct rk_death death = {.code = EIO, .why = why, .blamed_id = blamed_id};
 	uint32_t ended;
 
 	pthread_mutex_lock(&d->lock);
-	ended = rk_dispatch_end_running_locked(d, &d->lanes[lane], &death, held);
+	ended = rk_dispatch_end_running_locked(d, &d->lanes[lane], death, held);
+	rk_dispatch_hand_out_locked(d);
 	rk_dispatch_unlock_and_tell(d);
 	return ended;
+}
+
+uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *why,
+			    uint64_t blamed_id, struct rk_message_list *held)
+{
+	return end_lane(d, lane,
+			&(struct rk_death){.code = EIO, .why = why, .blamed_id = blamed_id}, held);
+}
+
+uint32_t rk_dispatch_bury(struct rk_dispatch *d, uint32_t lane, const char *why, uint64_t blamed_id,
+			  struct rk_message_list *held)
+{
+	return end_lane(d, lane,
+			&(struct rk_death){
+				.code = EIO, .why = why, .blamed_id = blamed_id, .certain = true},
+			held);
 }
 
 bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane)
 {
 	RK_GUARD(&d->lock);
 	return d->lanes[lane].blamed;
-}
-
-/* The running message that @done answers, or NULL with a sentence. */
-static struct rk_message *answered_locked(const struct rk_lane *lane,
-					  const struct rk_wire_done *done, size_t len,
-					  struct rk_error *err)
-{
-	size_t want = offsetof(struct rk_wire_done, text);
-	struct rk_message *m;
-
-	if (len < want || (done->status && len != sizeof(*done)) ||
-	    (!done->status && len != want) || done->status < 0 || done->status > 4095 ||
-	    (done->status && !memchr(done->text, '\0', sizeof(done->text)))) {
-		rk_error_set(err, EPROTO, "the worker sent a malformed answer");
-		return NULL;
-	}
-	m = rk_dispatch_running_locked(lane, done->slot, done->id);
-	if (!m) {
-		rk_error_set(err, EPROTO, "the worker answered message %llu, which does not run",
-			     (unsigned long long)done->id);
-		return NULL;
-	}
-	return m;
-}
-
-int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_wire_done *done,
-			 size_t len, struct rk_error *err)
-{
-	struct rk_lane *l = &d->lanes[lane];
-	struct rk_error guard = {0};
-	struct rk_message *m;
-
-	pthread_mutex_lock(&d->lock);
-	m = answered_locked(l, done, len, err);
-	if (!m) {
-		/* A worker that was detached, and is being ended, may have answered just before. */
-		int rc = l->fd < 0 ? 0 : -EPROTO;
-
-		pthread_mutex_unlock(&d->lock);
-		return rc;
-	}
-	rk_dispatch_left_locked(d, m);
-	l->progress_ns = rk_now_ns();
-	m->run_ns = done->run_ns;
-	if (rk_plan_check(&m->plan, m->block.data, &guard)) {
-		rk_dispatch_blame_locked(d, m);
-		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : EIO, guard.msg);
-	} else if (m->verdict)
-		rk_dispatch_finish_locked(d, m, m->verdict, RK_CANCELLED);
-	else
-		rk_dispatch_finish_locked(d, m, done->status, done->status ? done->text : "");
-	if (guard.code)
-		l->fd = -1; /* about to be replaced: what is queued is for the next one */
-	rk_dispatch_hand_out_locked(d);
-	rk_dispatch_unlock_and_tell(d);
-	if (guard.code)
-		return rk_error_set(err, EIO, "%s", guard.msg);
-	return 0;
 }
 
 /* @lane must be replaced: nothing is handed to it any more, which would die with it. */

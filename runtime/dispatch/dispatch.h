@@ -4,11 +4,12 @@
  * accepted, the enqueue, the in-flight count and the counters; so that
  * accepted = processed + failed + cancelled + timed_out + in_flight in every snapshot.
  *
- * Each worker has a lane, named by its index. At most `nslots` messages are handed to a lane at a
- * time; the rest wait in the queue of their turn, one for each kernel and user, and turns go round.
- * A free lane takes the next turn whose kernel it has loaded. No function blocks: the
- * workers' sockets are written without waiting, and done callbacks run with no lock held. The order
- * of locks is in doc/ARCHITECTURE.md.
+ * Each worker has a lane, named by its index. At most `nslots` messages run on a lane at a time;
+ * short ones are handed to it several in one packet, of which those that are not begun when the
+ * worker dies go back into the queue. The rest wait in the queue of their turn, one for each kernel
+ * and user, and turns go round. A free lane takes the next turn whose kernel it has loaded. No
+ * function blocks: the workers' sockets are written without waiting, and done callbacks run with no
+ * lock held. The order of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_DISPATCH_DISPATCH_H
 #define RK_RUNTIME_DISPATCH_DISPATCH_H
@@ -44,6 +45,7 @@ struct rk_death {
 	int code; /* errno of those that are not decided yet */
 	const char *why;
 	uint64_t blamed_id; /* message whose kernel killed it, 0 = unknown or nobody */
+	bool certain;	    /* it is dead, and begins nothing any more */
 };
 
 /* One worker, as dispatch sees it; by index, the same for those that follow one another. */
@@ -197,18 +199,23 @@ void rk_dispatch_attach(struct rk_dispatch *d, uint32_t lane, int fd, struct rk_
 uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *why,
 			    uint64_t blamed_id, struct rk_message_list *held);
 
+/* The same for a worker that is dead already: what it had not begun is queued again. */
+uint32_t rk_dispatch_bury(struct rk_dispatch *d, uint32_t lane, const char *why, uint64_t blamed_id,
+			  struct rk_message_list *held);
+
 /* Whether a kernel was blamed for the end of @lane's last worker. */
 bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane);
 
 /*
- * The worker of @lane answered with the @len bytes at @done (copied out of the socket already).
- * Returns 0; -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past
- * an output (its message has failed with EIO). After either the worker must be replaced, and
- * nothing more is handed to it. An unknown answer is ignored while no worker is attached: it is a
- * late one.
+ * The worker of @lane answered with the @len bytes at @packet (copied out of the socket already):
+ * one or more structs rk_wire_done, each with its text where the status is not 0. Returns 0;
+ * -EPROTO: no such message runs, or the packet is malformed; -EIO: the kernel wrote past an
+ * output (its message has failed with EIO). After either the worker must be replaced, and nothing
+ * more is handed to it; answers before that one count. An unknown answer is ignored while no worker
+ * is attached: it is a late one.
  */
-int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const struct rk_wire_done *done,
-			 size_t len, struct rk_error *err);
+int rk_dispatch_complete(struct rk_dispatch *d, uint32_t lane, const void *packet, size_t len,
+			 struct rk_error *err);
 
 /*
  * End queued messages whose deadline has passed with ETIMEDOUT. Returns the lanes (1 << index) on

@@ -2,8 +2,8 @@
 /*
  * Shared by the files of this folder only, each of which calls only those named before it:
  * queue.c (the moves of a message), lane.c (which lane takes what), run.c (what the workers have),
- * dispatch.c and info.c (what others call). All are called with dispatch.lock held; unlock_and_tell
- * releases it.
+ * death.c (what a worker leaves), answer.c, dispatch.c and info.c (what others call). All are
+ * called with dispatch.lock held; unlock_and_tell releases it.
  */
 #ifndef RK_RUNTIME_DISPATCH_INTERNAL_H
 #define RK_RUNTIME_DISPATCH_INTERNAL_H
@@ -32,6 +32,8 @@ struct rk_turn *rk_dispatch_turn_locked(struct rk_kernel *k, uid_t uid);
 void rk_dispatch_unwait_locked(struct rk_dispatch *d, struct rk_message *m);
 /* Accept @m, whose turn is set; takes over a reference. */
 void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m);
+/* @m, which was handed out but not begun, is the first of its turn again. False: no memory. */
+bool rk_dispatch_put_back_locked(struct rk_dispatch *d, struct rk_message *m);
 /* Take @m off its queue; a probe is on none. */
 void rk_dispatch_unqueue_locked(struct rk_dispatch *d, struct rk_message *m);
 /* What @k has queued may be handed out, unless it is a ring kernel of which one runs. */
@@ -100,11 +102,15 @@ struct rk_message *rk_dispatch_running_locked(const struct rk_lane *lane, uint32
 					      uint64_t id);
 /* @m runs no more: its slot is free where nothing ran with it. To be finished. */
 void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m);
+
+/* death.c: what a worker leaves */
+
 /* The kernel of @m killed its worker, which counts once; once too often, it is disabled. */
 void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m);
 /*
- * The worker of @lane is gone: end what ran on it, but for what was decided already. Returns how
- * many, without probes.
+ * The worker of @lane is gone: end what ran on it, but for what was decided already; where its
+ * death is certain, what it had not begun is queued again. Returns how many were ended, without
+ * probes.
  */
 uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, struct rk_lane *lane,
 					const struct rk_death *death, struct rk_message_list *held);

@@ -288,6 +288,21 @@ void rk_dispatch_enqueue_locked(struct rk_dispatch *d, struct rk_message *m)
 		rk_dispatch_ready_locked(d, k);
 }
 
+bool rk_dispatch_put_back_locked(struct rk_dispatch *d, struct rk_message *m)
+{
+	struct rk_kernel *k = m->kernel;
+
+	m->turn = rk_dispatch_turn_locked(k, m->uid);
+	if (!m->turn)
+		return false;
+	TAILQ_INSERT_HEAD(&m->turn->queue, m, queue);
+	m->turn->queued++;
+	atomic_fetch_add_explicit(&k->queued, 1, memory_order_relaxed);
+	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
+		rk_dispatch_ready_locked(d, k);
+	return true;
+}
+
 uint64_t rk_dispatch_depth_locked(const struct rk_dispatch *d, const struct rk_kernel *k)
 {
 	return k->manifest.max_queue_depth ? k->manifest.max_queue_depth : d->max_queue_depth;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The messages that workers have: how they are handed out as runs, and how they end with one. */
+/* The messages that workers have: how they are handed out, as runs, and leave again. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,11 +10,14 @@
 
 /* --- runs --- */
 
-/* What is handed out as one: @count messages from the head of their turn's queue on. */
+#define BATCH_MAX    16
+#define BATCH_RUN_NS (20 * 1000) /* of a message whose kernel is short */
+
+/* What is run as one: @count messages of a turn's queue, from @first on. */
 struct run {
 	struct rk_wire_run *packet;
-	size_t len; /* of the packet */
-	const struct rk_message *first;
+	size_t end; /* of it, in dispatch's packet */
+	struct rk_message *first;
 	enum rk_wire_backend backend;
 	uint64_t fused; /* size of the fused dim, of all together */
 	uint32_t count;
@@ -39,11 +42,11 @@ static bool may_fuse(const struct rk_message *m)
 	return m->plan.block_bytes <= RK_FUSE_BYTES;
 }
 
-/* A run of @m alone. Fails as rk_plan_grid does. */
-static int begin_run(struct rk_dispatch *d, const struct rk_message *m, uint32_t slot,
+/* A run of @m alone, from byte @at of the packet on. Fails as rk_plan_grid does. */
+static int begin_run(struct rk_dispatch *d, size_t at, struct rk_message *m, uint32_t slot,
 		     struct run *run, struct rk_error *err)
 {
-	struct rk_wire_run *packet = (struct rk_wire_run *)d->packet;
+	struct rk_wire_run *packet = (struct rk_wire_run *)(d->packet + at);
 
 	memset(packet, 0, offsetof(struct rk_wire_run, args));
 	packet->id = m->id;
@@ -58,21 +61,23 @@ static int begin_run(struct rk_dispatch *d, const struct rk_message *m, uint32_t
 	};
 	packet->nargs =
 		rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, packet->args);
-	run->len = offsetof(struct rk_wire_run, args) + packet->nargs * sizeof(packet->args[0]);
+	run->end =
+		at + offsetof(struct rk_wire_run, args) + packet->nargs * sizeof(packet->args[0]);
+	m->leads = true;
 	return rk_plan_grid(&m->plan, run->backend, run->fused, packet->grid, err);
 }
 
 /* Add @m to @run, unless it has to run by itself. */
-static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_message *m)
+static bool join_run(struct rk_dispatch *d, struct run *run, struct rk_message *m)
 {
-	size_t len = run->len + sizeof(struct rk_wire_more) +
+	size_t end = run->end + sizeof(struct rk_wire_more) +
 		     run->packet->nargs * sizeof(struct rk_wire_arg);
-	struct rk_wire_more *more = (struct rk_wire_more *)(d->packet + run->len);
+	struct rk_wire_more *more = (struct rk_wire_more *)(d->packet + run->end);
 	const struct rk_message *first = run->first;
 	uint32_t grid[RK_WIRE_AXES];
 	uint64_t fused;
 
-	if (!may_fuse(m) || len > sizeof(d->packet) ||
+	if (!may_fuse(m) || end > sizeof(d->packet) ||
 	    __builtin_add_overflow(run->fused, fused_size(m), &fused) ||
 	    !rk_plan_fuses(&first->plan, first->block.data, &m->plan, m->block.data) ||
 	    rk_plan_grid(&first->plan, run->backend, fused, grid, NULL))
@@ -81,9 +86,10 @@ static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_mes
 	(void)rk_plan_wire(&m->plan, run->backend, m->block.offset, m->block.data, more->args);
 	memcpy(run->packet->grid, grid, sizeof(grid));
 	run->packet->nmore++;
-	run->len = len;
+	run->end = end;
 	run->fused = fused;
 	run->count++;
+	m->leads = false;
 	return true;
 }
 
@@ -91,7 +97,7 @@ static bool join_run(struct rk_dispatch *d, struct run *run, const struct rk_mes
 static void fill_run(struct rk_dispatch *d, uint32_t fuse_max, struct run *run)
 {
 	const struct rk_manifest *manifest = &run->first->kernel->manifest;
-	const struct rk_message *m = run->first;
+	struct rk_message *m = run->first;
 
 	if (!manifest->fused_dim || manifest->mode != RK_WIRE_BATCH ||
 	    !rk_backends[run->backend].launches || !may_fuse(m))
@@ -100,12 +106,52 @@ static void fill_run(struct rk_dispatch *d, uint32_t fuse_max, struct run *run)
 		;
 }
 
-static int send_run(int fd, const struct run *run)
+/*
+ * How many messages of @t go in one packet at most, for one thread to run one after the other: its
+ * share of those that wait, where all threads get one, and only of a kernel so short that waking a
+ * thread for each would cost more.
+ */
+static uint32_t batch_of_locked(const struct rk_dispatch *d, const struct rk_turn *t)
+{
+	uint64_t run_ns = t->kernel->run_ns;
+	uint32_t room = 0, share;
+
+	if (t->kernel->manifest.mode != RK_WIRE_BATCH || !run_ns || run_ns > BATCH_RUN_NS)
+		return 1;
+	for (uint32_t i = 0; i < d->nlanes; i++)
+		if (d->lanes[i].fd >= 0)
+			room += d->lanes[i].nslots - d->lanes[i].running;
+	share = t->queued / room;
+	return share < 1 ? 1 : share < BATCH_MAX ? share : BATCH_MAX;
+}
+
+/* Add runs of the messages behind @run to the packet, up to @most messages in all. */
+static void fill_packet(struct rk_dispatch *d, struct rk_lane *lane, struct run *run, uint32_t most)
+{
+	struct rk_message *m = run->first;
+	uint32_t count = run->count, slot = run->packet->slot;
+	struct run next;
+
+	for (uint32_t i = 1; i < run->count; i++)
+		m = TAILQ_NEXT(m, queue);
+	while (count < most && (m = TAILQ_NEXT(m, queue)) &&
+	       run->end + sizeof(struct rk_wire_run) <= sizeof(d->packet) &&
+	       !begin_run(d, run->end, m, slot, &next, NULL)) {
+		fill_run(d, lane->fuse_max, &next);
+		for (uint32_t i = 1; i < next.count; i++)
+			m = TAILQ_NEXT(m, queue);
+		run->end = next.end;
+		count += next.count;
+	}
+	run->count = count;
+}
+
+static int send_packet(const struct rk_dispatch *d, const struct rk_lane *lane, size_t len)
 {
 	ssize_t n;
 
 	do
-		n = send(fd, run->packet, run->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = send(lane->fd, d->packet, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }
@@ -158,7 +204,7 @@ static bool hand_out_one_locked(struct rk_dispatch *d, struct rk_lane *lane, str
 
 	while (lane->slots[slot])
 		slot++;
-	if (begin_run(d, m, slot, &run, &err)) { /* it was made for another backend */
+	if (begin_run(d, 0, m, slot, &run, &err)) { /* it was made for another backend */
 		rk_dispatch_unqueue_locked(d, m);
 		rk_dispatch_finish_locked(d, m, err.code, err.msg);
 		rk_dispatch_room_locked(
@@ -166,10 +212,11 @@ static bool hand_out_one_locked(struct rk_dispatch *d, struct rk_lane *lane, str
 		return true;
 	}
 	fill_run(d, lane->fuse_max, &run);
-	rc = send_run(lane->fd, &run);
+	fill_packet(d, lane, &run, batch_of_locked(d, t));
+	rc = send_packet(d, lane, run.end);
 	if ((rc == -EMSGSIZE || rc == -ENOBUFS) && run.count > 1) { /* small sockets (wmem_max) */
-		(void)begin_run(d, m, slot, &run, &err);	    /* as before */
-		rc = send_run(lane->fd, &run);
+		(void)begin_run(d, 0, m, slot, &run, &err);	    /* as before */
+		rc = send_packet(d, lane, run.end);
 	}
 	if (rc) {
 		unsent_locked(lane, rc);
@@ -193,11 +240,11 @@ static void hand_out_probe_locked(struct rk_dispatch *d, struct rk_lane *lane)
 
 	if (!m)
 		return;
-	if (begin_run(d, m, lane->nslots, &run, &err)) {
+	if (begin_run(d, 0, m, lane->nslots, &run, &err)) {
 		rk_dispatch_finish_locked(d, m, err.code, err.msg);
 		return;
 	}
-	rc = send_run(lane->fd, &run);
+	rc = send_packet(d, lane, run.end);
 	if (rc) {
 		unsent_locked(lane, rc);
 		return;
@@ -246,104 +293,4 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 	k->running--;
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
 		rk_dispatch_ready_locked(d, k); /* a ring kernel runs the next one only now */
-}
-
-/* --- the worker's death --- */
-
-void rk_dispatch_blame_locked(struct rk_dispatch *d, const struct rk_message *m)
-{
-	struct rk_lane *lane = &d->lanes[m->lane];
-	struct rk_kernel *k = m->kernel;
-
-	/* The same worker's death is not counted again for another of the kernel's messages. */
-	if (m->probe || k->killed == lane->worker)
-		return;
-	k->killed = lane->worker;
-	lane->blamed = true;
-	memmove(k->kills, k->kills + 1, sizeof(k->kills) - sizeof(k->kills[0]));
-	k->kills[RK_KILLS_MAX - 1] = rk_now_ns();
-	/* what it does well between is no excuse: each time others have lost what ran beside it */
-	if (k->kills[0] && k->kills[RK_KILLS_MAX - 1] - k->kills[0] <= RK_KILLS_NS &&
-	    atomic_exchange(&k->wanted, false))
-		rk_dispatch_notice_locked(d, k, RK_NOTICE_TRIPPED);
-}
-
-/* End a message that ran on a worker that is gone; the sentence says whether it is to blame. */
-static void end_one_locked(struct rk_dispatch *d, struct rk_message *m, uint64_t now,
-			   const struct rk_death *death, const char *culprit)
-{
-	char why[RK_ERROR_MAX];
-
-	if (m->id == death->blamed_id) {
-		rk_dispatch_blame_locked(d, m);
-		snprintf(why, sizeof(why), "%.280s in this kernel", death->why);
-	} else if (culprit && strcmp(culprit, m->kernel->manifest.id)) {
-		snprintf(why, sizeof(why), "%.160s in %.128s beside it", death->why, culprit);
-	} else {
-		snprintf(why, sizeof(why), "%.300s", death->why);
-	}
-	if (m->cancel_by_ns && now >= m->cancel_by_ns)
-		rk_dispatch_blame_locked(d, m);
-	if (m->deadline_ns && now >= m->deadline_ns && death->code == EIO) {
-		rk_dispatch_blame_locked(d, m);
-		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : ETIMEDOUT,
-					  "ran longer than its timeout; the worker was replaced");
-	} else {
-		rk_dispatch_finish_locked(d, m, m->verdict ? m->verdict : death->code,
-					  m->verdict ? RK_CANCELLED : why);
-	}
-}
-
-/* The kernel that the death is blamed on, or NULL. */
-static const char *culprit_locked(const struct rk_lane *lane, const struct rk_death *death)
-{
-	for (uint32_t i = 0; i <= lane->nslots; i++) {
-		const struct rk_message *m = rk_dispatch_running_locked(lane, i, death->blamed_id);
-
-		if (m)
-			return m->kernel->manifest.id;
-	}
-	return NULL;
-}
-
-uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane)
-{
-	struct rk_message *const *slots = d->lanes[lane].slots;
-	const struct rk_message *only = NULL;
-
-	RK_GUARD(&d->lock);
-	for (uint32_t i = 0; i < d->lanes[lane].nslots; i++) {
-		if (!slots[i])
-			continue;
-		if (only && only->kernel != slots[i]->kernel) {
-			only = NULL;
-			break;
-		}
-		only = slots[i];
-	}
-	uint64_t id = only ? only->id : 0;
-
-	return id;
-}
-
-uint32_t rk_dispatch_end_running_locked(struct rk_dispatch *d, struct rk_lane *lane,
-					const struct rk_death *death, struct rk_message_list *held)
-{
-	const char *culprit = culprit_locked(lane, death);
-	uint64_t now = rk_now_ns();
-	uint32_t ended = 0;
-	struct rk_message *m;
-
-	lane->fd = -1;
-	lane->shared = NULL;
-	for (uint32_t i = 0; i <= lane->nslots; i++) {
-		while ((m = lane->slots[i])) {
-			rk_dispatch_left_locked(d, m);
-			rk_message_ref(m); /* keeps the culprit's name too */
-			TAILQ_INSERT_TAIL(held, m, queue);
-			ended += !m->probe;
-			end_one_locked(d, m, now, death, culprit);
-		}
-	}
-	return ended;
 }

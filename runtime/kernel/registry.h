@@ -98,6 +98,7 @@ struct rk_kernel {
 	struct rk_message *cursor;	/* of rk_dispatch_list */
 	unsigned int notices;
 	uint32_t running;	      /* messages handed to workers */
+	uint64_t run_ns;	      /* of a message, the mean of the last ones; 0 = not known */
 	uint32_t loaded;	      /* 1 << lane: the workers that have it */
 	uint32_t bound;		      /* 1 + the lane that a ring kernel runs on; 0 = none */
 	bool over_limit;	      /* OFF because of max_kernel_instances */

@@ -64,7 +64,8 @@ struct rk_message {
 	bool told;		  /* done was called ahead of the end: cancelled while RUNNING */
 	uint32_t lane;		  /* while RUNNING, a probe's always */
 	uint32_t slot;		  /* of the lane while RUNNING */
-	struct rk_message *with;  /* RUNNING as one with it: the next of the same slot */
+	bool leads;		  /* RUNNING: the first of those that run as one */
+	struct rk_message *with;  /* RUNNING: the next of the same slot */
 	int verdict;		  /* while RUNNING: errno decided already (cancelled), 0 = none */
 	struct rk_error error;	  /* code 0 = success */
 	struct rk_turn *turn;	  /* while QUEUED or WAITING */

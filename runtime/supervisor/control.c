@@ -83,7 +83,8 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	const struct rk_wire_ready *ready = &packet->ready;
 
 	if (p->phase != RK_PHASE_HELLO || !memchr(ready->backend, '\0', sizeof(ready->backend)) ||
-	    !memchr(ready->fallback_why, '\0', sizeof(ready->fallback_why)))
+	    !memchr(ready->fallback_why, '\0', sizeof(ready->fallback_why)) ||
+	    !memchr(ready->uuid, '\0', sizeof(ready->uuid)))
 		return -EPROTO;
 	if (packet->status) {
 		snprintf(p->refusal, sizeof(p->refusal), "%s", packet->text);
@@ -93,6 +94,8 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	if (p->best == RK_WIRE_BACKEND_COUNT)
 		return -EPROTO;
 	p->kill_at = 0; /* the loads have deadlines of their own */
+	if (ready->uuid[0])
+		rk_log(RK_LOG_INFO, "worker %d runs on device %s", p->os.pid, ready->uuid);
 	RK_GUARD(&sup->lock);
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));

@@ -107,6 +107,7 @@ struct rk_proc {
 	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
 	bool load_overdue;	  /* it was not, and that is why it is killed */
 	bool out_of_memory;	  /* it was killed for that */
+	bool dead;		  /* it was seen to have ended */
 	char backend[RK_WIRE_NAME_MAX];
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */

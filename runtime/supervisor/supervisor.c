@@ -120,7 +120,8 @@ static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
 	if (sup->observer.leaving)
 		sup->observer.leaving(sup->observer.ctx);
 	retire(sup, p);
-	running = rk_dispatch_detach(sup->dispatch, p->lane, why, culprit(sup, p), &p->held);
+	running = (p->dead ? rk_dispatch_bury : rk_dispatch_detach)(sup->dispatch, p->lane, why,
+								    culprit(sup, p), &p->held);
 	rk_supervisor_forget_loads(sup, p);
 	atomic_store(&sup->retries, rk_supervisor_blame_driver(sup, p, how));
 	sup->observer.died(sup->observer.ctx, p->os.pid, how, running);
@@ -170,6 +171,7 @@ static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 
 	if (!rk_process_reap(&p->os, how, sizeof(how), &clean))
 		return;
+	p->dead = true;
 	if (!clean)
 		(void)rk_process_fault(&p->os, how, sizeof(how));
 	/* not by this daemon */
@@ -200,8 +202,9 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 	struct rk_error err = {0};
 
 	for (int i = 0; i < 4 * BATCH && sup->cur == p; i++) {
-		struct rk_wire_done done;
-		ssize_t n = recv(p->messages.fd, &done, sizeof(done), MSG_DONTWAIT | MSG_TRUNC);
+		char packet[RK_WIRE_DONE_MAX];
+		ssize_t n = recv(p->messages.fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
+		char how[RK_ERROR_MAX];
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
@@ -211,11 +214,9 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 			on_eof(sup, p, &p->messages);
 			return;
 		}
-		if ((size_t)n == sizeof(done))
-			rk_text_clean(done.text, sizeof(done.text), "");
-		if (rk_dispatch_complete(sup->dispatch, p->lane, &done, (size_t)n, &err)) {
-			char how[RK_ERROR_MAX];
-
+		if ((size_t)n > sizeof(packet)) {
+			replace(sup, p, "was replaced: the worker sent an answer that is too long");
+		} else if (rk_dispatch_complete(sup->dispatch, p->lane, packet, (size_t)n, &err)) {
 			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
 			replace(sup, p, how);
 		}
@@ -236,10 +237,12 @@ static void replace_speaker(struct rk_supervisor *sup, struct rk_proc *p, int rc
 static void clean(struct rk_wire_control *packet)
 {
 	rk_text_clean(packet->text, sizeof(packet->text), "");
-	if (packet->type == RK_WIRE_LOG)
+	if (packet->type == RK_WIRE_LOG) {
 		rk_text_clean(packet->log.text, sizeof(packet->log.text), "");
-	else if (packet->type == RK_WIRE_READY)
+	} else if (packet->type == RK_WIRE_READY) {
 		rk_text_clean(packet->ready.fallback_why, sizeof(packet->ready.fallback_why), "");
+		rk_text_clean(packet->ready.uuid, sizeof(packet->ready.uuid), "");
+	}
 }
 
 static void on_control(struct rk_supervisor *sup, struct rk_proc *p)

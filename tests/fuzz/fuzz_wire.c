@@ -232,20 +232,30 @@ static void obey(struct input *in)
 	}
 }
 
-/* Run what was handed out. */
+/* Run what was handed out, all of a packet or the first ones, and answer that together. */
 static void serve(struct input *in)
 {
 	_Alignas(struct rk_wire_run) uint8_t packet[RK_WIRE_RUN_MAX];
-	struct rk_wire_run run;
-	struct rk_wire_done done = {0};
+	uint8_t answers[RK_WIRE_DONE_MAX];
+	size_t most = 1 + take(in);
+	ssize_t len;
 
-	(void)in;
 	while (peer.messages >= 0 &&
-	       recv(peer.messages, packet, sizeof(packet), MSG_DONTWAIT) > 0) {
-		memcpy(&run, packet, offsetof(struct rk_wire_run, args));
-		done.id = run.id;
-		done.slot = run.slot;
-		send_bytes(peer.messages, &done, offsetof(struct rk_wire_done, text));
+	       (len = recv(peer.messages, packet, sizeof(packet), MSG_DONTWAIT)) > 0) {
+		const size_t head = offsetof(struct rk_wire_run, args);
+		const size_t one = offsetof(struct rk_wire_done, text);
+		size_t at = 0, n = 0;
+
+		while (at < (size_t)len && n < most && (n + 1) * one <= sizeof(answers)) {
+			const struct rk_wire_run *run = (const void *)(packet + at);
+			struct rk_wire_done done = {.id = run->id, .slot = run->slot};
+
+			if (peer.shared)
+				atomic_store(&peer.shared->begun[run->slot], run->id);
+			memcpy(answers + n++ * one, &done, one);
+			at += head + run->nargs * sizeof(struct rk_wire_arg);
+		}
+		send_bytes(peer.messages, answers, n * one);
 	}
 }
 

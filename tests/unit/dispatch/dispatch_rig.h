@@ -334,7 +334,7 @@ static inline int answer_with(struct rig *r, const struct rk_wire_run *run, int 
 			      const char *text, struct rk_error *err)
 {
 	struct rk_wire_done done = {
-		.id = run->id, .slot = run->slot, .status = status, .run_ns = 5};
+		.id = run->id, .slot = run->slot, .status = status, .run_ns = RK_NS_PER_MS};
 	size_t len = status ? sizeof(done) : offsetof(struct rk_wire_done, text);
 	int rc;
 

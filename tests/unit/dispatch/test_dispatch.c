@@ -20,7 +20,7 @@ RIG_TEST(hand_out)
 	assert_int_equal(r->ndone, 0);
 	answer(r, &run);
 	expect_done(r, m, 0, "");
-	assert_int_equal(m->run_ns, 5);
+	assert_int_equal(m->run_ns, RK_NS_PER_MS);
 	expect_counts(r, "1 1 0 0 0 0");
 	expect_last_error(r, 0, "none");
 }

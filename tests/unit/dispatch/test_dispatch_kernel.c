@@ -558,7 +558,7 @@ RIG_TEST(many)
 	expect_listed(many, 7);
 	expect_found(many);
 	for (unsigned int i = 0; take_run(r, &run); i++) {
-		struct rk_wire_done done = {.id = run.id, .slot = run.slot};
+		struct rk_wire_done done = {.id = run.id, .slot = run.slot, .run_ns = RK_NS_PER_MS};
 		struct rk_error err;
 
 		assert_int_equal(rk_dispatch_complete(&r->d, RK_ONLY_LANE, &done,

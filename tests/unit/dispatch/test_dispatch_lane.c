@@ -65,7 +65,7 @@ static void expect_none_on(uint32_t lane)
 
 static int answer_from(struct rig *r, uint32_t lane, const struct rk_wire_run *run)
 {
-	const struct rk_wire_done done = {.id = run->id, .slot = run->slot};
+	const struct rk_wire_done done = {.id = run->id, .slot = run->slot, .run_ns = RK_NS_PER_MS};
 	struct rk_error err = {0};
 	int rc =
 		rk_dispatch_complete(&r->d, lane, &done, offsetof(struct rk_wire_done, text), &err);

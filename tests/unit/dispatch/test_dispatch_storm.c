@@ -24,7 +24,8 @@ struct storm {
 	struct rk_payload *pool;
 	struct rk_kernel *k[KERNELS];
 	int fd, peer;
-	unsigned int fused;
+	unsigned int fused, together;
+	struct rk_wire_shared page;
 	_Alignas(64) atomic_uint submitted, done, refused, unbalanced, idle, tripped;
 	atomic_bool over;
 };
@@ -127,26 +128,45 @@ union storm_packet {
 	unsigned char bytes[RK_WIRE_RUN_MAX];
 };
 
-/* Answer a run's messages, the last one first; every 50th of all is not: true. */
-static bool storm_answer(struct storm *s, const union storm_packet *p, unsigned int *answered)
+/* Answer the messages of @run, the last one first; every 50th of all is not: true. */
+static bool storm_answer(struct storm *s, const struct rk_wire_run *run, unsigned int *answered)
 {
-	const size_t args = p->run.nargs * sizeof(struct rk_wire_arg);
-	struct rk_wire_done done = {.slot = p->run.slot};
+	const size_t args = run->nargs * sizeof(struct rk_wire_arg);
+	struct rk_wire_done done = {.slot = run->slot};
 	struct rk_error err;
 
-	for (uint32_t i = p->run.nmore + 1; i > 0; i--) {
+	atomic_store(&s->page.begun[run->slot], run->id);
+	s->fused += run->nmore > 0;
+	for (uint32_t i = run->nmore + 1; i > 0; i--) {
 		const struct rk_wire_more *more =
-			(void *)(p->bytes + offsetof(struct rk_wire_run, args) + args +
-				 (i - 2) * (sizeof(*more) + args));
+			(void *)((const char *)run->args + args + (i - 2) * (sizeof(*more) + args));
 
 		if (++*answered % 50 == 0)
 			return true;
-		done.id = i > 1 ? more->id : p->run.id;
+		done.id = i > 1 ? more->id : run->id;
 		if (rk_dispatch_complete(&s->d, RK_ONLY_LANE, &done,
 					 offsetof(struct rk_wire_done, text), &err))
 			fail_msg("%s", err.msg);
 	}
 	return false;
+}
+
+/* The runs of a packet, of which one may kill the worker: its id, else 0. */
+static uint64_t storm_packet(struct storm *s, const union storm_packet *p, size_t len,
+			     unsigned int *answered)
+{
+	const struct rk_wire_run *run = &p->run;
+
+	while ((const unsigned char *)run < p->bytes + len) {
+		const size_t args = run->nargs * sizeof(struct rk_wire_arg);
+
+		if (storm_answer(s, run, answered))
+			return run->id;
+		run = (const void *)((const char *)run->args + args +
+				     run->nmore * (sizeof(struct rk_wire_more) + args));
+		s->together += (const unsigned char *)run < p->bytes + len;
+	}
+	return 0;
 }
 
 /* The supervisor: answers, and now and then the worker dies. Until everything is done. */
@@ -155,20 +175,24 @@ static void storm_supervise(struct storm *s, pthread_t *submitters)
 	struct rk_message_list held = TAILQ_HEAD_INITIALIZER(held);
 	unsigned int answered = 0, joined = 0;
 	static union storm_packet p;
+	uint64_t killer;
+	ssize_t len;
 
 	while (joined < SUBMITTERS || rk_dispatch_in_flight(&s->d)) {
 		if (joined < SUBMITTERS && !pthread_tryjoin_np(submitters[joined], NULL))
 			joined++;
-		if (recv(s->peer, &p, sizeof(p), MSG_DONTWAIT) < 0)
+		len = recv(s->peer, &p, sizeof(p), MSG_DONTWAIT);
+		if (len < 0)
 			continue;
-		s->fused += p.run.nmore > 0;
-		if (!storm_answer(s, &p, &answered))
+		killer = storm_packet(s, &p, (size_t)len, &answered);
+		if (!killer)
 			continue;
-		rk_dispatch_detach(&s->d, RK_ONLY_LANE, "died", p.run.id, &held);
+		(answered % 100 ? rk_dispatch_bury : rk_dispatch_detach)(&s->d, RK_ONLY_LANE,
+									 "died", killer, &held);
 		while (recv(s->peer, &p, sizeof(p), MSG_DONTWAIT) >= 0)
 			;
 		release(&held);
-		rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, NULL, 1 + answered % 4, 3);
+		rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, &s->page, 1 + answered % 4, 3);
 	}
 }
 
@@ -199,7 +223,7 @@ static void storm_end(struct storm *s)
 	assert_int_equal(s->done, s->submitted); /* each once, and none that was refused */
 	assert_int_equal(s->submitted, SUBMITTERS * EACH);
 	assert_true(c.count[RK_COUNT_PROCESSED] > 0);
-	assert_true(s->fused > 0);
+	assert_true(s->fused > 0 && s->together > 0);
 	assert_true(TAILQ_EMPTY(&s->d.probes));
 	assert_int_equal(payload_used(s->pool), 0);
 	for (unsigned int i = 0; i < KERNELS; i++) {
@@ -231,7 +255,7 @@ TEST(storm)
 		storm_activate(s, i);
 	}
 	rk_dispatch_accept(&s->d, true);
-	rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, NULL, 2, 3);
+	rk_dispatch_attach(&s->d, RK_ONLY_LANE, s->fd, &s->page, 2, 3);
 	assert_int_equal(pthread_create(&sampler, NULL, storm_sample, s), 0);
 	assert_int_equal(pthread_create(&switcher, NULL, storm_switch, s), 0);
 	for (unsigned int i = 0; i < SUBMITTERS; i++)

@@ -286,6 +286,45 @@ RIG_TEST(delay_concurrent)
 	assert_true(now_ns() - start < busy);
 }
 
+/*
+ * What comes in one packet runs in its order, and is answered together where it is short. True
+ * where that was so.
+ */
+static bool run_several(struct peer *p)
+{
+	char packet[RK_WIRE_RUN_MAX];
+	bool together = false;
+	size_t len = 0;
+
+	for (uint64_t i = 1; i <= 40; i++) {
+		struct rk_wire_run run = make_delay(i, i == 20);
+
+		run.slot = 2;
+		memcpy(packet + len, &run, RUN_LEN(run));
+		len += RUN_LEN(run);
+	}
+	send_packet(p->messages, packet, len);
+	for (uint64_t i = 1; i <= 40; i++) {
+		assert_int_equal(recv_done(p).id, i);
+		together |= p->next < p->left;
+		if (i == 20) /* it took a millisecond: the others are not kept waiting */
+			assert_int_equal(p->next, p->left);
+	}
+	assert_int_equal(p->next, p->left);
+	return together;
+}
+
+RIG_TEST(several_runs)
+{
+	struct peer *p = *state;
+	unsigned int tries = 0;
+
+	hello_cpu(p);
+	load(p, SLOT, &delay);
+	while (!run_several(p)) /* a loaded machine takes its time for each */
+		assert_true(++tries < 1000);
+}
+
 /* A delay ends when the daemon says that its message was cancelled, before it runs or meanwhile. */
 RIG_TEST(delay_cancelled)
 {

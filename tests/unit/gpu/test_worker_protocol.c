@@ -63,7 +63,13 @@ SPOIL_RUN(run_cut, *len -= sizeof(run->args[0]))
 SPOIL_RUN(run_long, *len += sizeof(run->args[0]))
 SPOIL_RUN(run_full, *len = sizeof(*run))
 SPOIL_RUN(run_slot, run->slot = THREADS + 1)
-SPOIL_RUN(run_longest, *len = RK_WIRE_RUN_MAX)
+SPOIL_RUN(run_longest, *len = RK_WIRE_RUN_MAX - 8) /* no whole number of runs */
+SPOIL_RUN(run_space, run->spaces = 1ULL << 62)
+/* two runs in one packet, of which the second is bad: the first does not run either */
+#define SECOND(run, len) ((struct rk_wire_run *)((char *)(run) + (len)))
+SPOIL_RUN(second_slot, memcpy(SECOND(run, *len), run, *len); SECOND(run, *len)->slot++; *len *= 2)
+SPOIL_RUN(second_kernel, memcpy(SECOND(run, *len), run, *len);
+	  SECOND(run, *len)->kernel = RK_WIRE_KERNELS_MAX; *len *= 2)
 SPOIL_RUN(run_too_long, *len = RK_WIRE_RUN_MAX + 1)
 SPOIL_RUN(more_cut, run->nmore = 1)
 SPOIL_RUN(more_overflow, run->nmore = UINT32_MAX)
@@ -188,10 +194,11 @@ RIG_TEST(bad_descriptor)
 RIG_TEST(bad_run_packet)
 {
 	static const spoil_run spoils[] = {
-		run_short,   run_cut,	  run_long,	run_longest, nargs_many,    nargs_overflow,
-		nargs_other, kernel_high, offset_past,	offset_over, offset_wraps,  bytes_huge,
-		guard_over,  bytes_over,  offset_odd,	bytes_odd,   dim_small,	    dim_none,
-		run_full,    run_slot,	  run_too_long, more_cut,    more_overflow, more_here,
+		run_short,   run_cut,	  run_long,	 run_longest, nargs_many,    nargs_overflow,
+		nargs_other, kernel_high, offset_past,	 offset_over, offset_wraps,  bytes_huge,
+		guard_over,  bytes_over,  offset_odd,	 bytes_odd,   dim_small,     dim_none,
+		run_full,    run_slot,	  run_too_long,	 more_cut,    more_overflow, more_here,
+		run_space,   second_slot, second_kernel,
 	};
 	struct peer *p = *state;
 

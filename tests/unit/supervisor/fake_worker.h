@@ -373,7 +373,7 @@ static inline void fake_fault(uint64_t id)
 
 static inline void fake_message(void)
 {
-	struct rk_wire_done done = {.run_ns = 7};
+	struct rk_wire_done done = {.run_ns = 1000000};
 	size_t len = offsetof(struct rk_wire_done, text);
 	struct rk_wire_run run;
 
