@@ -59,7 +59,7 @@ int rk_request_message(struct rk_request *r, struct rk_error *err)
 	r->message = rk_message_new(r->kernel, r->uid, r->pid);
 	if (!r->message)
 		return rk_error_set(err, ENOMEM, "no memory for a message");
-	return 0;
+	return rk_request_charge(r, sizeof(*r->message), err);
 }
 
 int rk_request_layout(struct rk_request *r, struct rk_error *err)
