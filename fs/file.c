@@ -11,6 +11,21 @@
 #include "fs/files/command.h"
 
 #define LOG_KEPT (1UL << 18) /* bytes of a log that an open file keeps once they have been read */
+#define FILE_BYTES                                                                                 \
+	2048 /* about what an open file takes with its call and its poll, without text             \
+	      */
+
+int rkfs_hold(struct rkfs *fs, uid_t uid, uint64_t bytes)
+{
+	RK_GUARD(&fs->files_lock);
+	return rk_accounts_charge(&fs->held, uid, bytes, NULL);
+}
+
+void rkfs_unhold(struct rkfs *fs, uid_t uid, uint64_t bytes)
+{
+	RK_GUARD(&fs->files_lock);
+	rk_accounts_uncharge(&fs->held, uid, bytes);
+}
 
 static bool attr_writable(const struct rkfs_attr *attr)
 {
@@ -53,6 +68,21 @@ static void file_free(struct rkfs_file *file)
 	free(file);
 }
 
+/* Too many files of @uid's are open. Where it is a call file, last_error tells. */
+static int refuse_open(const struct rkfs_subject *subject, uid_t uid)
+{
+	struct rk_error err = {0};
+
+	if (!subject->kernel)
+		return -ENOMEM;
+	rk_error_set(&err, ENOMEM,
+		     "%s: user %u holds as much memory by open files and waiting reads as one "
+		     "user may: close some",
+		     subject->kernel->manifest.id, (unsigned int)uid);
+	rk_dispatch_reject(rk_runtime_dispatch(subject->fs->rt), subject->kernel, &err);
+	return -ENOMEM;
+}
+
 /* Takes over the reference to the subject's kernel where it succeeds. */
 static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 				  uid_t uid)
@@ -76,6 +106,7 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 		file->waitq = &fs->command_wait;
 	rkfs_textbuf_init(&file->text);
 	file->rendered = false;
+	file->end = 0;
 	file->sent = 0;
 	file->skipped = 0;
 	file->seen = atomic_load(&fs->changes);
@@ -99,15 +130,23 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 	if (rc)
 		return rc;
 	rc = check_access(attr, flags);
-	file = rc ? NULL : file_new(attr, &subject, caller->uid);
-	if (!file) {
+	if (!rc && rkfs_hold(fs, caller->uid, FILE_BYTES))
+		rc = refuse_open(&subject, caller->uid);
+	if (rc) {
 		rk_kernel_unref(subject.kernel);
-		return rc ? rc : -ENOMEM;
+		return rc;
+	}
+	file = file_new(attr, &subject, caller->uid);
+	if (!file) {
+		rkfs_unhold(fs, caller->uid, FILE_BYTES);
+		rk_kernel_unref(subject.kernel);
+		return -ENOMEM;
 	}
 	if (attr->stream && attr->stream->open) {
 		rc = attr->stream->open(file, caller, flags);
 		if (rc) {
 			rkfs_stop_waiting(file);
+			rkfs_unhold(fs, caller->uid, FILE_BYTES);
 			file_free(file);
 			return rc;
 		}
@@ -135,7 +174,7 @@ void rkfs_file_unref(struct rkfs_file *file)
 		return;
 	pthread_mutex_lock(&fs->files_lock);
 	TAILQ_REMOVE(&fs->files, file, open);
-	rk_accounts_uncharge(&fs->texts, file->uid, file->charged);
+	rk_accounts_uncharge(&fs->held, file->uid, FILE_BYTES + file->charged);
 	pthread_mutex_unlock(&fs->files_lock);
 	if (file->attr->log)
 		file->attr->log->release(&file->subject);
@@ -182,6 +221,7 @@ static int render(struct rkfs_file *file)
 	/* before show: a change during it must be seen as one */
 	file->seen = atomic_load(&file->subject.fs->changes);
 	file->rendered = false;
+	file->end = 0;
 	rkfs_textbuf_reset(&file->text);
 	rc = file->attr->log ? render_log(file)
 			     : file->attr->show(file->attr, &file->subject, &file->text);
@@ -227,8 +267,8 @@ static int account_text(struct rkfs_file *file)
 	if (held == file->charged)
 		return 0;
 	pthread_mutex_lock(&fs->files_lock);
-	rk_accounts_uncharge(&fs->texts, file->uid, file->charged);
-	rc = rk_accounts_charge(&fs->texts, file->uid, held, NULL);
+	rk_accounts_uncharge(&fs->held, file->uid, file->charged);
+	rc = rk_accounts_charge(&fs->held, file->uid, held, NULL);
 	file->charged = rc ? 0 : held;
 	pthread_mutex_unlock(&fs->files_lock);
 	if (rc) {
@@ -239,12 +279,27 @@ static int account_text(struct rkfs_file *file)
 	return rc;
 }
 
+/* At the end of a large text: whoever keeps the file open does not keep that. */
+static void give_back(struct rkfs_file *file)
+{
+	size_t end = file->text.len;
+
+	rkfs_textbuf_free(&file->text);
+	(void)account_text(file); /* which is less */
+	file->rendered = false;
+	file->end = end;
+}
+
 static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_emit emit,
 		     void *ctx)
 {
 	size_t left;
 	int rc = 0;
 
+	if (offset && file->end && offset >= file->end) { /* the text was given back */
+		emit(ctx, NULL, 0);
+		return 0;
+	}
 	if (!offset || !file->rendered || offset < file->skipped)
 		rc = render(file);
 	else if (file->attr->log && offset - file->skipped >= file->text.len)
@@ -258,6 +313,8 @@ static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_
 		offset = file->text.len;
 	left = file->text.len - offset;
 	emit(ctx, file->text.data + offset, left < size ? left : size);
+	if (!left && !file->attr->log && file->charged)
+		give_back(file);
 	return 0;
 }
 
@@ -293,6 +350,7 @@ static int store_text(struct rkfs_file *file, const struct rk_caller *caller, co
 	if (text != small)
 		free(text);
 	file->rendered = false;
+	file->end = 0;
 	return rc;
 }
 

@@ -91,6 +91,14 @@ int rkfs_writable(struct rkfs *fs, uint64_t node);
  */
 int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, int flags,
 	      struct rkfs_file **file);
+
+/*
+ * @uid holds @bytes more of the daemon's memory, or less. Open files and their texts are counted by
+ * themselves. 0, or -ENOMEM where that would be more than one user may hold.
+ */
+int rkfs_hold(struct rkfs *fs, uid_t uid, uint64_t bytes);
+void rkfs_unhold(struct rkfs *fs, uid_t uid, uint64_t bytes);
+
 struct rkfs_file *rkfs_file_ref(struct rkfs_file *file);
 void rkfs_file_unref(struct rkfs_file *file);
 /*

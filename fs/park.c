@@ -11,6 +11,8 @@
 
 #include "runtime/base/thread.h"
 
+#define PARKED_BYTES 512 /* about what a request takes that waits, libfuse's part included */
+
 /* A read, a write or a poll that waits. Owned by whoever takes it off its file's queue. */
 struct rkfs_parked {
 	struct rkfs_waiter waiter;
@@ -21,6 +23,7 @@ struct rkfs_parked {
 	fuse_req_t req;		       /* a read's or a write's, and what it asks for */
 	char *text;		       /* a write's, owned, of size bytes; else NULL */
 	struct rk_caller caller;
+	uint64_t held; /* of his, bytes */
 	uint64_t offset;
 	size_t size;
 	int flags;
@@ -65,6 +68,7 @@ static void parked_end(struct rkfs_parked *p)
 {
 	struct rkfs_parking *parking = p->parking;
 
+	rkfs_unhold(p->file->subject.fs, p->caller.uid, p->held);
 	/* first, so that no file is in use once nothing is parked */
 	rkfs_file_unref(p->file);
 	pthread_mutex_lock(&parking->lock);
@@ -170,8 +174,14 @@ static void wake_request(struct rkfs_waiter *w)
 static void park(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file *file,
 		 const struct rk_caller *caller, struct rkfs_parked what)
 {
-	struct rkfs_parked *p = malloc(sizeof(*p));
+	uint64_t held = PARKED_BYTES + (what.text ? what.size : 0);
+	struct rkfs_parked *p = NULL;
 
+	if (!rkfs_hold(file->subject.fs, caller->uid, held)) {
+		p = malloc(sizeof(*p));
+		if (!p)
+			rkfs_unhold(file->subject.fs, caller->uid, held);
+	}
 	if (!p) {
 		free(what.text);
 		(void)fuse_reply_err(req, ENOMEM);
@@ -183,6 +193,7 @@ static void park(struct rkfs_parking *parking, fuse_req_t req, struct rkfs_file 
 	p->file = rkfs_file_ref(file);
 	p->req = req;
 	p->caller = *caller;
+	p->held = held;
 	pthread_mutex_lock(&parking->lock);
 	TAILQ_INSERT_TAIL(&parking->all, p, link);
 	pthread_mutex_unlock(&parking->lock);

@@ -8,7 +8,7 @@
 #include "fs/files/files.h"
 #include "fs/looks.h"
 
-#define TEXTS_PER_USER                                                                             \
+#define HELD_PER_USER                                                                              \
 	(16UL << 20) /* bytes of the open files of one user, root and the daemon's aside */
 
 static void on_news(void *ctx, enum rk_news news)
@@ -41,7 +41,7 @@ int rkfs_init(struct rkfs *fs)
 		return rc;
 	clock_gettime(CLOCK_REALTIME, &fs->born);
 	TAILQ_INIT(&fs->files);
-	rk_accounts_init(&fs->texts, UINT64_MAX, TEXTS_PER_USER);
+	rk_accounts_init(&fs->held, UINT64_MAX, HELD_PER_USER);
 	fs->attrs[RKFS_ROOT] = rkfs_root_attrs;
 	fs->attrs[RKFS_STATS] = rkfs_stats_attrs;
 	fs->attrs[RKFS_CONFIG] = rkfs_config_attrs;
@@ -88,6 +88,6 @@ void rkfs_destroy(struct rkfs *fs)
 	rkfs_waitq_destroy(&fs->event_wait);
 	rkfs_waitq_destroy(&fs->state_wait);
 	pthread_mutex_destroy(&fs->files_lock);
-	rk_accounts_destroy(&fs->texts);
+	rk_accounts_destroy(&fs->held);
 	rkfs_looks_destroy(fs->looks);
 }

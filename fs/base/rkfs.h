@@ -66,7 +66,7 @@ struct rkfs {
 	void *follow_log_ctx;
 	pthread_mutex_t files_lock; /* guards the two below */
 	struct rkfs_files files;    /* all that are open */
-	struct rk_accounts texts;   /* how much memory each user's open files hold */
+	struct rk_accounts held; /* how much memory each user's open files and waiting reads hold */
 };
 
 /* An open file. */
@@ -80,6 +80,7 @@ struct rkfs_file {
 	struct rkfs_textbuf
 		text;	    /* content as of the last render; a stream may use it as it likes */
 	bool rendered;	    /* text is valid */
+	uint64_t end;	    /* of a text that was read to its end and given back, 0 = none was */
 	uid_t uid;	    /* who opened it, and holds the memory of text */
 	uint64_t charged;   /* of that, to him; guarded by fs->files_lock */
 	size_t sent;	    /* of text, by a stream */

@@ -251,22 +251,61 @@ users() {
 		os.chdir(MNT)                                           # others may not pass the directories above it
 		size = len(open("metrics", "rb").read())
 		os.seteuid(12001)
-		fds = []
-		while True:
-		    fds.append(os.open("metrics", os.O_RDONLY))
-		    what = outcome(os.read, fds[-1], 1)
-		    if what != b"#":
-		        break
-		    assert len(fds) * size < 64 << 20, len(fds)
-		assert what == "ENOMEM", what
+		state = os.open("state", os.O_RDONLY)
+		fds = [os.open("metrics", os.O_RDONLY) for _ in range((64 << 20) // size)]
+		first = [outcome(os.read, fd, 1) for fd in fds]
+		assert set(first) == {b"#", "ENOMEM"}, set(first)
+		assert first.count(b"#") * size < 16 << 20
 		assert outcome(os.read, fds[-1], 1) == "ENOMEM"
-		assert open("state").read() == "Running\n"              # what is small holds no memory of its own
-		os.close(fds.pop(0))
-		assert os.read(fds[-1], 1) == b"#"                      # room for one again
+		assert os.read(state, 100) == b"Running\n"              # what is small holds no memory of its own
+		for fd in fds:                                          # what was read to its end is held no more
+		    text = os.pread(fd, 1 << 20, 0)
+		    assert len(text) >= size and os.pread(fd, 1, len(text)) == b""
+		    assert os.pread(fd, 1, len(text)) == b""
+		assert os.pread(fds[0], 1, 1) == text[1:2]              # rendered again
 		os.seteuid(0)
 		os.seteuid(12002)
 		assert len(open("metrics", "rb").read()) >= size
 		os.seteuid(0)
 		assert [os.read(os.open("metrics", os.O_RDONLY), 1) for _ in range(10)] == [b"#"] * 10
+	EOF
+}
+
+@test "permissions: open files and waiting reads of a user are bounded" {
+	rk_up primary_backend=cpu,call_gid=12003
+	py <<-'EOF'
+		import resource
+		resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		call_file = "kernels/core/echo/call.json"
+		os.setegid(12003)
+		os.seteuid(12001)
+		fds = []
+		while (what := outcome(os.open, call_file, os.O_RDWR)) != "ENOMEM":
+		    fds.append(what)
+		    assert len(fds) < 10000
+		assert len(fds) > 4000 and outcome(os.open, "state", os.O_RDONLY) == "ENOMEM"
+		os.seteuid(0)
+		why = open("kernels/core/echo/last_error").read()
+		assert "core/echo: user 12001 holds as much memory by open files and waiting reads as one user may" in why, why
+		assert os.open(call_file, os.O_RDWR)                    # root's
+		os.seteuid(12002)
+		assert os.open(call_file, os.O_RDWR) and open("state").read() == "Running\n"
+		os.seteuid(0)
+		os.seteuid(12001)
+		os.close(fds.pop())
+		def open_waiting():
+		    fds.append(os.open("wait/stopped", os.O_RDONLY))
+		until(lambda: outcome(open_waiting), "ok")              # the kernel releases a file some time after its close
+		waiting = fds.pop()                                     # what is left is less than another one takes
+		readers = [Task(os.read, waiting, 100) for _ in range(16)]
+		until(lambda: any(r.value == "ENOMEM" for r in readers), True)
+		for fd in fds:
+		    os.close(fd)
+		until(lambda: outcome(os.open, call_file, os.O_RDWR) != "ENOMEM", True)
+		os.seteuid(0)
+		os.setegid(0)
+		put("control", "stop")
+		assert {r.result() for r in readers} <= {"ENOMEM", b"Stopped\n", b""}
 	EOF
 }
