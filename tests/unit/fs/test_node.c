@@ -958,10 +958,10 @@ RIG_TEST(inflight)
 	assert_int_equal(read_error(file), -ESRCH);
 	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "3"), -ENOENT);
 	assert_int_equal(rkfs_unlink(&fs, find("inflight"), "2"), 0);
-	assert_int_equal(read_wait(call[1], &b), -ECANCELED); /* at once */
-	while (strcmp(ls("inflight", 100), " . .. 1 ")) /* until the worker has ended it early */
+	assert_int_equal(read_wait(call[1], &b), -ECANCELED);  /* at once */
+	while (strcmp(cat("stats/messages_in_flight"), "1\n")) /* the worker ends it early */
 		sched_yield();
-	assert_string_equal(cat("stats/messages_in_flight"), "1\n");
+	assert_string_equal(ls("inflight", 100), " . .. 1 ");
 	assert_int_equal(cat_error("kernels/core/delay/latency_p50_usecs"), -ENODATA);
 	rkfs_file_unref(file);
 	assert_int_equal(echo("stop", "control"), 4);
