@@ -33,30 +33,6 @@ static void family(struct page *p, const char *name, const char *type, const cha
 	fprintf(p->out, "# HELP rkfs_%s %s\n# TYPE rkfs_%s %s\n", name, help, name, type);
 }
 
-/* Bytes of the UTF-8 character that @text begins with; 0 where there is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-	static const struct {
-		unsigned char lead, mask;
-		uint32_t min;
-	} kinds[] = {
-		{0x00, 0x80, 0}, {0xC0, 0xE0, 0x80}, {0xE0, 0xF0, 0x800}, {0xF0, 0xF8, 0x10000}};
-
-	for (size_t n = 0; n < sizeof(kinds) / sizeof(kinds[0]); n++) {
-		uint32_t c = *text & (unsigned char)~kinds[n].mask;
-		size_t i = 0;
-
-		if ((*text & kinds[n].mask) != kinds[n].lead)
-			continue;
-		while (i < n && (text[i + 1] & 0xC0) == 0x80)
-			c = c << 6 | (text[++i] & 0x3F);
-		if (i < n || c < kinds[n].min || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF))
-			return 0;
-		return n + 1;
-	}
-	return 0;
-}
-
 /*
  * One label of the sample under way. Backslash, quote and newline are escaped as the format asks
  * for. It takes UTF-8 alone, and a path may be any bytes: those that are not are shown as \xNN.
@@ -66,7 +42,7 @@ static void label(struct page *p, const char *name, const char *value)
 	fprintf(p->out, "%c%s=\"", p->labelled ? ',' : '{', name);
 	p->labelled = true;
 	while (*value) {
-		size_t len = utf8_length((const unsigned char *)value);
+		size_t len = rk_utf8_length(value, strlen(value));
 
 		if (!len)
 			fprintf(p->out, "\\\\x%02X", (unsigned char)*value);
