@@ -219,6 +219,16 @@ until_value() {
 	done
 }
 
+# until_logged TEXT: wait until a line of the log, which a thread writes, has it.
+until_logged() {
+	local end=$((SECONDS + 60))
+
+	until grep -qF "$1" "$LOG"; do
+		((SECONDS < end)) || fail "the log does not say '$1' within a minute"
+		read -t 0.1 -r <> <(:) || true
+	done
+}
+
 # wait_for running|ready|drained|stopped: blocks in the file of that name.
 wait_for() {
 	timeout 60 cat "$MNT/wait/$1"

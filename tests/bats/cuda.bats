@@ -195,7 +195,7 @@ REQUESTS = [
 	for wanted in 1 "${uuid}01" "GPU-A0A1A2A3-A4A5-A6A7-A8A9-AAABACADAE01"; do
 		cuda_up "cuda_device=$wanted"
 		assert_value config/cuda_device "${wanted/#GPU*/${uuid}01}"
-		grep -q "CUDA device 1: Fake GPU 1, ${uuid}01, compute capability 8.9, driver of CUDA 13.0" "$LOG"
+		until_logged "CUDA device 1: Fake GPU 1, ${uuid}01, compute capability 8.9, driver of CUDA 13.0"
 		run call core/echo '{"data":[1]}'
 		assert_output '{"data":[1]}'
 		cuda_down
@@ -329,7 +329,7 @@ REQUESTS = [
 @test "cuda: memory that the device has not: no pools is a warning, too little or no managed memory is refused" {
 	triggers no_async_memory
 	cuda_up
-	grep -q "async_memory has no effect" "$LOG"
+	until_logged "async_memory has no effect"
 	run call core/echo '{"data":[1]}'
 	assert_output '{"data":[1]}'
 	cuda_down

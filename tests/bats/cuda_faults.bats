@@ -507,7 +507,7 @@ embedded_ptx() {
 
 	triggers "device_count 2" mig
 	cuda_up "fallback_backend=cpu,worker_threads=2,metrics_interval=100ms,cuda_device=$uuid"
-	grep -q "CUDA device 1: Fake GPU 1 MIG 1g.10gb, $uuid" "$LOG"
+	until_logged "CUDA device 1: Fake GPU 1 MIG 1g.10gb, $uuid"
 	py <<-EOF
 		$RIG
 		until(lambda: outcome(get, "devices/1/lost"), "0")
