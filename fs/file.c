@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/files/command.h"
+#include "fs/files/files.h"
 
 #define LOG_KEPT (1UL << 18) /* bytes of a log that an open file keeps once they have been read */
 #define FILE_BYTES                                                                                 \

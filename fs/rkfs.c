@@ -4,7 +4,6 @@
 
 #include <time.h>
 
-#include "fs/files/command.h"
 #include "fs/files/files.h"
 #include "fs/looks.h"
 

@@ -15,7 +15,6 @@
 #include "gpu/base/cancel.h"
 #include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
-#include "gpu/base/param.h"
 #include "gpu/base/thread.h"
 #include "gpu/executor.h"
 #include "runtime/base/log.h"

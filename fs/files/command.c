@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Commands that read files: a thread for each, and who waits for it. */
-#include "fs/files/command.h"
+#include "fs/files/files.h"
 
 #include <errno.h>
 #include <pthread.h>

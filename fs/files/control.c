@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* control: shows the verbs that would be accepted, and takes one. */
-#include "fs/files/command.h"
 #include "fs/files/files.h"
 
 int rkfs_control_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,

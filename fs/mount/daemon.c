@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "fs/call/call.h"
-#include "fs/files/command.h"
+#include "fs/files/files.h"
 #include "fs/session.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"

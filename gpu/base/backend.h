@@ -19,6 +19,29 @@
 #include "runtime/base/error.h"
 #include "runtime/base/wire.h"
 
+/* What a parameter of a kernel is: a buffer, a value or the state. */
+
+/* Whether it is passed as the address of a buffer in the payload. */
+static inline bool rk_param_is_buffer(const struct rk_wire_param *param)
+{
+	return param->kind == RK_WIRE_ARG_INPUT || param->kind == RK_WIRE_ARG_OUTPUT ||
+	       param->kind == RK_WIRE_ARG_SCRATCH;
+}
+
+/* Whether it is passed by value. */
+static inline bool rk_param_is_value(const struct rk_wire_param *param)
+{
+	return param->kind == RK_WIRE_ARG_SCALAR || param->kind == RK_WIRE_ARG_DIM;
+}
+
+/* Bytes behind its buffer that tell of a kernel which writes too far: 0 where it writes nothing. */
+static inline uint64_t rk_param_guard(const struct rk_wire_param *param)
+{
+	return param->kind == RK_WIRE_ARG_OUTPUT || param->kind == RK_WIRE_ARG_SCRATCH
+		       ? RK_WIRE_GUARD
+		       : 0;
+}
+
 #define RK_BACKEND_THREADS_MAX (RK_WIRE_THREADS_MAX + 1) /* one for health probes */
 
 /* What a backend is opened with. All of it stays valid until close. */
@@ -93,7 +116,7 @@ struct rk_backend_ops {
 	 * is the time that the kernel itself took, in nanoseconds. Returns 0, or a negative errno
 	 * for all of its messages (-EIO: the kernel failed; -ENOMEM: there is no device memory, or
 	 * it would be over the limit). An error that spoils the device for this process does not
-	 * return: rk_fatal() (gpu/base/fatal.h). Runs of a kernel in RK_WIRE_RING come one at a
+	 * return: rk_fatal() (gpu/base/crash.h). Runs of a kernel in RK_WIRE_RING come one at a
 	 * time.
 	 */
 	int (*run)(void *backend, void *kernel, const struct rk_backend_run *run, uint64_t *run_ns,

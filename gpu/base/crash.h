@@ -15,6 +15,20 @@
 #include "runtime/base/error.h"
 #include "runtime/base/wire.h"
 
+/* fatal.c: how a worker ends itself where its device is spoiled for it. */
+
+/*
+ * Leave @kind and the sentence in @shared, for the daemon to tell, and end the process at once with
+ * RK_WIRE_EXIT_FAULT. @message is the only one that can have caused it, or 0 where that is not
+ * known. The first thread that comes decides; others wait for the end. Any thread, whatever locks
+ * it holds.
+ */
+_Noreturn void rk_fatal(struct rk_wire_shared *shared, enum rk_wire_fault_kind kind,
+			uint64_t message, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* crash.c */
+
 /*
  * Set the process's signal handlers, and from now on write to @shared, which is borrowed until
  * rk_crash_unwatch(). Returns 0 or a negative errno. For the control thread only.

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 
 /* There is no log line: the caller may hold the log's lock, and the daemon tells the sentence. */
 void rk_fatal(struct rk_wire_shared *shared, enum rk_wire_fault_kind kind, uint64_t message,

@@ -12,7 +12,6 @@
 
 #include "gpu/base/library.h"
 #include "gpu/base/parallel.h"
-#include "gpu/base/param.h"
 #include "gpu/cpu/backend_cpu.h"
 #include "gpu/cpu/internal.h"
 #include "runtime/base/clock.h"

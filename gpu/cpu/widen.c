@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/base/param.h"
 #include "gpu/cpu/internal.h"
 #include "runtime/base/tensor.h"
 

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 #include "gpu/cuda/device.h"
 #include "gpu/nvml/devices.h"
 #include "runtime/base/log.h"

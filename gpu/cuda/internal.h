@@ -14,7 +14,6 @@
 #include <stdint.h>
 
 #include "gpu/base/backend.h"
-#include "gpu/base/param.h"
 #include "gpu/cuda/device.h"
 #include "gpu/cuda/rings.h"
 #include "runtime/base/error.h"

@@ -11,7 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "gpu/base/param.h"
+#include "gpu/base/backend.h"
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/clock.h"
 

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 #include "gpu/cuda/ring_internal.h"
 #include "runtime/base/clock.h"
 

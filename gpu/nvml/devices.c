@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 #include "gpu/base/thread.h"
 #include "gpu/nvml/internal.h"
 #include "runtime/base/clock.h"

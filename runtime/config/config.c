@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/config/config_value.h"
 #include "runtime/base/backends.h"
 #include "runtime/base/files.h"
 #include "runtime/base/ini_file.h"

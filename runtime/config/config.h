@@ -130,4 +130,16 @@ bool rk_config_equal(const struct rk_config *a, const struct rk_config *b,
 void rk_config_copy(struct rk_config *to, const struct rk_config *from,
 		    const struct rk_config_field *field);
 
+/*
+ * config_value.c: one value in the notation of a field, of the configuration or of a kernel's
+ * description.
+ */
+
+/*
+ * Read @value into *@to, which has field->size bytes. Returns 0, or -EINVAL with a sentence that
+ * says what @field takes, without its key.
+ */
+int rk_config_value_parse(const struct rk_config_field *field, const char *value, void *to,
+			  struct rk_error *err);
+
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Parses one value in the notation of its field. */
-#include "runtime/config/config_value.h"
+#include "runtime/config/config.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/config/config_value.h"
+#include "runtime/config/config.h"
 #include "runtime/base/files.h"
 #include "runtime/base/json_text.h"
 #include "runtime/base/nearest.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/config/config_value.h"
+#include "runtime/config/config.h"
 #include "runtime/kernel/parse_internal.h"
 
 #define BLOCK_MAX   1024 /* threads, of which 64 at most along the third axis */

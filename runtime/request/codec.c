@@ -2,7 +2,6 @@
 /* A request from its first byte to its end, as far as it is the same in every encoding. */
 #include "runtime/request/codec.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 

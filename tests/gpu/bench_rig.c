@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 #include "tests/gpu/bench.h"
 
 #define PAYLOAD_BYTES (768 * MIB)

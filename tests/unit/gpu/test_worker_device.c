@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "gpu/backend.h"
-#include "gpu/base/fatal.h"
+#include "gpu/base/crash.h"
 #include "gpu/base/packet.h"
 #include "gpu/cpu/backend_cpu.h"
 #include "tests/unit/gpu/worker_peer.h"
