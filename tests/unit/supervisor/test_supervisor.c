@@ -200,11 +200,11 @@ RIG_TEST(no_worker)
 RIG_TEST(check)
 {
 	struct rig *r = *state;
+	unsigned int n;
 
 	start(r, "cuda");
 	for (uint64_t number = 1; number < 1ULL << 60; number *= 1000) {
-		unsigned int n = r->checked;
-
+		n = r->checked;
 		rk_supervisor_check(r->sup, number);
 		await_locked(r, &r->checked, n + 1);
 		assert_int_equal(r->number, number);
@@ -214,8 +214,9 @@ RIG_TEST(check)
 	}
 	stop(r);
 	start(r, "check-fails");
+	n = r->checked;
 	rk_supervisor_check(r->sup, 7);
-	await_locked(r, &r->checked, r->checked + 1);
+	await_locked(r, &r->checked, n + 1);
 	assert_int_equal(r->number, 7);
 	assert_int_equal(r->status, EIO);
 	assert_string_equal(r->check_why, "the device does not answer");
