@@ -37,6 +37,7 @@
 #   BIN=build          which binaries bats and bench use, for example BIN=build/asan
 #   FUZZ_S=60          seconds for each fuzz target
 #   BENCH_ARGS=        --once: bench runs everything once and prints nothing
+#   OTHER=             another build's BIN: bench compares small calls with it
 #   TESTS=             names of unit programs or bats files to run alone: TESTS="config plan"
 #   NVCC=, CUDA_HOME=, CUDA_ARCHS="75 90"   CUDA toolkit (NVCC=no: none), and what to compile for
 #   SYSTEMD=no         without libsystemd
