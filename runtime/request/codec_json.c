@@ -17,6 +17,7 @@
 #include "runtime/base/json_text.h"
 
 #define MIN_CAPACITY 4096
+#define LARGE	     (64 * 1024) /* bytes of an answer from which on it grows in smaller steps */
 #define SHOWN_MAX    (2 * RK_NAME_MAX) /* bytes of a name in the request, quoted or looked up */
 
 /* Where in an input we are, for sentences: "a[1][2]". */
@@ -271,7 +272,8 @@ static int store(const struct json *doc, const struct rk_plan *plan, void *block
 
 /* A growing text. Once it is given up, or memory has run out, it takes nothing more. */
 struct out {
-	const atomic_bool *closed; /* the request's */
+	struct rk_request *r; /* whose user is charged with size bytes */
+	struct rk_error *err;
 	char *text;
 	size_t len, size;
 	bool failed;
@@ -280,21 +282,27 @@ struct out {
 /* Room for @more bytes at the end, or NULL. */
 static char *out_reserve(struct out *out, size_t more)
 {
-	size_t need, size;
+	size_t need = out->len + more, size = need < LARGE ? 2 * need : need + need / 4;
 	char *text;
 
-	if (!out->failed && out->size - out->len >= more)
-		return out->text + out->len;
-	if (out->failed || __builtin_add_overflow(out->len, more, &need) ||
-	    __builtin_mul_overflow(need, 2, &size)) {
-		out->failed = true;
+	if (out->failed)
 		return NULL;
+	if (out->size >= need)
+		return out->text + out->len;
+	out->failed = true; /* unless all of it succeeds */
+	/* what is in advance only saves time */
+	if (rk_request_charge(out->r, (int64_t)(size - out->size), NULL)) {
+		size = need < LARGE ? need : need + LARGE;
+		if (rk_request_charge(out->r, (int64_t)(size - out->size), out->err))
+			return NULL;
 	}
 	text = realloc(out->text, size);
 	if (!text) {
-		out->failed = true;
+		(void)rk_request_charge(out->r, -(int64_t)(size - out->size), NULL);
+		rk_error_set(out->err, ENOMEM, "no memory for the answer's text");
 		return NULL;
 	}
+	out->failed = false;
 	out->text = text;
 	out->size = size;
 	return text + out->len;
@@ -325,7 +333,7 @@ static void encode_axis(struct out *out, enum rk_dtype dtype, const uint64_t *sh
 		return;
 	}
 	out_add(out, "[", 1);
-	for (i = 0; i < shape[0] && !out->failed && !rk_request_closed(out->closed, NULL); i++) {
+	for (i = 0; i < shape[0] && !out->failed && !rk_request_closed(out->r->closed, NULL); i++) {
 		if (i)
 			out_add(out, ",", 1);
 		encode_axis(out, dtype, shape + 1, rank - 1, src);
@@ -454,23 +462,20 @@ static int json_finish(struct rk_request *r, struct rk_error *err)
 
 static int json_answer(struct rk_request *r, struct rk_answer *a, struct rk_error *err)
 {
-	struct out out = {.closed = r->closed};
+	struct out out = {.r = r, .err = err};
 	char *text;
 
 	encode(&out, &r->message->plan, r->message->block.data);
-	if (rk_request_closed(out.closed, err)) {
+	if (out.failed || rk_request_closed(r->closed, err)) { /* which drop uncharges */
 		free(out.text);
-		return -ECANCELED;
+		return out.failed ? -ENOMEM : -ECANCELED;
 	}
-	if (out.failed || rk_request_charge(r, (int64_t)out.len, err)) {
-		free(out.text);
-		return out.failed ? rk_error_set(err, ENOMEM, "no memory for the answer's text")
-				  : -ENOMEM;
-	}
-	/* answers wait for slow readers: give back what doubling took too much */
+	/* answers wait for slow readers: give back what was taken in advance */
 	text = realloc(out.text, out.len);
 	if (!text)
 		text = out.text;
+	else
+		(void)rk_request_charge(r, -(int64_t)(out.size - out.len), NULL);
 	rk_payload_free(&r->message->block); /* the answer has it all */
 	*a = (struct rk_answer){.parts = {{text, out.len}}, .nparts = 1, .text = text};
 	return 0;

@@ -501,6 +501,25 @@ JSON_TEST(untouched)
 		assert_int_equal(peer_output(&peer, 0)[i], 0);
 }
 
+/* The text of an answer is charged while it is made, not when all the memory is taken already. */
+JSON_TEST(answer_charged)
+{
+	unsigned long long used;
+	const char *told;
+
+	peer_describe(&peer, "[inputs]\na = u8\n[outputs]\nc = u8[1000000]\n", "a,c");
+	rk_payload_unref(peer.pool);
+	assert_int_equal(rk_payload_create(4 << 20, 100, &peer.pool, NULL), 0);
+	accept("{\"a\":1}");
+	memset(peer_output(&peer, 0), 0xff, 1000000); /* beside this megabyte, a text of four */
+	assert_int_equal(rk_codec_json.answer(&peer.request, &peer.answer, &peer.err), -ENOMEM);
+	assert_null(peer.answer.text);
+	told = strstr(peer.err.msg, "exceed max_buffered_bytes: ");
+	assert_non_null(told);
+	assert_int_equal(sscanf(told, "exceed max_buffered_bytes: %llu", &used), 1);
+	assert_in_range(used, 4000000, 4 << 20);
+}
+
 /* Whoever has closed his file is not worked for any more. */
 JSON_TEST(closed)
 {
