@@ -17,11 +17,7 @@ static uint64_t seed = 1;
 
 static uint64_t below(uint64_t n)
 {
-	uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return (z ^ z >> 31) % n;
+	return next_random(&seed) % n;
 }
 
 /* Both judge @len bytes of @text alike, but for numbers that jansson cannot hold. */

@@ -8,6 +8,7 @@
 #include "gpu/cpu/internal.h"
 #include "runtime/base/tensor.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/wire_params.h"
 
 static const struct {
 	uint16_t half;
@@ -90,23 +91,6 @@ TEST(all)
 	memcpy(&nan, &bits, sizeof(nan));
 	assert_int_equal(narrow(nan), 0x7e00);
 }
-
-#define IN(t)                                                                                      \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_INPUT, .dtype = (t)                                            \
-	}
-#define OUT(t)                                                                                     \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_OUTPUT, .dtype = (t)                                           \
-	}
-#define SCRATCH(t)                                                                                 \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_SCRATCH, .dtype = (t)                                          \
-	}
-#define VALUE(t)                                                                                   \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_SCALAR, .dtype = (t)                                           \
-	}
 
 #define COUNT 5
 

@@ -18,31 +18,11 @@
 #include "runtime/base/tensor.h"
 #include "tests/fake_cuda/fake_cuda.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/wire_params.h"
 
 #define LIBRARY RK_FAKE_CUDA_DIR "/libcuda.so.1"
 #define MESSAGE 77 /* id of the message of thread 0 */
 #define ROOM	(4U << 20)
-
-#define IN(type)                                                                                   \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_INPUT, .dtype = type                                           \
-	}
-#define OUT(type)                                                                                  \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_OUTPUT, .dtype = type                                          \
-	}
-#define VALUE(type)                                                                                \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_SCALAR, .dtype = type                                          \
-	}
-#define DIM                                                                                        \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64                                           \
-	}
-#define STATE                                                                                      \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_STATE, .dtype = RK_U8                                          \
-	}
 
 #define OK(call) assert_int_equal(call, CUDA_SUCCESS)
 

@@ -30,15 +30,6 @@ static void *allocate(size_t count, size_t size)
 	return p;
 }
 
-/* xorshift64*: test data only. */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 0x2545F4914F6CDD1DULL;
-}
-
 static double random_unit(uint64_t *state)
 {
 	return (double)(next_random(state) >> 11) * 0x1p-53;

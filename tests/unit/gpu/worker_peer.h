@@ -21,6 +21,7 @@
 #include "runtime/base/tensor.h"
 #include "runtime/base/wire.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/wire_params.h"
 
 #define PAYLOAD_BYTES	 (1U << 20)
 #define PATIENCE_SECS	 30 /* before a packet that does not come fails the test */
@@ -224,28 +225,6 @@ static inline void hello_cpu(struct peer *p)
 	assert_string_equal(ready.ready.backend, "cpu");
 	assert_string_equal(ready.ready.fallback_why, "");
 }
-
-#define IN(t)                                                                                      \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_INPUT, .dtype = (t)                                            \
-	}
-#define OUT(t)                                                                                     \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_OUTPUT, .dtype = (t)                                           \
-	}
-#define VALUE(t)                                                                                   \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_SCALAR, .dtype = (t)                                           \
-	}
-#define DIM                                                                                        \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_DIM, .dtype = RK_U64                                           \
-	}
-
-#define STATE                                                                                      \
-	{                                                                                          \
-		.kind = RK_WIRE_ARG_STATE, .dtype = RK_U8                                          \
-	}
 
 /* One row per kernel of this version, as its description says it. */
 static const struct signature {

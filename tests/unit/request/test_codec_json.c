@@ -346,15 +346,6 @@ JSON_TEST(expressions)
 	refuse("{\"p\":[],\"x\":[],\"q\":[7]}", 23, "axis 0 of output 'c' (n-1) would be negative");
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
 /* The classes that matter to a printer: any bits, few bits, near a power of two, whole, tiny. */
 static uint64_t random_bits(uint64_t *state, enum rk_dtype dtype)
 {

@@ -15,7 +15,7 @@ static uint64_t seed;
 
 static uint64_t below(uint64_t n)
 {
-	return peer_random(&seed) % n;
+	return next_random(&seed) % n;
 }
 
 /* A random kernel: every input has an output of the same type and shape. */
@@ -59,7 +59,7 @@ static uint64_t make_axis(struct kernel *k, char *text, size_t size, unsigned in
 /* Values that matter: any bits, few bits, extremes; no NaN (JSON keeps no payload of it). */
 static void make_element(enum rk_dtype dtype, unsigned char *to)
 {
-	uint64_t bits = peer_random(&seed), how = below(4);
+	uint64_t bits = next_random(&seed), how = below(4);
 	uint64_t exponents[] = {
 		[RK_F16] = 0x7c00, [RK_F32] = 0x7f800000, [RK_F64] = 0x7ffULL << 52};
 

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/request/payload.h"
@@ -15,7 +14,6 @@
 #include "tests/unit/unit.h"
 
 #define LIMIT	(20ULL << 20)
-#define PAGE	4096ULL
 #define BLOCKS	200
 #define FINGER	(12ULL << 20) /* what a fingerprint takes at the most */
 #define STEPS	8000
@@ -60,20 +58,6 @@ static void expect_nomem(struct rk_payload *pool, uint64_t bytes, const char *se
 	assert_non_null(strstr(err.msg, sentence));
 	assert_memory_equal(&b, &before, sizeof(b));
 	assert_int_equal(payload_used(pool), used);
-}
-
-static uint64_t pages(uint64_t bytes)
-{
-	return (bytes + PAGE - 1) / PAGE * PAGE;
-}
-
-/* Bytes of memory behind the pool. */
-static uint64_t backing(struct rk_payload *pool)
-{
-	struct stat st;
-
-	assert_int_equal(fstat(rk_payload_fd(pool), &st), 0);
-	return (uint64_t)st.st_blocks * 512;
 }
 
 #define RIG_TEST(name) TEST_WITH(name, setup, teardown)
@@ -401,7 +385,7 @@ RIG_TEST(fragmented)
 
 RIG_TEST(idle_pool_is_free)
 {
-	assert_int_equal(backing(*state), 0);
+	assert_int_equal(backed(*state), 0);
 }
 
 /* Also the pages that rounding up adds to a block cost nothing. */
@@ -410,14 +394,14 @@ RIG_TEST(large_blocks_are_punched)
 	struct rk_block a = alloc(*state, 3 << 20), b = alloc(*state, 64 << 10);
 
 	/* backed at once: a page that could not be had later would be a SIGBUS */
-	assert_int_equal(backing(*state), (3 << 20) + (64 << 10));
+	assert_int_equal(backed(*state), (3 << 20) + (64 << 10));
 	memset(a.data, 1, a.bytes);
 	memset(b.data, 1, b.bytes);
-	assert_int_equal(backing(*state), (3 << 20) + (64 << 10));
+	assert_int_equal(backed(*state), (3 << 20) + (64 << 10));
 	rk_payload_free(&a);
-	assert_int_equal(backing(*state), 64 << 10);
+	assert_int_equal(backed(*state), 64 << 10);
 	rk_payload_free(&b);
-	assert_int_equal(backing(*state), 0);
+	assert_int_equal(backed(*state), 0);
 }
 
 RIG_TEST(small_blocks_are_punched_at_last)
@@ -430,10 +414,10 @@ RIG_TEST(small_blocks_are_punched_at_last)
 		blocks[i] = alloc(*state, 60 << 10);
 		memset(blocks[i].data, 1, blocks[i].bytes);
 	}
-	assert_int_equal(backing(*state), count * (60ULL << 10));
+	assert_int_equal(backed(*state), count * (60ULL << 10));
 	for (unsigned int i = 0; i < count; i++)
 		rk_payload_free(&blocks[i]);
-	assert_int_equal(backing(*state), 0);
+	assert_int_equal(backed(*state), 0);
 	free(blocks);
 }
 

@@ -3,40 +3,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "runtime/request/payload.h"
 #include "tests/unit/payload_used.h"
 #include "tests/unit/unit.h"
 
 #define LIMIT	(16ULL << 20)
-#define PAGE	4096ULL
 #define BLOCKS	12
 #define ROUNDS	4000
 #define THREADS 4
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
-static uint64_t pages(uint64_t bytes)
-{
-	return (bytes + PAGE - 1) / PAGE * PAGE;
-}
-
-/* Bytes of memory behind the pool's file. */
-static uint64_t backed(struct rk_payload *pool)
-{
-	struct stat st;
-
-	assert_int_equal(fstat(rk_payload_fd(pool), &st), 0);
-	return (uint64_t)st.st_blocks * 512;
-}
 
 static struct rk_payload *create(void)
 {
