@@ -10,61 +10,33 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/call/call.h"
-#include "fs/node.h"
 #include "runtime/stats.h"
 #include "runtime/base/clock.h"
+#include "tests/unit/fs/tree.h"
 #include "tests/unit/unit.h"
 
 #define BIG (1 << 20)
 
-static struct rkfs fs;
-static int worker_fd;
 static const struct rk_caller nobody = {.uid = 65534, .gid = 65534, .pid = 1};
 
 static int setup(void **state)
 {
 	static const char *const options[] = {"preset=testing", "worker_threads=2",
 					      "drain_timeout=30s", NULL};
-	const struct rk_config_sources sources = {.options = options};
-	struct rk_error err;
 
 	(void)state;
-	memset(&fs, 0, sizeof(fs));
-	worker_fd = open(RK_WORKER_PATH, O_RDONLY | O_CLOEXEC);
-	return worker_fd < 0 || rkfs_init(&fs) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
-	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
+	return tree_open(RK_WORKER_PATH, options);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	assert_true(TAILQ_EMPTY(&fs.files));
-	rk_runtime_destroy(fs.rt);
-	rkfs_calls_destroy(fs.calls);
-	rkfs_destroy(&fs);
-	close(worker_fd);
+	tree_close();
 	return 0;
 }
 
 /* --- helpers --- */
-
-/* The node at @path from the root, 0 where there is none. */
-static uint64_t find(const char *path)
-{
-	char copy[256], *save = NULL;
-	uint64_t node = RKFS_ROOT_INO;
-	struct rkfs_entry entry;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		if (rkfs_lookup(&fs, node, name, &entry))
-			return 0;
-		node = entry.node;
-	}
-	return node;
-}
 
 static struct rkfs_file *open_file(const char *path, int flags)
 {
@@ -677,15 +649,9 @@ RIG_TEST(wait)
 static int setup_broken(void **state)
 {
 	static const char *const options[] = {"preset=testing", "restart_limit=0", NULL};
-	const struct rk_config_sources sources = {.options = options};
-	struct rk_error err;
 
 	(void)state;
-	memset(&fs, 0, sizeof(fs));
-	worker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	return worker_fd < 0 || rkfs_init(&fs) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
-	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
+	return tree_open("/dev/null", options);
 }
 
 /* A worker that cannot be executed: the runtime fails, and what cannot come says so. */

@@ -1,58 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* devices/, unmounted, with a worker that sees devices, and sees them change. */
-#include "fs/call/call.h"
-#include "fs/node.h"
+#include "tests/unit/fs/tree.h"
 #include "tests/unit/health/health_rig.h"
 
 static const struct rk_caller root = {.uid = 0, .gid = 0, .pid = 1};
-static struct rkfs fs;
-static int worker_fd;
 
 static int fs_setup(void **state)
 {
 	static const char *const options[] = {"preset=testing", FOREVER, NULL};
-	const struct rk_config_sources sources = {.options = options};
-	struct rk_error err;
 
 	rk_log_set_sink(rig_drop_line, NULL);
-	memset(&fs, 0, sizeof(fs));
-	worker_fd = open(FAKE_WORKER, O_RDONLY | O_CLOEXEC);
-	return setup(state) || worker_fd < 0 || rkfs_init(&fs) ||
-	       rk_runtime_create(&fs.rt, &sources, worker_fd, &fs.observer, &err) ||
-	       rkfs_calls_create(&fs.calls, rk_runtime_dispatch(fs.rt));
+	return setup(state) || tree_open(FAKE_WORKER, options);
 }
 
 static int fs_teardown(void **state)
 {
-	rk_runtime_destroy(fs.rt);
-	rkfs_calls_destroy(fs.calls);
-	rkfs_destroy(&fs);
-	close(worker_fd);
+	tree_close();
 	return teardown(state);
-}
-
-/* The node at @path from the root, 0 where there is none; *@timeout is the last name's. */
-static uint64_t find_with(const char *path, double *timeout)
-{
-	char copy[64], *save = NULL;
-	uint64_t node = RKFS_ROOT_INO;
-	struct rkfs_entry entry;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	for (char *name = strtok_r(copy, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
-		if (rkfs_lookup(&fs, node, name, &entry))
-			return 0;
-		node = entry.node;
-		*timeout = entry.entry_timeout;
-	}
-	return node;
-}
-
-static uint64_t find(const char *path)
-{
-	double timeout;
-
-	return find_with(path, &timeout);
 }
 
 static void take(void *ctx, const void *data, size_t len)
@@ -138,7 +102,7 @@ FS_TEST(devices)
 	start();
 	while (!find("devices/0")) /* the worker tells when it has seen them */
 		sched_yield();
-	assert_int_not_equal(find_with("devices/0", &timeout), 0);
+	assert_int_not_equal(tree_find("devices/0", &timeout), 0);
 	assert_true(timeout == 0); /* the next worker may see fewer */
 	assert_int_equal(rkfs_getattr(&fs, find("devices/11"), &entry), 0);
 	assert_int_equal(entry.st.st_mode, S_IFDIR | 0555);
