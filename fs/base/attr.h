@@ -140,6 +140,12 @@ struct rkfs_attr {
 	uintptr_t arg; /* what the row's functions are parameterised with */
 };
 
+/* Begins a row's show function: of @attr, @subject and @out it uses what it needs. */
+#define RKFS_SHOW(name)                                                                            \
+	static int name(__attribute__((unused)) const struct rkfs_attr *attr,                      \
+			__attribute__((unused)) const struct rkfs_subject *subject,                \
+			__attribute__((unused)) struct rkfs_textbuf *out)
+
 /* The rows of one directory. */
 struct rkfs_attrs {
 	const struct rkfs_attr *rows;

@@ -17,8 +17,7 @@ static const struct rk_config_field *field_of(const struct rkfs_attr *attr)
 	return &rk_config_fields(&count)[attr->arg];
 }
 
-static int field_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(field_show)
 {
 	char value[RK_CONFIG_VALUE_MAX];
 
@@ -39,14 +38,12 @@ static int field_store(const struct rkfs_attr *attr, const struct rkfs_subject *
 	return rk_runtime_config_set(subject->fs->rt, field_of(attr), value, caller, &err);
 }
 
-static int pending_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(pending_show)
 {
 	char value[RK_CONFIG_VALUE_MAX];
 	size_t count;
 	const struct rk_config_field *fields = rk_config_fields(&count);
 
-	(void)attr;
 	for (size_t i = 0; i < count; i++)
 		if (rk_runtime_config_pending(subject->fs->rt, &fields[i], value, sizeof(value)) >=
 		    0)

@@ -14,8 +14,7 @@ static int find(const struct rkfs_subject *subject, struct rk_device *device)
 }
 
 /* A text member; arg is its place. */
-static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(text_show)
 {
 	struct rk_device device;
 	int rc = find(subject, &device);
@@ -76,8 +75,7 @@ static uint64_t value_of(const struct rk_device *device, enum number number)
 	return device->power_milliwatts;
 }
 
-static int number_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       struct rkfs_textbuf *out)
+RKFS_SHOW(number_show)
 {
 	struct rk_device device;
 	int rc = find(subject, &device);
@@ -95,13 +93,11 @@ static int number_show(const struct rkfs_attr *attr, const struct rkfs_subject *
 	return 0;
 }
 
-static int lost_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(lost_show)
 {
 	struct rk_device device;
 	int rc = find(subject, &device);
 
-	(void)attr;
 	if (!rc)
 		rkfs_textbuf_u64_line(out, device.lost);
 	return rc;

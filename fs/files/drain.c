@@ -4,33 +4,28 @@
 
 #include "fs/files/files.h"
 
-static int deadline_secs_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			      struct rkfs_textbuf *out)
+RKFS_SHOW(deadline_secs_show)
 {
 	int64_t left = rk_runtime_drain_left_ms(subject->fs->rt);
 
-	(void)attr;
 	if (left < 0)
 		return (int)left;
 	rkfs_textbuf_u64_line(out, ((unsigned long long)left + 999) / 1000);
 	return 0;
 }
 
-static int remaining_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			  struct rkfs_textbuf *out)
+RKFS_SHOW(remaining_show)
 {
 	struct rk_runtime *rt = subject->fs->rt;
 	int64_t left = rk_runtime_drain_left_ms(rt);
 
-	(void)attr;
 	if (left < 0)
 		return (int)left;
 	rkfs_textbuf_u64_line(out, rk_dispatch_in_flight(rk_runtime_dispatch(rt)));
 	return 0;
 }
 
-static int stuck_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(stuck_show)
 {
 	struct rk_runtime *rt = subject->fs->rt;
 	int64_t left = rk_runtime_drain_left_ms(rt);
@@ -38,7 +33,6 @@ static int stuck_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 	uint64_t from = 1;
 	size_t n;
 
-	(void)attr;
 	if (left < 0)
 		return (int)left;
 	while ((n = rk_dispatch_list(rk_runtime_dispatch(rt), from, info, 32))) {

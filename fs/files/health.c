@@ -6,50 +6,40 @@
 
 #include "fs/files/files.h"
 
-static int live_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(live_show)
 {
-	(void)attr;
 	rkfs_textbuf_u64_line(out, rk_runtime_live(subject->fs->rt));
 	return 0;
 }
 
-static int ready_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(ready_show)
 {
-	(void)attr;
 	rkfs_textbuf_u64_line(out, rk_runtime_ready(subject->fs->rt));
 	return 0;
 }
 
-static int status_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       struct rkfs_textbuf *out)
+RKFS_SHOW(status_show)
 {
 	struct rk_health_report report;
 
-	(void)attr;
 	rk_runtime_health(subject->fs->rt, &report);
 	rkfs_textbuf_line(out, rk_health_name(report.status));
 	return 0;
 }
 
-static int reason_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       struct rkfs_textbuf *out)
+RKFS_SHOW(reason_show)
 {
 	struct rk_health_report report;
 
-	(void)attr;
 	rk_runtime_health(subject->fs->rt, &report);
 	rkfs_textbuf_line(out, report.reason);
 	return 0;
 }
 
-static int age_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		    struct rkfs_textbuf *out)
+RKFS_SHOW(age_show)
 {
 	struct rk_health_report report;
 
-	(void)attr;
 	rk_runtime_health(subject->fs->rt, &report);
 	if (!report.checked)
 		return -ENODATA;
@@ -58,8 +48,7 @@ static int age_show(const struct rkfs_attr *attr, const struct rkfs_subject *sub
 }
 
 /* arg is the counter's place in the report. */
-static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(count_show)
 {
 	struct rk_health_report report;
 
@@ -69,12 +58,8 @@ static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 }
 
 /* The file is there to be written to. Whoever reads all files finds nothing in it. */
-static int check_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(check_show)
 {
-	(void)attr;
-	(void)subject;
-	(void)out;
 	return 0;
 }
 

@@ -4,12 +4,10 @@
 
 #include "fs/files/files.h"
 
-static int message_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(message_show)
 {
 	struct rk_message_info info;
 
-	(void)attr;
 	/* as /proc/PID/ files of a process that has ended */
 	if (!rk_dispatch_find(rk_runtime_dispatch(subject->fs->rt), subject->message, &info))
 		return -ESRCH;

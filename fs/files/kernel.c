@@ -8,39 +8,32 @@
 #include "fs/files/files.h"
 #include "runtime/request/codec.h"
 
-static int mode_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(mode_show)
 {
-	(void)attr;
 	rkfs_textbuf_line(out, rk_mode_name(subject->kernel->manifest.mode));
 	return 0;
 }
 
 /* A text member of the description; arg is its offset. */
-static int text_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(text_show)
 {
 	rkfs_textbuf_line(out, (const char *)&subject->kernel->manifest + attr->arg);
 	return 0;
 }
 
-static int backend_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(backend_show)
 {
 	unsigned int backend = atomic_load(&subject->kernel->backend);
 
-	(void)attr;
 	rkfs_textbuf_line(out, backend ? rk_backends[backend - 1].name : "none");
 	return 0;
 }
 
-static int enable_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		       struct rkfs_textbuf *out)
+RKFS_SHOW(enable_show)
 {
 	struct rk_kernel *k =
 		rk_registry_current(rk_runtime_registry(subject->fs->rt), subject->kernel);
 
-	(void)attr;
 	if (!k)
 		return -ENODEV;
 	rkfs_textbuf_u64_line(out, atomic_load(&k->wanted));
@@ -73,17 +66,14 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 	return 0;
 }
 
-static int queue_depth_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			    struct rkfs_textbuf *out)
+RKFS_SHOW(queue_depth_show)
 {
-	(void)attr;
 	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->queued));
 	return 0;
 }
 
 /* One port per line; arg is true for inputs. */
-static int ports_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(ports_show)
 {
 	const struct rk_manifest *m = &subject->kernel->manifest;
 	const struct rk_port *ports = attr->arg ? m->inputs : m->outputs;
@@ -98,30 +88,25 @@ static int ports_show(const struct rkfs_attr *attr, const struct rkfs_subject *s
 	return 0;
 }
 
-static int count_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(count_show)
 {
 	rkfs_textbuf_u64_line(out, atomic_load(&subject->kernel->stats->books.count[attr->arg]));
 	return 0;
 }
 
-static int in_flight_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			  struct rkfs_textbuf *out)
+RKFS_SHOW(in_flight_show)
 {
 	struct rk_counts counts;
 
-	(void)attr;
 	rk_dispatch_snapshot(rk_runtime_dispatch(subject->fs->rt), subject->kernel, &counts);
 	rkfs_textbuf_u64_line(out, counts.in_flight);
 	return 0;
 }
 
-static int last_error_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			   struct rkfs_textbuf *out)
+RKFS_SHOW(last_error_show)
 {
 	char sentence[RK_ERROR_MAX];
 
-	(void)attr;
 	rk_dispatch_kernel_last_error(rk_runtime_dispatch(subject->fs->rt), subject->kernel,
 				      sentence);
 	rkfs_textbuf_line(out, sentence);
@@ -129,8 +114,7 @@ static int last_error_show(const struct rkfs_attr *attr, const struct rkfs_subje
 }
 
 /* arg is the permille. */
-static int latency_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(latency_show)
 {
 	int64_t usecs =
 		rk_histogram_percentile(&subject->kernel->stats->latency, (unsigned int)attr->arg);

@@ -5,42 +5,33 @@
 #include "fs/files/files.h"
 #include "runtime/metrics/metrics.h"
 
-static int version_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(version_show)
 {
-	(void)attr;
-	(void)subject;
 	rkfs_textbuf_line(out, "rkfs " RK_VERSION);
 	return 0;
 }
 
-static int state_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		      struct rkfs_textbuf *out)
+RKFS_SHOW(state_show)
 {
-	(void)attr;
 	rkfs_textbuf_line(out, rk_state_name(rk_runtime_state(subject->fs->rt)));
 	return 0;
 }
 
-static int last_cmd_status_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-				struct rkfs_textbuf *out)
+RKFS_SHOW(last_cmd_status_show)
 {
 	char sentence[RK_ERROR_MAX];
 
-	(void)attr;
 	rk_runtime_status(subject->fs->rt, sentence);
 	rkfs_textbuf_line(out, sentence);
 	return 0;
 }
 
-static int metrics_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-			struct rkfs_textbuf *out)
+RKFS_SHOW(metrics_show)
 {
 	char *text;
 	size_t len;
 	int rc = rk_metrics_print(subject->fs->rt, subject->fs->mount, &text, &len);
 
-	(void)attr;
 	if (rc)
 		return rc;
 	rkfs_textbuf_append(out, text, len);

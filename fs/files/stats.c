@@ -3,19 +3,16 @@
 #include "fs/files/files.h"
 #include "runtime/stats.h"
 
-static int stat_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		     struct rkfs_textbuf *out)
+RKFS_SHOW(stat_show)
 {
 	rkfs_textbuf_u64_line(out, rk_stat_value(subject->fs->rt, (enum rk_stat_id)attr->arg));
 	return 0;
 }
 
-static int all_show(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
-		    struct rkfs_textbuf *out)
+RKFS_SHOW(all_show)
 {
 	uint64_t values[RK_STAT_COUNT];
 
-	(void)attr;
 	rk_stat_values(subject->fs->rt, values);
 	for (size_t i = 0; i < RK_STAT_COUNT; i++) {
 		rkfs_textbuf_printf(out, "%s ", rk_stats_table[i].name);
