@@ -360,7 +360,8 @@ fmt:
 	clang-format -i $(C_FILES)
 
 bench: $(if $(filter $(BUILD),$(BIN)),all) $(BENCH_BIN)
-	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' tests/bench/run $(BENCH_ARGS)
+	@BIN='$(abspath $(BIN))' HELPERS='$(abspath $(BUILD)/bench)' OTHER='$(if $(OTHER),$(abspath $(OTHER)))' \
+	tests/bench/run $(BENCH_ARGS)
 
 # what boots a container or builds a package; one after the other, as several build in this tree
 check-system: all
