@@ -684,3 +684,38 @@ call_from_shell() {
 		assert len(held_by(12003)[0]) >= 1                      # what was held is free again
 	EOF
 }
+
+@test "call: what requests and answers hold stays within max_buffered_bytes, whatever they expand to" {
+	rk_up primary_backend=cpu,call_gid=12003,max_buffered_bytes=64M,max_message_bytes=64M,max_user_share=100
+	# a sanitizer's allocator keeps what was freed
+	RK_MORE=$(sanitized && echo 100 || echo 1.1) py <<-'EOF'
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		sys.modules["rk"].MNT = "."
+		LIMIT = 64 << 20
+		def peak(): return next(int(line.split()[1]) << 10 for line in open(f"/proc/{DAEMON}/status") if line.startswith("VmHWM"))
+		def two_users(kernel, request):
+		    """Both at once, and by how much the daemon's memory has grown at its peak."""
+		    pathlib.Path(f"/proc/{DAEMON}/clear_refs").write_text("5")
+		    before, fds = peak(), []
+		    for uid in 12001, 12002:
+		        os.setegid(12003)
+		        os.seteuid(uid)
+		        fds.append(open_call(kernel, os.O_NONBLOCK))
+		        os.seteuid(0)
+		        os.setegid(0)
+		    ends = [outcome(lambda: write_all(fd, request) or os.read(fd, 1)) for fd in fds]
+		    for i, fd in enumerate(fds):
+		        if ends[i] == "EAGAIN":
+		            assert poll(fd, select.POLLIN)
+		            ends[i] = outcome(os.read, fd, 1)
+		        os.close(fd)
+		    return ends, peak() - before
+		# a short request whose answer has 6 million numbers of ten digits; values of two bytes each, which a tree made a hundred
+		column, row = json.dumps([[1.2345678]] * 2500), json.dumps([[1.0] * 2500])
+		for kernel, request in (("core/matmul", f'{{"a":{column},"b":{row}}}'.encode()),
+		                        ("core/reduce-sum", b'{"x":[' + b"1," * 7000000 + b"1]}")):
+		    ends, grown = two_users(kernel, request)
+		    assert set(ends) <= {"ENOMEM", b"{"}, ends
+		    assert grown <= LIMIT * float(os.environ["RK_MORE"]), (kernel, ends, grown)
+	EOF
+}
