@@ -83,7 +83,7 @@ say        = $(if $(V),,@$(if $(quiet),,printf '  %-7s %s\n' '$(1)' '$(2)';))
 
 # libsystemd tells a service manager how the daemon does; without it, or with SYSTEMD=no, nobody is told
 HAVE_SYSTEMD = $(if $(filter no,$(SYSTEMD)),,$(call once,HAVE_SYSTEMD,$(shell $(PKG_CONFIG) --exists libsystemd 2>/dev/null && echo 1)))
-LIBS_DAEMON = fuse3 inih jansson $(if $(HAVE_SYSTEMD),libsystemd)
+LIBS_DAEMON = fuse3 inih jansson libseccomp $(if $(HAVE_SYSTEMD),libsystemd)
 LIBS_WORKER = libffi jansson
 # asked once, and only by a target that compiles: `make deps` must work without pkg-config
 once        = $(eval $(1) := $(2))$(2)

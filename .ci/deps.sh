@@ -19,6 +19,7 @@ build libinih-dev     library inih
 build libjansson-dev  library jansson
 build libffi-dev      library libffi
 build libsystemd-dev  library libsystemd
+build libseccomp-dev  library libseccomp
 build libncurses-dev  library ncursesw
 test  libcmocka-dev   library cmocka
 test  bats            command bats

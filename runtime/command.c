@@ -68,7 +68,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*p = (struct rk_supervisor_params){
-		.payload = rt->payload,
+		.payload = rt->means.payload,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.load_timeout_ms = c->kernel_load_timeout,
@@ -76,7 +76,10 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		.fuse_max = c->kernel_fusion ? (uint32_t)c->max_batch_size : 1,
 		.sample_ms = rt->sample_ms,
 		.device = device_settings(c),
+		.user = rt->means.user,
+		.filter = c->worker_seccomp,
 	};
+	snprintf(p->cuda_cache_dir, sizeof(p->cuda_cache_dir), "%s", c->cuda_cache_dir);
 	if (!p->threads)
 		p->threads = cpus > 0 ? (uint32_t)cpus : 1;
 	if (p->threads > RK_WIRE_THREADS_MAX)
@@ -85,6 +88,8 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		 c->gpu_enabled ? c->primary_backend : rk_backends[RK_WIRE_CPU].name);
 	if (strcmp(c->fallback_backend, "none") && strcmp(c->fallback_backend, p->primary))
 		snprintf(p->fallback, sizeof(p->fallback), "%s", c->fallback_backend);
+	p->cuda = rk_backend_named(p->primary) == RK_WIRE_CUDA ||
+		  rk_backend_named(p->fallback) == RK_WIRE_CUDA;
 }
 
 static int do_start(struct rk_runtime *rt)
@@ -164,7 +169,7 @@ static int do_resume(struct rk_runtime *rt)
 
 /* Everything as after create, but for the sequence of events and the kernels' `enable`. */
 static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
-		    struct rk_payload *payload)
+		    const struct rk_means *means)
 {
 	struct rk_kernel *k = NULL;
 	int rc;
@@ -177,7 +182,7 @@ static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 	rk_dispatch_reset(&rt->dispatch);
 	while ((k = rk_registry_after(rt->registry, k)))
 		rk_dispatch_reset_kernel(&rt->dispatch, k);
-	rk_runtime_adopt_config(rt, config, payload);
+	rk_runtime_adopt_config(rt, config, means);
 	rk_health_reset(rt->health);
 	pthread_mutex_lock(&rt->memory_lock);
 	rt->memory_peak = 0;
@@ -195,8 +200,8 @@ static int do_reset(struct rk_runtime *rt, const struct rk_config *config,
 }
 
 /* What a reset puts into effect; the caller's. */
-static int prepare_reset(struct rk_runtime *rt, struct rk_config **config,
-			 struct rk_payload **payload, struct rk_error *err)
+static int prepare_reset(struct rk_runtime *rt, struct rk_config **config, struct rk_means *means,
+			 struct rk_error *err)
 {
 	struct rk_config *c = malloc(sizeof(*c));
 	int rc;
@@ -206,8 +211,7 @@ static int prepare_reset(struct rk_runtime *rt, struct rk_config **config,
 	else
 		rc = rk_runtime_load_config(rt, RK_JOB_RESET, c, err);
 	if (!rc)
-		rc = rk_payload_create(c->max_buffered_bytes, (unsigned int)c->max_user_share,
-				       payload, err);
+		rc = rk_runtime_make_means(c, means, err);
 	if (rc) {
 		free(c);
 		return rk_error_prefix(err, "reset");
@@ -219,7 +223,7 @@ static int prepare_reset(struct rk_runtime *rt, struct rk_config **config,
 /* --- all verbs of the lifecycle --- */
 
 static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
-		       const struct rk_config *config, struct rk_payload *payload,
+		       const struct rk_config *config, const struct rk_means *means,
 		       struct rk_error *err)
 {
 	enum rk_state state = rk_runtime_state(rt);
@@ -242,7 +246,7 @@ static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 				       json_pack("{s:s}", "by", "stop"));
 		break;
 	case RK_RESET:
-		rc = do_reset(rt, config, payload);
+		rc = do_reset(rt, config, means);
 		break;
 	default:
 		rc = -EBUSY;
@@ -256,7 +260,7 @@ static int run_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t drain_ms,
 		       const struct rk_caller *caller, struct rk_error *err)
 {
-	struct rk_payload *payload = NULL;
+	struct rk_means means = {0};
 	struct rk_config *config = NULL;
 	struct rk_error why = {0};
 	bool job = false;
@@ -267,14 +271,14 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 		rc = rk_runtime_job_begin(rt, RK_JOB_RESET, &why);
 		job = !rc;
 		if (job)
-			rc = prepare_reset(rt, &config, &payload, &why);
+			rc = prepare_reset(rt, &config, &means, &why);
 	}
 	pthread_mutex_lock(&rt->command_lock);
 	if (!rc) {
 		if (trigger == RK_RESET && !config && rk_runtime_state(rt) != RK_CREATED)
 			rc = wrong_state(rk_runtime_state(rt), "reset", &why);
 		else
-			rc = run_command(rt, trigger, drain_ms, config, payload, &why);
+			rc = run_command(rt, trigger, drain_ms, config, &means, &why);
 	}
 	/* Under the lock: a start that fails at once has the last word. */
 	rk_runtime_conclude(rt, rk_trigger_name(trigger), caller, rc, &why, err);
@@ -283,7 +287,7 @@ int rk_runtime_command(struct rk_runtime *rt, enum rk_trigger trigger, int64_t d
 		rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RESET], NULL);
 	if (job)
 		rk_runtime_job_end(rt, RK_JOB_RESET);
-	rk_payload_unref(payload);
+	rk_payload_unref(means.payload);
 	free(config);
 	return rc;
 }

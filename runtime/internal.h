@@ -23,6 +23,12 @@ enum rk_job_kind {
 	RK_JOB_COUNT,
 };
 
+/* What a configuration takes to be put into effect. */
+struct rk_means {
+	struct rk_payload *payload; /* a reference */
+	struct rk_worker_user user;
+};
+
 struct rk_runtime {
 	/* As made at birth. */
 	const struct rk_runtime_observer *observer;
@@ -55,7 +61,7 @@ struct rk_runtime {
 	pthread_mutex_t config_lock;
 	struct rk_config config; /* effective */
 	struct rk_config loaded; /* as the sources said at the last load */
-	struct rk_payload *payload;
+	struct rk_means means;
 	uint64_t sample_ms; /* that the supervisor was told last */
 	_Atomic uint64_t max_json_bytes, max_header_bytes, max_message_bytes;
 
@@ -146,9 +152,16 @@ int rk_runtime_load_config(struct rk_runtime *rt, enum rk_job_kind kind, struct 
 
 /* settings.c: the configuration in effect */
 
-/* Make @config the effective and the loaded one and @payload the pool (a reference is taken). */
+/*
+ * Make the means of @config; the caller's, who drops the payload. 0 or a negative errno with a
+ * sentence. Blocks for the name service.
+ */
+int rk_runtime_make_means(const struct rk_config *config, struct rk_means *means,
+			  struct rk_error *err);
+
+/* Make @config the effective and the loaded one, with @means (another reference is taken). */
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
-			     struct rk_payload *payload);
+			     const struct rk_means *means);
 
 /*
  * Put the hot fields of @from into effect, which is the loaded one from now on. Appends the names

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "runtime/base/log.h"
 #include "runtime/internal.h"
 
 static int create_parts(struct rk_runtime *rt, const struct rk_config *config, int worker_fd,
@@ -13,7 +15,7 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	struct rk_dispatch_observer dispatch_observer = rk_runtime_dispatch_observer;
 	struct rk_supervisor_observer supervisor_observer = rk_runtime_supervisor_observer;
 	struct rk_health_observer health_observer = rk_runtime_health_observer;
-	struct rk_payload *payload;
+	struct rk_means means;
 	int rc;
 
 	dispatch_observer.ctx = supervisor_observer.ctx = health_observer.ctx = rt;
@@ -26,20 +28,22 @@ static int create_parts(struct rk_runtime *rt, const struct rk_config *config, i
 	rc = rk_runtime_jobs_init(rt, err);
 	if (rc)
 		return rc;
-	rc = rk_payload_create(config->max_buffered_bytes, (unsigned int)config->max_user_share,
-			       &payload, err);
+	rc = rk_runtime_make_means(config, &means, err);
 	if (rc)
 		return rc;
+	if (!means.user.other && !*config->worker_user && geteuid() == 0)
+		rk_log(RK_LOG_WARN, "kernels run as root, for there is no user " RK_WORKER_USER
+				    ": make it, or set worker_user");
 	rc = rk_supervisor_create(&rt->supervisor, &rt->dispatch, rt->registry, worker_fd,
 				  &supervisor_observer, err);
 	if (!rc)
 		rc = rk_health_create(&rt->health, &rt->dispatch, rt->registry, rt->supervisor,
 				      &health_observer, err);
 	if (!rc) {
-		rk_runtime_adopt_config(rt, config, payload);
+		rk_runtime_adopt_config(rt, config, &means);
 		rc = rk_runtime_register_kernels(rt, err);
 	}
-	rk_payload_unref(payload);
+	rk_payload_unref(means.payload);
 	return rc;
 }
 
@@ -97,7 +101,7 @@ void rk_runtime_destroy(struct rk_runtime *rt)
 	if (rt->events.ring)
 		rk_events_destroy(&rt->events);
 	rk_lifecycle_destroy(&rt->lifecycle);
-	rk_payload_unref(rt->payload);
+	rk_payload_unref(rt->means.payload);
 	rk_runtime_free_sources(rt);
 	pthread_mutex_destroy(&rt->command_lock);
 	pthread_mutex_destroy(&rt->config_lock);

@@ -53,7 +53,7 @@ static void push_locked(struct rk_runtime *rt)
 		rt->sample_ms = rt->config.metrics_interval;
 		rk_supervisor_settings_changed(rt->supervisor, rt->sample_ms);
 	}
-	rk_health_config_changed(rt->health, &rt->config, rt->payload);
+	rk_health_config_changed(rt->health, &rt->config, rt->means.payload);
 }
 
 /* What dispatch has a copy of. */
@@ -94,15 +94,30 @@ static void apply_and_unlock(struct rk_runtime *rt)
 		 now.cancel_grace_ns != applied.cancel_grace_ns);
 }
 
+int rk_runtime_make_means(const struct rk_config *config, struct rk_means *means,
+			  struct rk_error *err)
+{
+	struct rk_means got;
+	int rc = rk_worker_user_find(config->worker_user, &got.user, err);
+
+	if (!rc)
+		rc = rk_payload_create(config->max_buffered_bytes,
+				       (unsigned int)config->max_user_share, &got.payload, err);
+	if (!rc)
+		*means = got;
+	return rc;
+}
+
 void rk_runtime_adopt_config(struct rk_runtime *rt, const struct rk_config *config,
-			     struct rk_payload *payload)
+			     const struct rk_means *means)
 {
 	struct rk_payload *old;
 
 	pthread_mutex_lock(&rt->config_lock);
 	rt->config = rt->loaded = *config;
-	old = rt->payload;
-	rt->payload = rk_payload_ref(payload);
+	old = rt->means.payload;
+	rt->means = *means;
+	(void)rk_payload_ref(means->payload);
 	atomic_store(&rt->max_json_bytes, config->max_json_bytes);
 	atomic_store(&rt->max_header_bytes, config->max_header_bytes);
 	atomic_store(&rt->max_message_bytes, config->max_message_bytes);
@@ -176,7 +191,7 @@ void rk_runtime_config(struct rk_runtime *rt, struct rk_config *config)
 struct rk_payload *rk_runtime_payload(struct rk_runtime *rt)
 {
 	RK_GUARD(&rt->config_lock);
-	return rk_payload_ref(rt->payload);
+	return rk_payload_ref(rt->means.payload);
 }
 
 uint64_t rk_runtime_max_json_bytes(const struct rk_runtime *rt)

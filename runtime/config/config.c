@@ -386,6 +386,8 @@ static int check_all(const struct rk_config *c, struct rk_error *err)
 	if (!rc)
 		rc = check_paths("metrics_textfile", c->metrics_textfile, '\0', err);
 	if (!rc)
+		rc = check_paths("cuda_cache_dir", c->cuda_cache_dir, '\0', err);
+	if (!rc)
 		rc = check_paths("kernels_dir", c->kernels_dir, ':', err);
 	return rc;
 }

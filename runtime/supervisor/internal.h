@@ -7,6 +7,8 @@
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
 #define RK_RUNTIME_SUPERVISOR_INTERNAL_H
 
+#include <linux/filter.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/queue.h>
@@ -18,6 +20,56 @@
 #include "runtime/base/wire.h"
 #include "runtime/request/payload.h"
 #include "runtime/supervisor/supervisor.h"
+
+/* filter.c: the system calls that a worker may not make */
+
+/*
+ * Fill *@program, whose filter the caller frees: fork, ptrace, mount and their kin fail with EPERM,
+ * threads can be made. 0, or a negative errno with a sentence.
+ */
+int rk_filter_make(struct sock_fprog *program, struct rk_error *err);
+
+/* environment.c: what of its environment the daemon hands on */
+
+struct rk_environment {
+	char **list; /* ends with NULL; freed by the owner, its strings are borrowed */
+	char cache[PATH_MAX + 32];
+};
+
+/*
+ * Make *@env, which must stay where it is, of the variables @from that a worker may see, and of
+ * where the driver keeps what it has compiled: in @cache_dir, or nowhere where that is "". 0, or
+ * -ENOMEM with a sentence.
+ */
+int rk_environment_make(char *const *from, const char *cache_dir, struct rk_environment *env,
+			struct rk_error *err);
+
+/* nvidia.c: what its driver needs of root; both run between fork and exec */
+
+#define RK_NVIDIA_MODPROBE    "/usr/bin/nvidia-modprobe"
+#define RK_NVIDIA_MODPROBE_MS 10000
+
+/*
+ * Have the program @path load the driver's modules and make its device nodes. The driver would do
+ * so itself, by a setuid program that does nothing for a worker. It is killed after @timeout_ms;
+ * where it is missing or fails, opening a device will tell.
+ */
+void rk_nvidia_load(const char *path, int timeout_ms);
+
+/*
+ * Add to the @n @groups, of which there is room for @max, those that may use device nodes of NVIDIA
+ * in the directory @dev, those of MIG included. Returns how many there are then.
+ */
+int rk_nvidia_groups(const char *dev, gid_t *groups, int n, int max);
+
+/* confine.c: what a worker gives up */
+
+/*
+ * In a child of one thread, before it executes: become @user, have no capability and never get one
+ * again, leave no core file, die with the parent's thread, and obey @filter (NULL = none). False
+ * with errno where a step fails. Safe between fork and exec.
+ */
+bool rk_confine(const struct rk_worker_user *user, const struct sock_fprog *filter);
 
 /*
  * process.c: one worker process: its birth, its descriptors, its death. Used by the supervisor
@@ -34,11 +86,12 @@ struct rk_process {
 };
 
 /*
- * Fork and execute @worker_fd with fresh sockets, a fresh shared page and @payload. It dies with
- * the calling thread, which must live as long as the worker shall. Returns 0 or a negative errno;
- * that the executable cannot be run shows as an exit status of 127. Blocks for the fork only.
+ * Fork and execute @worker_fd with fresh sockets, a fresh shared page and the payload of @params,
+ * as the user and with the filter of @params. It dies with the calling thread, which must live as
+ * long as the worker shall. Returns 0 or a negative errno; what fails in the child shows as an exit
+ * status that rk_process_reap knows. Blocks for the fork only.
  */
-int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
+int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
 		     struct rk_error *err);
 
 /* Send one control packet, with descriptor @fd (-1 = none), without waiting. 0, -EAGAIN, or -EPIPE

@@ -7,6 +7,7 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
@@ -19,48 +20,90 @@
 #include "runtime/base/memfd.h"
 #include "runtime/base/scm.h"
 
-#define EXIT_CANNOT_EXEC 127
+/* LeakSanitizer forks a process that looks at this one with ptrace */
+#ifdef __SANITIZE_ADDRESS__
+#define RK_LEAKS_ARE_SOUGHT true
+#else
+#define RK_LEAKS_ARE_SOUGHT false
+#endif
+
+#define EXIT_CANNOT_CONFINE 126
+#define EXIT_CANNOT_EXEC    127
 /* in thousandths of the memory: half of it counts as used by the worker from the start */
 #define OOM_PREFERENCE 500
 #define OOM_SCORE_MAX  1000
+#define OOM_SCORE_FILE "/proc/self/oom_score_adj"
 
-/* The descriptors that the child gets, in the order of RK_WIRE_FD_*. */
-struct child_fds {
-	int fd[4];
+/* What the child gets, made before the fork. */
+struct birth {
+	int fd[4]; /* in the order of RK_WIRE_FD_* */
 	int null;
 	int executable;
+	struct rk_worker_user user; /* the groups of devices are added in the child */
+	bool cuda;
+	struct sock_fprog filter; /* its filter is NULL where there is none */
+	struct rk_environment env;
+	char oom_score[16];
 };
 
-/* Between fork and exec: async-signal-safe calls only. */
-static void __attribute__((noreturn)) become_worker(const struct child_fds *fds, pid_t daemon)
+/*
+ * Where memory is out, the worker shall be killed, which is replaced, and not the daemon, with
+ * which the mount would go. Where this fails the kernel chooses.
+ */
+static void prefer_for_oom(const char *score)
 {
-	char name[] = "rk-worker";
-	char *const argv[] = {name, NULL};
-	int moved[4], executable;
-	sigset_t none;
+	int fd = open(OOM_SCORE_FILE, O_WRONLY | O_CLOEXEC);
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != daemon || !rk_home_enter())
-		_exit(EXIT_CANNOT_EXEC);
+	if (fd >= 0 && write(fd, score, strlen(score)) >= 0)
+		close(fd);
+}
+
+/* The descriptors to the numbers where the worker looks for them; false where that fails. */
+static bool place_descriptors(const struct birth *b, int *executable)
+{
+	int moved[4];
+
 	/* Out of the way first: a source may have the number of another's target. */
-	executable = fcntl(fds->executable, F_DUPFD_CLOEXEC, 16);
+	*executable = fcntl(b->executable, F_DUPFD_CLOEXEC, 16);
 	for (int i = 0; i < 4; i++) {
-		moved[i] = fcntl(fds->fd[i], F_DUPFD_CLOEXEC, 16);
+		moved[i] = fcntl(b->fd[i], F_DUPFD_CLOEXEC, 16);
 		if (moved[i] < 0)
-			_exit(EXIT_CANNOT_EXEC);
+			return false;
 	}
 	/* The daemon's stdio may be somebody's pipe: a worker that held it would keep it open. */
 	for (int i = 0; i < 3; i++)
-		if (dup2(fds->null, i) < 0 || fcntl(i, F_SETFD, 0)) /* null may be one of them */
-			_exit(EXIT_CANNOT_EXEC);
+		if (dup2(b->null, i) < 0 || fcntl(i, F_SETFD, 0)) /* null may be one of them */
+			return false;
 	for (int i = 0; i < 4; i++)
 		if (dup2(moved[i], RK_WIRE_FD_CONTROL + i) < 0)
-			_exit(EXIT_CANNOT_EXEC);
-	if (executable < 0 || close_range(RK_WIRE_FD_SHARED + 1, ~0U, CLOSE_RANGE_CLOEXEC))
+			return false;
+	return *executable >= 0 && !close_range(RK_WIRE_FD_SHARED + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+/* Between fork and exec. */
+static void __attribute__((noreturn)) become_worker(struct birth *b)
+{
+	char name[] = "rk-worker";
+	char *const argv[] = {name, NULL};
+	int executable;
+	sigset_t none;
+
+	/* A daemon that was dead before this shows as the end of the control socket. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || !rk_home_enter() ||
+	    !place_descriptors(b, &executable))
 		_exit(EXIT_CANNOT_EXEC);
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL))
 		_exit(EXIT_CANNOT_EXEC);
-	fexecve(executable, argv, environ);
+	prefer_for_oom(b->oom_score);
+	if (b->cuda && geteuid() == 0)
+		rk_nvidia_load(RK_NVIDIA_MODPROBE, RK_NVIDIA_MODPROBE_MS);
+	if (b->user.other) /* NVML shows devices whatever runs the kernels */
+		b->user.ngroups = rk_nvidia_groups("/dev", b->user.groups, b->user.ngroups,
+						   RK_WORKER_GROUPS_MAX);
+	if (!rk_confine(&b->user, b->filter.filter ? &b->filter : NULL))
+		_exit(EXIT_CANNOT_CONFINE);
+	fexecve(executable, argv, b->env.list);
 	_exit(EXIT_CANNOT_EXEC);
 }
 
@@ -80,41 +123,31 @@ static int map_shared(struct rk_process *p, int *fd, struct rk_error *err)
 	return 0;
 }
 
-/*
- * Where memory is out, the worker shall be killed, which is replaced, and not the daemon, with
- * which the mount would go. Where this fails the kernel chooses.
- */
-static void prefer_for_oom(pid_t pid)
+/* The score of a worker, from the daemon's own. */
+static void make_oom_score(struct birth *b)
 {
-	char path[64];
 	int score = 0;
-	FILE *f = fopen("/proc/self/oom_score_adj", "re");
+	FILE *f = fopen(OOM_SCORE_FILE, "re");
 
 	if (f) {
 		if (fscanf(f, "%d", &score) != 1)
 			score = 0;
 		fclose(f);
 	}
-	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
-	f = fopen(path, "we");
-	if (!f)
-		return;
 	score += OOM_PREFERENCE;
-	fprintf(f, "%d\n", score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
-	fclose(f);
+	snprintf(b->oom_score, sizeof(b->oom_score), "%d\n",
+		 score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
 }
 
-static int fork_worker(struct rk_process *p, const struct child_fds *fds, struct rk_error *err)
+static int fork_worker(struct rk_process *p, struct birth *b, struct rk_error *err)
 {
-	pid_t self = getpid();
 	pid_t pid = fork();
 
 	if (pid == 0)
-		become_worker(fds, self);
+		become_worker(b);
 	if (pid < 0)
 		return rk_error_set(err, errno, "cannot fork a worker: %m");
 	p->pid = pid;
-	prefer_for_oom(pid);
 	p->pidfd = pidfd_open(pid, 0);
 	if (p->pidfd < 0) {
 		int rc = rk_error_set(err, errno, "cannot watch worker %d: %m", pid);
@@ -126,6 +159,25 @@ static int fork_worker(struct rk_process *p, const struct child_fds *fds, struct
 	return 0;
 }
 
+/* Make what the child needs, but for descriptors, and fork it. */
+static int give_birth(struct rk_process *p, struct birth *b,
+		      const struct rk_supervisor_params *params, struct rk_error *err)
+{
+	int rc = rk_environment_make(environ, params->cuda_cache_dir, &b->env, err);
+
+	if (!rc && params->filter && !RK_LEAKS_ARE_SOUGHT)
+		rc = rk_filter_make(&b->filter, err);
+	if (!rc) {
+		b->user = params->user;
+		b->cuda = params->cuda;
+		make_oom_score(b);
+		rc = fork_worker(p, b, err);
+	}
+	free(b->filter.filter);
+	free(b->env.list);
+	return rc;
+}
+
 static void close_all(const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -133,7 +185,7 @@ static void close_all(const int *fds, size_t n)
 			close(fds[i]);
 }
 
-int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
+int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
 		     struct rk_error *err)
 {
 	int control[2] = {-1, -1}, messages[2] = {-1, -1}, page = -1, null;
@@ -149,13 +201,13 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *pay
 	else
 		rc = map_shared(&got, &page, err);
 	if (!rc) {
-		struct child_fds fds = {
-			.fd = {control[1], messages[1], rk_payload_fd(payload), page},
+		struct birth b = {
+			.fd = {control[1], messages[1], rk_payload_fd(params->payload), page},
 			.null = null,
 			.executable = worker_fd,
 		};
 
-		rc = fork_worker(&got, &fds, err);
+		rc = give_birth(&got, &b, params, err);
 	}
 	close_all((int[]){control[1], messages[1], page, null}, 4);
 	if (rc) {
@@ -166,7 +218,7 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *pay
 	}
 	got.control = control[0];
 	got.messages = messages[0];
-	got.payload = rk_payload_ref(payload);
+	got.payload = rk_payload_ref(params->payload);
 	*p = got;
 	return 0;
 }
@@ -202,6 +254,10 @@ bool rk_process_reap(const struct rk_process *p, char *how, size_t size, bool *c
 		const char *name = sigabbrev_np(info.si_status);
 
 		snprintf(how, size, "was killed by SIG%s", name ? name : "?");
+	} else if (info.si_status == EXIT_CANNOT_CONFINE) {
+		snprintf(
+			how, size,
+			"could not give up its privileges; worker_user and worker_seccomp say which");
 	} else if (info.si_status == EXIT_CANNOT_EXEC) {
 		snprintf(how, size, "could not be executed");
 	} else {

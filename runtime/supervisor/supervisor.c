@@ -300,7 +300,7 @@ static void spawn(struct rk_supervisor *sup)
 	if (!p)
 		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
 	else
-		rc = rk_process_spawn(&p->os, sup->executable, sup->params.payload, &err);
+		rc = rk_process_spawn(&p->os, sup->executable, &sup->params, &err);
 	if (rc) {
 		free(p);
 		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);

@@ -11,10 +11,12 @@
 #ifndef RK_RUNTIME_SUPERVISOR_SUPERVISOR_H
 #define RK_RUNTIME_SUPERVISOR_SUPERVISOR_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/supervisor/devices.h"
+#include "runtime/supervisor/user.h"
 #include "runtime/dispatch/dispatch.h"
 #include "runtime/base/error.h"
 #include "runtime/request/payload.h"
@@ -35,6 +37,10 @@ struct rk_supervisor_params {
 	uint32_t fuse_max;
 	uint64_t sample_ms; /* struct rk_wire_settings */
 	struct rk_wire_device_settings device;
+	struct rk_worker_user user;
+	bool filter;		       /* of system calls */
+	char cuda_cache_dir[PATH_MAX]; /* "" = none */
+	bool cuda;		       /* may be opened */
 };
 
 struct rk_supervisor_observer {

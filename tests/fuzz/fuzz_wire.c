@@ -109,12 +109,12 @@ static void spawn_idler(struct rk_process *p)
 	FUZZ_CHECK(p->pidfd >= 0);
 }
 
-int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
-			    struct rk_error *err);
+int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd,
+			    const struct rk_supervisor_params *params, struct rk_error *err);
 
 /* The linker has put this in the place of rk_process_spawn. */
-int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_payload *payload,
-			    struct rk_error *err)
+int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd,
+			    const struct rk_supervisor_params *params, struct rk_error *err)
 {
 	int control[2], messages[2];
 
@@ -127,7 +127,7 @@ int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd, struct rk_paylo
 	spawn_idler(p);
 	p->control = control[0];
 	p->messages = messages[0];
-	p->payload = rk_payload_ref(payload);
+	p->payload = rk_payload_ref(params->payload);
 	peer.control = control[1];
 	peer.messages = messages[1];
 	pthread_cond_broadcast(&peer.spawned);
