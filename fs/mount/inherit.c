@@ -58,6 +58,19 @@ static int raise_limits(struct rk_error *err)
 	return 0;
 }
 
+/* A core file would hold what users sent. Whoever looks for a mistake raises the limit by
+ * prlimit(1). */
+static int leave_no_core(struct rk_error *err)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_CORE, &limit) < 0)
+		return rk_error_set(err, errno, "cannot read a limit: %m");
+	limit.rlim_cur = 0;
+	return setrlimit(RLIMIT_CORE, &limit) ? rk_error_set(err, errno, "cannot set a limit: %m")
+					      : 0;
+}
+
 /* A thread's stack is by default as large as the shell's limit says, however small that is. */
 static int set_stack(struct rk_error *err)
 {
@@ -94,6 +107,8 @@ int rkfs_inherit_daemon(struct rk_error *err)
 
 	if (!rc)
 		rc = raise_limits(err);
+	if (!rc)
+		rc = leave_no_core(err);
 	if (!rc)
 		rc = set_stack(err);
 	umask(S_IWGRP | S_IWOTH);

@@ -177,6 +177,8 @@ static int payload_map(struct rk_payload *p, struct rk_error *err)
 			"cannot map %llu bytes of payload memory: %m (ulimit -v bounds it)",
 			(unsigned long long)p->size);
 	}
+	if (madvise(p->base, p->size, MADV_DONTDUMP)) /* what users sent is in no core file */
+		return rk_error_set(err, errno, "cannot keep payload memory out of core files: %m");
 	/* not calloc, which may zero, and so touch, all of it */
 	p->pages = mmap(NULL, table_bytes(p), PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -127,6 +127,22 @@ assert_confined() {
 	refute_line --regexp '^(HOME|SECRET|PATH|LD_PRELOAD)='
 }
 
+# What is left of one mapping, of what $2, in core files of the process $1.
+assert_not_dumped() {
+	awk -v name="$2" '/^[0-9a-f]+-/ { mine = index($0, name) }
+		mine && /^VmFlags:/ { n++; if (!/ dd/) bad = 1 }
+		END { exit bad || !n }' "/proc/$1/smaps" || fail "$2 of process $1 would be in a core file"
+}
+
+@test "privilege: no core file holds what users sent" {
+	ulimit -Sc unlimited
+	rk_up
+	grep -q '^Max core file size *0 ' "/proc/$DAEMON/limits"
+	grep -q '^Max core file size *0 *0 ' "/proc/$(rk_worker)/limits"
+	assert_not_dumped "$DAEMON" rkfs-payload
+	assert_not_dumped "$(rk_worker)" rkfs-payload
+}
+
 @test "privilege: cuda_cache_dir lets the driver keep what it compiles" {
 	rk_up cuda_cache_dir=/var/cache/x
 	run tr '\0' '\n' <"/proc/$(rk_worker)/environ"
