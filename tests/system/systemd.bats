@@ -157,6 +157,11 @@ property() {
 	refute_line --partial '<6>'
 }
 
+@test "systemd-analyze finds the service exposed by less than 4 of 10" {
+	run in_container systemd-analyze security --offline=yes --no-pager --threshold=39 "/lib/systemd/system/$UNIT"
+	assert_success
+}
+
 @test "systemd-analyze verify has nothing to say of the units" {
 	run in_container systemd-analyze verify --man=no "/lib/systemd/system/$UNIT" \
 		/lib/systemd/system/rkfs@.service
