@@ -79,7 +79,7 @@ static int refuse_open(const struct rkfs_subject *subject, uid_t uid)
 		     "%s: user %u holds as much memory by open files and waiting reads as one "
 		     "user may: close some",
 		     subject->kernel->manifest.id, (unsigned int)uid);
-	rk_dispatch_reject(rk_runtime_dispatch(subject->fs->rt), subject->kernel, &err);
+	rk_dispatch_reject(rk_runtime_dispatch(subject->fs->rt), subject->kernel, uid, &err);
 	return -ENOMEM;
 }
 
@@ -129,6 +129,8 @@ int rkfs_open(struct rkfs *fs, uint64_t node, const struct rk_caller *caller, in
 
 	if (rc)
 		return rc;
+	/* the mount's owner reads all, as root does */
+	subject.reader = caller->uid == fs->access.uid ? 0 : caller->uid;
 	rc = check_access(attr, flags);
 	if (!rc && rkfs_hold(fs, caller->uid, FILE_BYTES))
 		rc = refuse_open(&subject, caller->uid);

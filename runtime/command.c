@@ -327,10 +327,11 @@ static int reload(struct rk_runtime *rt, struct rk_error *err)
 	rk_runtime_event(rt, "ConfigReloaded",
 			 json_pack("{s:o,s:o}", "changed", changed, "pending", pending));
 	refused = rk_runtime_scan_kernels(rt, rt->reading[RK_JOB_RELOAD], &why);
-	if (refused)
-		return rk_error_set(err, why.code, "reload: %d refused, all else is applied: %s",
-				    refused, why.msg);
-	return 0;
+	if (!refused)
+		return 0;
+	if (err)
+		*err = why;
+	return rk_error_prefix(err, "reload: %d refused, all else is applied", refused);
 }
 
 int rk_runtime_reload(struct rk_runtime *rt, const struct rk_caller *caller, struct rk_error *err)

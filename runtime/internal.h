@@ -77,7 +77,7 @@ struct rk_runtime {
 	bool scanning, scan_again;  /* kernels_dir is being read; it has to be once more */
 
 	pthread_mutex_t text_lock;
-	char status[RK_ERROR_MAX];
+	struct rk_error status;
 	char failure[RK_ERROR_MAX];
 	struct rk_rate refusals; /* that are logged */
 };
@@ -193,6 +193,6 @@ int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk
 			int rc, const struct rk_error *why, struct rk_error *err);
 
 /* Set last_cmd_status alone: of a start it is known only later what became of it. */
-void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence);
+void rk_runtime_set_status(struct rk_runtime *rt, const struct rk_error *sentence);
 
 #endif

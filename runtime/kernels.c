@@ -43,8 +43,11 @@ static void on_removed(void *ctx, struct rk_kernel *k)
 	tell(ctx, "KernelUnregistered", k);
 }
 
-static void on_refused(void *ctx, const char *file, const char *why)
+static void on_refused(void *ctx, const char *file, const struct rk_error *err)
 {
+	char why[RK_ERROR_MAX];
+
+	rk_error_public(err, why);
 	rk_runtime_event(
 		ctx, "KernelRefused",
 		json_pack("{s:o,s:o}", "file", rk_events_text(file), "why", rk_events_text(why)));

@@ -2,6 +2,7 @@
 /* The outcome of commands: a line of the log, and last_cmd_status. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
@@ -9,16 +10,19 @@
 
 #define REFUSALS_PER_SECOND 20 /* that are logged */
 
-void rk_runtime_set_status(struct rk_runtime *rt, const char *sentence)
+void rk_runtime_set_status(struct rk_runtime *rt, const struct rk_error *sentence)
 {
 	RK_GUARD(&rt->text_lock);
-	snprintf(rt->status, sizeof(rt->status), "%s", sentence);
+	rt->status = *sentence;
 }
 
-void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX])
+void rk_runtime_status(struct rk_runtime *rt, uid_t reader, char sentence[RK_ERROR_MAX])
 {
 	RK_GUARD(&rt->text_lock);
-	memcpy(sentence, rt->status, RK_ERROR_MAX);
+	if (rk_error_is_open_to(reader, geteuid()))
+		memcpy(sentence, rt->status.msg, RK_ERROR_MAX);
+	else
+		rk_error_public(&rt->status, sentence);
 }
 
 /* Whoever is refused can try as often as he likes: not every line has to be in the log. */
@@ -41,14 +45,15 @@ static void log_refusal(struct rk_runtime *rt, const char *what, const char *who
 int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
 			int rc, const struct rk_error *why, struct rk_error *err)
 {
-	char who[64] = "the daemon";
+	char who[64] = "the daemon", shown[RK_ERROR_MAX];
 
 	if (caller)
 		snprintf(who, sizeof(who), "uid %u pid %d", caller->uid, caller->pid);
-	rk_runtime_set_status(rt, rc ? why->msg : "ok");
-	if (rc)
-		log_refusal(rt, what, who, why->msg);
-	else
+	rk_runtime_set_status(rt, rc ? why : &(struct rk_error){.msg = "ok"});
+	if (rc) {
+		rk_error_public(why, shown);
+		log_refusal(rt, what, who, shown);
+	} else
 		rk_log(RK_LOG_INFO, "%s from %s", what, who);
 	if (rc && err)
 		*err = *why;

@@ -62,7 +62,7 @@ int rk_runtime_create(struct rk_runtime **out, const struct rk_config_sources *s
 	if (!rc)
 		rc = rk_runtime_copy_sources(rt, sources, err);
 	if (!rc) {
-		strcpy(rt->status, "ok");
+		strcpy(rt->status.msg, "ok");
 		rt->observer = observer;
 		rc = create_parts(rt, config, worker_fd, err);
 	}

@@ -119,8 +119,11 @@ int rk_runtime_check_now(struct rk_runtime *rt, const struct rk_caller *caller,
 int rk_runtime_refuse(struct rk_runtime *rt, const char *what, const struct rk_caller *caller,
 		      const struct rk_error *why);
 
-/* last_cmd_status: "ok" or one sentence, of the last command, setting or refusal. */
-void rk_runtime_status(struct rk_runtime *rt, char sentence[RK_ERROR_MAX]);
+/*
+ * last_cmd_status: "ok" or one sentence, of the last command, setting or refusal. What is hidden of
+ * it only root and the daemon's user read.
+ */
+void rk_runtime_status(struct rk_runtime *rt, uid_t reader, char sentence[RK_ERROR_MAX]);
 
 /* jobs.c: who reads files */
 

@@ -140,14 +140,14 @@ static void on_drain_deadline(void *ctx)
 /* Failed, for the reason @why. With command_lock held. */
 static void fail(struct rk_runtime *rt, const char *why)
 {
-	char status[RK_ERROR_MAX];
+	struct rk_error status = {0};
 
 	pthread_mutex_lock(&rt->text_lock);
 	snprintf(rt->failure, sizeof(rt->failure), "%s", why);
 	pthread_mutex_unlock(&rt->text_lock);
 	if (rk_runtime_state(rt) == RK_STARTING) {
-		snprintf(status, sizeof(status), "start: %.300s", why);
-		rk_runtime_set_status(rt, status);
+		rk_error_set(&status, EIO, "start: %.300s", why);
+		rk_runtime_set_status(rt, &status);
 	}
 	rk_log(RK_LOG_ERROR, "failed: %s", why);
 	(void)rk_runtime_end_by(rt, RK_FAULT, EIO, why, "Failed",

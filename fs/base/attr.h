@@ -53,6 +53,7 @@ struct rkfs_subject {
 	struct rk_kernel *kernel; /* a reference, held while the file is open */
 	uint32_t message;	  /* inflight/ID: the low half of the id; else 0 */
 	uint32_t device;	  /* devices/N: N; else 0 */
+	uid_t reader;		  /* who opened it, 0 = the mount's owner too; 0 for lengths */
 };
 
 /* Receives the bytes of a read, exactly once, under the file's lock; must copy or send them. */

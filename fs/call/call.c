@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fs/call/internal.h"
 #include "fs/base/rkfs.h"
@@ -98,10 +99,21 @@ static void read_answer(struct rkfs_call *c, size_t size, rkfs_emit emit, void *
 	emit(ctx, from, n); /* the file's lock keeps the answer alive */
 }
 
+/* End @sentence with a newline, and cut it to @size bytes, not 0. Returns its length. */
+static size_t end_line(char sentence[RK_ERROR_MAX], size_t size)
+{
+	size_t most = size < RK_ERROR_MAX ? size : RK_ERROR_MAX;
+	size_t len = strnlen(sentence, most - 1);
+
+	sentence[len] = '\n';
+	return len + 1;
+}
+
 static int call_read(struct rkfs_file *file, const struct rk_caller *caller, size_t size, int flags,
 		     rkfs_emit emit, void *ctx)
 {
 	struct rkfs_call *c = file->stream;
+	struct rk_error said;
 	enum call_state state;
 	int rc;
 
@@ -130,8 +142,10 @@ static int call_read(struct rkfs_file *file, const struct rk_caller *caller, siz
 		pthread_mutex_unlock(&c->lock);
 		return rc;
 	case CALL_IDLE:
+		said = c->error;
+		c->error.code = 0;
 		pthread_mutex_unlock(&c->lock);
-		emit(ctx, NULL, 0);
+		emit(ctx, said.msg, said.code && size ? end_line(said.msg, size) : 0);
 		return 0;
 	default:
 		pthread_mutex_unlock(&c->lock);

@@ -6,6 +6,7 @@
  *
  * with PREPARED between DECODING and FLYING where O_NONBLOCK met a full queue, and FAILED
  * (REFUSED while the request is still being written) holding the error that the next read returns.
+ * The read after that one gets the sentence, once: its own caller may read what others may not.
  *
  * Shared by call.c (the file), run.c (from the request to the answer) and state.c (the machine
  * itself), each of which uses only those named after it. A call's own lock is never held

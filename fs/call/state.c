@@ -38,6 +38,7 @@ int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err)
 				    "the description was changed: there is no %s any more",
 				    c->codec->file);
 	}
+	c->error.code = 0;
 	c->request = (struct rk_request){
 		.codec = c->codec,
 		.closed = &c->closed,

@@ -99,8 +99,32 @@ struct call {
 	char *piece; /* PIECE_BYTES */
 };
 
+/*
+ * What the call file says of its error: after a read that failed, the next one tells. Where it was
+ * a write, a read fails first. Returns its length, 0 where it says nothing.
+ */
+static size_t read_sentence(const struct call *c, char sentence[RK_ERROR_MAX])
+{
+	ssize_t n = read_some(c->fd, sentence, RK_ERROR_MAX - 1);
+
+	if (n < 0)
+		n = read_some(c->fd, sentence, RK_ERROR_MAX - 1);
+	if (n <= 0)
+		return 0;
+	sentence[n] = '\0';
+	sentence[strcspn(sentence, "\n")] = '\0';
+	rk_text_clean(sentence, RK_ERROR_MAX, "");
+	return strlen(sentence);
+}
+
 static int failed(const struct call *c, int code, struct rk_error *err)
 {
+	char sentence[RK_ERROR_MAX];
+
+	/* of these there is more to say */
+	if (code != ESHUTDOWN && code != ECANCELED && code != ENODEV && read_sentence(c, sentence))
+		return rk_error_set(err, code, "%s",
+				    rkcall_without_kernel(sentence, c->request->kernel));
 	return rkcall_why(c->mount, c->request->kernel, code, err);
 }
 

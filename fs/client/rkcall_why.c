@@ -17,7 +17,6 @@
 /* What an event must have to be the one that is looked for. */
 struct wanted {
 	const char *kernel;
-	const char *errno_name;
 	json_int_t pid;
 };
 
@@ -32,14 +31,6 @@ static bool is_ours(const json_t *event, const struct wanted *w)
 {
 	return json_integer_value(json_object_get(event, "pid")) == w->pid &&
 	       is_text(event, "kernel", w->kernel);
-}
-
-/* Our message failed, or was rejected. */
-static bool is_failure(const json_t *event, const struct wanted *w)
-{
-	return (is_text(event, "event", "MessageFailed") ||
-		is_text(event, "event", "MessageRejected")) &&
-	       is_ours(event, w) && is_text(event, "errno", w->errno_name);
 }
 
 /* Our message was cancelled with others. */
@@ -173,26 +164,17 @@ static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int
 
 int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struct rk_error *err)
 {
-	struct wanted w = {kernel, rk_error_name(code), getpid()};
-	char *why;
-
 	switch (code) {
 	case ESHUTDOWN:
 		return why_shutdown(m, err);
 	case ECANCELED:
-		return why_cancelled(m, &w, err);
+		return why_cancelled(m, &(struct wanted){kernel, getpid()}, err);
 	case ENOTCONN:
 	case ECONNABORTED:
 		return rk_error_set(err, code, "the daemon of %s has died", m->dir);
 	default:
-		break;
-	}
-	why = newest_event(m, is_failure, &w, "why");
-	if (!why)
 		return why_from_kernel(m, kernel, code, err);
-	rk_error_set(err, code, "%s", rkcall_without_kernel(why, kernel));
-	free(why);
-	return -code;
+	}
 }
 
 /* --- a call file that cannot be opened --- */

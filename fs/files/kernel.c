@@ -108,7 +108,7 @@ RKFS_SHOW(last_error_show)
 	char sentence[RK_ERROR_MAX];
 
 	rk_dispatch_kernel_last_error(rk_runtime_dispatch(subject->fs->rt), subject->kernel,
-				      sentence);
+				      subject->reader, sentence);
 	rkfs_textbuf_line(out, sentence);
 	return 0;
 }

@@ -21,7 +21,7 @@ RKFS_SHOW(last_cmd_status_show)
 {
 	char sentence[RK_ERROR_MAX];
 
-	rk_runtime_status(subject->fs->rt, sentence);
+	rk_runtime_status(subject->fs->rt, subject->reader, sentence);
 	rkfs_textbuf_line(out, sentence);
 	return 0;
 }

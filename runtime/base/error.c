@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 {
@@ -21,21 +22,46 @@ int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 	va_end(ap);
 	memcpy(err->msg, msg, sizeof(msg));
 	err->code = code;
+	err->secret = 0;
 	return -code;
 }
 
 int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 {
 	char prefix[RK_ERROR_MAX], old[RK_ERROR_MAX];
+	size_t secret;
 	va_list ap;
 
 	if (!err || !err->code)
 		return -EIO;
+	secret = err->secret;
 	va_start(ap, fmt);
 	vsnprintf(prefix, sizeof(prefix), fmt, ap);
 	va_end(ap);
 	memcpy(old, err->msg, sizeof(old));
-	return rk_error_set(err, err->code, "%s: %s", prefix, old);
+	rk_error_set(err, err->code, "%s: %s", prefix, old);
+	if (secret)
+		rk_error_hide(err, strlen(prefix) + 2 + secret);
+	return -err->code;
+}
+
+void rk_error_hide(struct rk_error *err, size_t at)
+{
+	err->secret = at < sizeof(err->msg) - 1 ? at : sizeof(err->msg) - 1;
+}
+
+bool rk_error_is_open_to(uid_t reader, uid_t owner)
+{
+	return reader == 0 || reader == owner || reader == geteuid();
+}
+
+void rk_error_public(const struct rk_error *err, char *msg)
+{
+	memcpy(msg, err->msg, sizeof(err->msg));
+	if (!err->secret)
+		return;
+	for (char *c = msg + err->secret; *c; c++)
+		*c = '*';
 }
 
 size_t rk_utf8_length(const char *at, size_t left)

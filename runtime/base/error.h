@@ -11,13 +11,17 @@
 #ifndef RK_RUNTIME_BASE_ERROR_H
 #define RK_RUNTIME_BASE_ERROR_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define RK_ERROR_MAX 320
 
 struct rk_error {
 	int code;		/* positive errno, 0 where there is no error */
 	char msg[RK_ERROR_MAX]; /* one sentence without a final newline */
+	/* of these bytes of it, and of what follows, somebody's data may be told; 0 = of none */
+	size_t secret;
 };
 
 /*
@@ -30,11 +34,27 @@ int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /*
- * Put "@fmt: " in front of the sentence in @err (NULL is allowed).
+ * Put "@fmt: " in front of the sentence in @err (NULL is allowed); what was hidden stays so.
  * Returns -@err->code (or -EIO where @err is NULL or holds no error).
  */
 int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * From byte @at of the sentence in @err on (at least 1) it may tell what not everybody may read: of
+ * a caller's request, or of a file.
+ */
+void rk_error_hide(struct rk_error *err, size_t at);
+
+/* Whether @reader reads what was hidden as the data of @owner: he, root and the daemon's user do.
+ */
+bool rk_error_is_open_to(uid_t reader, uid_t owner);
+
+/*
+ * Copy the sentence in @err to @msg, of RK_ERROR_MAX bytes, as everybody may read it: of what is
+ * hidden each byte is a '*'.
+ */
+void rk_error_public(const struct rk_error *err, char *msg);
 
 /*
  * How many bytes the character at @at has, of at most @left (not 0); 0 where it is not UTF-8 as RFC

@@ -113,7 +113,7 @@ static void reply_text(struct rk_helper_reply *reply, const char *text, size_t l
 }
 
 /* The text that reply_text handed over, malloc'ed. Closes the descriptor. */
-static int take_text(struct rk_helper_reply *reply, const char *path, char **text, size_t *len,
+static int take_text(struct rk_helper_reply *reply, const char *path, struct rk_ini_text *text,
 		     struct rk_error *err)
 {
 	off_t size = reply->fd < 0 ? -1 : lseek(reply->fd, 0, SEEK_END);
@@ -128,19 +128,18 @@ static int take_text(struct rk_helper_reply *reply, const char *path, char **tex
 		free(buf);
 		return rc;
 	}
-	*text = buf;
-	*len = (size_t)size;
+	*text = (struct rk_ini_text){buf, (size_t)size, reply->is_private};
 	return 0;
 }
 
 static int ask_text(struct rk_files *files, rk_helper_fn *fn, const char *path, const char *more,
-		    char **text, size_t *len, struct rk_error *err)
+		    struct rk_ini_text *text, struct rk_error *err)
 {
 	struct rk_helper_reply reply = {.fd = -1};
 	int rc = ask(files, fn, path, more, &reply, err);
 
 	if (!rc)
-		return take_text(&reply, path, text, len, err);
+		return take_text(&reply, path, text, err);
 	if (reply.fd >= 0)
 		close(reply.fd);
 	return rc;
@@ -148,23 +147,23 @@ static int ask_text(struct rk_files *files, rk_helper_fn *fn, const char *path, 
 
 static void read_there(const char *path, size_t size, int fd, struct rk_helper_reply *reply)
 {
-	size_t len;
-	char *text;
+	struct rk_ini_text text;
 
 	(void)size, (void)fd;
-	reply->rc = rk_ini_read_file(path, path[strlen(path) + 1], &text, &len, &reply->err);
+	reply->rc = rk_ini_read_file(path, path[strlen(path) + 1], &text, &reply->err);
 	if (reply->rc)
 		return;
-	reply_text(reply, text, len);
-	free(text);
+	reply_text(reply, text.data, text.len);
+	reply->is_private = text.is_private;
+	free(text.data);
 }
 
-int rk_files_read(struct rk_files *files, const char *path, bool trusted, char **text, size_t *len,
+int rk_files_read(struct rk_files *files, const char *path, bool trusted, struct rk_ini_text *text,
 		  struct rk_error *err)
 {
 	if (!files)
-		return rk_ini_read_file(path, trusted, text, len, err);
-	return ask_text(files, read_there, path, trusted ? "trusted" : "", text, len, err);
+		return rk_ini_read_file(path, trusted, text, err);
+	return ask_text(files, read_there, path, trusted ? "trusted" : "", text, err);
 }
 
 /* --- directories --- */
@@ -226,9 +225,17 @@ static void list_there(const char *dir, size_t size, int fd, struct rk_helper_re
 int rk_files_list(struct rk_files *files, const char *dir, const char *suffix, char **names,
 		  size_t *len, struct rk_error *err)
 {
+	struct rk_ini_text text;
+	int rc;
+
 	if (!files)
 		return list_here(dir, suffix, names, len, err);
-	return ask_text(files, list_there, dir, suffix, names, len, err);
+	rc = ask_text(files, list_there, dir, suffix, &text, err);
+	if (!rc) {
+		*names = text.data;
+		*len = text.len;
+	}
+	return rc;
 }
 
 /* --- libraries --- */

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "runtime/base/error.h"
+#include "runtime/base/ini_file.h"
 
 struct rk_files;
 struct rk_module;
@@ -31,7 +32,7 @@ void rk_files_rest(struct rk_files *files);
 void rk_files_path(struct rk_files *files, char path[PATH_MAX]);
 
 /* As rk_ini_read_file. */
-int rk_files_read(struct rk_files *files, const char *path, bool trusted, char **text, size_t *len,
+int rk_files_read(struct rk_files *files, const char *path, bool trusted, struct rk_ini_text *text,
 		  struct rk_error *err);
 
 /*

@@ -39,7 +39,8 @@ struct rk_helper_reply {
 	int rc;		     /* 0 or a negative errno */
 	struct rk_error err; /* the sentence if rc is not 0 */
 	struct stat st;
-	int fd; /* owned by the receiver; -1 = none */
+	bool is_private; /* of a text: not everybody may read its file */
+	int fd;		 /* owned by the receiver; -1 = none */
 };
 
 /*

@@ -182,7 +182,7 @@ int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler 
 	return 0;
 }
 
-static int ini_open(const char *path, bool trusted, struct rk_error *err)
+static int ini_open(const char *path, bool trusted, bool *is_private, struct rk_error *err)
 {
 	struct stat st;
 	/* O_NONBLOCK: a FIFO named by mistake must not hang a reload. */
@@ -194,12 +194,15 @@ static int ini_open(const char *path, bool trusted, struct rk_error *err)
 		return fd;
 	if (fd < 0)
 		return rk_error_set(err, errno, "%s: cannot open: %m", path);
+	*is_private = false;
 	if (fstat(fd, &st) < 0)
 		rc = rk_error_set(err, errno, "%s: cannot stat: %m", path);
 	else if (S_ISDIR(st.st_mode))
 		rc = rk_error_set(err, EISDIR, "%s: is a directory, not an INI file", path);
 	else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
 		rc = rk_error_set(err, EINVAL, "%s: is not a regular file", path);
+	else
+		*is_private = !(st.st_mode & S_IROTH);
 	if (rc) {
 		close(fd); /* the first error is the one to report */
 		return rc;
@@ -225,11 +228,12 @@ static ssize_t ini_slurp(int fd, const char *path, char *buf, struct rk_error *e
 	return rk_error_set(err, EFBIG, "%s: larger than 1 MiB, too large for an INI file", path);
 }
 
-int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len, struct rk_error *err)
+int rk_ini_read_file(const char *path, bool trusted, struct rk_ini_text *text, struct rk_error *err)
 {
+	bool is_private;
 	char *buf;
 	ssize_t n;
-	int fd = ini_open(path, trusted, err);
+	int fd = ini_open(path, trusted, &is_private, err);
 
 	if (fd < 0)
 		return fd;
@@ -244,7 +248,15 @@ int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len, s
 		free(buf);
 		return (int)n;
 	}
-	*text = buf;
-	*len = (size_t)n;
+	*text = (struct rk_ini_text){buf, (size_t)n, is_private};
 	return 0;
+}
+
+void rk_ini_hide(const struct rk_ini_text *text, const char *name, struct rk_error *err)
+{
+	size_t at = strlen(name);
+
+	if (!text->is_private || !err || strncmp(err->msg, name, at))
+		return;
+	rk_error_hide(err, at + strspn(err->msg + at, ":0123456789 "));
 }

@@ -30,12 +30,24 @@ typedef int (*rk_ini_handler)(void *ctx, const char *section, const char *key, c
 int rk_ini_parse(const char *text, size_t len, const char *name, rk_ini_handler handler, void *ctx,
 		 struct rk_error *err);
 
+/* What a file holds. */
+struct rk_ini_text {
+	char *data; /* malloc'ed, without a NUL; the caller's */
+	size_t len;
+	bool is_private; /* not everybody may read the file */
+};
+
 /*
- * Read a whole file, where it is to be @trusted only one that rk_trust_open takes. *@text is
- * malloc'ed and owned by the caller, *@len bytes, without a NUL. Fails with the errno of open and
- * read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
+ * Read a whole file, where it is to be @trusted only one that rk_trust_open takes. Fails with the
+ * errno of open and read (EISDIR for a directory, EFBIG over 1 MiB) or ENOMEM.
  */
-int rk_ini_read_file(const char *path, bool trusted, char **text, size_t *len,
+int rk_ini_read_file(const char *path, bool trusted, struct rk_ini_text *text,
 		     struct rk_error *err);
+
+/*
+ * Hide what the sentence in @err, which begins with @name and a line, tells of a file that not
+ * everybody may read.
+ */
+void rk_ini_hide(const struct rk_ini_text *text, const char *name, struct rk_error *err);
 
 #endif

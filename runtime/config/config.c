@@ -273,14 +273,15 @@ static int load_options(struct config_loader *loader, const char *const *options
 static int load_file(struct config_loader *loader, const struct rk_config_sources *sources,
 		     struct rk_error *err)
 {
-	size_t len;
-	char *text;
-	int rc = rk_files_read(sources->files, sources->file, false, &text, &len, err);
+	struct rk_ini_text text;
+	int rc = rk_files_read(sources->files, sources->file, false, &text, err);
 
 	if (rc)
 		return rc;
-	rc = rk_ini_parse(text, len, sources->file, load_pair, loader, err);
-	free(text);
+	rc = rk_ini_parse(text.data, text.len, sources->file, load_pair, loader, err);
+	if (rc)
+		rk_ini_hide(&text, sources->file, err);
+	free(text.data);
 	return rc;
 }
 

@@ -155,7 +155,7 @@ int rk_dispatch_submit(struct rk_dispatch *d, struct rk_message *m, bool may_wai
 	rc = submit_locked(d, m, may_wait, &why);
 	if (rc && rc != -EAGAIN) {
 		rk_dispatch_count_locked(d, m->kernel, RK_COUNT_REJECTED);
-		rk_dispatch_remember_locked(m->kernel, why.msg);
+		rk_dispatch_remember_locked(m->kernel, &why, m->uid);
 	}
 	rk_dispatch_unlock_and_tell(d);
 	if (rc && err)
@@ -203,11 +203,12 @@ bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_n
 	return busy;
 }
 
-void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err)
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid,
+			const struct rk_error *err)
 {
 	RK_GUARD(&d->lock);
 	rk_dispatch_count_locked(d, k, RK_COUNT_REJECTED);
-	rk_dispatch_remember_locked(k, err->msg);
+	rk_dispatch_remember_locked(k, err, uid);
 }
 
 static void cancel_locked(struct rk_dispatch *d, struct rk_message *m)

@@ -157,8 +157,9 @@ bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_n
  * aside. */
 uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane);
 
-/* Count a request that failed before submission (malformed, too large, no memory). */
-void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, const struct rk_error *err);
+/* Count a request of @uid that failed before submission (malformed, too large, no memory). */
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid,
+			const struct rk_error *err);
 
 /*
  * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; of one
@@ -253,7 +254,8 @@ bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k);
  * every refusal repeats until @k is loaded again.
  */
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg);
-void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
+/* As @reader may read it: what it hides, only he whose request it tells of. */
+void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k, uid_t reader,
 				   char msg[RK_ERROR_MAX]);
 
 /* Whether a submission of @uid to @k would find room; no promise. */

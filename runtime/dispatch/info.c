@@ -16,10 +16,12 @@ void rk_dispatch_kernel_over_limit(struct rk_dispatch *d, struct rk_kernel *k)
 
 void rk_dispatch_kernel_error(struct rk_dispatch *d, struct rk_kernel *k, const char *msg)
 {
+	struct rk_error err = {0};
 	enum rk_kernel_state state;
 
 	RK_GUARD(&d->lock);
-	rk_dispatch_remember_locked(k, msg);
+	rk_error_set(&err, EIO, "%s", msg);
+	rk_dispatch_remember_locked(k, &err, 0);
 	state = atomic_load(&k->state);
 	if (state == RK_KERNEL_OFF || state == RK_KERNEL_ENDING)
 		snprintf(k->why_off, sizeof(k->why_off), "%s", msg);
@@ -31,11 +33,14 @@ bool rk_dispatch_kernel_idle(struct rk_dispatch *d, struct rk_kernel *k)
 	return rk_dispatch_idle_locked(d, k);
 }
 
-void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k,
+void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k, uid_t reader,
 				   char msg[RK_ERROR_MAX])
 {
 	RK_GUARD(&d->lock);
-	memcpy(msg, k->stats->last_error, sizeof(k->stats->last_error));
+	if (rk_error_is_open_to(reader, k->stats->last_error_uid))
+		memcpy(msg, k->stats->last_error.msg, RK_ERROR_MAX);
+	else
+		rk_error_public(&k->stats->last_error, msg);
 }
 
 void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts)
@@ -128,5 +133,5 @@ void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k)
 	RK_GUARD(&d->lock);
 	rk_counters_reset(&k->stats->books);
 	rk_histogram_reset(&k->stats->latency);
-	strcpy(k->stats->last_error, "none");
+	k->stats->last_error = (struct rk_error){.msg = "none"};
 }

@@ -23,8 +23,8 @@ enum rk_notice {
 /* Have the observer called for @k by unlock_and_tell. */
 void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_notice what);
 void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter);
-/* The sentence that last_error shows. */
-void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg);
+/* The sentence that last_error shows, of a request of @uid. */
+void rk_dispatch_remember_locked(struct rk_kernel *k, const struct rk_error *err, uid_t uid);
 
 /* The turn of @uid at @k, made where there is none yet; NULL = no memory. To be given a message. */
 struct rk_turn *rk_dispatch_turn_locked(struct rk_kernel *k, uid_t uid);

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -46,9 +47,10 @@ static void book_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_coun
 	check_books_locked(&k->stats->books);
 }
 
-void rk_dispatch_remember_locked(struct rk_kernel *k, const char *msg)
+void rk_dispatch_remember_locked(struct rk_kernel *k, const struct rk_error *err, uid_t uid)
 {
-	snprintf(k->stats->last_error, sizeof(k->stats->last_error), "%s", msg);
+	k->stats->last_error = *err;
+	k->stats->last_error_uid = uid;
 }
 
 static void decide_locked(struct rk_message *m, int code, const char *why)
@@ -61,7 +63,9 @@ static void decide_locked(struct rk_message *m, int code, const char *why)
 	}
 	rk_error_set(&m->error, code, "%s: message %llu: %s", m->kernel->manifest.id,
 		     (unsigned long long)m->id, why);
-	rk_dispatch_remember_locked(m->kernel, m->error.msg);
+	if (code == EINVAL) /* what does not fit is told with its size */
+		rk_error_hide(&m->error, strlen(m->kernel->manifest.id) + 2);
+	rk_dispatch_remember_locked(m->kernel, &m->error, m->uid);
 }
 
 void rk_dispatch_done_locked(struct rk_dispatch *d, struct rk_message *m, int code, const char *why)

@@ -58,7 +58,7 @@ static void refuse(struct scan *s, const char *file, const struct rk_error *why)
 	if (why->code == ECANCELED)
 		s->given_up = true;
 	else
-		s->observer->refused(s->observer->ctx, file, why->msg);
+		s->observer->refused(s->observer->ctx, file, why);
 }
 
 /* The kernel that @path described when it was read last; a reference or NULL. */

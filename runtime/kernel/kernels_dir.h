@@ -20,7 +20,7 @@ struct rk_kernels_observer {
 	void (*changed)(void *ctx, struct rk_kernel *k); /* @k is the new one */
 	void (*removed)(void *ctx, struct rk_kernel *k);
 	/* @file was refused: @why names it, line and key, and says what is allowed. */
-	void (*refused)(void *ctx, const char *file, const char *why);
+	void (*refused)(void *ctx, const char *file, const struct rk_error *why);
 	void *ctx;
 };
 

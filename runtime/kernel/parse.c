@@ -364,13 +364,15 @@ int rk_manifest_parse_file(struct rk_manifest *m, struct rk_files *files, const 
 			   struct rk_error *err)
 {
 	const char *dir = path[0] == '/' ? path : NULL;
-	size_t dir_len = dir ? (size_t)(strrchr(path, '/') + 1 - path) : 0, len;
-	char *text;
-	int rc = rk_files_read(files, path, true, &text, &len, err);
+	size_t dir_len = dir ? (size_t)(strrchr(path, '/') + 1 - path) : 0;
+	struct rk_ini_text text;
+	int rc = rk_files_read(files, path, true, &text, err);
 
 	if (rc < 0)
 		return rc;
-	rc = parse(m, text, len, path, dir, dir_len, err);
-	free(text);
+	rc = parse(m, text.data, text.len, path, dir, dir_len, err);
+	if (rc)
+		rk_ini_hide(&text, path, err);
+	free(text.data);
 	return rc;
 }

@@ -156,7 +156,7 @@ static struct rk_kernel_stats *stats_of(struct rk_kernel *old)
 	stats = calloc(1, sizeof(*stats));
 	if (stats) {
 		atomic_init(&stats->refs, 1);
-		strcpy(stats->last_error, "none");
+		strcpy(stats->last_error.msg, "none");
 	}
 	return stats;
 }

@@ -39,8 +39,9 @@ struct rk_kernel_stats {
 	atomic_uint refs;
 	/* Written with dispatch.lock held. */
 	struct rk_counters books;
-	struct rk_histogram latency;   /* from accepted to done, of those processed */
-	char last_error[RK_ERROR_MAX]; /* "none" before the first */
+	struct rk_histogram latency; /* from accepted to done, of those processed */
+	struct rk_error last_error;  /* "none" before the first */
+	uid_t last_error_uid;	     /* whose request it tells of, where something is hidden */
 };
 
 /*

@@ -309,3 +309,71 @@ users() {
 		assert {r.result() for r in readers} <= {"ENOMEM", b"Stopped\n", b""}
 	EOF
 }
+
+@test "permissions: what a request held is told to its caller, the owner and root, and to nobody else" {
+	rk_up primary_backend=cpu,uid=12001,call_gid=12003
+	py <<-'EOF'
+		os.chdir(MNT)                                           # others may not pass the directories above it
+		sys.modules["rk"].MNT = "."
+		def by(uid, fn, gid=12003):
+		    os.setegid(gid)
+		    os.seteuid(uid)
+		    try:
+		        return fn()
+		    finally:
+		        os.seteuid(0)
+		        os.setegid(0)
+		def refused(request):
+		    """The sentence, from the call file itself: once, then nothing; and the next request is as any."""
+		    fd = open_call("core/vector-add")
+		    write_all(fd, request)
+		    assert outcome(os.read, fd, 100) == "EINVAL"
+		    sentence = os.read(fd, 1000).decode()
+		    assert os.read(fd, 1000) == b"" and sentence.endswith("\n")
+		    write_all(fd, b'{"a":[1],"b":[2]}')
+		    assert json.loads(os.read(fd, 1000)) == {"c": [3.0]}
+		    return sentence.rstrip("\n")
+		for secret in "my-secret", "31415926":
+		    sentence = by(12011, lambda: refused(f'{{"{secret}":[1]}}'.encode()))
+		    assert secret in sentence, sentence
+		    for uid in 0, 12001, 12011:
+		        assert by(uid, lambda: last_error("core/vector-add")) == sentence, uid
+		    for uid in 12012, 65534:
+		        assert by(uid, lambda: last_error("core/vector-add"), 65534) == public(sentence), uid
+		    size = by(65534, lambda: os.stat("kernels/core/vector-add/last_error").st_size)
+		    assert size == len(sentence) + 1
+		    assert secret not in get("events") and get("events").count(public(sentence)) >= 1
+		# half a sentence for who asks for no more, and none after the next request
+		fd = open_call("core/vector-add")
+		write_all(fd, b'{"secret":1}')
+		assert outcome(os.read, fd, 100) == "EINVAL" and os.read(fd, 6) == b"core/\n" and os.read(fd, 6) == b""
+		write_all(fd, b'{"secret":1}')
+		assert outcome(os.read, fd, 100) == "EINVAL"
+		write_all(fd, b'{"a":[1],"b":[2]}')
+		assert json.loads(os.read(fd, 1000)) == {"c": [3.0]}
+	EOF
+}
+
+@test "permissions: of a file that not everybody may read, others are told where it is wrong, and not what it says" {
+	kernels axpby
+	rk_up_kernels "log_file=$BATS_TEST_TMPDIR/log"
+	echo 'my-secret = 1' >>"$KERNELS/axpby.ini"
+	py <<-'EOF'
+		os.chdir(MNT)
+		def seen(uid):
+		    os.seteuid(uid)
+		    try:
+		        with open("last_cmd_status") as f: return f.read()
+		    finally:
+		        os.seteuid(0)
+		for mode, hidden in (0o640, True), (0o644, False):
+		    os.chmod(KERNELS / "axpby.ini", mode)
+		    assert outcome(put, "control", "reload") == "EINVAL"
+		    assert "my-secret" in seen(0)
+		    assert ("my-secret" not in seen(65534)) == hidden, seen(65534)
+		    assert "axpby.ini:" in seen(65534)
+		    assert ("my-secret" not in get("events")) == hidden
+	EOF
+	run grep -c my-secret "$BATS_TEST_TMPDIR/log"
+	assert_output 2 # what everybody may read: of the kernel, and of the command
+}

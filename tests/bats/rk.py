@@ -198,6 +198,12 @@ def last_error(kernel):
     return get(f"kernels/{kernel}/last_error")
 
 
+def public(sentence):
+    """What everybody reads of a sentence that may tell of a request: its kernel, and its length."""
+    kernel, rest = sentence.split(": ", 1)
+    return f"{kernel}: " + "*" * len(rest)
+
+
 def until(what, want):
     """Poll until what() is want. For what no file waits for."""
     end = time.monotonic() + PATIENCE

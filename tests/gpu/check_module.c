@@ -65,7 +65,7 @@ static void why_not(struct gpu_rig *r, const char *name, char why[RK_ERROR_MAX])
 	gpu_wait(r, is_settled, k, "the module to load or not");
 	why[0] = '\0';
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE)
-		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), k, why);
+		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), k, 0, why);
 	rk_kernel_unref(k);
 }
 

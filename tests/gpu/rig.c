@@ -292,7 +292,7 @@ static bool is_loaded_or_refused(struct gpu_rig *r, void *arg)
 
 	w->why[0] = '\0';
 	if (atomic_load(&w->k->state) == RK_KERNEL_OFF)
-		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), w->k, w->why);
+		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), w->k, 0, w->why);
 	if (w->why[0] && strcmp(w->why, "none") != 0)
 		return true;
 	w->why[0] = '\0';

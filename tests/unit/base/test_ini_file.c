@@ -168,14 +168,13 @@ static void make_file(char *path, const char *text, size_t len)
 
 static int parse_file(const char *path, rk_ini_handler handler, void *ctx, struct rk_error *err)
 {
-	size_t len;
-	char *text;
-	int rc = rk_ini_read_file(path, false, &text, &len, err);
+	struct rk_ini_text text;
+	int rc = rk_ini_read_file(path, false, &text, err);
 
 	if (rc)
 		return rc;
-	rc = rk_ini_parse(text, len, path, handler, ctx, err);
-	free(text);
+	rc = rk_ini_parse(text.data, text.len, path, handler, ctx, err);
+	free(text.data);
 	return rc;
 }
 

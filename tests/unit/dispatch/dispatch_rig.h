@@ -377,7 +377,7 @@ static inline void expect_last_error(struct rig *r, unsigned int k, const char *
 {
 	char msg[RK_ERROR_MAX];
 
-	rk_dispatch_kernel_last_error(&r->d, r->k[k], msg);
+	rk_dispatch_kernel_last_error(&r->d, r->k[k], 0, msg);
 	if (!strstr(msg, sentence))
 		fail_msg("%s", msg);
 }

@@ -102,7 +102,7 @@ RIG_TEST(refusals)
 	refuse(r, 1, false, ENODEV, "test/b");
 	expect_counts(r, "0 0 0 0 0 3");
 	assert_int_equal(r->ndone, 0);
-	rk_dispatch_reject(&r->d, r->k[2],
+	rk_dispatch_reject(&r->d, r->k[2], 1000,
 			   &(struct rk_error){.code = EINVAL, .msg = "not a number"});
 	expect_last_error(r, 2, "not a number");
 	expect_counts(r, "0 0 0 0 0 4");

@@ -190,7 +190,7 @@ static const char *status(void)
 {
 	static char sentence[RK_ERROR_MAX];
 
-	rk_runtime_status(fs.rt, sentence);
+	rk_runtime_status(fs.rt, 0, sentence);
 	return sentence;
 }
 

@@ -47,7 +47,7 @@ static void expect_failed_start(struct rig *r, const char *why)
 	rk_runtime_failure(r->rt, text);
 	assert_non_null(strstr(text, "the first health check failed: "));
 	assert_non_null(strstr(text, why));
-	rk_runtime_status(r->rt, text);
+	rk_runtime_status(r->rt, 0, text);
 	assert_non_null(strstr(text, why));
 	assert_false(rk_runtime_live(r->rt));
 	expect_report(r, RK_HEALTH_UNHEALTHY, why);

@@ -40,13 +40,13 @@ static void on_removed(void *ctx, struct rk_kernel *k)
 	note(ctx, "removed", k->manifest.id);
 }
 
-static void on_refused(void *ctx, const char *file, const char *why)
+static void on_refused(void *ctx, const char *file, const struct rk_error *why)
 {
 	struct fixture *f = ctx;
 	size_t len = strlen(f->why);
 
 	note(f, "refused", strrchr(file, '/') + 1);
-	snprintf(f->why + len, sizeof(f->why) - len, "%s\n", why);
+	snprintf(f->why + len, sizeof(f->why) - len, "%s\n", why->msg);
 }
 
 static int setup(void **state)

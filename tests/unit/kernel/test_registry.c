@@ -49,7 +49,7 @@ RIG_TEST(new_kernel)
 	assert_true(k->domain_id >= 1);
 	assert_int_equal(k->state, RK_KERNEL_OFF);
 	assert_true(k->wanted);
-	assert_string_equal(k->stats->last_error, "none");
+	assert_string_equal(k->stats->last_error.msg, "none");
 	for (unsigned int i = 0; i < RK_COUNTER_COUNT; i++)
 		assert_int_equal(k->stats->books.count[i], 0);
 	rk_kernel_unref(k);

@@ -192,7 +192,7 @@ static inline void expect_last_error(struct rig *r, struct rk_kernel *k, const c
 {
 	char last[RK_ERROR_MAX];
 
-	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), k, last);
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r->rt), k, 0, last);
 	if (!strstr(last, part))
 		fail_msg("%s", last);
 }

@@ -42,7 +42,7 @@ static inline void rig_tell(struct rig *r, unsigned int *counter)
 		return;
 	/* Called with no lock held: each of these would hang if it were. */
 	balanced = books_balance(rk_runtime_dispatch(r->rt), NULL);
-	rk_runtime_status(r->rt, text);
+	rk_runtime_status(r->rt, 0, text);
 	(void)rk_events_end(rk_runtime_events(r->rt));
 	pthread_mutex_lock(&r->lock);
 	if (counter)

@@ -159,7 +159,7 @@ static void check_verb(struct rig *r, const struct verb *v, enum rk_state from)
 	assert_int_equal(rk_runtime_allows(r->rt, v->trigger), !refused);
 	assert_int_equal(rk_runtime_command(r->rt, v->trigger, -1, NULL, &err),
 			 refused ? -EBUSY : 0);
-	rk_runtime_status(r->rt, status);
+	rk_runtime_status(r->rt, 0, status);
 	assert_string_equal(status, refused ? want : "ok");
 	assert_string_equal(err.msg, refused ? want : "");
 	assert_int_equal(err.code, refused ? EBUSY : 0);

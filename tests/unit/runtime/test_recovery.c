@@ -40,7 +40,7 @@ static void expect_start_fails(struct rig *r, const char *why)
 
 	rig_command(r, RK_START);
 	expect_failed(r, why);
-	rk_runtime_status(r->rt, text);
+	rk_runtime_status(r->rt, 0, text);
 	assert_memory_equal(text, "start: ", 7);
 	assert_non_null(strstr(text, why));
 }
@@ -128,7 +128,7 @@ TEST(refused_kernel)
 	assert_int_equal(rk_runtime_kernels_active(r.rt), BUILTINS - 1);
 	expect_event_text(&r, "KernelFailed", "why", "there is no such entry");
 	k = rk_registry_slot(rk_runtime_registry(r.rt), 2);
-	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, 0, last);
 	assert_non_null(strstr(last, "there is no such entry"));
 	struct rk_payload *pool = rk_runtime_payload(r.rt);
 	struct rk_message *m = make_message(k, pool, 1);
@@ -189,7 +189,7 @@ TEST(failing_kernel)
 	call_delay(&r, &c, 0);
 	call_expect(&c, EDOM);
 	k = rk_registry_find(rk_runtime_registry(r.rt), "core", "delay");
-	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, 0, last);
 	rk_kernel_unref(k);
 	assert_non_null(strstr(last, "out of?its domain")); /* in one line */
 	assert_null(rig_find_event(&r, "WorkerDied", 0));   /* that is its right */

@@ -40,7 +40,7 @@ TEST(created)
 
 	rig_open(&r, NULL);
 	rig_expect_state(&r, RK_CREATED);
-	rk_runtime_status(r.rt, text);
+	rk_runtime_status(r.rt, 0, text);
 	assert_string_equal(text, "ok");
 	rk_runtime_failure(r.rt, text);
 	assert_string_equal(text, "");
@@ -328,7 +328,7 @@ TEST(reset)
 	rig_open(&r, NULL);
 	rig_start(&r);
 	rig_call(&r);
-	rk_dispatch_reject(rk_runtime_dispatch(r.rt), rig_kernel(&r, "echo"),
+	rk_dispatch_reject(rk_runtime_dispatch(r.rt), rig_kernel(&r, "echo"), 1000,
 			   &(struct rk_error){.code = EINVAL, .msg = "malformed"});
 	struct rk_kernel *k = rig_kernel(&r, "echo");
 
@@ -344,7 +344,7 @@ TEST(reset)
 	char last[RK_ERROR_MAX];
 
 	k = rig_kernel(&r, "echo");
-	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
+	rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, 0, last);
 	rk_kernel_unref(k);
 	assert_string_equal(last, "none");
 	assert_int_equal(rk_runtime_uptime_secs(r.rt), 0);

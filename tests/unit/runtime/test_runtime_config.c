@@ -72,7 +72,7 @@ static void expect_status(struct rig *r, const char *part)
 {
 	char status[RK_ERROR_MAX];
 
-	rk_runtime_status(r->rt, status);
+	rk_runtime_status(r->rt, 0, status);
 	if (!strstr(status, part))
 		fail_msg("%s", status);
 }
@@ -437,7 +437,7 @@ TEST(max_instances)
 		struct rk_payload *pool = rk_runtime_payload(r.rt);
 		struct rk_message *m = make_message(k, pool, 1);
 
-		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, last);
+		rk_dispatch_kernel_last_error(rk_runtime_dispatch(r.rt), k, 0, last);
 		if (strstr(last, "max_kernel_instances")) {
 			refused++;
 			assert_int_equal(

@@ -291,7 +291,7 @@ static inline void expect_refused(struct rig *r, unsigned int k, int code, const
 	for (unsigned int i = 0; i < 2; i++) { /* the second one says no less */
 		assert_int_equal(rk_dispatch_submit(&r->d, m, false, &err), -code);
 		assert_string_equal(err.msg, sentence);
-		rk_dispatch_kernel_last_error(&r->d, r->k[k], last);
+		rk_dispatch_kernel_last_error(&r->d, r->k[k], 0, last);
 		assert_string_equal(last, sentence);
 	}
 	rk_message_unref(m);

@@ -149,7 +149,7 @@ RIG_TEST(unload_hangs)
 	rk_supervisor_kernels_changed(r->sup);
 	await(r, &r->ready, 2);
 	assert_int_equal(r->k[ON_BOTH]->state, RK_KERNEL_OFF);
-	rk_dispatch_kernel_last_error(&r->d, r->k[ON_BOTH], last);
+	rk_dispatch_kernel_last_error(&r->d, r->k[ON_BOTH], 0, last);
 	assert_non_null(strstr(last, "disabled, unloading its library took longer than"));
 	assert_int_equal(r->k[ON_CPU]->state, RK_KERNEL_ACTIVE);
 }
