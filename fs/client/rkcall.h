@@ -104,11 +104,13 @@ size_t rkcall_near(const struct rkcall_kernels *k, const char *id, const char *n
 
 /*
  * Why opening @kernel's call file, or using it, failed with errno @code. They ask the mount for
- * what it knows of this process's last call. Return -@code.
+ * what it knows. @told: what the call file said of the error, NULL where it said nothing.
+ * Return -@code.
  */
 int rkcall_why_not_open(const struct rkcall_mount *m, const char *kernel,
 			const struct rkcall_encoding *encoding, int code, struct rk_error *err);
-int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struct rk_error *err);
+int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, const char *told,
+	       struct rk_error *err);
 
 /* @sentence without "@kernel: " in front, for a caller who says that himself. */
 const char *rkcall_without_kernel(const char *sentence, const char *kernel);

@@ -120,12 +120,10 @@ static size_t read_sentence(const struct call *c, char sentence[RK_ERROR_MAX])
 static int failed(const struct call *c, int code, struct rk_error *err)
 {
 	char sentence[RK_ERROR_MAX];
+	/* of these two others tell more */
+	bool told = code != ESHUTDOWN && code != ECANCELED && read_sentence(c, sentence);
 
-	/* of these there is more to say */
-	if (code != ESHUTDOWN && code != ECANCELED && code != ENODEV && read_sentence(c, sentence))
-		return rk_error_set(err, code, "%s",
-				    rkcall_without_kernel(sentence, c->request->kernel));
-	return rkcall_why(c->mount, c->request->kernel, code, err);
+	return rkcall_why(c->mount, c->request->kernel, code, told ? sentence : NULL, err);
 }
 
 /* Returns 0 or a negative errno. */

@@ -150,7 +150,7 @@ int rkcall_describe(const struct rkcall_mount *m, const char *kernel, const char
 		put_call(out, m, kernel, command, encodings, inputs);
 	} else {
 		rc = errno == ENOENT || errno == ENOTDIR ? rkcall_no_kernel(m, kernel, err)
-							 : rkcall_why(m, kernel, errno, err);
+							 : rkcall_why(m, kernel, errno, NULL, err);
 	}
 	free(description);
 	free(enable);

@@ -140,9 +140,9 @@ const char *rkcall_without_kernel(const char *sentence, const char *kernel)
 	return sentence;
 }
 
-/* No event names us: we may be in another pid namespace, or it is gone from the ring. */
+/* What the call file told, or, where it told nothing, what the kernel shows to all. */
 static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int code,
-			   struct rk_error *err)
+			   const char *told, struct rk_error *err)
 {
 	char *last = rkcall_value(m, kernel, "last_error");
 	char *enabled = rkcall_value(m, kernel, "enable");
@@ -152,6 +152,8 @@ static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int
 			     kernel);
 	else if (code == ENODEV && !enabled)
 		rk_error_set(err, code, "it has been removed");
+	else if (told)
+		rk_error_set(err, code, "%s", rkcall_without_kernel(told, kernel));
 	else if (last && strcmp(last, "none") != 0)
 		rk_error_set(err, code, "%s; its last error: %s", strerror(code),
 			     rkcall_without_kernel(last, kernel));
@@ -162,7 +164,8 @@ static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int
 	return -code;
 }
 
-int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struct rk_error *err)
+int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, const char *told,
+	       struct rk_error *err)
 {
 	switch (code) {
 	case ESHUTDOWN:
@@ -173,7 +176,7 @@ int rkcall_why(const struct rkcall_mount *m, const char *kernel, int code, struc
 	case ECONNABORTED:
 		return rk_error_set(err, code, "the daemon of %s has died", m->dir);
 	default:
-		return why_from_kernel(m, kernel, code, err);
+		return why_from_kernel(m, kernel, code, told, err);
 	}
 }
 
@@ -232,5 +235,5 @@ int rkcall_why_not_open(const struct rkcall_mount *m, const char *kernel,
 	}
 	if (code == EACCES && rkcall_call_path(path, kernel, encoding))
 		return why_denied(m, path, err);
-	return rkcall_why(m, kernel, code, err);
+	return rkcall_why(m, kernel, code, NULL, err);
 }
