@@ -134,8 +134,12 @@ rkfs ['/mnt'] True"
 		probe START & pod=$!
 		until probe PROBE 2>/dev/null; do kill -0 $pod; done
 		[ "$(grep -c " /mnt/rk " /proc/self/mountinfo)" = 1 ]
-		# of one that answers, nothing is cleared
+		# nothing is cleared of one that answers, nor of one that is stopped
 		probe CLEAN
+		daemon=$(newest mount.rkfs)
+		freeze $daemon
+		probe CLEAN
+		kill -CONT $daemon
 		probe PROBE
 		kill -TERM "$(newest mount.rkfs)"
 		wait $pod'

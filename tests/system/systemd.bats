@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # rkfs@.service on a system that really boots. Its units are installed as `make install` does.
 
+load ../bats/common
 load container
 
 MNT=/mnt/rk
@@ -123,6 +124,13 @@ property() {
 	run in_container systemctl start "$UNIT"
 	assert_failure
 	in_container systemctl stop "$UNIT"
+	assert_equal "$(in_container cat $MNT/state)" Running
+	# nor where it is stopped for a while
+	sh_container "set +o pipefail; $(declare -f freeze); freeze \$(pgrep -x mount.rkfs)"
+	run in_container systemctl start "$UNIT"
+	assert_failure
+	in_container systemctl stop "$UNIT"
+	sh_container 'kill -CONT $(pgrep -x mount.rkfs)'
 	assert_equal "$(in_container cat $MNT/state)" Running
 	in_container umount $MNT
 	run in_container ls -A $MNT
