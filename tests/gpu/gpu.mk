@@ -60,6 +60,7 @@ $(BUILD)/gpu/modules/saxpy.ini: tests/gpu/saxpy.ini
 GPU_BUNDLE = $(BUILD)/bundle
 GPU_PACK   = $(GPU_BUNDLE)/rkfs-gpu
 BUNDLE_BIN = $(addprefix $(GPU_BUNDLE)/,mount.rkfs rk-worker rkcall check bench)
+BUNDLE_LIBS = $(filter-out libsystemd,$(sort $(LIBS_DAEMON) $(LIBS_WORKER)))
 static     = -Wl,-Bstatic $(shell $(PKG_CONFIG) --libs-only-L --libs-only-l $(1)) -Wl,-Bdynamic
 
 $(GPU_BUNDLE)/%.o: $(BUILD)/flags
@@ -77,7 +78,7 @@ $(GPU_BUNDLE)/check: $(call obj,$(GPU_TEST_SRC)) $(BUILD)/librkfs.a
 $(GPU_BUNDLE)/bench: $(call obj,$(GPU_BENCH_SRC)) $(BUILD)/librkfs.a
 $(BUNDLE_BIN): $(GPU_BUNDLE)/compat.o
 	$(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -Wl,--strip-debug -o $@ $(filter %.o,$^) $(filter %.a,$^) \
-		$(call static,fuse3 inih jansson libffi) -ldl -lm $(BUNDLE_MORE)
+		$(call static,$(BUNDLE_LIBS)) -ldl -lm $(BUNDLE_MORE)
 
 gpu-bundle: $(BUNDLE_BIN) $(GPU_MODULES)
 	@rm -rf '$(GPU_PACK)' && mkdir -p '$(GPU_PACK)/bin' '$(GPU_PACK)/kernels.d'
