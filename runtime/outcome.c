@@ -2,7 +2,6 @@
 /* The outcome of commands: a line of the log, and last_cmd_status. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
@@ -19,10 +18,7 @@ void rk_runtime_set_status(struct rk_runtime *rt, const struct rk_error *sentenc
 void rk_runtime_status(struct rk_runtime *rt, uid_t reader, char sentence[RK_ERROR_MAX])
 {
 	RK_GUARD(&rt->text_lock);
-	if (rk_error_is_open_to(reader, geteuid()))
-		memcpy(sentence, rt->status.msg, RK_ERROR_MAX);
-	else
-		rk_error_public(&rt->status, sentence);
+	rk_error_show(&rt->status, reader, 0, sentence);
 }
 
 /* Whoever is refused can try as often as he likes: not every line has to be in the log. */
@@ -53,8 +49,9 @@ int rk_runtime_conclude(struct rk_runtime *rt, const char *what, const struct rk
 	if (rc) {
 		rk_error_public(why, shown);
 		log_refusal(rt, what, who, shown);
-	} else
+	} else {
 		rk_log(RK_LOG_INFO, "%s from %s", what, who);
+	}
 	if (rc && err)
 		*err = *why;
 	return rc;

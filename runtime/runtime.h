@@ -121,7 +121,7 @@ int rk_runtime_refuse(struct rk_runtime *rt, const char *what, const struct rk_c
 
 /*
  * last_cmd_status: "ok" or one sentence, of the last command, setting or refusal. What is hidden of
- * it only root and the daemon's user read.
+ * it only root (@reader 0) reads.
  */
 void rk_runtime_status(struct rk_runtime *rt, uid_t reader, char sentence[RK_ERROR_MAX]);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From a written request to its answer: decode, submit, encode. */
 #include <errno.h>
-#include <string.h>
 
 #include "fs/call/internal.h"
 
@@ -34,8 +33,6 @@ static void fail(struct rkfs_call *c, uint64_t id, const struct rk_error *err,
 void rkfs_call_reject(struct rkfs_call *c, struct rk_error *err, enum call_state state)
 {
 	rk_error_prefix(err, "%s", c->kernel->manifest.id);
-	if (err->code == EINVAL) /* what is wrong is told with names and numbers of the request */
-		rk_error_hide(err, strlen(c->kernel->manifest.id) + 2);
 	rk_dispatch_reject(rk_runtime_dispatch(c->rt), c->kernel, c->caller.uid, err);
 	fail(c, 0, err, state);
 }

@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 int rk_error_set(struct rk_error *err, int code, const char *fmt, ...)
 {
@@ -50,11 +49,6 @@ void rk_error_hide(struct rk_error *err, size_t at)
 	err->secret = at < sizeof(err->msg) - 1 ? at : sizeof(err->msg) - 1;
 }
 
-bool rk_error_is_open_to(uid_t reader, uid_t owner)
-{
-	return reader == 0 || reader == owner || reader == geteuid();
-}
-
 void rk_error_public(const struct rk_error *err, char *msg)
 {
 	memcpy(msg, err->msg, sizeof(err->msg));
@@ -62,6 +56,14 @@ void rk_error_public(const struct rk_error *err, char *msg)
 		return;
 	for (char *c = msg + err->secret; *c; c++)
 		*c = '*';
+}
+
+void rk_error_show(const struct rk_error *err, uid_t reader, uid_t owner, char *msg)
+{
+	if (reader == 0 || reader == owner)
+		memcpy(msg, err->msg, sizeof(err->msg));
+	else
+		rk_error_public(err, msg);
 }
 
 size_t rk_utf8_length(const char *at, size_t left)

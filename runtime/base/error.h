@@ -11,7 +11,6 @@
 #ifndef RK_RUNTIME_BASE_ERROR_H
 #define RK_RUNTIME_BASE_ERROR_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -20,8 +19,7 @@
 struct rk_error {
 	int code;		/* positive errno, 0 where there is no error */
 	char msg[RK_ERROR_MAX]; /* one sentence without a final newline */
-	/* of these bytes of it, and of what follows, somebody's data may be told; 0 = of none */
-	size_t secret;
+	size_t secret;		/* from this byte on it may tell somebody's data; 0 = nowhere */
 };
 
 /*
@@ -46,15 +44,14 @@ int rk_error_prefix(struct rk_error *err, const char *fmt, ...)
  */
 void rk_error_hide(struct rk_error *err, size_t at);
 
-/* Whether @reader reads what was hidden as the data of @owner: he, root and the daemon's user do.
- */
-bool rk_error_is_open_to(uid_t reader, uid_t owner);
-
 /*
  * Copy the sentence in @err to @msg, of RK_ERROR_MAX bytes, as everybody may read it: of what is
  * hidden each byte is a '*'.
  */
 void rk_error_public(const struct rk_error *err, char *msg);
+
+/* The same as @reader may read it: whole where he is root, or @owner, whose data is hidden. */
+void rk_error_show(const struct rk_error *err, uid_t reader, uid_t owner, char *msg);
 
 /*
  * How many bytes the character at @at has, of at most @left (not 0); 0 where it is not UTF-8 as RFC

@@ -258,5 +258,8 @@ void rk_ini_hide(const struct rk_ini_text *text, const char *name, struct rk_err
 
 	if (!text->is_private || !err || strncmp(err->msg, name, at))
 		return;
-	rk_error_hide(err, at + strspn(err->msg + at, ":0123456789 "));
+	/* one number, the line's: the text itself may begin with others */
+	at += strspn(err->msg + at, ":");
+	at += strspn(err->msg + at, "0123456789");
+	rk_error_hide(err, at + strspn(err->msg + at, ": "));
 }

@@ -203,9 +203,9 @@ bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_n
 	return busy;
 }
 
-void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid,
-			const struct rk_error *err)
+void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid, struct rk_error *err)
 {
+	rk_dispatch_hide(k, err);
 	RK_GUARD(&d->lock);
 	rk_dispatch_count_locked(d, k, RK_COUNT_REJECTED);
 	rk_dispatch_remember_locked(k, err, uid);

@@ -157,9 +157,12 @@ bool rk_dispatch_is_busy(struct rk_dispatch *d, uint32_t lane, uint64_t *quiet_n
  * aside. */
 uint64_t rk_dispatch_only_kernel(struct rk_dispatch *d, uint32_t lane);
 
-/* Count a request of @uid that failed before submission (malformed, too large, no memory). */
+/*
+ * Count a request of @uid that failed before submission (malformed, too large, no memory). Of @err,
+ * which begins with the id of @k, what tells of the request is hidden.
+ */
 void rk_dispatch_reject(struct rk_dispatch *d, struct rk_kernel *k, uid_t uid,
-			const struct rk_error *err);
+			struct rk_error *err);
 
 /*
  * Cancel @m if it is not done: one that waits or is queued is done at once with ECANCELED; of one

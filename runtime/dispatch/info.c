@@ -37,10 +37,7 @@ void rk_dispatch_kernel_last_error(struct rk_dispatch *d, struct rk_kernel *k, u
 				   char msg[RK_ERROR_MAX])
 {
 	RK_GUARD(&d->lock);
-	if (rk_error_is_open_to(reader, k->stats->last_error_uid))
-		memcpy(msg, k->stats->last_error.msg, RK_ERROR_MAX);
-	else
-		rk_error_public(&k->stats->last_error, msg);
+	rk_error_show(&k->stats->last_error, reader, k->stats->last_error_uid, msg);
 }
 
 void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_counts *counts)

@@ -23,6 +23,9 @@ enum rk_notice {
 /* Have the observer called for @k by unlock_and_tell. */
 void rk_dispatch_notice_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_notice what);
 void rk_dispatch_count_locked(struct rk_dispatch *d, struct rk_kernel *k, enum rk_counter counter);
+/* What is wrong with a request (EINVAL) is told with names, numbers and sizes of it: hide in @err,
+ * which begins with the id of @k, all behind that. */
+void rk_dispatch_hide(const struct rk_kernel *k, struct rk_error *err);
 /* The sentence that last_error shows, of a request of @uid. */
 void rk_dispatch_remember_locked(struct rk_kernel *k, const struct rk_error *err, uid_t uid);
 

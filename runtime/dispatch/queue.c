@@ -53,6 +53,12 @@ void rk_dispatch_remember_locked(struct rk_kernel *k, const struct rk_error *err
 	k->stats->last_error_uid = uid;
 }
 
+void rk_dispatch_hide(const struct rk_kernel *k, struct rk_error *err)
+{
+	if (err->code == EINVAL)
+		rk_error_hide(err, strlen(k->manifest.id) + 2);
+}
+
 static void decide_locked(struct rk_message *m, int code, const char *why)
 {
 	if (!code)
@@ -63,8 +69,7 @@ static void decide_locked(struct rk_message *m, int code, const char *why)
 	}
 	rk_error_set(&m->error, code, "%s: message %llu: %s", m->kernel->manifest.id,
 		     (unsigned long long)m->id, why);
-	if (code == EINVAL) /* what does not fit is told with its size */
-		rk_error_hide(&m->error, strlen(m->kernel->manifest.id) + 2);
+	rk_dispatch_hide(m->kernel, &m->error);
 	rk_dispatch_remember_locked(m->kernel, &m->error, m->uid);
 }
 

@@ -211,3 +211,28 @@ TEST(files)
 	assert_int_equal(unlink(path), 0);
 	free(text);
 }
+
+TEST(what_a_private_file_says_is_hidden)
+{
+	struct rk_ini_text text = {.is_private = true};
+	struct rk_error err = {0};
+	char shown[RK_ERROR_MAX];
+
+	rk_error_set(&err, EINVAL, "/a.ini:12: 31415 is no key");
+	rk_ini_hide(&text, "/a.ini", &err);
+	rk_error_public(&err, shown);
+	assert_string_equal(shown, "/a.ini:12: ***************");
+	rk_error_prefix(&err, "reload");
+	rk_error_show(&err, 1, 2, shown);
+	assert_string_equal(shown, "reload: /a.ini:12: ***************");
+	rk_error_show(&err, 2, 2, shown);
+	assert_string_equal(shown, "reload: /a.ini:12: 31415 is no key");
+	rk_error_show(&err, 0, 2, shown);
+	assert_string_equal(shown, err.msg);
+
+	text.is_private = false;
+	rk_error_set(&err, EINVAL, "/a.ini:12: 31415 is no key");
+	rk_ini_hide(&text, "/a.ini", &err);
+	rk_error_public(&err, shown);
+	assert_string_equal(shown, err.msg);
+}
