@@ -93,8 +93,7 @@ static void *map(int fd, uint64_t bytes, const char *what, struct rk_error *err)
 		rk_error_set(err, errno, "cannot map the %s of %" PRIu64 " bytes: %m", what, bytes);
 		return NULL;
 	}
-	/* what users sent is in no core file, whoever asks for one; without it there is none at all
-	 */
+	/* what users sent is in no core file, whoever asks for one */
 	if (madvise(p, bytes, MADV_DONTDUMP))
 		rk_log(RK_LOG_WARN, "rk-worker: the %s would be in a core file: %s", what,
 		       strerror(errno));

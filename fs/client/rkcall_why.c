@@ -144,7 +144,7 @@ const char *rkcall_without_kernel(const char *sentence, const char *kernel)
 static int why_from_kernel(const struct rkcall_mount *m, const char *kernel, int code,
 			   const char *told, struct rk_error *err)
 {
-	char *last = rkcall_value(m, kernel, "last_error");
+	char *last = told ? NULL : rkcall_value(m, kernel, "last_error");
 	char *enabled = rkcall_value(m, kernel, "enable");
 
 	if (code == ENODEV && enabled && strcmp(enabled, "0") == 0)

@@ -17,7 +17,7 @@
 
 #define GPUS	    "/proc/driver/nvidia/gpus"
 #define DEVICES_MAX 32
-#define MINOR_ROOM  12 /* of a number with its NUL */
+#define MINOR_ROOM  12 /* of any int with its NUL */
 
 /* Devices of the driver, as far as it is loaded; at least one. */
 static int count_devices(void)
