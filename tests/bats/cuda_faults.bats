@@ -396,8 +396,8 @@ embedded_ptx() {
 		died = events("WorkerDied")[0]
 		assert died["how"].startswith("lost its device: device 0 (Fake GPU 0, GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00) is lost"), died
 		assert died["running"] == 1 and "lost its device" in last_error("core/delay"), died
-		[fell] = events("BackendFallback")
-		assert fell["backend"] == "cpu" and get("kernels/core/delay/backend") == "cpu", fell
+		until(lambda: [fell["backend"] for fell in events("BackendFallback")], ["cpu"])
+		until(lambda: get("kernels/core/delay/backend"), "cpu")
 		assert json.loads(call("core/delay", {"ms": 1}))["waited_ms"] >= 1
 		assert outcome(square) == "ENODEV" and "only [cuda]" in last_error("user/square"), last_error("user/square")
 		until(lambda: get("health/status"), "degraded")
