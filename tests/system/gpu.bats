@@ -98,5 +98,5 @@ interrupted() {
 	killed KILL kernels
 	run rows "$TABLE"
 	assert_line --partial 'launch overhead seen by the worker'
-	pkill -9 -f "$UNPACKED/bin" || true
+	pkill -9 -f "$UNPACKED/" || true # its programs, and what of run waits for them
 }
