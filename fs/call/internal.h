@@ -27,6 +27,9 @@
 #include "runtime/request/codec.h"
 #include "runtime/runtime.h"
 
+/* Codec work up to here is done by the thread at hand, more on a codec thread. */
+#define RKFS_CALL_INLINE_BYTES (64 * 1024)
+
 /* jobs.c: a few threads for work that would keep a FUSE thread or the supervisor too long. */
 
 struct rk_jobs;

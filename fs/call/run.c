@@ -4,8 +4,6 @@
 
 #include "fs/call/internal.h"
 
-#define INLINE_BYTES (64 * 1024) /* codec work up to here is done by the thread at hand */
-
 /* On to @state; false where the file was closed meanwhile: nobody will read an answer any more. */
 static bool move_on(struct rkfs_call *c, enum call_state state)
 {
@@ -47,7 +45,7 @@ static void do_job(struct rkfs_call *c, uint64_t work, void (*run)(struct rk_job
 {
 	c->job.run = run;
 	c->job.uid = c->caller.uid;
-	if (work <= INLINE_BYTES)
+	if (work <= RKFS_CALL_INLINE_BYTES)
 		run(&c->job);
 	else
 		rk_jobs_run(c->calls->jobs, &c->job);
@@ -147,7 +145,8 @@ void rkfs_call_decode(struct rkfs_call *c)
 {
 	uint64_t work = c->codec->work(&c->request);
 
-	if (work <= INLINE_BYTES) { /* in an operation on the file, which needs no waking */
+	if (work <=
+	    RKFS_CALL_INLINE_BYTES) { /* in an operation on the file, which needs no waking */
 		decode(c);
 		return;
 	}

@@ -46,6 +46,7 @@ int rkfs_call_begin_locked(struct rkfs_call *c, struct rk_error *err)
 		.pid = c->caller.pid,
 		.max_json_bytes = rk_runtime_max_json_bytes(c->rt),
 		.max_header_bytes = rk_runtime_max_header_bytes(c->rt),
+		.max_feed_work = RKFS_CALL_INLINE_BYTES,
 		.max_message_bytes = rk_runtime_max_message_bytes(c->rt),
 	};
 	pool = rk_runtime_payload(c->rt);

@@ -32,8 +32,9 @@ struct rk_request {
 	struct rk_payload *pool;  /* a reference; all memory is charged here */
 	uid_t uid;		  /* who asks */
 	pid_t pid;
-	uint64_t max_json_bytes;    /* of a JSON text */
-	uint64_t max_header_bytes;  /* of the header of safetensors */
+	uint64_t max_json_bytes;   /* of a JSON text */
+	uint64_t max_header_bytes; /* of the header of safetensors */
+	uint64_t max_feed_work;	   /* bytes that feed may work on at once; more is left to finish */
 	uint64_t max_message_bytes; /* of inputs and outputs together, and of any other encoding */
 	uint64_t charged;	    /* to pool, by rk_request_charge */
 	struct rk_message *message; /* a reference; NULL until shapes are known or data staged */

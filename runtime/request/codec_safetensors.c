@@ -5,7 +5,9 @@
  * {"NAME":{"dtype":"F32","shape":[2,3],"data_offsets":[BEGIN,END]},...}, maybe padded with spaces;
  * the data, which the tensors fill without gap or overlap, in any order.
  *
- * Once the header is there, the message is laid out and what follows goes straight to its place.
+ * Once the header is there, the message is laid out and what follows goes straight to its place. A
+ * large header is left to finish, since feed runs where nothing may take long: the data that
+ * follows one waits beside it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -35,7 +37,9 @@ struct safetensors {
 	unsigned int prefix_have;
 	char *header;
 	uint64_t header_len, header_have;
-	bool ready;			 /* the header is read, the block is there */
+	bool ready;	       /* the header is read, the block is there */
+	struct rk_block early; /* data that came before, early_have bytes */
+	uint64_t early_have;
 	struct span spans[RK_MAX_PORTS]; /* in the order of the data */
 	unsigned int nspans, current;
 	uint64_t data_len, data_have;
@@ -333,6 +337,11 @@ static int read_header(struct rk_request *r, struct rk_error *err)
 
 /* The stream: each takes what it wants of @len bytes and returns how much that was. */
 
+static bool has_header(const struct safetensors *st)
+{
+	return st->prefix_have == PREFIX_BYTES && st->header_have == st->header_len;
+}
+
 static int begin_header(struct rk_request *r, struct rk_error *err)
 {
 	struct safetensors *st = r->state;
@@ -387,9 +396,30 @@ static ssize_t take_header(struct rk_request *r, const unsigned char *data, size
 		return rk_error_set(err, EINVAL, "the header does not begin with '{'");
 	memcpy(st->header + st->header_have, data, n);
 	st->header_have += n;
-	if (st->header_have == st->header_len)
+	if (has_header(st) && st->header_len <= r->max_feed_work)
 		rc = read_header(r, err);
 	return rc ? rc : (ssize_t)n;
+}
+
+/* Data behind a header that finish is to read. */
+static ssize_t take_early(struct rk_request *r, const unsigned char *data, size_t len,
+			  struct rk_error *err)
+{
+	struct safetensors *st = r->state;
+	uint64_t need;
+	int rc;
+
+	if (__builtin_add_overflow(st->early_have, len, &need) || need > r->max_message_bytes)
+		return rk_error_set(err, EMSGSIZE,
+				    "the data is larger than max_message_bytes (%" PRIu64 " bytes)",
+				    r->max_message_bytes);
+	rc = st->early.pool ? rk_payload_resize(&st->early, need, err)
+			    : rk_payload_alloc(r->pool, r->uid, need, &st->early, err);
+	if (rc)
+		return rc;
+	memcpy((char *)st->early.data + st->early_have, data, len);
+	st->early_have = need;
+	return (ssize_t)len;
 }
 
 static ssize_t take_data(struct rk_request *r, const unsigned char *data, size_t len,
@@ -429,10 +459,12 @@ static int st_feed(struct rk_request *r, const void *data, size_t len, struct rk
 	while (len) {
 		if (st->prefix_have < PREFIX_BYTES)
 			n = take_prefix(r, from, len, err);
-		else if (!st->ready)
-			n = take_header(r, from, len, err);
-		else
+		else if (st->ready)
 			n = take_data(r, from, len, err);
+		else if (has_header(st))
+			n = take_early(r, from, len, err);
+		else
+			n = take_header(r, from, len, err);
 		if (n < 0)
 			return (int)n;
 		from += n;
@@ -445,9 +477,25 @@ static uint64_t st_work(const struct rk_request *r)
 {
 	const struct safetensors *st = r->state;
 
-	if (!st || !st->ready || st->finished)
+	if (!st || st->finished)
 		return 0;
-	return rk_plan_bool_bytes(&r->message->plan);
+	if (st->ready)
+		return rk_plan_bool_bytes(&r->message->plan);
+	return has_header(st) ? st->header_len + st->early_have : 0;
+}
+
+/* Read a header that feed has left, and put the data that followed it where it belongs. */
+static int catch_up(struct rk_request *r, struct rk_error *err)
+{
+	struct safetensors *st = r->state;
+	const unsigned char *from = st->early.data;
+	uint64_t left = st->early_have;
+	ssize_t n = read_header(r, err);
+
+	for (; n >= 0 && left; from += n, left -= (uint64_t)n)
+		n = take_data(r, from, left, err);
+	rk_payload_free(&st->early);
+	return n < 0 ? (int)n : 0;
 }
 
 static int st_finish(struct rk_request *r, struct rk_error *err)
@@ -455,9 +503,12 @@ static int st_finish(struct rk_request *r, struct rk_error *err)
 	struct safetensors *st = r->state;
 	int rc;
 
-	if (!st || !st->ready)
+	if (!st || !has_header(st))
 		return rk_error_set(err, EINVAL,
 				    "not safetensors: the request ends inside its header");
+	rc = st->ready ? 0 : catch_up(r, err);
+	if (rc)
+		return rc;
 	if (st->data_have < st->data_len)
 		return rk_error_set(err, EINVAL,
 				    "the request ends after %" PRIu64 " of %" PRIu64
@@ -564,6 +615,7 @@ static void st_drop(struct rk_request *r)
 {
 	struct safetensors *st = r->state;
 
+	rk_payload_free(&st->early);
 	free(st->header);
 	free(st);
 }

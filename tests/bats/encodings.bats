@@ -300,6 +300,41 @@ numpy_check() {
 	EOF
 }
 
+@test "encodings: a large header is judged at the first read, a small one by the write that ends it" {
+	rk_up max_header_bytes=64M,max_message_bytes=1M
+	py <<-'EOF'
+		def request(header, data=b"abc"):
+		    head = b'{"data":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}'
+		    return struct.pack("<Q", header) + head + b" " * (header - len(head) - 1) + b"}" + data
+		for size in 65536, 65537, 1 << 20, 32 << 20:
+		    assert st_unpack(call("core/echo", request(size), "safetensors"))["data"] == ("U8", [3], b"abc"), size
+		for size, at in (65536, "write"), (65537, "read"), (8 << 20, "read"):
+		    for change in (lambda r: r.replace(b"[3]", b"[4]")), (lambda r: r.replace(b" }", b",}")):
+		        fd = open_call("core/echo", encoding="safetensors")
+		        failed = None
+		        try:
+		            write_all(fd, change(request(size, b"")))
+		        except OSError as e:
+		            failed = "write", e.errno
+		        try:
+		            read_all(fd)
+		        except OSError as e:
+		            failed = failed or ("read", e.errno)
+		        assert failed == (at, errno.EINVAL), (size, failed)
+		        os.close(fd)
+		fd = open_call("core/echo", encoding="safetensors")
+		write_all(fd, request(1 << 20, b""))
+		for part in b"a" * (1 << 20), b"b":
+		    try:
+		        write_all(fd, part)
+		        assert part != b"b"
+		    except OSError as e:
+		        assert (part, e.errno) == (b"b", errno.EMSGSIZE), e
+		os.close(fd)
+		assert_stats(processed=4, failed=0, rejected=7)
+	EOF
+}
+
 @test "encodings: nothing but JSON where a shape cannot be told; each shows what it takes" {
 	rk_up
 	cd "$MNT/kernels/core"

@@ -95,6 +95,7 @@ void fuzz_request(const struct rk_codec *codec, const uint8_t *data, size_t size
 	struct rk_request r = {.codec = codec,
 			       .max_json_bytes = LIMIT,
 			       .max_header_bytes = LIMIT,
+			       .max_feed_work = size > 1 && data[1] & 1 ? LIMIT : 64,
 			       .max_message_bytes = LIMIT};
 	struct rk_error err = {0};
 	size_t piece, n;

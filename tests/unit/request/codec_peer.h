@@ -13,7 +13,8 @@
 #include "tests/unit/payload_used.h"
 #include "tests/unit/unit.h"
 
-#define PEER_LIMIT (1 << 20) /* bytes of a message, of a JSON text */
+#define PEER_LIMIT     (1 << 20) /* bytes of a message, of a JSON text */
+#define PEER_FEED_WORK 1024	 /* bytes of a header that feed reads */
 
 struct peer {
 	struct rk_registry *registry;
@@ -79,6 +80,7 @@ static inline void peer_begin(struct peer *p, const struct rk_codec *codec)
 		.codec = codec,
 		.max_json_bytes = PEER_LIMIT,
 		.max_header_bytes = PEER_LIMIT,
+		.max_feed_work = PEER_FEED_WORK,
 		.max_message_bytes = PEER_LIMIT,
 	};
 	rk_request_init(&p->request, p->kernel, p->pool);

@@ -204,6 +204,44 @@ TEST(truncated)
 	peer_destroy(&p);
 }
 
+/* A header too large for feed is left to finish, and the data that follows it waits. */
+TEST(large_header)
+{
+	static const unsigned char data[] = {1, 2, 3, 4, 5, 6};
+	static const size_t pieces[] = {1, 7, 2055, 2056, 2057, 4096};
+	char header[2049],
+		what[] = "{" T("b", "U8", "[4]", "2", "6") "," T("a", "U8", "[2]", "0", "2");
+	struct file f;
+	struct peer p;
+
+	snprintf(header, sizeof(header), "%s%*s}", what, (int)(2047 - strlen(what)), "");
+	f = make(header, data, sizeof(data));
+	peer_init(&p);
+	peer_describe(&p, "[inputs]\na = u8[n]\nb = u8[m]\n[outputs]\nc = u8\n", "a, b, c");
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+		peer_begin(&p, &rk_codec_safetensors);
+		assert_int_equal(peer_feed(&p, f.bytes, f.len, pieces[i]), 0);
+		assert_null(p.request.message);
+		assert_int_equal(rk_codec_safetensors.work(&p.request), 2048 + sizeof(data));
+		assert_int_equal(rk_codec_safetensors.finish(&p.request, &p.err), 0);
+		assert_memory_equal(peer_input(&p, 0), data, 2);
+		assert_memory_equal(peer_input(&p, 1), data + 2, 4);
+	}
+	peer_refuse(&p, &rk_codec_safetensors, f.bytes, f.len - 1, EINVAL,
+		    "ends after 5 of 6 bytes of data");
+	memcpy(f.bytes + f.len++, "", 1);
+	peer_refuse(&p, &rk_codec_safetensors, f.bytes, f.len, EINVAL,
+		    "bytes after the last tensor");
+	f.bytes[f.len - sizeof(data) - 2] = ' ';
+	peer_refuse(&p, &rk_codec_safetensors, f.bytes, f.len, EINVAL,
+		    "the header: malformed JSON");
+	peer_begin(&p, &rk_codec_safetensors);
+	p.request.max_message_bytes = 6;
+	assert_int_equal(peer_feed(&p, f.bytes, f.len - 1, SIZE_MAX), 0);
+	assert_int_equal(peer_feed(&p, f.bytes, 1, 1), -EMSGSIZE);
+	peer_destroy(&p);
+}
+
 /* What is too large is refused as soon as the header tells. */
 TEST(too_large)
 {
