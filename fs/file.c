@@ -250,7 +250,7 @@ static int render_more(struct rkfs_file *file)
 	if (!rc && file->text.error)
 		rc = -file->text.error;
 	if (rc) {
-		rkfs_textbuf_reset(&file->text);
+		file->text.error = 0;
 		file->text.len = len;
 	}
 	return rc;
@@ -306,8 +306,10 @@ static int read_text(struct rkfs_file *file, uint64_t offset, size_t size, rkfs_
 		rc = render(file);
 	else if (file->attr->log && offset - file->skipped >= file->text.len)
 		rc = render_more(file);
-	if (!rc)
+	if (!rc) {
+		rkfs_textbuf_share(&file->text, &file->subject.fs->shared_texts);
 		rc = account_text(file);
+	}
 	if (rc)
 		return rc;
 	offset -= file->skipped;

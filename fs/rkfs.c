@@ -53,9 +53,12 @@ int rkfs_init(struct rkfs *fs)
 	rc = rkfs_looks_create(&fs->looks);
 	if (rc)
 		return rc;
-	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	rc = rkfs_shared_texts_init(&fs->shared_texts);
 	if (rc)
 		goto free_looks;
+	rc = -pthread_mutex_init(&fs->files_lock, NULL);
+	if (rc)
+		goto free_texts;
 	rc = rkfs_waitq_init(&fs->state_wait);
 	if (rc)
 		goto free_lock;
@@ -75,6 +78,8 @@ free_state:
 	rkfs_waitq_destroy(&fs->state_wait);
 free_lock:
 	pthread_mutex_destroy(&fs->files_lock);
+free_texts:
+	rkfs_shared_texts_destroy(&fs->shared_texts);
 free_looks:
 	rkfs_looks_destroy(fs->looks);
 	return rc;
@@ -87,6 +92,7 @@ void rkfs_destroy(struct rkfs *fs)
 	rkfs_waitq_destroy(&fs->event_wait);
 	rkfs_waitq_destroy(&fs->state_wait);
 	pthread_mutex_destroy(&fs->files_lock);
+	rkfs_shared_texts_destroy(&fs->shared_texts);
 	rk_accounts_destroy(&fs->held);
 	rkfs_looks_destroy(fs->looks);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "fs/base/shared_text.h"
 #include "fs/base/waitq.h"
 #include "runtime/runtime.h"
 
@@ -18,17 +19,23 @@
 #define RKFS_TEXTBUF_MAX (64UL << 20) /* bytes */
 
 struct rkfs_textbuf {
-	char *data; /* not NUL-terminated for readers; owned unless it is small[] */
+	char *data; /* not NUL-terminated for readers; owned unless it is small[] or shared */
 	size_t len;
 	size_t size;
-	int error;	 /* first failure, a positive errno; sticky until reset */
-	char small[120]; /* most files need no malloc */
+	int error;			 /* first failure, a positive errno; sticky until reset */
+	struct rkfs_shared_text *shared; /* a reference: whose data it is; NULL = nobody else's */
+	char small[120];		 /* most files need no malloc */
 };
 
 void rkfs_textbuf_init(struct rkfs_textbuf *tb);
 void rkfs_textbuf_free(struct rkfs_textbuf *tb);
 /* Empty again, without an error; keeps the memory. */
 void rkfs_textbuf_reset(struct rkfs_textbuf *tb);
+/*
+ * Keep the text once with all in @all that are equal; what is appended later goes to a copy. Does
+ * nothing to a short text, and where memory is out.
+ */
+void rkfs_textbuf_share(struct rkfs_textbuf *tb, struct rkfs_shared_texts *all);
 /*
  * Append. A failure (ENOMEM, EFBIG over RKFS_TEXTBUF_MAX) is remembered in tb->error, appends
  * nothing, and later calls do nothing.

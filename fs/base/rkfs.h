@@ -64,6 +64,7 @@ struct rkfs {
 	 */
 	void (*follow_log)(void *ctx, bool again);
 	void *follow_log_ctx;
+	struct rkfs_shared_texts shared_texts;
 	pthread_mutex_t files_lock; /* guards the two below */
 	struct rkfs_files files;    /* all that are open */
 	struct rk_accounts held; /* how much memory each user's open files and waiting reads hold */

@@ -9,25 +9,48 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHARED_LEAST 4096 /* bytes of a text that is worth a search for its equal */
+
 void rkfs_textbuf_init(struct rkfs_textbuf *tb)
 {
 	tb->data = tb->small;
+	tb->shared = NULL;
 	tb->len = 0;
 	tb->size = sizeof(tb->small);
 	tb->error = 0;
 }
 
+static void give_up_data(struct rkfs_textbuf *tb)
+{
+	if (tb->shared)
+		rkfs_shared_text_unref(tb->shared);
+	else if (tb->data != tb->small)
+		free(tb->data);
+}
+
 void rkfs_textbuf_free(struct rkfs_textbuf *tb)
 {
-	if (tb->data != tb->small)
-		free(tb->data);
+	give_up_data(tb);
 	rkfs_textbuf_init(tb);
 }
 
 void rkfs_textbuf_reset(struct rkfs_textbuf *tb)
 {
+	if (tb->shared)
+		rkfs_textbuf_free(tb);
 	tb->len = 0;
 	tb->error = 0;
+}
+
+void rkfs_textbuf_share(struct rkfs_textbuf *tb, struct rkfs_shared_texts *all)
+{
+	if (tb->shared || tb->len < SHARED_LEAST)
+		return;
+	tb->shared = rkfs_shared_text_of(all, tb->data, tb->len);
+	if (!tb->shared)
+		return;
+	tb->data = tb->shared->data;
+	tb->size = tb->len;
 }
 
 static bool fail(struct rkfs_textbuf *tb, int code)
@@ -40,6 +63,7 @@ static bool fail(struct rkfs_textbuf *tb, int code)
 static bool reserve(struct rkfs_textbuf *tb, size_t more)
 {
 	size_t size = tb->size;
+	bool foreign;
 	char *data;
 
 	if (tb->error)
@@ -52,11 +76,14 @@ static bool reserve(struct rkfs_textbuf *tb, size_t more)
 		size *= 2;
 	if (size > RKFS_TEXTBUF_MAX)
 		size = RKFS_TEXTBUF_MAX;
-	data = realloc(tb->data == tb->small ? NULL : tb->data, size);
+	foreign = tb->shared || tb->data == tb->small;
+	data = realloc(foreign ? NULL : tb->data, size);
 	if (!data)
 		return fail(tb, ENOMEM);
-	if (tb->data == tb->small)
-		memcpy(data, tb->small, tb->len);
+	if (foreign)
+		memcpy(data, tb->data, tb->len);
+	rkfs_shared_text_unref(tb->shared);
+	tb->shared = NULL;
 	tb->data = data;
 	tb->size = size;
 	return true;

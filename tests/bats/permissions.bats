@@ -271,6 +271,33 @@ users() {
 	EOF
 }
 
+@test "permissions: equal texts that many hold open are in memory once" {
+	rk_up primary_backend=cpu
+	py <<-'EOF'
+		def anonymous():
+		    with open(f"/proc/{DAEMON}/status") as f:
+		        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon")) << 10
+		def held():                                             # read, but not to its end
+		    fd = os.open(f"{MNT}/events", os.O_RDONLY)
+		    assert os.read(fd, 1) == b"{"
+		    return fd
+		while os.path.getsize(f"{MNT}/events") < 1 << 15:
+		    put("kernels/core/echo/enable", "0"), put("kernels/core/echo/enable", "1")
+		size = os.path.getsize(f"{MNT}/events")
+		fds = [held()]
+		before = anonymous()
+		fds += [held() for _ in range(99)]
+		assert anonymous() - before < 10 * size or "asan" in os.environ["BIN"], (size, before, anonymous())
+		texts = {os.pread(fd, size, 0) for fd in fds[:50]}      # each renders its own again
+		assert len(texts) == 1 and len(texts.pop()) == size
+		put("kernels/core/echo/enable", "0")                    # what comes now is for who looks for it
+		assert os.pread(fds[60], 1 << 20, 1) + b"" and os.path.getsize(f"{MNT}/events") > size
+		rest = os.pread(fds[60], 1 << 20, size)
+		assert rest.count(b"\n") == 1 and b"KernelDeactivated" in rest, rest
+		assert os.pread(fds[61], size, 1) == os.pread(fds[62], size, 1) and len(os.pread(fds[62], size, 1)) == size - 1
+	EOF
+}
+
 @test "permissions: open files and waiting reads of a user are bounded" {
 	rk_up primary_backend=cpu,call_gid=12003
 	py <<-'EOF'

@@ -99,6 +99,45 @@ TEST(piecewise)
 	rkfs_textbuf_free(&tb);
 }
 
+/* Equal texts are one, until either changes; the other sees nothing of that. */
+TEST(shared)
+{
+	struct rkfs_textbuf a, b, other;
+	struct rkfs_shared_texts all;
+	char text[5000];
+
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(rkfs_shared_texts_init(&all), 0);
+	rkfs_textbuf_init(&a);
+	rkfs_textbuf_init(&b);
+	rkfs_textbuf_init(&other);
+	rkfs_textbuf_append(&a, text, sizeof(text));
+	rkfs_textbuf_append(&b, text, sizeof(text));
+	rkfs_textbuf_append(&other, text, sizeof(text));
+	other.data[4999] = 'y';
+	rkfs_textbuf_share(&a, &all);
+	rkfs_textbuf_share(&b, &all);
+	rkfs_textbuf_share(&other, &all);
+	assert_ptr_equal(a.data, b.data);
+	assert_ptr_not_equal(a.data, other.data);
+	assert_int_equal(a.size, sizeof(text));
+	rkfs_textbuf_line(&a, "more");
+	assert_ptr_not_equal(a.data, b.data);
+	assert_int_equal(a.len, sizeof(text) + 5);
+	assert_memory_equal(a.data, b.data, sizeof(text));
+	assert_memory_equal(a.data + sizeof(text), "more\n", 5);
+	rkfs_textbuf_reset(&b);
+	rkfs_textbuf_line(&b, "new");
+	assert_text(&b, "new\n");
+	rkfs_textbuf_share(&b, &all); /* short: kept as it is */
+	assert_null(b.shared);
+	rkfs_textbuf_free(&a);
+	rkfs_textbuf_free(&b);
+	rkfs_textbuf_free(&other);
+	assert_true(LIST_EMPTY(&all.texts));
+	rkfs_shared_texts_destroy(&all);
+}
+
 /* The bound holds exactly, is remembered, and a failed piece leaves nothing behind. */
 TEST(bound)
 {
