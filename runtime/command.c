@@ -69,6 +69,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 
 	*p = (struct rk_supervisor_params){
 		.payload = rt->means.payload,
+		.workers = 1,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.load_timeout_ms = c->kernel_load_timeout,

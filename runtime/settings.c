@@ -224,16 +224,12 @@ uint64_t rk_runtime_kernels_active(const struct rk_runtime *rt)
 	return atomic_load_explicit(&rt->dispatch.kernels_active, memory_order_relaxed);
 }
 
-/*
- * With memory_lock held. A worker that was told to end is of no interest: what it holds is on its
- * way back, and after a reset it would be another start's.
- */
+/* With memory_lock held. */
 static uint64_t look_at_memory_locked(struct rk_runtime *rt)
 {
-	uint64_t now = 0, peak = 0;
+	uint64_t now, peak;
 
-	if (rk_supervisor_settled(rt->supervisor))
-		rk_supervisor_gpu_memory(rt->supervisor, &now, &peak);
+	rk_supervisor_gpu_memory(rt->supervisor, &now, &peak);
 	if (peak > rt->memory_peak)
 		rt->memory_peak = peak;
 	return now;

@@ -203,7 +203,8 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 		become_running(rt, number);
 		return;
 	}
-	if (rk_supervisor_retries(rt->supervisor)) /* the next worker's first check decides */
+	if (rk_supervisor_retries(rt->supervisor,
+				  RK_ONLY_LANE)) /* the next worker's first check decides */
 		return;
 	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
 	RK_GUARD(&rt->command_lock);
@@ -237,12 +238,14 @@ const struct rk_health_observer rk_runtime_health_observer = {
 
 /* --- what the supervisor tells --- */
 
-static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
+static void on_ready(void *ctx, uint32_t lane, pid_t pid, const char *backend,
+		     const char *fallback_why)
 {
 	struct rk_runtime *rt = ctx;
 
 	rk_runtime_event(rt, "WorkerStarted",
-			 json_pack("{s:i,s:s}", "pid", (int)pid, "backend", backend));
+			 json_pack("{s:i,s:i,s:s}", "worker", (int)lane, "pid", (int)pid, "backend",
+				   backend));
 	rk_log(RK_LOG_INFO, "worker %d runs the %s backend", pid, backend);
 	if (fallback_why[0]) {
 		rk_runtime_event(rt, "BackendFallback",
@@ -254,28 +257,36 @@ static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fall
 	rk_lifecycle_lock(&rt->lifecycle);
 	/* A worker that a stop, a reset and a start have overtaken is ended: wait for the next. */
 	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending &&
-	    rk_supervisor_settled(rt->supervisor)) {
+	    rk_supervisor_settled(rt->supervisor, lane)) {
 		rt->beginning = rk_health_begin(rt->health, on_first_check, rt);
 		snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
 }
 
-static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
+static void on_died(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32_t running)
 {
 	struct rk_runtime *rt = ctx;
 
 	rk_runtime_event(rt, "WorkerDied",
-			 json_pack("{s:i,s:o,s:i}", "pid", (int)pid, "how", rk_events_text(how),
-				   "running", (int)running));
+			 json_pack("{s:i,s:i,s:o,s:i}", "worker", (int)lane, "pid", (int)pid, "how",
+				   rk_events_text(how), "running", (int)running));
 	rk_log(RK_LOG_ERROR, "worker %d %s; %u running messages failed", pid, how, running);
 	rk_health_worker_died(rt->health, how);
 }
 
-static void on_checked(void *ctx, uint64_t number, int status, const char *why)
+static void on_out(void *ctx, uint32_t lane, const char *why)
+{
+	rk_runtime_event(ctx, "WorkerOut",
+			 json_pack("{s:i,s:o}", "worker", (int)lane, "why", rk_events_text(why)));
+	rk_log(RK_LOG_ERROR, "worker %u is out: %s", lane, why);
+}
+
+static void on_checked(void *ctx, uint32_t lane, uint64_t number, int status, const char *why)
 {
 	struct rk_runtime *rt = ctx;
 
+	(void)lane;
 	rk_health_checked(rt->health, number, status, why);
 }
 
@@ -324,6 +335,7 @@ static void on_tripped(void *ctx, struct rk_kernel *k)
 	rk_dispatch_kernel_error(&rt->dispatch, k, why);
 	rk_runtime_event(rt, "KernelDisabled", json_pack("{s:s,s:s}", "id", id, "why", why));
 	rk_log(RK_LOG_ERROR, "%s", why);
+	rk_supervisor_kernels_changed(rt->supervisor); /* other workers may have it, too */
 }
 
 static void on_unloadable(void *ctx, struct rk_kernel *k)
@@ -345,6 +357,7 @@ const struct rk_supervisor_observer rk_runtime_supervisor_observer = {
 	.ready = on_ready,
 	.leaving = note_memory,
 	.died = on_died,
+	.out = on_out,
 	.abandoned = on_abandoned,
 	.failed = on_failed,
 	.kernel = on_kernel,

@@ -31,7 +31,7 @@ struct rk_dispatch_observer {
 	/* It has killed too many workers (RK_KILLS_MAX) and is not wanted any more: disable it. */
 	void (*tripped)(void *ctx, struct rk_kernel *k);
 	void (*unloadable)(void *ctx,
-			   struct rk_kernel *k); /* ENDING, and rk_dispatch_kernel_idle */
+			   struct rk_kernel *k); /* ENDING or OFF, and rk_dispatch_kernel_idle */
 	void *ctx;
 };
 

@@ -176,7 +176,9 @@ void rk_dispatch_finish_locked(struct rk_dispatch *d, struct rk_message *m, int 
 		TAILQ_REMOVE(&d->probes, m, inflight);
 	else
 		last = leave_flight_locked(d, m, code);
-	if (atomic_load(&k->state) == RK_KERNEL_ENDING && rk_dispatch_idle_locked(d, k))
+	if ((atomic_load(&k->state) == RK_KERNEL_ENDING ||
+	     (atomic_load(&k->state) == RK_KERNEL_OFF && k->loaded)) &&
+	    rk_dispatch_idle_locked(d, k))
 		rk_dispatch_notice_locked(d, k, RK_NOTICE_UNLOADABLE);
 	rk_dispatch_done_locked(d, m, code, why); /* may drop its reference to @k */
 	if (last)

@@ -217,7 +217,7 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 
 static void judge(struct rk_health *h, struct probe *p)
 {
-	uint64_t in_driver = rk_supervisor_in_driver_ns(h->supervisor);
+	uint64_t in_driver = rk_supervisor_in_driver_ns(h->supervisor, RK_ONLY_LANE);
 	char reason[RK_ERROR_MAX];
 
 	p->v.answers = p->answered && !p->status;
@@ -225,7 +225,7 @@ static void judge(struct rk_health *h, struct probe *p)
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
 		judge_silent_driver(h, p, in_driver);
-	} else if (!p->answered && rk_supervisor_is_loading(h->supervisor)) {
+	} else if (!p->answered && rk_supervisor_is_loading(h->supervisor, RK_ONLY_LANE)) {
 		/* which has a deadline of its own */
 		decide(p, RK_HEALTH_OVERDUE, "the worker is loading or unloading a kernel");
 	} else if (!p->answered) {
@@ -354,7 +354,7 @@ static void send_locked(struct rk_health *h, struct probe *p)
 	pthread_mutex_unlock(&h->lock);
 	if (late || begun) /* or it was another worker's */
 		rk_health_drop_echo(h);
-	rk_supervisor_check(h->supervisor, number);
+	rk_supervisor_check(h->supervisor, RK_ONLY_LANE, number);
 	if (!h->echo)
 		p->rc = send_echo(h, &p->err);
 	pthread_mutex_lock(&h->lock);
@@ -405,7 +405,7 @@ static bool conclude(struct rk_health *h, struct probe *p)
 		return false;
 	tell(h, p);
 	if (give_up)
-		rk_supervisor_give_up(h->supervisor, p->v.reason);
+		rk_supervisor_give_up(h->supervisor, RK_ONLY_LANE, p->v.reason);
 	if (!p->first)
 		return true;
 	if (p->v.outcome == RK_HEALTH_PASSED)

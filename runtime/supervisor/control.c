@@ -20,13 +20,14 @@ static struct rk_wire_settings settings_of(const struct rk_supervisor *sup)
 
 int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 {
+	p->skip = sup->skip;
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_HELLO,
 		.hello =
 			{
 				.threads = sup->params.threads,
-				.skip = sup->skip,
+				.skip = p->skip,
 				.payload_bytes = rk_payload_size(sup->params.payload),
 				.settings = settings_of(sup),
 				.device = sup->params.device,
@@ -109,7 +110,7 @@ bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc 
 		[RK_WIRE_LIBCUDA] = "libcuda.so.1",
 		[RK_WIRE_LIBNVML] = "libnvidia-ml.so.1",
 	};
-	uint32_t opening = atomic_load(&p->os.shared->opening) & ~sup->skip;
+	uint32_t opening = atomic_load(&p->os.shared->opening) & ~p->skip;
 	bool blamed = false;
 
 	/* it died of a message, or was killed for something else */
@@ -134,8 +135,8 @@ static int on_checked(struct rk_supervisor *sup, struct rk_proc *p,
 {
 	if (!p->asked_check)
 		return -EPROTO;
-	sup->observer.checked(sup->observer.ctx, packet->check.number, packet->status,
-			      packet->text);
+	sup->observer.checked(sup->observer.ctx, p->seat->lane, packet->check.number,
+			      packet->status, packet->text);
 	return 0;
 }
 
@@ -165,7 +166,7 @@ int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
 		return -EPROTO;
 	if (packet->type == RK_WIRE_LOG)
 		return on_log(sup, p, &packet->log);
-	if (sup->cur != p) /* told to end; whatever it says is of no interest */
+	if (!rk_proc_is_current(p)) /* told to end; whatever it says is of no interest */
 		return 0;
 	switch (packet->type) {
 	case RK_WIRE_READY:

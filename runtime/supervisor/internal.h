@@ -2,7 +2,8 @@
 /*
  * Shared by the files of this folder only, each of which calls only those named before it:
  * mailbox.c (what other threads ask for), loads.c (what is loaded), control.c (the control
- * protocol), supervisor.c (processes and time). The order of locks is in doc/ARCHITECTURE.md.
+ * protocol), seat.c (a worker comes, goes and is replaced), supervisor.c (the thread and its time).
+ * The order of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
 #define RK_RUNTIME_SUPERVISOR_INTERNAL_H
@@ -150,10 +151,11 @@ enum rk_load {
 struct rk_proc {
 	struct rk_process os;
 	struct rk_source control, messages, pidfd;
-	enum rk_phase phase;	   /* written with worker.lock held */
-	uint64_t epoch;		   /* of the start request that it serves */
-	uint64_t number;	   /* no other process has it */
-	uint32_t lane;		   /* of dispatch */
+	enum rk_phase phase; /* written with worker.lock held */
+	uint64_t epoch;	     /* of the start request that it serves */
+	uint64_t number;     /* no other process has it */
+	uint32_t skip;	     /* as it was told: see struct rk_supervisor */
+	struct rk_seat *seat;
 	bool asked_check;	   /* at least once */
 	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
@@ -165,13 +167,38 @@ struct rk_proc {
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
 	uint8_t loads[RK_WIRE_KERNELS_MAX]; /* enum rk_load by slot */
-	uint32_t loaded;		    /* LOADED, ASKED and UNLOADING ones */
 	uint32_t outstanding;		    /* ASKED and UNLOADING ones */
 	struct rk_message_list held;	    /* released when the process is dead */
 	TAILQ_ENTRY(rk_proc) link;
 };
 
 TAILQ_HEAD(rk_proc_list, rk_proc);
+
+/* What is asked of the process that serves. */
+struct rk_asked {
+	bool check;
+	uint64_t check_number; /* the newest */
+	uint64_t given_up;     /* the process with this number is to be replaced; 0 = none */
+	char why[RK_ERROR_MAX];
+};
+
+/* A worker, as the processes that follow one another in it. */
+struct rk_seat {
+	uint32_t lane;	     /* of dispatch; its own index */
+	struct rk_proc *cur; /* written by the thread with the lock held */
+	bool out;	     /* it was given up; as cur */
+	char why_out[RK_ERROR_MAX];
+	uint64_t spawned;      /* processes since the last start request; as cur */
+	struct rk_asked asked; /* guarded by the lock */
+	/* the last death is a library's, which the next process does not open */
+	atomic_bool retries;
+
+	/* The supervisor thread's own. */
+	uint64_t spawn_at;
+	bool ever_ready; /* since the last start request */
+	uint64_t deaths[RK_DEATHS];
+	unsigned int ndeaths;
+};
 
 struct rk_supervisor {
 	struct rk_dispatch *dispatch;
@@ -180,36 +207,28 @@ struct rk_supervisor {
 	int executable;
 	pthread_t thread;
 	_Atomic uint64_t drain_at, expiry_at; /* 0 = not armed */
-	atomic_bool
-		retries; /* the last death is a library's, which the next worker does not open */
 
 	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
-	bool want, force, quit, settings_changed, check_asked;
+	bool want, force, quit, settings_changed;
 	uint64_t asked_epoch;
 	struct rk_supervisor_params asked; /* payload: a reference, handed on to params */
 	uint64_t sample_ms;		   /* the newest, of a start or of changed settings */
-	uint64_t check;			   /* number of the newest */
-	uint64_t given_up; /* the process with this number is to be replaced; 0 = none */
-	char give_up_why[RK_ERROR_MAX];
 	struct rk_message_list orphans;
 	struct rk_devices devices;
 	uint64_t devices_epoch; /* of the start request since which they were seen */
-	struct rk_proc *cur;	/* written by the thread with the lock held */
+	struct rk_seat seats[RK_LANES_MAX];
+	uint32_t nseats; /* of the start request that is served; written by the thread */
 
 	/* The supervisor thread's own. */
 	int epoll;
 	struct rk_source event;
 	uint64_t epoch;
 	struct rk_supervisor_params params;
-	struct rk_proc_list procs; /* cur and those that are ending */
+	struct rk_proc_list procs; /* those that serve and those that are ending */
 	struct rk_proc_list dead;  /* freed after the batch */
 	uint64_t spawned;	   /* how many were */
-	uint64_t spawn_at;
-	bool ever_ready;      /* since the last start request */
-	struct rk_rate lines; /* of workers, in the log */
-	uint64_t deaths[RK_DEATHS];
-	unsigned int ndeaths;
-	uint64_t memory_kills; /* as they were when nothing was known of a death */
+	struct rk_rate lines;	   /* of workers, in the log */
+	uint64_t memory_kills;	   /* as they were when nothing was known of a death */
 	uint64_t memory_seen_ns;
 	uint32_t skip; /* 1 << enum rk_wire_library: ended a worker since the last start request */
 	char skip_why[RK_WIRE_LIBRARY_COUNT][RK_WIRE_TEXT_MAX];
@@ -220,10 +239,7 @@ struct rk_supervisor {
 struct rk_requests {
 	struct rk_message_list orphans;
 	struct rk_payload *old; /* of the start before; the taker drops it */
-	bool force, settings, check, started;
-	uint64_t check_number;
-	uint64_t given_up; /* number of a process, 0 = none */
-	char why[RK_ERROR_MAX];
+	bool force, settings, started;
 };
 
 /* mailbox.c: what other threads ask for and read; knows none of the files below */
@@ -233,6 +249,10 @@ void rk_supervisor_wake(struct rk_supervisor *sup);
 
 /* Take the requests over, and the parameters of a start that is among them. */
 void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r);
+
+/* Take over what is asked of the process of @seat. */
+void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
+			      struct rk_asked *asked);
 
 /* Take over what @p has seen of the devices, with the lock held. */
 void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p);
@@ -255,7 +275,7 @@ bool rk_supervisor_blame_load(struct rk_supervisor *sup, struct rk_proc *p, cons
 void rk_supervisor_describe_overdue(struct rk_supervisor *sup, const struct rk_proc *p,
 				    char how[RK_ERROR_MAX]);
 
-/* Where no worker has anything loaded: forget the retired kernels that nothing is pending for. */
+/* Where no worker serves: forget the retired kernels that nothing is pending for. */
 void rk_supervisor_forget_retired(struct rk_supervisor *sup);
 
 /* @p is gone: it has no kernel any more. */
@@ -285,5 +305,32 @@ int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
  */
 bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p,
 				const char *how);
+
+/* seat.c: how a worker is lost, replaced, ended; in the supervisor's thread */
+
+void rk_supervisor_unwatch(struct rk_supervisor *sup, struct rk_source *source);
+
+/* Whether @p serves, or will, and was not told to end. */
+static inline bool rk_proc_is_current(const struct rk_proc *p)
+{
+	return p->seat->cur == p;
+}
+
+void rk_supervisor_kill(struct rk_proc *p);
+
+/*
+ * The current worker @p is lost without having been told to end (@how): its running messages fail,
+ * and another follows, or its seat is given up, and with the last one the runtime fails.
+ */
+void rk_supervisor_lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how);
+
+/* Kill @p; where it is the current one of its seat, it is lost. */
+void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how);
+
+/* No process can be had for @seat (@why): another one after a while, or none. */
+void rk_supervisor_no_worker(struct rk_supervisor *sup, struct rk_seat *seat, const char *why);
+
+/* End the current worker @p because that was asked for. */
+void rk_supervisor_end(struct rk_supervisor *sup, struct rk_proc *p, bool force);
 
 #endif

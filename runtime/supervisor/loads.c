@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which kernels the worker has loaded, as which backend; in the supervisor's thread. */
+/* Which kernels the workers have loaded, as which backend; in the supervisor's thread. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -8,6 +8,59 @@
 #include "runtime/supervisor/internal.h"
 
 #define WINDOW 16 /* load packets under way: the socket's buffer is finite */
+
+/* 1 << enum rk_load: its library is open, or about to be */
+#define HAS   (1U << RK_LOAD_ASKED | 1U << RK_LOAD_LOADED | 1U << RK_LOAD_UNLOADING)
+#define HOPES (HAS | 1U << RK_LOAD_NONE) /* it may be loaded yet */
+
+/* Whether one of the other workers is at one of @loads (1 << enum rk_load) with @k. */
+static bool elsewhere(const struct rk_supervisor *sup, const struct rk_proc *p,
+		      const struct rk_kernel *k, uint32_t loads)
+{
+	for (uint32_t i = 0; i < sup->nseats; i++) {
+		const struct rk_proc *other = sup->seats[i].cur;
+
+		if (other && other != p && loads & 1U << other->loads[k->slot])
+			return true;
+	}
+	return false;
+}
+
+static bool is_ring(const struct rk_kernel *k)
+{
+	return k->manifest.mode == RK_WIRE_RING;
+}
+
+static uint32_t count_rings(struct rk_supervisor *sup, const struct rk_proc *p)
+{
+	struct rk_kernel *k = NULL;
+	uint32_t n = 0;
+
+	while ((k = rk_registry_any_after(sup->registry, k)))
+		n += is_ring(k) && HAS & 1U << p->loads[k->slot];
+	return n;
+}
+
+/*
+ * Whether the ring kernel @k is not @p's to load: its state is in one place, with the worker that
+ * has the fewest of its kind.
+ */
+static bool belongs_elsewhere(struct rk_supervisor *sup, const struct rk_proc *p,
+			      const struct rk_kernel *k)
+{
+	uint32_t mine = count_rings(sup, p);
+
+	if (elsewhere(sup, p, k, HAS))
+		return true;
+	for (uint32_t i = 0; i < sup->nseats; i++) {
+		const struct rk_proc *other = sup->seats[i].cur;
+
+		if (other && other != p && other->phase >= RK_PHASE_LOADING &&
+		    other->loads[k->slot] == RK_LOAD_NONE && count_rings(sup, other) < mine)
+			return true;
+	}
+	return false;
+}
 
 /*
  * Which of its codes a worker runs @k with: the one for the backend that it is called after, else
@@ -41,6 +94,13 @@ static void refuse_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_
 			bool limit, const char *why)
 {
 	p->loads[k->slot] = RK_LOAD_REFUSED;
+	if (elsewhere(sup, p, k, HOPES)) {
+		rk_log(RK_LOG_WARN, "worker %u does without %s", p->seat->lane, why);
+		rk_dispatch_kernel_error(sup->dispatch, k, why);
+		if (is_ring(k)) /* another one may try */
+			rk_supervisor_wake(sup);
+		return;
+	}
 	rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, why);
 	if (limit)
 		rk_dispatch_kernel_over_limit(sup->dispatch, k);
@@ -71,12 +131,11 @@ static int on_loaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_ker
 	p->outstanding--;
 	await_answer(sup, p);
 	if (packet->status) {
-		p->loaded--;
 		refuse_load(sup, p, k, false, packet->text);
 		return 0;
 	}
 	p->loads[k->slot] = RK_LOAD_LOADED;
-	rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, true);
+	rk_dispatch_kernel_loaded(sup->dispatch, p->seat->lane, k, true);
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
 		activate(sup, p, k);
 		sup->observer.kernel(sup->observer.ctx, k, NULL);
@@ -92,8 +151,10 @@ static int on_unloaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_k
 		return -EPROTO;
 	p->outstanding--;
 	await_answer(sup, p);
-	p->loaded--;
 	p->loads[k->slot] = RK_LOAD_NONE;
+	if (elsewhere(sup, p, k, HAS) ||
+	    (atomic_load(&k->state) == RK_KERNEL_OFF && !atomic_load(&k->wanted)))
+		return 0;
 	if (atomic_load(&k->wanted) &&
 	    !atomic_load(&k->retired)) /* enabled again, perhaps with messages queued */
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_LOADING, "");
@@ -127,27 +188,20 @@ void rk_supervisor_deactivate(struct rk_supervisor *sup)
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "no worker runs");
 }
 
-/* How many retired kernels are still loaded: max_kernel_instances does not count them. */
-static uint64_t count_retired(struct rk_supervisor *sup, const struct rk_proc *p)
+/*
+ * Whether @k is one too many. What any worker has counts once, and all may have; a retired kernel
+ * serves what was accepted, and does not count.
+ */
+static bool over_limit(struct rk_supervisor *sup, const struct rk_kernel *k)
 {
-	struct rk_kernel *k = NULL;
+	struct rk_kernel *other = NULL;
 	uint64_t n = 0;
 
-	while ((k = rk_registry_any_after(sup->registry, k))) {
-		n += atomic_load(&k->retired) && p->loads[k->slot] != RK_LOAD_NONE &&
-		     p->loads[k->slot] != RK_LOAD_REFUSED;
-	}
-	return n;
-}
-
-/* A retired kernel serves what was accepted: it is never one too many. */
-static bool over_limit(struct rk_supervisor *sup, const struct rk_proc *p,
-		       const struct rk_kernel *k)
-{
-	uint64_t max = sup->params.max_instances;
-
-	return !atomic_load(&k->retired) && p->loaded >= max &&
-	       p->loaded - count_retired(sup, p) >= max;
+	if (atomic_load(&k->retired) || elsewhere(sup, NULL, k, HAS))
+		return false;
+	while ((other = rk_registry_any_after(sup->registry, other)))
+		n += !atomic_load(&other->retired) && elsewhere(sup, NULL, other, HAS);
+	return n >= sup->params.max_instances;
 }
 
 /* Whether @p can load @k, as @backend; if not, it is refused. */
@@ -164,7 +218,7 @@ static bool may_load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_ker
 		refuse_load(sup, p, k, false, why);
 		return false;
 	}
-	if (over_limit(sup, p, k)) {
+	if (over_limit(sup, k)) {
 		snprintf(why, sizeof(why), "%s is not loaded: max_kernel_instances is %llu",
 			 k->manifest.id, (unsigned long long)sup->params.max_instances);
 		refuse_load(sup, p, k, true, why);
@@ -183,6 +237,8 @@ static void load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel 
 	enum rk_wire_backend backend;
 	struct rk_module *module;
 
+	if (is_ring(k) && belongs_elsewhere(sup, p, k))
+		return;
 	if (!may_load(sup, p, k, &backend))
 		return;
 	snprintf(packet.load.id, sizeof(packet.load.id), "%s", k->manifest.id);
@@ -195,7 +251,6 @@ static void load(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel 
 		rk_dispatch_kernel_expect(sup->dispatch, k);
 	set_backend(p, k);
 	p->loads[k->slot] = RK_LOAD_ASKED;
-	p->loaded++;
 	sent(sup, p);
 }
 
@@ -204,8 +259,9 @@ void rk_supervisor_forget_loads(struct rk_supervisor *sup, const struct rk_proc 
 	struct rk_kernel *k = NULL;
 
 	while ((k = rk_registry_any_after(sup->registry, k))) {
-		atomic_store(&k->backend, 0);
-		rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, false);
+		if (!elsewhere(sup, p, k, HAS))
+			atomic_store(&k->backend, 0);
+		rk_dispatch_kernel_loaded(sup->dispatch, p->seat->lane, k, false);
 	}
 }
 
@@ -283,6 +339,7 @@ bool rk_supervisor_blame_load(struct rk_supervisor *sup, struct rk_proc *p, cons
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, why);
 		rk_dispatch_kernel_error(sup->dispatch, k, why);
 		sup->observer.kernel(sup->observer.ctx, k, why);
+		rk_supervisor_wake(sup); /* other workers may have it, too */
 	}
 	rk_kernel_unref(k);
 	return blamed;
@@ -299,7 +356,7 @@ static void unload(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kerne
 	if (rk_process_send(&p->os, &packet, -1))
 		return;
 	p->loads[k->slot] = RK_LOAD_UNLOADING;
-	rk_dispatch_kernel_loaded(sup->dispatch, p->lane, k, false);
+	rk_dispatch_kernel_loaded(sup->dispatch, p->seat->lane, k, false);
 	sent(sup, p);
 }
 
@@ -334,7 +391,8 @@ static void reconcile_retired(struct rk_supervisor *sup, struct rk_proc *p, stru
 		}
 		/* fall through */
 	case RK_LOAD_REFUSED:
-		forget(sup, k);
+		if (!elsewhere(sup, p, k, HAS))
+			forget(sup, k);
 		break;
 	case RK_LOAD_LOADED:
 		if (pinned)
@@ -351,30 +409,32 @@ static void reconcile_retired(struct rk_supervisor *sup, struct rk_proc *p, stru
 static void reconcile_kernel(struct rk_supervisor *sup, struct rk_proc *p, struct rk_kernel *k)
 {
 	bool wanted = atomic_load(&k->wanted);
-	bool ending, idle;
+	bool ending, idle, off;
 
 	if (!wanted &&
 	    atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled and disabled at once */
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	ending = atomic_load(&k->state) == RK_KERNEL_ENDING;
-	idle = !ending || rk_dispatch_kernel_idle(sup->dispatch, k);
+	off = !wanted && atomic_load(&k->state) == RK_KERNEL_OFF; /* for what it did elsewhere */
+	idle = !(ending || off) || rk_dispatch_kernel_idle(sup->dispatch, k);
 	switch (p->loads[k->slot]) {
 	case RK_LOAD_NONE:
 		if (wanted || !idle)
 			load(sup, p, k);
-		else if (ending)
+		else if (ending && !elsewhere(sup, p, k, HAS))
 			rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_OFF, "disabled");
 		break;
 	case RK_LOAD_REFUSED:
 		if (!wanted)
 			p->loads[k->slot] = RK_LOAD_NONE;
-		else if (atomic_load(&k->state) == RK_KERNEL_LOADING) /* enabled once more */
+		else if (atomic_load(&k->state) == RK_KERNEL_LOADING &&
+			 !elsewhere(sup, p, k, HOPES)) /* enabled once more */
 			load(sup, p, k);
 		break;
 	case RK_LOAD_LOADED:
 		if (wanted && atomic_load(&k->state) != RK_KERNEL_ACTIVE)
 			activate(sup, p, k);
-		else if (ending && idle)
+		else if ((ending || off) && idle)
 			unload(sup, p, k);
 		break;
 	case RK_LOAD_ASKED:
@@ -401,9 +461,10 @@ void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 	p->phase = RK_PHASE_READY;
 	pthread_mutex_unlock(&sup->lock);
 	p->kill_at = 0;
-	sup->ever_ready = true;
-	rk_dispatch_attach(sup->dispatch, p->lane, p->os.messages, p->os.shared,
+	p->seat->ever_ready = true;
+	rk_dispatch_attach(sup->dispatch, p->seat->lane, p->os.messages, p->os.shared,
 			   sup->params.threads, sup->params.fuse_max);
-	sup->observer.ready(sup->observer.ctx, p->os.pid, p->backend, p->fallback_why);
-	atomic_store(&sup->retries, false);
+	sup->observer.ready(sup->observer.ctx, p->seat->lane, p->os.pid, p->backend,
+			    p->fallback_why);
+	atomic_store(&p->seat->retries, false);
 }

@@ -13,6 +13,19 @@ void rk_supervisor_wake(struct rk_supervisor *sup)
 
 /* --- in the supervisor's thread --- */
 
+/* What was known of the processes before this start request is of no interest. */
+static void begin_seats_locked(struct rk_supervisor *sup)
+{
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + RK_LANES_MAX; seat++) {
+		bool wanted = sup->want && seat < sup->seats + sup->nseats;
+
+		seat->out = seat->ever_ready = false;
+		seat->spawned = 0;
+		seat->ndeaths = 0;
+		seat->spawn_at = wanted ? rk_now_ns() : 0;
+	}
+}
+
 void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r)
 {
 	*r = (struct rk_requests){.orphans = TAILQ_HEAD_INITIALIZER(r->orphans)};
@@ -20,24 +33,27 @@ void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *
 	TAILQ_CONCAT(&r->orphans, &sup->orphans, queue);
 	r->force = sup->force;
 	r->settings = sup->settings_changed;
-	r->check = sup->check_asked;
-	r->check_number = sup->check;
-	r->given_up = sup->given_up;
-	memcpy(r->why, sup->give_up_why, sizeof(r->why));
-	sup->force = sup->settings_changed = sup->check_asked = false;
-	sup->given_up = 0;
+	sup->force = sup->settings_changed = false;
 	r->started = sup->epoch != sup->asked_epoch;
 	if (r->started) {
 		sup->epoch = sup->asked_epoch;
 		r->old = sup->params.payload;
 		sup->params = sup->asked;
 		sup->asked.payload = NULL;
-		sup->ever_ready = false;
 		sup->skip = 0;
-		sup->ndeaths = 0;
-		sup->spawn_at = sup->want ? rk_now_ns() : 0;
+		sup->nseats = sup->params.workers;
+		begin_seats_locked(sup);
 	}
 	sup->params.sample_ms = sup->sample_ms;
+}
+
+void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
+			      struct rk_asked *asked)
+{
+	RK_GUARD(&sup->lock);
+	*asked = seat->asked;
+	seat->asked.check = false;
+	seat->asked.given_up = 0;
 }
 
 /* --- what other threads ask for and read --- */
@@ -81,28 +97,30 @@ void rk_supervisor_settings_changed(struct rk_supervisor *sup, uint64_t sample_m
 	rk_supervisor_wake(sup);
 }
 
-void rk_supervisor_check(struct rk_supervisor *sup, uint64_t number)
+void rk_supervisor_check(struct rk_supervisor *sup, uint32_t lane, uint64_t number)
 {
 	pthread_mutex_lock(&sup->lock);
-	sup->check = number;
-	sup->check_asked = true;
+	sup->seats[lane].asked.check_number = number;
+	sup->seats[lane].asked.check = true;
 	pthread_mutex_unlock(&sup->lock);
 	rk_supervisor_wake(sup);
 }
 
-/* The worker that serves, or NULL. */
-static struct rk_proc *serving_locked(struct rk_supervisor *sup)
+/* The worker of @lane that serves, or NULL. */
+static struct rk_proc *serving_locked(struct rk_supervisor *sup, uint32_t lane)
 {
-	return sup->cur && sup->cur->phase == RK_PHASE_READY ? sup->cur : NULL;
+	struct rk_proc *p = sup->seats[lane].cur;
+
+	return p && p->phase == RK_PHASE_READY ? p : NULL;
 }
 
-uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup)
+uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup, uint32_t lane)
 {
 	uint64_t since = 0, now;
 	struct rk_proc *p;
 
 	pthread_mutex_lock(&sup->lock);
-	p = serving_locked(sup);
+	p = serving_locked(sup, lane);
 	if (p)
 		since = atomic_load(&p->os.shared->in_driver_since_ns);
 	pthread_mutex_unlock(&sup->lock);
@@ -112,24 +130,25 @@ uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup)
 	return now > since ? now - since : 1;
 }
 
-bool rk_supervisor_is_loading(struct rk_supervisor *sup)
+bool rk_supervisor_is_loading(struct rk_supervisor *sup, uint32_t lane)
 {
 	struct rk_proc *p;
 
 	RK_GUARD(&sup->lock);
-	p = serving_locked(sup);
+	p = serving_locked(sup, lane);
 	return p && atomic_load(&p->load_by);
 }
 
-void rk_supervisor_give_up(struct rk_supervisor *sup, const char *why)
+void rk_supervisor_give_up(struct rk_supervisor *sup, uint32_t lane, const char *why)
 {
+	struct rk_seat *seat = &sup->seats[lane];
 	struct rk_proc *p;
 
 	pthread_mutex_lock(&sup->lock);
-	p = serving_locked(sup);
+	p = serving_locked(sup, lane);
 	if (p) {
-		sup->given_up = p->number;
-		snprintf(sup->give_up_why, sizeof(sup->give_up_why), "%s", why);
+		seat->asked.given_up = p->number;
+		snprintf(seat->asked.why, sizeof(seat->asked.why), "%s", why);
 	}
 	pthread_mutex_unlock(&sup->lock);
 	if (p)
@@ -147,8 +166,9 @@ bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_d
 	bool there;
 
 	RK_GUARD(&sup->lock);
-	if (sup->cur)
-		rk_supervisor_see_devices_locked(sup, sup->cur);
+	for (uint32_t i = 0; i < sup->nseats; i++)
+		if (sup->seats[i].cur)
+			rk_supervisor_see_devices_locked(sup, sup->seats[i].cur);
 	there = index < sup->devices.count;
 	if (there)
 		*device = sup->devices.devices[index];
@@ -174,34 +194,42 @@ void rk_supervisor_arm_expiry(struct rk_supervisor *sup, uint64_t at_ns)
 	}
 }
 
-bool rk_supervisor_retries(struct rk_supervisor *sup)
+bool rk_supervisor_retries(struct rk_supervisor *sup, uint32_t lane)
 {
-	return atomic_load(&sup->retries);
+	return atomic_load(&sup->seats[lane].retries);
 }
 
-bool rk_supervisor_settled(struct rk_supervisor *sup)
+bool rk_supervisor_settled(struct rk_supervisor *sup, uint32_t lane)
 {
 	RK_GUARD(&sup->lock);
-	return sup->cur && sup->cur->epoch == sup->asked_epoch;
+	return sup->seats[lane].cur && sup->seats[lane].cur->epoch == sup->asked_epoch;
 }
 
 void rk_supervisor_gpu_memory(struct rk_supervisor *sup, uint64_t *now, uint64_t *peak)
 {
 	*now = *peak = 0;
 	RK_GUARD(&sup->lock);
-	if (sup->cur) {
-		*now = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_bytes,
-					    memory_order_relaxed);
-		*peak = atomic_load_explicit(&sup->cur->os.shared->gpu_memory_peak_bytes,
-					     memory_order_relaxed);
+	for (uint32_t i = 0; i < RK_LANES_MAX; i++) {
+		const struct rk_proc *p = sup->seats[i].cur;
+
+		if (!p || p->epoch != sup->asked_epoch)
+			continue;
+		*now += atomic_load_explicit(&p->os.shared->gpu_memory_bytes, memory_order_relaxed);
+		*peak += atomic_load_explicit(&p->os.shared->gpu_memory_peak_bytes,
+					      memory_order_relaxed);
 	}
 }
 
 void rk_supervisor_backend(struct rk_supervisor *sup, char name[RK_WIRE_NAME_MAX])
 {
 	RK_GUARD(&sup->lock);
-	if (sup->cur && sup->cur->phase == RK_PHASE_READY)
-		memcpy(name, sup->cur->backend, RK_WIRE_NAME_MAX);
-	else
-		snprintf(name, RK_WIRE_NAME_MAX, "none");
+	snprintf(name, RK_WIRE_NAME_MAX, "none");
+	for (uint32_t i = 0; i < sup->nseats; i++) {
+		const struct rk_proc *p = serving_locked(sup, i);
+
+		if (!p)
+			continue;
+		memcpy(name, p->backend, RK_WIRE_NAME_MAX);
+		return;
+	}
 }

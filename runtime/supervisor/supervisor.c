@@ -17,27 +17,15 @@
 #include "runtime/base/memory_limit.h"
 #include "runtime/supervisor/internal.h"
 
-#define BATCH	      16
-#define EOF_GRACE_NS  (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
-#define END_GRACE_NS  (1 * RK_NS_PER_SEC)  /* asked to end -> SIGKILL */
-#define KILL_GRACE_NS (1 * RK_NS_PER_SEC)  /* SIGKILL -> abandoned */
-#define START_NS      (60 * RK_NS_PER_SEC) /* spawn -> backend open */
-#define BUDGET_NS     (60 * RK_NS_PER_SEC)
-#define BACKOFF_NS    (100 * RK_NS_PER_MS)
+#define BATCH	     16
+#define EOF_GRACE_NS (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
+#define START_NS     (60 * RK_NS_PER_SEC) /* spawn -> backend open */
 
 static int watch(struct rk_supervisor *sup, struct rk_source *source)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
 
 	return epoll_ctl(sup->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
-}
-
-static void unwatch(struct rk_supervisor *sup, struct rk_source *source)
-{
-	if (source->fd < 0)
-		return;
-	(void)epoll_ctl(sup->epoll, EPOLL_CTL_DEL, source->fd, NULL);
-	source->fd = -1;
 }
 
 static void release_held(struct rk_message_list *held)
@@ -50,108 +38,11 @@ static void release_held(struct rk_message_list *held)
 	}
 }
 
-static void kill_proc(struct rk_proc *p)
-{
-	rk_process_kill(&p->os);
-	p->kill_at = 0;
-	p->abandon_at = rk_now_ns() + KILL_GRACE_NS;
-}
-
-/* @p is no longer the current process; it is dead already, or is killed at kill_at. */
-static void retire(struct rk_supervisor *sup, struct rk_proc *p)
-{
-	unwatch(sup, &p->messages);
-	atomic_store(&p->load_by, 0);
-	RK_GUARD(&sup->lock);
-	rk_supervisor_see_devices_locked(sup, p);
-	sup->cur = NULL;
-}
-
-/* Whether another restart is within the budget; counts this death. */
-static bool within_budget(struct rk_supervisor *sup, uint64_t now, unsigned int *recent)
-{
-	unsigned int n = 1;
-
-	sup->deaths[sup->ndeaths++ % RK_DEATHS] = now;
-	for (unsigned int i = 1; i < RK_DEATHS && i < sup->ndeaths; i++) {
-		if (now - sup->deaths[(sup->ndeaths - 1 - i) % RK_DEATHS] > BUDGET_NS)
-			break;
-		n++;
-	}
-	*recent = n;
-	return n <= sup->params.restart_limit && n < RK_DEATHS;
-}
-
-/* No worker is there, for the reason @why: another one after a while, if the budget allows it. */
-static void try_again(struct rk_supervisor *sup, const char *why)
-{
-	uint64_t now = rk_now_ns();
-	unsigned int recent;
-
-	if (within_budget(sup, now, &recent)) {
-		sup->spawn_at = now + (BACKOFF_NS << (recent > 6 ? 5 : recent - 1));
-		return;
-	}
-	rk_error_set(&sup->scratch, EIO,
-		     "%s; %u deaths within a minute are more than restart_limit %llu", why, recent,
-		     (unsigned long long)sup->params.restart_limit);
-	sup->observer.failed(sup->observer.ctx, sup->scratch.msg);
-}
-
-/* The message whose kernel ended @p, 0 = unknown. */
-static uint64_t culprit(struct rk_supervisor *sup, const struct rk_proc *p)
-{
-	uint64_t crashed = atomic_load(&p->os.shared->crashed_message);
-
-	/* it is the worker that grew: where several kernels ran, which of them did it is unknown */
-	return crashed || !p->out_of_memory ? crashed
-					    : rk_dispatch_only_kernel(sup->dispatch, p->lane);
-}
-
-/* The current worker is lost without having been told to end. */
-static void lost(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
-{
-	char why[RK_ERROR_MAX], fault[RK_ERROR_MAX];
-	uint32_t running;
-
-	if (rk_process_fault(&p->os, fault, sizeof(fault)))
-		how = fault; /* the worker said why it ended */
-	snprintf(why, sizeof(why), "worker %d %.280s", p->os.pid, how);
-	if (sup->observer.leaving)
-		sup->observer.leaving(sup->observer.ctx);
-	retire(sup, p);
-	running = (p->dead ? rk_dispatch_bury : rk_dispatch_detach)(sup->dispatch, p->lane, why,
-								    culprit(sup, p), &p->held);
-	rk_supervisor_forget_loads(sup, p);
-	atomic_store(&sup->retries, rk_supervisor_blame_driver(sup, p, how));
-	sup->observer.died(sup->observer.ctx, p->os.pid, how, running);
-	if (atomic_load(&sup->retries) || rk_supervisor_blame_load(sup, p, how, running))
-		sup->spawn_at = rk_now_ns(); /* without what was blamed; once for each */
-	else if (!sup->ever_ready)
-		sup->observer.failed(sup->observer.ctx, p->refusal[0] ? p->refusal : why);
-	else if (rk_dispatch_blamed(sup->dispatch,
-				    p->lane)) /* the kernel pays, which is disabled in time */
-		sup->spawn_at = rk_now_ns() + BACKOFF_NS;
-	else
-		try_again(sup, why);
-}
-
-/*
- * Kill @p; where it is the current one, its running messages fail and another follows or the
- * runtime fails.
- */
-static void replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
-{
-	kill_proc(p);
-	if (sup->cur == p)
-		lost(sup, p, how);
-}
-
 static void bury(struct rk_supervisor *sup, struct rk_proc *p, bool dead)
 {
-	unwatch(sup, &p->control);
-	unwatch(sup, &p->messages);
-	unwatch(sup, &p->pidfd);
+	rk_supervisor_unwatch(sup, &p->control);
+	rk_supervisor_unwatch(sup, &p->messages);
+	rk_supervisor_unwatch(sup, &p->pidfd);
 	TAILQ_REMOVE(&sup->procs, p, link);
 	pthread_mutex_lock(&sup->lock);
 	rk_supervisor_see_devices_locked(sup, p);
@@ -181,8 +72,8 @@ static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 		snprintf(how, sizeof(how),
 			 "was killed by the out-of-memory killer of the kernel (SIGKILL)");
 	}
-	if (sup->cur == p)
-		lost(sup, p, how); /* logs it */
+	if (rk_proc_is_current(p))
+		rk_supervisor_lost(sup, p, how); /* logs it */
 	else
 		rk_log(clean ? RK_LOG_INFO : RK_LOG_WARN, "worker %d %s", p->os.pid, how);
 	bury(sup, p, true);
@@ -192,7 +83,7 @@ static void on_eof(struct rk_supervisor *sup, struct rk_proc *p, struct rk_sourc
 {
 	uint64_t at = rk_now_ns() + EOF_GRACE_NS;
 
-	unwatch(sup, source);
+	rk_supervisor_unwatch(sup, source);
 	if (!p->abandon_at && (!p->kill_at || at < p->kill_at))
 		p->kill_at = at;
 }
@@ -201,7 +92,7 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	struct rk_error err = {0};
 
-	for (int i = 0; i < 4 * BATCH && sup->cur == p; i++) {
+	for (int i = 0; i < 4 * BATCH && rk_proc_is_current(p); i++) {
 		char packet[RK_WIRE_DONE_MAX];
 		ssize_t n = recv(p->messages.fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
 		char how[RK_ERROR_MAX];
@@ -215,10 +106,12 @@ static void on_messages(struct rk_supervisor *sup, struct rk_proc *p)
 			return;
 		}
 		if ((size_t)n > sizeof(packet)) {
-			replace(sup, p, "was replaced: the worker sent an answer that is too long");
-		} else if (rk_dispatch_complete(sup->dispatch, p->lane, packet, (size_t)n, &err)) {
+			rk_supervisor_replace(
+				sup, p, "was replaced: the worker sent an answer that is too long");
+		} else if (rk_dispatch_complete(sup->dispatch, p->seat->lane, packet, (size_t)n,
+						&err)) {
 			snprintf(how, sizeof(how), "was replaced: %.280s", err.msg);
-			replace(sup, p, how);
+			rk_supervisor_replace(sup, p, how);
 		}
 	}
 }
@@ -230,7 +123,7 @@ static void replace_speaker(struct rk_supervisor *sup, struct rk_proc *p, int rc
 
 	if (rc == -ENODEV)
 		snprintf(how, sizeof(how), "has no backend: %.280s", p->refusal);
-	replace(sup, p, how);
+	rk_supervisor_replace(sup, p, how);
 }
 
 /* Kernels may write what they like, and what a worker says comes to many places. */
@@ -279,7 +172,8 @@ static void adopt(struct rk_supervisor *sup, struct rk_proc *p)
 	TAILQ_INIT(&p->held);
 	TAILQ_INSERT_TAIL(&sup->procs, p, link);
 	RK_GUARD(&sup->lock);
-	sup->cur = p;
+	p->seat->cur = p;
+	p->seat->spawned++;
 }
 
 /* Whether @p died before it was greeted: then its pidfd tells how. */
@@ -290,13 +184,13 @@ static bool hung_up(const struct rk_proc *p)
 	return poll(&control, 1, 0) == 1 && control.revents & POLLHUP;
 }
 
-static void spawn(struct rk_supervisor *sup)
+static void spawn(struct rk_supervisor *sup, struct rk_seat *seat)
 {
 	struct rk_proc *p = calloc(1, sizeof(*p));
 	struct rk_error err = {0};
 	int rc;
 
-	sup->spawn_at = 0;
+	seat->spawn_at = 0;
 	if (!p)
 		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
 	else
@@ -304,74 +198,92 @@ static void spawn(struct rk_supervisor *sup)
 	if (rc) {
 		free(p);
 		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);
-		if (sup->ever_ready)
-			try_again(sup, err.msg);
-		else
-			sup->observer.failed(sup->observer.ctx, err.msg);
+		rk_supervisor_no_worker(sup, seat, err.msg);
 		return;
 	}
 	p->epoch = sup->epoch;
-	p->lane = RK_ONLY_LANE;
+	p->seat = seat;
 	p->number = ++sup->spawned;
 	adopt(sup, p);
 	if (watch(sup, &p->control) || watch(sup, &p->messages) || watch(sup, &p->pidfd))
-		replace(sup, p, "could not be watched");
+		rk_supervisor_replace(sup, p, "could not be watched");
 	else if (rk_supervisor_hello(sup, p) && !hung_up(p))
-		replace(sup, p, "could not be greeted");
+		rk_supervisor_replace(sup, p, "could not be greeted");
 }
 
-/* End the current worker because that was asked for. */
-static void end_current(struct rk_supervisor *sup, bool force)
+/* Pass on what is asked of the current worker @p. */
+static void ask(struct rk_supervisor *sup, struct rk_proc *p, const struct rk_requests *r)
 {
-	struct rk_proc *p = sup->cur;
-
-	retire(sup, p);
-	(void)rk_dispatch_detach(sup->dispatch, p->lane, "the worker was stopped", 0, &p->held);
-	rk_supervisor_forget_loads(sup, p);
-	p->phase = RK_PHASE_ENDING;
-	p->kill_at = rk_now_ns() + END_GRACE_NS;
-	p->abandon_at = 0;
-	if (force || rk_supervisor_send_shutdown(p))
-		kill_proc(p);
-}
-
-/* Pass on what is asked of the current worker. */
-static void ask_current(struct rk_supervisor *sup, const struct rk_requests *r)
-{
+	struct rk_asked asked;
 	char how[RK_ERROR_MAX];
 
+	rk_supervisor_take_asked(sup, p->seat, &asked);
 	if (r->settings)
-		rk_supervisor_send_settings(sup, sup->cur);
-	if (r->check && sup->cur->phase == RK_PHASE_READY)
-		rk_supervisor_send_check(sup->cur, r->check_number);
-	if (r->given_up == sup->cur->number) {
-		snprintf(how, sizeof(how), "was replaced: %.280s", r->why);
-		replace(sup, sup->cur, how);
+		rk_supervisor_send_settings(sup, p);
+	if (asked.check && p->phase == RK_PHASE_READY)
+		rk_supervisor_send_check(p, asked.check_number);
+	if (asked.given_up == p->number) {
+		snprintf(how, sizeof(how), "was replaced: %.280s", asked.why);
+		rk_supervisor_replace(sup, p, how);
 	}
+}
+
+/*
+ * The process that may still write to what @m holds: the latest of its lane, which may be ending.
+ */
+static struct rk_proc *writer_of(struct rk_supervisor *sup, const struct rk_message *m)
+{
+	struct rk_proc *p;
+
+	TAILQ_FOREACH_REVERSE(p, &sup->procs, rk_proc_list, link)
+	if (p->seat->lane == m->lane)
+		break;
+	return p;
+}
+
+static void keep_orphans(struct rk_supervisor *sup, struct rk_message_list *orphans)
+{
+	struct rk_message *m;
+
+	while ((m = TAILQ_FIRST(orphans))) {
+		struct rk_proc *p = writer_of(sup, m);
+
+		TAILQ_REMOVE(orphans, m, queue);
+		if (p)
+			TAILQ_INSERT_TAIL(&p->held, m, queue);
+		else
+			rk_message_unref(m);
+	}
+}
+
+static bool any_current(const struct rk_supervisor *sup)
+{
+	for (uint32_t i = 0; i < RK_LANES_MAX; i++)
+		if (sup->seats[i].cur)
+			return true;
+	return false;
 }
 
 /* Do what other threads asked for. */
 static void serve_requests(struct rk_supervisor *sup)
 {
 	struct rk_requests r;
-	struct rk_proc *p;
 
 	rk_supervisor_take_requests(sup, &r);
 	rk_payload_unref(r.old);
-	p = sup->cur ? sup->cur : TAILQ_LAST(&sup->procs, rk_proc_list);
-	if (p)
-		TAILQ_CONCAT(&p->held, &r.orphans, queue);
-	else
-		release_held(&r.orphans);
-	if (sup->cur && sup->cur->epoch != sup->epoch)
-		end_current(sup, r.force);
+	keep_orphans(sup, &r.orphans);
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + RK_LANES_MAX; seat++)
+		if (seat->cur && seat->cur->epoch != sup->epoch)
+			rk_supervisor_end(sup, seat->cur, r.force);
 	if (r.started) /* it may have loaded one after the runtime had seen to that */
 		rk_supervisor_deactivate(sup);
-	if (sup->cur)
-		ask_current(sup, &r);
-	if (sup->cur)
-		rk_supervisor_reconcile(sup, sup->cur);
-	else
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
+		if (seat->cur)
+			ask(sup, seat->cur, &r);
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
+		if (seat->cur)
+			rk_supervisor_reconcile(sup, seat->cur);
+	if (!any_current(sup))
 		rk_supervisor_forget_retired(sup);
 }
 
@@ -398,10 +310,12 @@ static void expire(struct rk_supervisor *sup, uint64_t now)
 
 	if (next)
 		rk_supervisor_arm_expiry(sup, next);
-	if (sup->cur && stuck & 1U << sup->cur->lane) {
+	for (uint32_t lane = 0; lane < sup->nseats; lane++) {
+		if (!(stuck & 1U << lane) || !sup->seats[lane].cur)
+			continue;
 		snprintf(how, sizeof(how), "was replaced: %s",
-			 rk_dispatch_why_overdue(sup->dispatch, sup->cur->lane));
-		replace(sup, sup->cur, how);
+			 rk_dispatch_why_overdue(sup->dispatch, lane));
+		rk_supervisor_replace(sup, sup->seats[lane].cur, how);
 	}
 }
 
@@ -411,7 +325,7 @@ static void load_overdue(struct rk_supervisor *sup, struct rk_proc *p)
 
 	p->load_overdue = true;
 	rk_supervisor_describe_overdue(sup, p, how);
-	replace(sup, p, how);
+	rk_supervisor_replace(sup, p, how);
 }
 
 /*
@@ -439,7 +353,7 @@ static void run_timers(struct rk_supervisor *sup)
 		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
 			load_overdue(sup, p);
 		} else if (p->kill_at && now >= p->kill_at) {
-			replace(sup, p, why_killed(p));
+			rk_supervisor_replace(sup, p, why_killed(p));
 		} else if (p->abandon_at && now >= p->abandon_at) {
 			rk_log(RK_LOG_ERROR, "worker %d survives SIGKILL (state D?): abandoned",
 			       p->os.pid);
@@ -447,8 +361,9 @@ static void run_timers(struct rk_supervisor *sup)
 			bury(sup, p, false);
 		}
 	}
-	if (sup->spawn_at && now >= sup->spawn_at)
-		spawn(sup);
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
+		if (seat->spawn_at && now >= seat->spawn_at)
+			spawn(sup, seat);
 }
 
 static void earlier(uint64_t *first, uint64_t at)
@@ -465,7 +380,8 @@ static int timeout_ms(struct rk_supervisor *sup)
 
 	earlier(&first, atomic_load(&sup->drain_at));
 	earlier(&first, atomic_load(&sup->expiry_at));
-	earlier(&first, sup->spawn_at);
+	for (uint32_t i = 0; i < sup->nseats; i++)
+		earlier(&first, sup->seats[i].spawn_at);
 	TAILQ_FOREACH (p, &sup->procs, link) {
 		earlier(&first, atomic_load(&p->load_by));
 		earlier(&first, p->kill_at);
@@ -500,14 +416,24 @@ static bool finished(struct rk_supervisor *sup)
 	return quit && TAILQ_EMPTY(&sup->procs);
 }
 
-/* Once a second, so that what the out-of-memory killer does next can be told from what it did. */
+/* A worker that has hung up is dying, perhaps by the out-of-memory killer. */
+static bool any_dying(const struct rk_supervisor *sup)
+{
+	for (uint32_t i = 0; i < sup->nseats; i++) {
+		const struct rk_proc *p = sup->seats[i].cur;
+
+		if (p && p->phase == RK_PHASE_READY && p->kill_at)
+			return true;
+	}
+	return false;
+}
+
+/* Once a second, so that what that killer does next can be told from what it did. */
 static void count_memory_kills(struct rk_supervisor *sup)
 {
 	uint64_t now = rk_now_ns();
 
-	/* a worker that has hung up is dying, perhaps by that killer: its kill is still to be told
-	 */
-	if (!sup->cur || (sup->cur->phase == RK_PHASE_READY && sup->cur->kill_at) ||
+	if (!any_current(sup) || any_dying(sup) ||
 	    (sup->memory_seen_ns && now - sup->memory_seen_ns < RK_NS_PER_SEC))
 		return;
 	sup->memory_seen_ns = now;
@@ -573,6 +499,8 @@ int rk_supervisor_create(struct rk_supervisor **out, struct rk_dispatch *dispatc
 	sup->registry = registry;
 	sup->executable = executable;
 	sup->observer = *observer;
+	for (uint32_t i = 0; i < RK_LANES_MAX; i++)
+		sup->seats[i].lane = i;
 	TAILQ_INIT(&sup->procs);
 	TAILQ_INIT(&sup->dead);
 	TAILQ_INIT(&sup->orphans);

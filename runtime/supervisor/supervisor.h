@@ -27,7 +27,8 @@ struct rk_supervisor;
 /* What a worker is started with. */
 struct rk_supervisor_params {
 	struct rk_payload *payload; /* borrowed by start, which takes a reference */
-	uint32_t threads;
+	uint32_t workers;	    /* 1 to RK_LANES_MAX; each has a lane of dispatch */
+	uint32_t threads;	    /* of each */
 	char primary[RK_WIRE_NAME_MAX];
 	char fallback[RK_WIRE_NAME_MAX]; /* "" = none */
 	uint64_t restart_limit;		 /* restarts per minute */
@@ -44,21 +45,31 @@ struct rk_supervisor_params {
 };
 
 struct rk_supervisor_observer {
-	/* A worker serves: backend open, kernels loaded. @fallback_why is "" where the primary
-	 * runs. */
-	void (*ready)(void *ctx, pid_t pid, const char *backend, const char *fallback_why);
+	/*
+	 * The worker of @lane serves: backend open, kernels loaded. @fallback_why is "" where the
+	 * primary runs.
+	 */
+	void (*ready)(void *ctx, uint32_t lane, pid_t pid, const char *backend,
+		      const char *fallback_why);
 	/* A worker is about to be given up for dead: the last look at what it held. NULL = none. */
 	void (*leaving)(void *ctx);
 	/* A worker that was not told to end is dead; @running messages died with it. */
-	void (*died)(void *ctx, pid_t pid, const char *how, uint32_t running);
+	void (*died)(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32_t running);
+	/* No worker can be had for @lane: the first one failed, or the restart budget is used up.
+	 * Others serve. */
+	void (*out)(void *ctx, uint32_t lane, const char *why);
 	/* SIGKILL did not end it; its memory stays mapped. */
 	void (*abandoned)(void *ctx, pid_t pid);
-	/* No worker can be had: the first one failed, or the restart budget is used up. */
+	/* The same for the last lane that had one. */
 	void (*failed)(void *ctx, const char *why);
-	/* @k was loaded (@why NULL), unloaded, or could not be loaded (@why). */
+	/*
+	 * @k was loaded (@why NULL), unloaded, or could not be loaded (@why); each is told of the
+	 * first worker that has it, or the last.
+	 */
 	void (*kernel)(void *ctx, struct rk_kernel *k, const char *why);
-	/* The worker answered check @number: @status is 0 or a positive errno, with the reason. */
-	void (*checked)(void *ctx, uint64_t number, int status, const char *why);
+	/* The worker of @lane answered check @number: @status is 0 or a positive errno, with the
+	 * reason. */
+	void (*checked)(void *ctx, uint32_t lane, uint64_t number, int status, const char *why);
 	/* The time set by rk_supervisor_arm_drain has come. */
 	void (*drain_deadline)(void *ctx);
 	void *ctx;
@@ -75,13 +86,13 @@ int rk_supervisor_create(struct rk_supervisor **sup, struct rk_dispatch *dispatc
 /* End everything and free; waits two seconds at most for processes to die. */
 void rk_supervisor_destroy(struct rk_supervisor *sup);
 
-/* Have a worker from now on. */
+/* Have workers from now on. */
 void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_params *params);
 
 /*
- * Have none from now on: @force kills it, else it is asked to end and killed after a second. Takes
- * over the messages in @held (see rk_dispatch_end_all), leaving it empty; they are released once
- * the process is dead.
+ * Have none from now on: @force kills them, else they are asked to end and killed after a second.
+ * Takes over the messages in @held (see rk_dispatch_end_all), leaving it empty; they are released
+ * once the processes that had them are dead.
  */
 void rk_supervisor_stop(struct rk_supervisor *sup, bool force, struct rk_message_list *held);
 
@@ -91,26 +102,27 @@ void rk_supervisor_deactivate(struct rk_supervisor *sup);
 /* A kernel's `wanted` changed, or it became unloadable: load and unload what has to be. */
 void rk_supervisor_kernels_changed(struct rk_supervisor *sup);
 
-/* Pass the daemon's log level, and @sample_ms, on to the worker. */
+/* Pass the daemon's log level, and @sample_ms, on to the workers. */
 void rk_supervisor_settings_changed(struct rk_supervisor *sup, uint64_t sample_ms);
 
 /*
- * Have the worker that serves touch its device: the observer's checked follows, unless there is no
- * worker, it dies, or it hangs. Only the newest number asked for is sure to be answered.
+ * Have the worker of @lane that serves touch its device: the observer's checked follows, unless
+ * there is no worker, it dies, or it hangs. Only the newest number asked for is sure to be
+ * answered.
  */
-void rk_supervisor_check(struct rk_supervisor *sup, uint64_t number);
+void rk_supervisor_check(struct rk_supervisor *sup, uint32_t lane, uint64_t number);
 
-/* How long a check has been in the driver now, nanoseconds; 0 = none is. */
-uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup);
+/* How long a check of @lane has been in the driver now, nanoseconds; 0 = none is. */
+uint64_t rk_supervisor_in_driver_ns(struct rk_supervisor *sup, uint32_t lane);
 
-/* Whether the worker that serves is loading or unloading a kernel, and so may answer no check. */
-bool rk_supervisor_is_loading(struct rk_supervisor *sup);
+/* Whether the worker of @lane is loading or unloading a kernel, and so may answer no check. */
+bool rk_supervisor_is_loading(struct rk_supervisor *sup, uint32_t lane);
 
 /*
- * Kill the worker that serves, which "was replaced: @why": what runs on it fails, and another
- * follows within the restart budget. Nothing where there is none.
+ * Kill the worker of @lane that serves, which "was replaced: @why": what runs on it fails, and
+ * another follows within the restart budget. Nothing where there is none.
  */
-void rk_supervisor_give_up(struct rk_supervisor *sup, const char *why);
+void rk_supervisor_give_up(struct rk_supervisor *sup, uint32_t lane, const char *why);
 
 /*
  * Device @index as the worker saw it last; what a worker has seen is kept when it is gone, and a
@@ -125,18 +137,21 @@ void rk_supervisor_arm_drain(struct rk_supervisor *sup, uint64_t at_ns);
 void rk_supervisor_arm_expiry(struct rk_supervisor *sup, uint64_t at_ns);
 
 /*
- * Whether a worker was ended by a library of the driver, and one that does without it is on its
- * way: from before `died` is told until after the next `ready`. Any thread; never blocks.
+ * Whether the worker of @lane was ended by a library of the driver, and one that does without it is
+ * on its way: from before `died` is told until after the next `ready`. Any thread; never blocks.
  */
-bool rk_supervisor_retries(struct rk_supervisor *sup);
+bool rk_supervisor_retries(struct rk_supervisor *sup, uint32_t lane);
 
-/* Whether the worker that runs is the one that was asked for last. */
-bool rk_supervisor_settled(struct rk_supervisor *sup);
+/* Whether the worker of @lane is of the start that was asked for last. */
+bool rk_supervisor_settled(struct rk_supervisor *sup, uint32_t lane);
 
-/* Device memory held by the worker, bytes, from the shared page: 0 where there is none. */
+/*
+ * Device memory held by the workers of the start that was asked for last, bytes, from their shared
+ * pages: the sum of what each holds, and of the most that each has held. 0 where there is none.
+ */
 void rk_supervisor_gpu_memory(struct rk_supervisor *sup, uint64_t *now, uint64_t *peak);
 
-/* The backend that runs, or "none". */
+/* The backend that the first worker runs, or "none". */
 void rk_supervisor_backend(struct rk_supervisor *sup, char name[RK_WIRE_NAME_MAX]);
 
 #endif

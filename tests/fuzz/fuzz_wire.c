@@ -321,7 +321,7 @@ static void check(struct input *in)
 {
 	struct rk_device device;
 
-	rk_supervisor_check(rig.supervisor, take(in) & 3);
+	rk_supervisor_check(rig.supervisor, 0, take(in) & 3);
 	(void)rk_supervisor_device(rig.supervisor, take(in), &device);
 }
 
@@ -335,15 +335,18 @@ static void (*const steps[])(struct input *in) = {
 
 /* --- the rig --- */
 
-static void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
+static void on_ready(void *ctx, uint32_t lane, pid_t pid, const char *backend,
+		     const char *fallback_why)
 {
+	(void)lane;
 	(void)ctx;
 	(void)pid;
 	FUZZ_CHECK(backend[0] && strnlen(fallback_why, RK_WIRE_TEXT_MAX) < RK_WIRE_TEXT_MAX);
 }
 
-static void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
+static void on_died(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32_t running)
 {
+	(void)lane;
 	(void)ctx;
 	(void)pid;
 	FUZZ_CHECK(how[0] && running <= MESSAGES_MAX);
@@ -373,8 +376,9 @@ static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
 	(void)why;
 }
 
-static void on_checked(void *ctx, uint64_t number, int status, const char *why)
+static void on_checked(void *ctx, uint32_t lane, uint64_t number, int status, const char *why)
 {
+	(void)lane;
 	(void)ctx;
 	(void)number;
 	FUZZ_CHECK(status >= 0 && strnlen(why, RK_WIRE_TEXT_MAX) < RK_WIRE_TEXT_MAX);
@@ -451,6 +455,7 @@ static void start(void)
 {
 	const struct rk_supervisor_params params = {
 		.payload = rig.pool,
+		.workers = 1,
 		.threads = THREADS,
 		.primary = "cuda",
 		.fallback = "cpu",

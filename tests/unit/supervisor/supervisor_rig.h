@@ -53,10 +53,12 @@ static inline void tell(struct rig *r, unsigned int *counter)
 	pthread_mutex_unlock(&r->lock);
 }
 
-static inline void on_ready(void *ctx, pid_t pid, const char *backend, const char *fallback_why)
+static inline void on_ready(void *ctx, uint32_t lane, pid_t pid, const char *backend,
+			    const char *fallback_why)
 {
 	struct rig *r = ctx;
 
+	(void)lane;
 	(void)pid;
 	(void)fallback_why;
 	pthread_mutex_lock(&r->lock);
@@ -64,10 +66,11 @@ static inline void on_ready(void *ctx, pid_t pid, const char *backend, const cha
 	tell(r, &r->ready);
 }
 
-static inline void on_died(void *ctx, pid_t pid, const char *how, uint32_t running)
+static inline void on_died(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32_t running)
 {
 	struct rig *r = ctx;
 
+	(void)lane;
 	(void)pid;
 	pthread_mutex_lock(&r->lock);
 	snprintf(r->how, sizeof(r->how), "%s", how);
@@ -98,10 +101,12 @@ static inline void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
 	tell(r, why ? &r->refused : &(unsigned int){0});
 }
 
-static inline void on_checked(void *ctx, uint64_t number, int status, const char *why)
+static inline void on_checked(void *ctx, uint32_t lane, uint64_t number, int status,
+			      const char *why)
 {
 	struct rig *r = ctx;
 
+	(void)lane;
 	pthread_mutex_lock(&r->lock);
 	r->number = number;
 	r->status = status;
@@ -185,6 +190,7 @@ static inline int setup(void **state)
 		rk_supervisor_create(&r->sup, &r->d, r->reg, r->executable, &observer, &err), 0);
 	r->params = (struct rk_supervisor_params){
 		.payload = r->pool,
+		.workers = 1,
 		.threads = 4,
 		.primary = "cpu",
 		.restart_limit = 5,

@@ -17,7 +17,7 @@ RIG_TEST(settings)
 	rk_log_set_level(RK_LOG_DEBUG);
 	rk_supervisor_settings_changed(r->sup, 99);
 	await_shown(r, 99, RK_LOG_DEBUG);
-	rk_supervisor_give_up(r->sup, "it is to be another one");
+	rk_supervisor_give_up(r->sup, 0, "it is to be another one");
 	await(r, &r->ready, 2);
 	await_shown(r, 99, 5678);
 	rk_log_set_level(level);
@@ -111,13 +111,13 @@ RIG_TEST(load_hangs_later)
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	start(r, "stuck-load-hangs");
 	m = submit(r, ON_CPU);
-	assert_false(rk_supervisor_is_loading(r->sup));
+	assert_false(rk_supervisor_is_loading(r->sup, 0));
 	atomic_store(&r->k[ON_BOTH]->wanted, true);
 	rk_supervisor_kernels_changed(r->sup);
 	expect_failed(r, m, "was replaced: loading test/both took longer than kernel_load_timeout");
 	await(r, &r->ready, 2);
 	assert_false(r->k[ON_BOTH]->wanted);
-	assert_false(rk_supervisor_is_loading(r->sup));
+	assert_false(rk_supervisor_is_loading(r->sup, 0));
 }
 
 /* That it loads shows meanwhile. */
@@ -127,13 +127,13 @@ RIG_TEST(loading)
 
 	atomic_store(&r->k[ON_BOTH]->wanted, false);
 	start(r, "load-hangs");
-	assert_false(rk_supervisor_is_loading(r->sup));
+	assert_false(rk_supervisor_is_loading(r->sup, 0));
 	atomic_store(&r->k[ON_BOTH]->wanted, true);
 	rk_supervisor_kernels_changed(r->sup);
-	while (!rk_supervisor_is_loading(r->sup))
+	while (!rk_supervisor_is_loading(r->sup, 0))
 		sched_yield();
 	stop(r);
-	while (rk_supervisor_is_loading(r->sup))
+	while (rk_supervisor_is_loading(r->sup, 0))
 		sched_yield();
 }
 
@@ -177,18 +177,18 @@ RIG_TEST(no_worker)
 	struct rig *r = *state;
 	struct rk_device device;
 
-	rk_supervisor_check(r->sup, 1);
-	rk_supervisor_give_up(r->sup, "there is none");
+	rk_supervisor_check(r->sup, 0, 1);
+	rk_supervisor_give_up(r->sup, 0, "there is none");
 	rk_supervisor_settings_changed(r->sup, 1);
-	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup, 0), 0);
 	assert_false(rk_supervisor_device(r->sup, 0, &device));
 	start(r, "cuda");
-	rk_supervisor_check(r->sup, 2);
+	rk_supervisor_check(r->sup, 0, 2);
 	await_locked(r, &r->checked, 1);
 	assert_int_equal(r->number, 2); /* not 1 */
 	pthread_mutex_unlock(&r->lock);
 	assert_int_equal(r->died, 0);
-	rk_supervisor_give_up(r->sup, "it was there");
+	rk_supervisor_give_up(r->sup, 0, "it was there");
 	await(r, &r->ready, 2);
 	assert_int_equal(r->died, 1);
 	assert_int_equal(r->backends, 0);
@@ -205,7 +205,7 @@ RIG_TEST(check)
 	start(r, "cuda");
 	for (uint64_t number = 1; number < 1ULL << 60; number *= 1000) {
 		n = r->checked;
-		rk_supervisor_check(r->sup, number);
+		rk_supervisor_check(r->sup, 0, number);
 		await_locked(r, &r->checked, n + 1);
 		assert_int_equal(r->number, number);
 		assert_int_equal(r->status, 0);
@@ -215,7 +215,7 @@ RIG_TEST(check)
 	stop(r);
 	start(r, "check-fails");
 	n = r->checked;
-	rk_supervisor_check(r->sup, 7);
+	rk_supervisor_check(r->sup, 0, 7);
 	await_locked(r, &r->checked, n + 1);
 	assert_int_equal(r->number, 7);
 	assert_int_equal(r->status, EIO);
@@ -239,7 +239,7 @@ RIG_TEST(chatter)
 
 	rk_log_set_sink(count_chatter, &lines);
 	start(r, "chatters");
-	rk_supervisor_check(r->sup, 1);
+	rk_supervisor_check(r->sup, 0, 1);
 	await(r, &r->checked, 1);
 	rk_log_set_sink(drop_line, NULL);
 	assert_in_range(lines, 1, FAKE_LINES / 2);
@@ -267,17 +267,17 @@ RIG_TEST(hang)
 	struct rig *r = *state;
 
 	start(r, "check-hangs");
-	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
-	rk_supervisor_check(r->sup, 1);
-	while (rk_supervisor_in_driver_ns(r->sup) < RK_NS_PER_MS)
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup, 0), 0);
+	rk_supervisor_check(r->sup, 0, 1);
+	while (rk_supervisor_in_driver_ns(r->sup, 0) < RK_NS_PER_MS)
 		sched_yield();
-	rk_supervisor_give_up(r->sup, "the driver hangs");
+	rk_supervisor_give_up(r->sup, 0, "the driver hangs");
 	await_locked(r, &r->died, 1);
 	assert_string_equal(r->how, "was replaced: the driver hangs");
 	assert_int_equal(r->checked, 0);
 	pthread_mutex_unlock(&r->lock);
 	await(r, &r->ready, 2);
-	assert_int_equal(rk_supervisor_in_driver_ns(r->sup), 0);
+	assert_int_equal(rk_supervisor_in_driver_ns(r->sup, 0), 0);
 	assert_int_equal(r->failed, 0);
 }
 
@@ -288,7 +288,7 @@ RIG_TEST(give_up_running)
 
 	start(r, "stuck");
 	m = submit(r, ON_CPU);
-	rk_supervisor_give_up(r->sup, "it is stuck");
+	rk_supervisor_give_up(r->sup, 0, "it is stuck");
 	expect_failed(r, m, "was replaced: it is stuck");
 	await_locked(r, &r->died, 1);
 	assert_int_equal(r->running, 1);
@@ -401,7 +401,7 @@ RIG_TEST(cannot_fork)
 	start(r, "cuda");
 	old = take_descriptors();
 	rk_log_set_sink(count_line, &lines);
-	rk_supervisor_give_up(r->sup, "it is to be another one");
+	rk_supervisor_give_up(r->sup, 0, "it is to be another one");
 	while (atomic_load(&lines) < 2)
 		sched_yield();
 	give_descriptors(old);
@@ -420,7 +420,7 @@ RIG_TEST(cannot_fork_ever)
 	r->params.restart_limit = 2;
 	start(r, "cuda");
 	old = take_descriptors();
-	rk_supervisor_give_up(r->sup, "it is to be another one");
+	rk_supervisor_give_up(r->sup, 0, "it is to be another one");
 	await_locked(r, &r->failed, 1);
 	give_descriptors(old);
 	assert_non_null(strstr(r->why, "cannot open /dev/null"));
