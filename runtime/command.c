@@ -104,6 +104,7 @@ static int do_start(struct rk_runtime *rt)
 		/* Until it is told, so that no change of a hot field comes between. */
 		pthread_mutex_lock(&rt->config_lock);
 		supervisor_params_locked(rt, &params);
+		rt->workers = params.workers;
 		rk_supervisor_start(rt->supervisor, &params);
 		pthread_mutex_unlock(&rt->config_lock);
 	}

@@ -203,9 +203,6 @@ static void on_first_check(void *ctx, uint64_t number, int rc, const struct rk_e
 		become_running(rt, number);
 		return;
 	}
-	if (rk_supervisor_retries(rt->supervisor,
-				  RK_ONLY_LANE)) /* the next worker's first check decides */
-		return;
 	snprintf(why, sizeof(why), "the first health check failed: %.280s", err->msg);
 	RK_GUARD(&rt->command_lock);
 	if (is_beginning(rt, number)) /* and stays so: only commands end it */
@@ -253,15 +250,18 @@ static void on_ready(void *ctx, uint32_t lane, pid_t pid, const char *backend,
 					   rk_events_text(fallback_why)));
 		rk_log(RK_LOG_WARN, "fell back to the %s backend: %s", backend, fallback_why);
 	}
-	rk_health_worker_ready(rt->health, fallback_why);
 	rk_lifecycle_lock(&rt->lifecycle);
 	/* A worker that a stop, a reset and a start have overtaken is ended: wait for the next. */
-	if (rk_runtime_state(rt) == RK_STARTING && !rt->ending &&
-	    rk_supervisor_settled(rt->supervisor, lane)) {
-		rt->beginning = rk_health_begin(rt->health, on_first_check, rt);
-		snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
+	if (rk_supervisor_settled(rt->supervisor, lane)) {
+		rk_health_worker_ready(rt->health, lane, fallback_why);
+		if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && !rt->beginning) {
+			rt->beginning =
+				rk_health_begin(rt->health, rt->workers, on_first_check, rt);
+			snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
+		}
 	}
 	rk_lifecycle_unlock(&rt->lifecycle);
+	rk_health_tell_change(rt->health);
 }
 
 static void on_died(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32_t running)
@@ -272,22 +272,24 @@ static void on_died(void *ctx, uint32_t lane, pid_t pid, const char *how, uint32
 			 json_pack("{s:i,s:i,s:o,s:i}", "worker", (int)lane, "pid", (int)pid, "how",
 				   rk_events_text(how), "running", (int)running));
 	rk_log(RK_LOG_ERROR, "worker %d %s; %u running messages failed", pid, how, running);
-	rk_health_worker_died(rt->health, how);
+	rk_health_worker_died(rt->health, lane, how);
 }
 
 static void on_out(void *ctx, uint32_t lane, const char *why)
 {
-	rk_runtime_event(ctx, "WorkerOut",
+	struct rk_runtime *rt = ctx;
+
+	rk_runtime_event(rt, "WorkerOut",
 			 json_pack("{s:i,s:o}", "worker", (int)lane, "why", rk_events_text(why)));
 	rk_log(RK_LOG_ERROR, "worker %u is out: %s", lane, why);
+	rk_health_worker_out(rt->health, lane, why);
 }
 
 static void on_checked(void *ctx, uint32_t lane, uint64_t number, int status, const char *why)
 {
 	struct rk_runtime *rt = ctx;
 
-	(void)lane;
-	rk_health_checked(rt->health, number, status, why);
+	rk_health_checked(rt->health, lane, number, status, why);
 }
 
 static void on_abandoned(void *ctx, pid_t pid)

@@ -11,25 +11,34 @@
 
 /* --- what others tell --- */
 
-/* Nothing is known, but what is counted, and what the worker said when it came. */
+/* Nothing is known, but what is counted, and what the workers said when they came. */
 static void forget_locked(struct rk_health *h)
 {
 	h->epoch++;
-	h->ended_ns = 0;
-	h->failures = h->successes = 0;
-	h->unhealthy = h->died = h->asked = false;
 	h->ailing[0] = '\0';
+	for (struct rk_checks *c = h->lanes; c < h->lanes + RK_LANES_MAX; c++) {
+		c->ended_ns = 0;
+		c->failures = c->successes = 0;
+		c->unhealthy = c->died = c->asked = false;
+	}
 	pthread_cond_broadcast(&h->changed);
 }
 
-uint64_t rk_health_begin(struct rk_health *h, rk_health_first *first, void *ctx)
+uint64_t rk_health_begin(struct rk_health *h, uint32_t lanes, rk_health_first *first, void *ctx)
 {
 	RK_GUARD(&h->lock);
 	forget_locked(h);
-	h->wanted = h->serves = h->asked = true;
+	h->wanted = true;
 	h->shown = RK_HEALTH_UNKNOWN;
+	h->nlanes = lanes;
+	for (struct rk_checks *c = h->lanes; c < h->lanes + lanes; c++) {
+		c->asked = true;
+		c->began = c->out ? RK_HEALTH_BEGAN_NOT : RK_HEALTH_PENDING;
+	}
+	memset(h->told, 0, sizeof(h->told));
 	h->first = first;
 	h->first_ctx = ctx;
+	h->first_by_ns = 0;
 	return h->epoch;
 }
 
@@ -37,9 +46,11 @@ void rk_health_stop(struct rk_health *h)
 {
 	RK_GUARD(&h->lock);
 	h->epoch++; /* when the last probe ended may still be asked for */
-	h->wanted = h->serves = h->asked = false;
+	h->wanted = false;
 	h->shown = RK_HEALTH_UNKNOWN;
 	h->first = NULL;
+	for (struct rk_checks *c = h->lanes; c < h->lanes + RK_LANES_MAX; c++)
+		c->serves = c->asked = c->out = false;
 	pthread_cond_broadcast(&h->changed);
 }
 
@@ -53,8 +64,9 @@ void rk_health_reset(struct rk_health *h)
 void rk_health_check_now(struct rk_health *h)
 {
 	RK_GUARD(&h->lock);
-	if (!h->probing)
-		h->asked = true;
+	for (struct rk_checks *c = h->lanes; c < h->lanes + h->nlanes; c++)
+		if (!c->probing)
+			c->asked = true;
 	pthread_cond_broadcast(&h->changed);
 }
 
@@ -78,49 +90,151 @@ void rk_health_config_changed(struct rk_health *h, const struct rk_config *confi
 	rk_payload_unref(old);
 }
 
-void rk_health_checked(struct rk_health *h, uint64_t number, int status, const char *why)
+void rk_health_checked(struct rk_health *h, uint32_t lane, uint64_t number, int status,
+		       const char *why)
 {
+	struct rk_checks *c = &h->lanes[lane];
+
 	RK_GUARD(&h->lock);
-	if (number == h->number) {
-		h->answered = true;
-		h->status = status;
-		snprintf(h->why, sizeof(h->why), "%s", why);
+	if (number == c->number) {
+		c->answered = true;
+		c->status = status;
+		snprintf(c->why, sizeof(c->why), "%s", why);
 		pthread_cond_broadcast(&h->changed);
 	}
 }
 
-void rk_health_worker_died(struct rk_health *h, const char *how)
+void rk_health_worker_died(struct rk_health *h, uint32_t lane, const char *how)
 {
+	struct rk_checks *c = &h->lanes[lane];
+
 	pthread_mutex_lock(&h->lock);
-	h->serves = false;
-	h->died = true;
-	h->deaths++;
-	snprintf(h->death, sizeof(h->death), "the worker %s", how);
+	c->serves = false;
+	c->died = true;
+	c->deaths++;
+	snprintf(c->death, sizeof(c->death), "the worker %s", how);
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
 	rk_health_tell_change(h);
 }
 
-void rk_health_worker_ready(struct rk_health *h, const char *fallback_why)
+void rk_health_worker_out(struct rk_health *h, uint32_t lane, const char *why)
 {
+	struct rk_checks *c = &h->lanes[lane];
+
 	pthread_mutex_lock(&h->lock);
-	snprintf(h->fallback, sizeof(h->fallback), "%s%.280s",
-		 fallback_why[0] ? "on the fallback backend: " : "", fallback_why);
-	if (h->wanted)
-		h->serves = h->asked = true;
+	c->out = true;
+	c->began = RK_HEALTH_BEGAN_NOT;
+	snprintf(c->reason, sizeof(c->reason), "%s", why);
 	pthread_cond_broadcast(&h->changed);
 	pthread_mutex_unlock(&h->lock);
 	rk_health_tell_change(h);
+}
+
+void rk_health_worker_ready(struct rk_health *h, uint32_t lane, const char *fallback_why)
+{
+	struct rk_checks *c = &h->lanes[lane];
+
+	RK_GUARD(&h->lock);
+	snprintf(c->fallback, sizeof(c->fallback), "%s%.280s",
+		 fallback_why[0] ? "on the fallback backend: " : "", fallback_why);
+	c->serves = c->asked = true;
+	c->out = false;
+	if (c->began == RK_HEALTH_BEGAN_NOT)
+		c->began = RK_HEALTH_PENDING;
+	pthread_cond_broadcast(&h->changed);
 }
 
 /* --- the thread --- */
 
-/* With the lock held, which is released meanwhile. */
-static void drop_echo_locked(struct rk_health *h)
+static void earlier(uint64_t *first, uint64_t at)
 {
+	if (!*first || at < *first)
+		*first = at;
+}
+
+/*
+ * Do what is to be done for @c: true, and the lock was released meanwhile. Else *@next is no later
+ * than when something is.
+ */
+static bool attend_locked(struct rk_checks *c, uint64_t *next)
+{
+	struct rk_health *h = c->h;
+	uint64_t due = c->begun_ns + h->config.interval, now = rk_now_ns();
+
+	if (c->probing) {
+		if (rk_health_probe_is_over_locked(c) || now >= c->probe.deadline) {
+			rk_health_end_probe_locked(c);
+			return true;
+		}
+		earlier(next, c->probe.deadline);
+	} else if (!h->wanted && c->echo) {
+		pthread_mutex_unlock(&h->lock);
+		rk_health_drop_echo(c);
+		pthread_mutex_lock(&h->lock);
+		return true;
+	} else if (h->wanted && c->serves && (c->asked || now >= due)) {
+		rk_health_begin_probe_locked(c);
+		return true;
+	} else if (h->wanted && c->serves) {
+		earlier(next, due);
+	}
+	return false;
+}
+
+/* How many workers of this beginning are at @began. */
+static uint32_t count_locked(const struct rk_health *h, enum rk_health_began began)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < h->nlanes; i++)
+		n += h->lanes[i].began == began;
+	return n;
+}
+
+static const char *why_not_locked(const struct rk_health *h)
+{
+	for (uint32_t i = 0; i < h->nlanes; i++)
+		if (h->lanes[i].began == RK_HEALTH_BEGAN_NOT)
+			return h->lanes[i].reason;
+	return "";
+}
+
+/* Tell who waits for the first probes, once it can be told: true, and the lock was released. */
+static bool settle_locked(struct rk_health *h, uint64_t *next)
+{
+	uint32_t pending = count_locked(h, RK_HEALTH_PENDING);
+	bool passed = count_locked(h, RK_HEALTH_BEGAN);
+	rk_health_first *first = h->first;
+	void *ctx = h->first_ctx;
+	uint64_t epoch = h->epoch;
+	struct rk_error err = {0};
+
+	if (!first || (pending && !passed))
+		return false;
+	if (pending && !h->first_by_ns)
+		h->first_by_ns = rk_now_ns() + RK_HEALTH_OTHERS_NS;
+	if (pending && rk_now_ns() < h->first_by_ns) {
+		earlier(next, h->first_by_ns);
+		return false;
+	}
+	if (!passed)
+		rk_error_set(&err, EIO, "%s", why_not_locked(h));
+	h->first = NULL;
 	pthread_mutex_unlock(&h->lock);
-	rk_health_drop_echo(h);
+	first(ctx, epoch, -err.code, passed ? NULL : &err);
 	pthread_mutex_lock(&h->lock);
+	return true;
+}
+
+static void wait_locked(struct rk_health *h, uint64_t at_ns)
+{
+	const struct timespec at = rk_timespec(at_ns);
+
+	if (at_ns)
+		(void)pthread_cond_timedwait(&h->changed, &h->lock, &at);
+	else
+		(void)pthread_cond_wait(&h->changed, &h->lock);
 }
 
 static void *run(void *arg)
@@ -130,19 +244,17 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "rk-health");
 	pthread_mutex_lock(&h->lock);
 	while (!h->quit) {
-		uint64_t next = h->begun_ns + h->config.interval;
+		uint64_t next = 0;
+		bool busy = settle_locked(h, &next);
 
-		if (!h->wanted && h->echo)
-			drop_echo_locked(h);
-		else if (!h->wanted || !h->serves)
-			rk_health_wait_locked(h, 0);
-		else if (h->asked || rk_now_ns() >= next)
-			rk_health_probe_locked(h);
-		else
-			rk_health_wait_locked(h, next);
+		for (struct rk_checks *c = h->lanes; c < h->lanes + RK_LANES_MAX; c++)
+			busy |= attend_locked(c, &next);
+		if (!busy && !h->quit)
+			wait_locked(h, next);
 	}
 	pthread_mutex_unlock(&h->lock);
-	rk_health_drop_echo(h);
+	for (struct rk_checks *c = h->lanes; c < h->lanes + RK_LANES_MAX; c++)
+		rk_health_drop_echo(c);
 	return NULL;
 }
 
@@ -169,6 +281,10 @@ int rk_health_create(struct rk_health **out, struct rk_dispatch *dispatch,
 	h->registry = registry;
 	h->supervisor = supervisor;
 	h->observer = *observer;
+	for (uint32_t i = 0; i < RK_LANES_MAX; i++) {
+		h->lanes[i].h = h;
+		h->lanes[i].lane = i;
+	}
 	rc = pthread_mutex_init(&h->lock, NULL);
 	if (rc)
 		goto free_it;

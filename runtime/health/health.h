@@ -16,10 +16,11 @@
  *
  * An echo that the worker has and does not answer is waited for by the next probe too: no second
  * one is sent. Where core/echo is not loaded the probe is the check of the device alone. No probe
- * is begun while no worker serves.
+ * of a worker is begun while it does not serve.
  *
- * health_failure_threshold failed ones in a row make the runtime unhealthy,
- * health_success_threshold passed ones in a row make it healthy again. A driver that hangs is given
+ * Each worker is probed for itself, all at once. health_failure_threshold failed ones in a row make
+ * it unhealthy, health_success_threshold passed ones in a row make it healthy again; the runtime is
+ * unhealthy where all of its workers are, and degraded where some are. A driver that hangs is given
  * up with its worker when the threshold is reached: rk_supervisor_give_up.
  *
  * All functions but create, end and destroy are thread-safe and answer from memory. Those that may
@@ -45,9 +46,9 @@ enum rk_health_status {
 	RK_HEALTH_UNKNOWN,   /* not probed yet, or no worker is wanted */
 	RK_HEALTH_HEALTHY,   /* the last probes passed, on the backend that was asked for */
 	RK_HEALTH_DEGRADED,  /* usable, but: on the fallback backend, a failed probe below the
-				threshold, a device lost, the worker is being restarted,
-				or the log or the text file cannot be written */
-	RK_HEALTH_UNHEALTHY, /* failed probes, or the runtime is Failed */
+				threshold, a device lost, a worker is out or being
+				restarted, or the log or the text file cannot be written */
+	RK_HEALTH_UNHEALTHY, /* failed probes of every worker, or the runtime is Failed */
 };
 
 struct rk_health_report {
@@ -93,16 +94,21 @@ void rk_health_end(struct rk_health *health);
 /* Free it, ended, once the worker is destroyed. NULL is fine. */
 void rk_health_destroy(struct rk_health *health);
 
-/* What became of the first probe, the one that rk_health_begin has numbered @number. */
+/* What became of the first probes, of the beginning that rk_health_begin has numbered @number. */
 typedef void rk_health_first(void *ctx, uint64_t number, int rc, const struct rk_error *err);
 
 /*
- * A worker serves for the first time since the start: probe at once, with ten times the timeout.
- * Returns the number of this beginning, never 0. @first is called from the health thread, with no
- * lock held, with the outcome: 0 or a negative errno with the sentence. It is not called after
- * rk_health_stop, unless that came in the middle of the call, which its number tells.
+ * The first of @lanes workers serves since the start: probe each as soon as it does, with ten times
+ * the timeout. Returns the number of this beginning, never 0. @first is called from the health
+ * thread, with no lock held, with the outcome: 0 once one has passed, and each other has passed,
+ * failed or had RK_HEALTH_OTHERS_NS since; or a negative errno with the sentence, where none has.
+ * It is not called after rk_health_stop, unless that came in the middle of the call, which its
+ * number tells.
  */
-uint64_t rk_health_begin(struct rk_health *health, rk_health_first *first, void *ctx);
+uint64_t rk_health_begin(struct rk_health *health, uint32_t lanes, rk_health_first *first,
+			 void *ctx);
+
+#define RK_HEALTH_OTHERS_NS (5 * 1000000000ULL)
 
 /* No worker is wanted any more: status unknown, no probes. */
 void rk_health_stop(struct rk_health *health);
@@ -121,12 +127,21 @@ void rk_health_config_changed(struct rk_health *health, const struct rk_config *
 			      struct rk_payload *payload);
 
 /*
- * What the supervisor tells: the answer to a check; a worker died; one serves, on the fallback for
- * the reason @fallback_why ("" = on the primary). The last two call the observer.
+ * What the supervisor tells of the worker of @lane: the answer to a check; it serves, on the
+ * fallback for the reason @fallback_why ("" = on the primary); it died; it was given up. The last
+ * two call the observer.
  */
-void rk_health_checked(struct rk_health *health, uint64_t number, int status, const char *why);
-void rk_health_worker_died(struct rk_health *health, const char *how);
-void rk_health_worker_ready(struct rk_health *health, const char *fallback_why);
+void rk_health_checked(struct rk_health *health, uint32_t lane, uint64_t number, int status,
+		       const char *why);
+void rk_health_worker_ready(struct rk_health *health, uint32_t lane, const char *fallback_why);
+void rk_health_worker_died(struct rk_health *health, uint32_t lane, const char *how);
+void rk_health_worker_out(struct rk_health *health, uint32_t lane, const char *why);
+
+/*
+ * If the status is another than when this was last called: log it and call the observer. After
+ * rk_health_worker_ready, once no lock is held.
+ */
+void rk_health_tell_change(struct rk_health *health);
 
 /* @sentence says what is wrong, "" that it is no more. Calls the observer. */
 void rk_health_trouble(struct rk_health *health, enum rk_trouble which, const char *sentence);

@@ -17,26 +17,16 @@
 
 static const char *const outcomes[RK_HEALTH_OUTCOME_COUNT] = {"passed", "failed", "overdue"};
 
-void rk_health_wait_locked(struct rk_health *h, uint64_t at_ns)
-{
-	const struct timespec at = rk_timespec(at_ns);
-
-	if (at_ns)
-		(void)pthread_cond_timedwait(&h->changed, &h->lock, &at);
-	else
-		(void)pthread_cond_wait(&h->changed, &h->lock);
-}
-
 /* --- the echo --- */
 
 static void on_echo_done(struct rk_message *m, void *ctx)
 {
-	struct rk_health *h = ctx;
+	struct rk_checks *c = ctx;
 
 	(void)m;
-	RK_GUARD(&h->lock);
-	h->echo_done = true;
-	pthread_cond_broadcast(&h->changed);
+	RK_GUARD(&c->h->lock);
+	c->echo_done = true;
+	pthread_cond_broadcast(&c->h->changed);
 }
 
 /* Bytes that were not there before: a block may still hold the last echo. */
@@ -69,8 +59,9 @@ static int write_echo(struct rk_message *m, struct rk_payload *pool, struct rk_e
 }
 
 /* Send a message to @k, which is pinned. */
-static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *err)
+static int send_to(struct rk_checks *c, struct rk_kernel *k, struct rk_error *err)
 {
+	struct rk_health *h = c->h;
 	struct rk_message *m = rk_message_new(k, geteuid(), getpid());
 	struct rk_payload *pool;
 	int rc;
@@ -85,21 +76,21 @@ static int send_to(struct rk_health *h, struct rk_kernel *k, struct rk_error *er
 	if (!rc) {
 		m->probe = true;
 		m->done = on_echo_done;
-		m->ctx = h;
-		h->echo_done = false; /* nobody else has it yet */
-		rc = rk_dispatch_submit_probe(h->dispatch, RK_ONLY_LANE, m, err);
+		m->ctx = c;
+		c->echo_done = false; /* nobody else has it yet */
+		rc = rk_dispatch_submit_probe(h->dispatch, c->lane, m, err);
 	}
 	if (rc)
 		rk_message_unref(m);
 	else
-		h->echo = m;
+		c->echo = m;
 	return rc;
 }
 
 /* Send an echo. 0; -ENODEV where core/echo is not loaded; or what stands in its way. */
-static int send_echo(struct rk_health *h, struct rk_error *err)
+static int send_echo(struct rk_checks *c, struct rk_error *err)
 {
-	struct rk_kernel *k = rk_registry_find(h->registry, "core", "echo");
+	struct rk_kernel *k = rk_registry_find(c->h->registry, "core", "echo");
 	int rc;
 
 	if (!k)
@@ -109,24 +100,25 @@ static int send_echo(struct rk_health *h, struct rk_error *err)
 		rk_kernel_unref(k);
 		return rk_error_set(err, -rc, "core/echo was removed");
 	}
-	rc = send_to(h, k, err);
+	rc = send_to(c, k, err);
 	rk_kernel_unpin(k);
 	rk_kernel_unref(k);
 	return rc;
 }
 
-void rk_health_drop_echo(struct rk_health *h)
+void rk_health_drop_echo(struct rk_checks *c)
 {
-	struct rk_message *m = h->echo;
+	struct rk_health *h = c->h;
+	struct rk_message *m = c->echo;
 
 	if (!m)
 		return;
 	rk_dispatch_cancel(h->dispatch, m);
 	pthread_mutex_lock(&h->lock);
-	while (!h->echo_done) /* at once, or by another thread that is at it */
-		rk_health_wait_locked(h, 0);
+	while (!c->echo_done) /* at once, or by another thread that is at it */
+		(void)pthread_cond_wait(&h->changed, &h->lock);
 	pthread_mutex_unlock(&h->lock);
-	h->echo = NULL;
+	c->echo = NULL;
 	rk_message_unref(m);
 }
 
@@ -149,24 +141,10 @@ static bool check_echo(const struct rk_message *m, char reason[RK_ERROR_MAX])
 
 /* --- the verdict --- */
 
-/* A probe while it runs; the thread's own. */
-struct probe {
-	uint64_t epoch, deaths, begun, deadline, stall_timeout;
-	rk_health_first *first; /* to be told; NULL = nobody */
-	void *ctx;
-	int rc; /* of the sending */
-	struct rk_error err;
-	/* what had happened when it was over */
-	bool died, answered, echo_done;
-	int status;
-	char why[RK_ERROR_MAX]; /* of the answer, or of the death */
-	struct rk_health_verdict v;
-};
-
-static void decide(struct probe *p, enum rk_health_outcome outcome, const char *fmt, ...)
+static void decide(struct rk_probe *p, enum rk_health_outcome outcome, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static void decide(struct probe *p, enum rk_health_outcome outcome, const char *fmt, ...)
+static void decide(struct rk_probe *p, enum rk_health_outcome outcome, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -185,12 +163,12 @@ static double secs(uint64_t ns)
  * The device answers, and the echo has not come back: other messages may fill the device, but where
  * there are none it should have.
  */
-static void judge_pending_echo(struct rk_health *h, struct probe *p)
+static void judge_pending_echo(struct rk_checks *c, struct rk_probe *p)
 {
 	double waited = secs(rk_now_ns() - p->begun);
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(h->dispatch, RK_ONLY_LANE, &quiet))
+	if (rk_dispatch_is_busy(c->h->dispatch, c->lane, &quiet))
 		decide(p, RK_HEALTH_OVERDUE,
 		       "the health check was not answered in %.1f s: the device is busy", waited);
 	else
@@ -201,11 +179,11 @@ static void judge_pending_echo(struct rk_health *h, struct probe *p)
  * The driver has not come back from the check, which may have to wait for kernels that fill the
  * device: as long as messages run and answers come, it is at work.
  */
-static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t in_driver)
+static void judge_silent_driver(struct rk_checks *c, struct rk_probe *p, uint64_t in_driver)
 {
 	uint64_t quiet;
 
-	if (rk_dispatch_is_busy(h->dispatch, RK_ONLY_LANE, &quiet) && quiet < p->stall_timeout) {
+	if (rk_dispatch_is_busy(c->h->dispatch, c->lane, &quiet) && quiet < p->stall_timeout) {
 		decide(p, RK_HEALTH_OVERDUE, "the device is busy: its check has taken %.1f s",
 		       secs(in_driver));
 		return;
@@ -215,17 +193,18 @@ static void judge_silent_driver(struct rk_health *h, struct probe *p, uint64_t i
 	       "the driver hangs: the device's check has not returned for %.1f s", secs(in_driver));
 }
 
-static void judge(struct rk_health *h, struct probe *p)
+static void judge(struct rk_checks *c, struct rk_probe *p)
 {
-	uint64_t in_driver = rk_supervisor_in_driver_ns(h->supervisor, RK_ONLY_LANE);
+	struct rk_supervisor *supervisor = c->h->supervisor;
+	uint64_t in_driver = rk_supervisor_in_driver_ns(supervisor, c->lane);
 	char reason[RK_ERROR_MAX];
 
 	p->v.answers = p->answered && !p->status;
 	if (p->died) {
 		decide(p, RK_HEALTH_FAILED, "%s", p->why);
 	} else if (!p->answered && in_driver) {
-		judge_silent_driver(h, p, in_driver);
-	} else if (!p->answered && rk_supervisor_is_loading(h->supervisor, RK_ONLY_LANE)) {
+		judge_silent_driver(c, p, in_driver);
+	} else if (!p->answered && rk_supervisor_is_loading(supervisor, c->lane)) {
 		/* which has a deadline of its own */
 		decide(p, RK_HEALTH_OVERDUE, "the worker is loading or unloading a kernel");
 	} else if (!p->answered) {
@@ -233,11 +212,11 @@ static void judge(struct rk_health *h, struct probe *p)
 	} else if (p->status) {
 		decide(p, RK_HEALTH_FAILED, "the device does not answer: %.280s",
 		       p->why[0] ? p->why : strerror(p->status));
-	} else if (!h->echo && p->rc && p->rc != -ENODEV) {
+	} else if (!c->echo && p->rc && p->rc != -ENODEV) {
 		decide(p, RK_HEALTH_OVERDUE, "the health check was not sent: %.280s", p->err.msg);
-	} else if (h->echo && !p->echo_done) {
-		judge_pending_echo(h, p);
-	} else if (h->echo && !check_echo(h->echo, reason)) {
+	} else if (c->echo && !p->echo_done) {
+		judge_pending_echo(c, p);
+	} else if (c->echo && !check_echo(c->echo, reason)) {
 		decide(p, RK_HEALTH_FAILED, "%s", reason);
 	} else {
 		decide(p, RK_HEALTH_PASSED, "ok");
@@ -318,70 +297,79 @@ static void look_at_devices(struct rk_health *h, char ailing[RK_ERROR_MAX])
 
 /* --- a probe --- */
 
-/* Whether no more has to be waited for. With the lock held. */
-static bool is_over_locked(const struct rk_health *h, const struct probe *p)
+bool rk_health_probe_is_over_locked(const struct rk_checks *c)
 {
-	if (h->quit || h->epoch != p->epoch || h->deaths != p->deaths)
+	const struct rk_health *h = c->h;
+
+	if (h->quit || h->epoch != c->probe.epoch || c->deaths != c->probe.deaths)
 		return true;
-	return h->answered && (h->status || !h->echo || h->echo_done);
+	return c->answered && (c->status || !c->echo || c->echo_done);
 }
 
-static void begin_locked(struct rk_health *h, struct probe *p)
+void rk_health_begin_probe_locked(struct rk_checks *c)
 {
-	*p = (struct probe){
+	struct rk_health *h = c->h;
+	struct rk_probe *p = &c->probe;
+	bool late = c->echo && c->echo_done; /* the answer came after the last verdict */
+	bool first = c->began == RK_HEALTH_PENDING;
+	uint64_t number = ++c->number;
+
+	*p = (struct rk_probe){
 		.epoch = h->epoch,
-		.deaths = h->deaths,
+		.deaths = c->deaths,
 		.begun = rk_now_ns(),
 		.stall_timeout = h->config.stall_timeout,
-		.first = h->first,
-		.ctx = h->first_ctx,
+		.first = first,
 	};
-	p->deadline = p->begun + h->config.timeout * (p->first ? RK_HEALTH_FIRST : 1);
-	h->probing = true;
-	h->asked = h->answered = false;
-	h->first = NULL;
-	h->begun_ns = p->begun;
-	h->number++;
-}
-
-/* With the lock held, which is released meanwhile. */
-static void send_locked(struct rk_health *h, struct probe *p)
-{
-	uint64_t number = h->number;
-	bool late = h->echo && h->echo_done; /* the answer came after the last verdict */
-	bool begun = p->first;
-
+	p->deadline = p->begun + h->config.timeout * (first ? RK_HEALTH_FIRST : 1);
+	c->probing = true;
+	c->asked = c->answered = false;
+	c->begun_ns = p->begun;
 	pthread_mutex_unlock(&h->lock);
-	if (late || begun) /* or it was another worker's */
-		rk_health_drop_echo(h);
-	rk_supervisor_check(h->supervisor, RK_ONLY_LANE, number);
-	if (!h->echo)
-		p->rc = send_echo(h, &p->err);
+	if (late || first) /* or it was another process's */
+		rk_health_drop_echo(c);
+	rk_supervisor_check(h->supervisor, c->lane, number);
+	if (!c->echo)
+		p->rc = send_echo(c, &p->err);
 	pthread_mutex_lock(&h->lock);
 }
 
-static void tell(struct rk_health *h, const struct probe *p)
+static void tell(struct rk_checks *c, const struct rk_probe *p)
 {
+	struct rk_health *h = c->h;
 	enum rk_health_status status;
 	char reason[RK_ERROR_MAX];
 
 	pthread_mutex_lock(&h->lock);
 	status = rk_health_status_locked(h, reason);
 	pthread_mutex_unlock(&h->lock);
-	rk_log(RK_LOG_DEBUG, "health check %s in %llu ms: %s", outcomes[p->v.outcome],
-	       (unsigned long long)p->v.took_ms, p->v.reason);
+	rk_log(RK_LOG_DEBUG, "health check of worker %u %s in %llu ms: %s", c->lane,
+	       outcomes[p->v.outcome], (unsigned long long)p->v.took_ms, p->v.reason);
 	h->observer.event(
 		h->observer.ctx, "HealthCheckCompleted",
-		json_pack("{s:s,s:s,s:o,s:I}", "status", rk_health_name(status), "outcome",
-			  outcomes[p->v.outcome], "reason",
+		json_pack("{s:i,s:s,s:s,s:o,s:I}", "worker", (int)c->lane, "status",
+			  rk_health_name(status), "outcome", outcomes[p->v.outcome], "reason",
 			  rk_events_text(p->v.outcome == RK_HEALTH_PASSED ? reason : p->v.reason),
 			  "took_ms", (json_int_t)p->v.took_ms));
 	rk_health_tell_change(h);
 }
 
-/* The verdict is there: count, tell, act. Returns false where a stop came first. */
-static bool conclude(struct rk_health *h, struct probe *p)
+/* The first probe of its worker since the begin is over; the thread looks what comes of it. */
+static void conclude_first(struct rk_checks *c, const struct rk_probe *p)
 {
+	bool passed = p->v.outcome == RK_HEALTH_PASSED;
+	/* the next process's first probe decides */
+	bool again = !passed && rk_supervisor_retries(c->h->supervisor, c->lane);
+
+	RK_GUARD(&c->h->lock);
+	if (c->h->epoch == p->epoch && !again)
+		c->began = passed ? RK_HEALTH_BEGAN : RK_HEALTH_BEGAN_NOT;
+}
+
+/* The verdict is there: count, tell, act. Returns false where a stop came first. */
+static bool conclude(struct rk_checks *c, struct rk_probe *p)
+{
+	struct rk_health *h = c->h;
 	char ailing[RK_ERROR_MAX], reason[RK_ERROR_MAX];
 	bool stands, give_up;
 
@@ -393,53 +381,43 @@ static bool conclude(struct rk_health *h, struct probe *p)
 	h->observer.memory(h->observer.ctx);
 	p->v.took_ms = (rk_now_ns() - p->begun) / RK_NS_PER_MS;
 	pthread_mutex_lock(&h->lock);
-	h->probing = false; /* who asks from now on gets another */
+	c->probing = false; /* who asks from now on gets another */
 	stands = !h->quit && h->epoch == p->epoch;
 	if (stands) {
 		memcpy(h->ailing, ailing, sizeof(h->ailing));
-		rk_health_conclude_locked(h, &p->v);
+		rk_health_conclude_locked(c, &p->v);
 	}
-	give_up = p->v.hangs && !p->first && h->failures >= h->config.failure_threshold;
+	give_up = p->v.hangs && !p->first && c->failures >= h->config.failure_threshold;
 	pthread_mutex_unlock(&h->lock);
 	if (!stands)
 		return false;
-	tell(h, p);
+	tell(c, p);
 	if (give_up)
-		rk_supervisor_give_up(h->supervisor, RK_ONLY_LANE, p->v.reason);
-	if (!p->first)
-		return true;
-	if (p->v.outcome == RK_HEALTH_PASSED)
-		p->first(p->ctx, p->epoch, 0, NULL);
-	else
-		p->first(p->ctx, p->epoch, rk_error_set(&p->err, EIO, "%s", p->v.reason), &p->err);
+		rk_supervisor_give_up(h->supervisor, c->lane, p->v.reason);
+	if (p->first)
+		conclude_first(c, p);
 	return true;
 }
 
-void rk_health_probe_locked(struct rk_health *h)
+void rk_health_end_probe_locked(struct rk_checks *c)
 {
-	struct probe p;
-	bool stands;
+	struct rk_health *h = c->h;
+	struct rk_probe *p = &c->probe;
+	bool stands = !h->quit && h->epoch == p->epoch;
 
-	begin_locked(h, &p);
-	if (p.first)
-		memset(h->told, 0, sizeof(h->told)); /* a new start */
-	send_locked(h, &p);
-	while (!is_over_locked(h, &p) && rk_now_ns() < p.deadline)
-		rk_health_wait_locked(h, p.deadline);
-	stands = !h->quit && h->epoch == p.epoch;
-	p.died = h->deaths != p.deaths;
-	p.answered = h->answered;
-	p.echo_done = h->echo_done;
-	p.status = h->status;
-	snprintf(p.why, sizeof(p.why), "%s", p.died ? h->death : h->why);
+	p->died = c->deaths != p->deaths;
+	p->answered = c->answered;
+	p->echo_done = c->echo_done;
+	p->status = c->status;
+	snprintf(p->why, sizeof(p->why), "%s", p->died ? c->death : c->why);
 	pthread_mutex_unlock(&h->lock);
 	if (stands) {
-		judge(h, &p);
-		stands = conclude(h, &p);
+		judge(c, p);
+		stands = conclude(c, p);
 	}
 	/* one that the worker still has is waited for by the next probe */
-	if (!stands || p.echo_done || (h->echo && !rk_dispatch_is_running(h->dispatch, h->echo)))
-		rk_health_drop_echo(h);
+	if (!stands || p->echo_done || (c->echo && !rk_dispatch_is_running(h->dispatch, c->echo)))
+		rk_health_drop_echo(c);
 	pthread_mutex_lock(&h->lock);
-	h->probing = false;
+	c->probing = false;
 }
