@@ -27,6 +27,12 @@ void rkfs_unhold(struct rkfs *fs, uid_t uid, uint64_t bytes)
 	rk_accounts_uncharge(&fs->held, uid, bytes);
 }
 
+/* What has changed so far of that which @attr shows, where it can be polled for. */
+static unsigned long count_changes(struct rkfs *fs, const struct rkfs_attr *attr)
+{
+	return atomic_load(attr->flags & RKFS_POLL_WORKER ? &fs->moves : &fs->changes);
+}
+
 static bool attr_writable(const struct rkfs_attr *attr)
 {
 	return attr->stream ? attr->stream->write != NULL : attr->store || attr->command;
@@ -101,7 +107,7 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	file->subject = *subject;
 	file->uid = uid;
 	file->charged = 0;
-	file->waitq = attr->flags & RKFS_POLL_STATE ? &fs->state_wait : NULL;
+	file->waitq = attr->flags & (RKFS_POLL_STATE | RKFS_POLL_WORKER) ? &fs->state_wait : NULL;
 	if (attr->command)
 		file->waitq = &fs->command_wait;
 	rkfs_textbuf_init(&file->text);
@@ -109,7 +115,7 @@ static struct rkfs_file *file_new(const struct rkfs_attr *attr, const struct rkf
 	file->end = 0;
 	file->sent = 0;
 	file->skipped = 0;
-	file->seen = atomic_load(&fs->changes);
+	file->seen = count_changes(fs, attr);
 	file->stream = NULL;
 	file->poll = NULL;
 	file->job = NULL;
@@ -221,7 +227,7 @@ static int render(struct rkfs_file *file)
 	int rc;
 
 	/* before show: a change during it must be seen as one */
-	file->seen = atomic_load(&file->subject.fs->changes);
+	file->seen = count_changes(file->subject.fs, file->attr);
 	file->rendered = false;
 	file->end = 0;
 	rkfs_textbuf_reset(&file->text);
@@ -393,8 +399,8 @@ unsigned int rkfs_poll(struct rkfs_file *file)
 	if (attr_writable(attr))
 		events |= POLLOUT;
 	file_lock(file);
-	if ((attr->flags & RKFS_POLL_STATE) &&
-	    file->seen != atomic_load(&file->subject.fs->changes))
+	if ((attr->flags & (RKFS_POLL_STATE | RKFS_POLL_WORKER)) &&
+	    file->seen != count_changes(file->subject.fs, attr))
 		events |= POLLPRI | POLLERR;
 	file_unlock(file);
 	return events;

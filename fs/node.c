@@ -36,12 +36,15 @@ static const struct dir {
 	[RKFS_KERNEL] = {NULL, RKFS_DOMAIN, 0},
 	[RKFS_DEVICES] = {"devices", RKFS_ROOT, 0},
 	[RKFS_DEVICE] = {NULL, RKFS_DEVICES, 0},
+	[RKFS_WORKERS] = {"workers", RKFS_ROOT, 0},
+	[RKFS_WORKER] = {NULL, RKFS_WORKERS, 0},
 };
 
 /* What the number of a node says: a directory (row 0), or its row - 1. */
 struct place {
 	enum rkfs_class class;
-	uint32_t id; /* domain id, kernel slot, low half of a message id, number of a device */
+	uint32_t id; /* domain id, kernel slot, low half of a message id, number of a device or
+			worker */
 	unsigned int row;
 };
 
@@ -67,7 +70,15 @@ static bool is_child_dir(enum rkfs_class class, enum rkfs_class parent)
 	return class != RKFS_ROOT && dirs[class].name && dirs[class].parent == parent;
 }
 
-/* Whether the domain, kernel, message or device that @class and @id stand for exists. */
+/* What devices/ or workers/ has, by number; 0 (RKFS_ROOT) where @class has no such. */
+static enum rkfs_class numbered(enum rkfs_class class)
+{
+	return class == RKFS_DEVICES   ? RKFS_DEVICE
+	       : class == RKFS_WORKERS ? RKFS_WORKER
+				       : RKFS_ROOT;
+}
+
+/* Whether the domain, kernel, message, device or worker that @class and @id stand for exists. */
 static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 {
 	struct rk_registry *reg = rk_runtime_registry(fs->rt);
@@ -87,6 +98,8 @@ static bool subject_exists(struct rkfs *fs, enum rkfs_class class, uint32_t id)
 		return !id || rk_dispatch_find(rk_runtime_dispatch(fs->rt), id, &info);
 	case RKFS_DEVICE:
 		return rk_runtime_device(fs->rt, id, &device);
+	case RKFS_WORKER:
+		return id < rk_runtime_workers(fs->rt);
 	default:
 		return id == 0;
 	}
@@ -136,7 +149,7 @@ static nlink_t dir_links(enum rkfs_class class)
 	nlink_t n = 2;
 
 	/* these come and go while attributes are cached; 1 says "not counted" to find and fts */
-	if (class == RKFS_KERNELS || class == RKFS_DOMAIN || class == RKFS_DEVICES)
+	if (class == RKFS_KERNELS || class == RKFS_DOMAIN || numbered(class))
 		return 1;
 	for (int i = 0; i < RKFS_CLASS_COUNT; i++)
 		n += is_child_dir(i, class);
@@ -188,7 +201,7 @@ static void fill_file(struct rkfs *fs, const struct place *at, struct rk_kernel 
 	const struct rkfs_subject subject = {
 		.fs = fs,
 		.kernel = k,
-		.device = at->class == RKFS_DEVICE ? at->id : 0,
+		.number = numbered(dirs[at->class].parent) ? at->id : 0,
 	};
 	bool known = at->class != RKFS_KERNEL || k;
 
@@ -281,10 +294,10 @@ static uint32_t find_subject(struct rkfs *fs, const struct place *at, const char
 	return slot;
 }
 
-/* The device that @name writes, as readdir does. */
-static bool lookup_device(struct rkfs *fs, const char *name, struct rkfs_entry *e)
+/* The device or worker, by @class, that @name writes, as readdir does. */
+static bool lookup_number(struct rkfs *fs, enum rkfs_class class, const char *name,
+			  struct rkfs_entry *e)
 {
-	struct rk_device device;
 	char *end;
 	unsigned long n;
 
@@ -292,9 +305,9 @@ static bool lookup_device(struct rkfs *fs, const char *name, struct rkfs_entry *
 		return false;
 	errno = 0;
 	n = strtoul(name, &end, 10);
-	if (errno || *end || n > UINT32_MAX || !rk_runtime_device(fs->rt, (uint32_t)n, &device))
+	if (errno || *end || n > UINT32_MAX || !subject_exists(fs, class, (uint32_t)n))
 		return false;
-	fill_entry(fs, RKFS_DEVICE, (uint32_t)n, 0, e);
+	fill_entry(fs, class, (uint32_t)n, 0, e);
 	return true;
 }
 
@@ -306,8 +319,8 @@ static int lookup_passing(struct rkfs *fs, const struct place *at, const char *n
 
 	if (at->class == RKFS_INFLIGHT)
 		return lookup_message(fs, parse_id(name), e) ? 0 : -ENOENT;
-	if (at->class == RKFS_DEVICES)
-		return lookup_device(fs, name, e) ? 0 : -ENOENT;
+	if (numbered(at->class))
+		return lookup_number(fs, numbered(at->class), name, e) ? 0 : -ENOENT;
 	id = find_subject(fs, at, name);
 	if (!id)
 		return -ENOENT;
@@ -469,16 +482,15 @@ static void list_messages(const struct listing *l, uint64_t id)
 	}
 }
 
-/* Devices from @n on. */
-static void list_devices(const struct listing *l, uint32_t n)
+/* Devices or workers from @n on. */
+static void list_numbers(const struct listing *l, uint32_t n)
 {
-	struct rk_device device;
+	enum rkfs_class class = numbered(l->at.class);
 	char name[16];
 
-	for (; rk_runtime_device(l->fs->rt, n, &device); n++) {
+	for (; subject_exists(l->fs, class, n); n++) {
 		snprintf(name, sizeof(name), "%u", n);
-		if (!list_one(l, name, place_number(RKFS_DEVICE, n, 0), S_IFDIR,
-			      n + 1ULL + COOKIE_FIRST))
+		if (!list_one(l, name, place_number(class, n, 0), S_IFDIR, n + 1ULL + COOKIE_FIRST))
 			return;
 	}
 }
@@ -497,8 +509,9 @@ static void list_entries(const struct listing *l, uint64_t offset)
 			list_subjects(l, (uint32_t)offset);
 		break;
 	case RKFS_DEVICES:
-		if (offset < RK_WIRE_DEVICES_MAX)
-			list_devices(l, (uint32_t)offset);
+	case RKFS_WORKERS:
+		if (offset <= UINT32_MAX)
+			list_numbers(l, (uint32_t)offset);
 		break;
 	case RKFS_KERNEL:
 		k = rk_registry_slot(rk_runtime_registry(l->fs->rt), l->at.id);
@@ -557,7 +570,7 @@ int rkfs_row(struct rkfs *fs, uint64_t node, const struct rkfs_attr **attr,
 		.fs = fs,
 		.kernel = k,
 		.message = at.class == RKFS_INFLIGHT ? at.id : 0,
-		.device = at.class == RKFS_DEVICE ? at.id : 0,
+		.number = numbered(dirs[at.class].parent) ? at.id : 0,
 	};
 	*attr = &fs->attrs[at.class].rows[at.row - 1];
 	return 0;

@@ -21,6 +21,10 @@ static void on_news(void *ctx, enum rk_news news)
 	case RK_NEWS_HEALTH: /* who waits to be ready waits with those who wait for a state */
 		rkfs_waitq_wake(&fs->state_wait);
 		break;
+	case RK_NEWS_WORKER:
+		atomic_fetch_add(&fs->moves, 1);
+		rkfs_waitq_wake(&fs->state_wait);
+		break;
 	case RK_NEWS_EVENT:
 		rkfs_waitq_wake(&fs->event_wait);
 		break;
@@ -50,6 +54,7 @@ int rkfs_init(struct rkfs *fs)
 	fs->attrs[RKFS_INFLIGHT] = rkfs_inflight_attrs;
 	fs->attrs[RKFS_KERNEL] = rkfs_kernel_attrs;
 	fs->attrs[RKFS_DEVICE] = rkfs_device_attrs;
+	fs->attrs[RKFS_WORKER] = rkfs_worker_attrs;
 	rc = rkfs_looks_create(&fs->looks);
 	if (rc)
 		return rc;

@@ -69,7 +69,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 
 	*p = (struct rk_supervisor_params){
 		.payload = rt->means.payload,
-		.workers = 1,
+		.workers = (uint32_t)c->workers,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.load_timeout_ms = c->kernel_load_timeout,
@@ -82,7 +82,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 	};
 	snprintf(p->cuda_cache_dir, sizeof(p->cuda_cache_dir), "%s", c->cuda_cache_dir);
 	if (!p->threads)
-		p->threads = cpus > 0 ? (uint32_t)cpus : 1;
+		p->threads = cpus > (long)p->workers ? (uint32_t)cpus / p->workers : 1;
 	if (p->threads > RK_WIRE_THREADS_MAX)
 		p->threads = RK_WIRE_THREADS_MAX;
 	snprintf(p->primary, sizeof(p->primary), "%s",
@@ -93,11 +93,30 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		  rk_backend_named(p->fallback) == RK_WIRE_CUDA;
 }
 
+/* A start for which every worker is disabled has all of them. */
+static void enable_workers(struct rk_runtime *rt)
+{
+	uint32_t count = rk_runtime_workers(rt);
+	struct rk_worker_info info;
+
+	for (uint32_t i = 0; i < count; i++) {
+		rk_runtime_worker(rt, i, &info);
+		if (info.enabled)
+			return;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		rk_supervisor_enable(rt->supervisor, i, true, 0);
+		rk_health_worker_enabled(rt->health, i, true);
+	}
+}
+
 static int do_start(struct rk_runtime *rt)
 {
 	struct rk_supervisor_params params;
 	int rc;
 
+	if (rk_runtime_state(rt) == RK_CREATED)
+		enable_workers(rt);
 	rk_lifecycle_lock(&rt->lifecycle);
 	rc = rk_runtime_transit_locked(rt, RK_START, "Starting", NULL);
 	if (!rc) {
@@ -393,6 +412,23 @@ void rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 		rk_dispatch_kernel_state(&rt->dispatch, k, RK_KERNEL_ENDING, "disabled");
 	rk_supervisor_kernels_changed(rt->supervisor);
 	snprintf(what, sizeof(what), "%s %s", enable ? "enable" : "disable", k->manifest.id);
+	rk_runtime_conclude(rt, what, caller, 0, NULL, NULL);
+}
+
+void rk_runtime_worker_enable(struct rk_runtime *rt, uint32_t lane, bool enable,
+			      const struct rk_caller *caller)
+{
+	uint64_t drain_ms;
+	char what[64];
+
+	pthread_mutex_lock(&rt->config_lock);
+	drain_ms = rt->config.drain_timeout;
+	pthread_mutex_unlock(&rt->config_lock);
+	rk_health_worker_enabled(rt->health, lane, enable);
+	rk_supervisor_enable(rt->supervisor, lane, enable, drain_ms);
+	rk_runtime_event(rt, enable ? "WorkerEnabled" : "WorkerDisabled",
+			 json_pack("{s:i}", "worker", (int)lane));
+	snprintf(what, sizeof(what), "%s worker %u", enable ? "enable" : "disable", lane);
 	rk_runtime_conclude(rt, what, caller, 0, NULL, NULL);
 }
 

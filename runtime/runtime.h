@@ -21,6 +21,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/request/payload.h"
 #include "runtime/supervisor/devices.h"
+#include "runtime/supervisor/worker.h"
 
 struct rk_runtime;
 
@@ -29,6 +30,7 @@ enum rk_news {
 	RK_NEWS_STATE,	/* the state has changed */
 	RK_NEWS_EVENT,	/* an event was added */
 	RK_NEWS_HEALTH, /* the status of health has changed */
+	RK_NEWS_WORKER, /* the state of a worker has changed */
 	RK_NEWS_CONFIG, /* the configuration may have changed: a reload, a reset, a field was set */
 };
 
@@ -105,6 +107,14 @@ int rk_runtime_config_set(struct rk_runtime *rt, const struct rk_config_field *f
  */
 void rk_runtime_enable(struct rk_runtime *rt, struct rk_kernel *k, bool enable,
 		       const struct rk_caller *caller);
+
+/*
+ * Have worker @lane, below rk_runtime_workers, serve or not. Asynchronous: one that is disabled
+ * takes nothing more, what runs on it has drain_timeout, then the process ends. Holds until it is
+ * enabled, or a start finds all disabled.
+ */
+void rk_runtime_worker_enable(struct rk_runtime *rt, uint32_t lane, bool enable,
+			      const struct rk_caller *caller);
 
 /* Probe now. -EBUSY, with a sentence, where the state has no worker. */
 int rk_runtime_check_now(struct rk_runtime *rt, const struct rk_caller *caller,
@@ -196,6 +206,14 @@ void rk_runtime_backend(struct rk_runtime *rt, char name[RK_WIRE_NAME_MAX]);
 
 /* Device @index as the worker saw it last. False where there is no such device. */
 bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *device);
+
+/* How many workers there are by the configuration in effect. */
+uint32_t rk_runtime_workers(struct rk_runtime *rt);
+
+/* Worker @lane, below RK_LANES_MAX, its health with the reason, and what it has done. */
+void rk_runtime_worker(struct rk_runtime *rt, uint32_t lane, struct rk_worker_info *info);
+enum rk_health_status rk_runtime_worker_health(struct rk_runtime *rt, uint32_t lane,
+					       char reason[RK_ERROR_MAX]);
 
 /* Why the runtime is Failed, or "" where it is not. */
 void rk_runtime_failure(struct rk_runtime *rt, char sentence[RK_ERROR_MAX]);

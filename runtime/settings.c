@@ -304,6 +304,23 @@ bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *
 	return rk_supervisor_device(rt->supervisor, index, device);
 }
 
+uint32_t rk_runtime_workers(struct rk_runtime *rt)
+{
+	RK_GUARD(&rt->config_lock);
+	return (uint32_t)rt->config.workers;
+}
+
+void rk_runtime_worker(struct rk_runtime *rt, uint32_t lane, struct rk_worker_info *info)
+{
+	rk_supervisor_worker(rt->supervisor, lane, info);
+}
+
+enum rk_health_status rk_runtime_worker_health(struct rk_runtime *rt, uint32_t lane,
+					       char reason[RK_ERROR_MAX])
+{
+	return rk_health_worker(rt->health, lane, reason);
+}
+
 int64_t rk_runtime_drain_left_ms(struct rk_runtime *rt)
 {
 	uint64_t deadline = atomic_load(&rt->drain_deadline_ns);

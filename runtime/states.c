@@ -292,6 +292,25 @@ static void on_checked(void *ctx, uint32_t lane, uint64_t number, int status, co
 	rk_health_checked(rt->health, lane, number, status, why);
 }
 
+static void on_moved(void *ctx)
+{
+	rk_runtime_tell(ctx, RK_NEWS_WORKER);
+}
+
+static void on_ended(void *ctx, uint32_t lane)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_health_worker_ended(rt->health, lane);
+}
+
+static void on_lane_idle(void *ctx)
+{
+	struct rk_runtime *rt = ctx;
+
+	rk_supervisor_kernels_changed(rt->supervisor);
+}
+
 static void on_abandoned(void *ctx, pid_t pid)
 {
 	rk_runtime_event(ctx, "WorkerAbandoned", json_pack("{s:i}", "pid", (int)pid));
@@ -312,6 +331,12 @@ static void on_kernel(void *ctx, struct rk_kernel *k, const char *why)
 			 atomic_load(&k->state) == RK_KERNEL_ACTIVE ? "KernelActivated"
 								    : "KernelDeactivated",
 			 json_pack("{s:s}", "id", id));
+}
+
+static void on_kernel_moved(void *ctx, struct rk_kernel *k, uint32_t lane)
+{
+	rk_runtime_event(ctx, "KernelMoved",
+			 json_pack("{s:s,s:i}", "id", k->manifest.id, "worker", (int)lane));
 }
 
 static void on_deadline(void *ctx, uint64_t at_ns)
@@ -350,6 +375,7 @@ static void on_unloadable(void *ctx, struct rk_kernel *k)
 
 const struct rk_dispatch_observer rk_runtime_dispatch_observer = {
 	.idle = on_idle,
+	.lane_idle = on_lane_idle,
 	.deadline = on_deadline,
 	.unloadable = on_unloadable,
 	.tripped = on_tripped,
@@ -360,9 +386,12 @@ const struct rk_supervisor_observer rk_runtime_supervisor_observer = {
 	.leaving = note_memory,
 	.died = on_died,
 	.out = on_out,
+	.moved = on_moved,
+	.ended = on_ended,
 	.abandoned = on_abandoned,
 	.failed = on_failed,
 	.kernel = on_kernel,
+	.kernel_moved = on_kernel_moved,
 	.checked = on_checked,
 	.drain_deadline = on_drain_deadline,
 };

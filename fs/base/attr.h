@@ -59,7 +59,7 @@ struct rkfs_subject {
 	struct rkfs *fs;
 	struct rk_kernel *kernel; /* a reference, held while the file is open */
 	uint32_t message;	  /* inflight/ID: the low half of the id; else 0 */
-	uint32_t device;	  /* devices/N: N; else 0 */
+	uint32_t number;	  /* devices/N, workers/N: N; else 0 */
 	uid_t reader;		  /* who opened it, 0 = the mount's owner too; 0 for lengths */
 };
 
@@ -109,6 +109,7 @@ enum rkfs_attr_flags {
 	RKFS_STREAM = 2, /* FOPEN_STREAM: no offset, reads may wait */
 	/* POLLPRI when the state has changed since the last render (or the open) */
 	RKFS_POLL_STATE = 4,
+	RKFS_POLL_WORKER = 32, /* the same for the states of workers */
 	RKFS_WAITS = 8, /* its readers wait for the runtime, and get EOF when the mount ends */
 	/*
 	 * Every LOOKUP gives it another node id, with the same st_ino: a write that waits holds the

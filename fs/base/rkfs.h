@@ -31,6 +31,8 @@ enum rkfs_class {
 	RKFS_KERNEL, /* kernels/D/N: one per kernel */
 	RKFS_DEVICES,
 	RKFS_DEVICE, /* devices/N: one per device */
+	RKFS_WORKERS,
+	RKFS_WORKER, /* workers/N: one per worker */
 	RKFS_CLASS_COUNT,
 };
 
@@ -55,6 +57,7 @@ struct rkfs {
 	struct rkfs_commands *commands; /* that read files; fs/files/command.c */
 	atomic_bool ending;		/* waiters and followers read EOF from now on */
 	atomic_ulong changes;		/* of the state, for POLLPRI */
+	atomic_ulong moves;		/* of workers' states, the same */
 	struct rkfs_calls *calls; /* open call files; fs/call/call.c; set before the first open */
 	atomic_size_t waiters;	  /* open files that wait (RKFS_WAITS) and were not given EOF yet */
 	void (*on_no_waiter)(
@@ -87,7 +90,7 @@ struct rkfs_file {
 	size_t sent;	    /* of text, by a stream */
 	uint64_t next;	    /* of a log: how far it is rendered */
 	uint64_t skipped;   /* of a log: bytes before text that have been read and are not kept */
-	unsigned long seen; /* fs->changes at the open and at the last render */
+	unsigned long seen; /* fs->changes, or moves, at the open and at the last render */
 	void *stream;	    /* the stream's own state */
 	bool waits;	    /* counts in fs->waiters */
 	struct rkfs_parked *poll; /* the newest one; of fs/park.c */

@@ -10,7 +10,7 @@
 /* -ENODEV where a worker that was started since sees fewer devices. */
 static int find(const struct rkfs_subject *subject, struct rk_device *device)
 {
-	return rk_runtime_device(subject->fs->rt, subject->device, device) ? 0 : -ENODEV;
+	return rk_runtime_device(subject->fs->rt, subject->number, device) ? 0 : -ENODEV;
 }
 
 /* A text member; arg is its place. */

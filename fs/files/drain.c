@@ -36,12 +36,16 @@ RKFS_SHOW(stuck_show)
 	if (left < 0)
 		return (int)left;
 	while ((n = rk_dispatch_list(rk_runtime_dispatch(rt), from, info, 32))) {
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i++) {
 			rkfs_textbuf_printf(
-				out, "%llu kernel=%s state=%s age_ms=%llu uid=%u pid=%d\n",
+				out, "%llu kernel=%s state=%s age_ms=%llu uid=%u pid=%d",
 				(unsigned long long)info[i].id, info[i].kernel,
 				rk_message_info_state(&info[i]), (unsigned long long)info[i].age_ms,
 				info[i].uid, info[i].pid);
+			if (info[i].worker >= 0)
+				rkfs_textbuf_printf(out, " worker=%d", info[i].worker);
+			rkfs_textbuf_printf(out, "\n");
+		}
 		from = info[n - 1].id + 1;
 	}
 	return 0;

@@ -93,6 +93,9 @@ extern const struct rkfs_attrs rkfs_kernel_attrs;
 /* devices.c */
 extern const struct rkfs_attrs rkfs_device_attrs;
 
+/* workers.c */
+extern const struct rkfs_attrs rkfs_worker_attrs;
+
 /*
  * command.c: commands that read files of the user's (reload, reset). Each runs on a thread of its
  * own, since a dead file system may keep it for ever; whoever has written it waits parked,

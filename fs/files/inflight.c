@@ -14,6 +14,8 @@ RKFS_SHOW(message_show)
 	rkfs_textbuf_printf(out, "kernel %s\nstate %s\nage_ms %llu\nuid %u\npid %d\n", info.kernel,
 			    rk_message_info_state(&info), (unsigned long long)info.age_ms, info.uid,
 			    info.pid);
+	if (info.worker >= 0)
+		rkfs_textbuf_printf(out, "worker %d\n", info.worker);
 	return 0;
 }
 

@@ -318,6 +318,24 @@ uint32_t rk_dispatch_bury(struct rk_dispatch *d, uint32_t lane, const char *why,
 			held);
 }
 
+uint32_t rk_dispatch_cancel_lane(struct rk_dispatch *d, uint32_t lane, const char *why,
+				 struct rk_message_list *held)
+{
+	return end_lane(d, lane, &(struct rk_death){.code = ECANCELED, .why = why}, held);
+}
+
+uint32_t rk_dispatch_close_lane(struct rk_dispatch *d, uint32_t lane, bool closed)
+{
+	uint32_t running;
+
+	pthread_mutex_lock(&d->lock);
+	d->lanes[lane].closed = closed;
+	running = d->lanes[lane].running;
+	rk_dispatch_hand_out_locked(d);
+	rk_dispatch_unlock_and_tell(d);
+	return running;
+}
+
 bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane)
 {
 	RK_GUARD(&d->lock);

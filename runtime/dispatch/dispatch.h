@@ -32,6 +32,7 @@ struct rk_dispatch_observer {
 	void (*tripped)(void *ctx, struct rk_kernel *k);
 	void (*unloadable)(void *ctx,
 			   struct rk_kernel *k); /* ENDING or OFF, and rk_dispatch_kernel_idle */
+	void (*lane_idle)(void *ctx);		 /* the last message of a closed lane is gone */
 	void *ctx;
 };
 
@@ -54,7 +55,9 @@ struct rk_lane {
 	uint32_t index;
 	uint64_t worker; /* number of the attached one; no two have the same, 0 = none yet */
 	bool blamed;	 /* a kernel was, for the end of that one */
+	bool closed;	 /* nothing is handed to it but probes */
 	bool took_bound; /* its last turn came from `bound` */
+	uint64_t processed, failed;    /* of what ran on it, since the counters were reset */
 	struct rk_wire_shared *shared; /* of that worker, NULL = none */
 	const char *overdue;	       /* why rk_dispatch_expire named it last */
 	uint32_t nslots, running;
@@ -76,6 +79,7 @@ struct rk_dispatch {
 	bool accepting;
 	uint64_t next_id;
 	bool ended;		     /* one has left in_flight in this critical section */
+	bool lane_idle;		     /* the last one of a closed lane has, the same */
 	uint64_t workers;	     /* attached so far */
 	uint32_t max_queue_depth;    /* per kernel and user */
 	uint64_t earliest_deadline;  /* of messages enqueued in this critical section, 0 = none */
@@ -207,6 +211,23 @@ uint32_t rk_dispatch_detach(struct rk_dispatch *d, uint32_t lane, const char *wh
 uint32_t rk_dispatch_bury(struct rk_dispatch *d, uint32_t lane, const char *why, uint64_t blamed_id,
 			  struct rk_message_list *held);
 
+/*
+ * Hand no message to @lane from now on, or some again. Returns how many run there: where that is
+ * not 0, the observer's lane_idle follows.
+ */
+uint32_t rk_dispatch_close_lane(struct rk_dispatch *d, uint32_t lane, bool closed);
+
+/* End what runs on @lane, whose worker is about to be ended, with ECANCELED and @why; as detach. */
+uint32_t rk_dispatch_cancel_lane(struct rk_dispatch *d, uint32_t lane, const char *why,
+				 struct rk_message_list *held);
+
+/* What ran on a lane since the counters were reset, and what runs there. */
+struct rk_lane_counts {
+	uint64_t processed, failed, in_flight;
+};
+
+void rk_dispatch_lane_counts(struct rk_dispatch *d, uint32_t lane, struct rk_lane_counts *counts);
+
 /* Whether a kernel was blamed for the end of @lane's last worker. */
 bool rk_dispatch_blamed(struct rk_dispatch *d, uint32_t lane);
 
@@ -281,6 +302,7 @@ struct rk_message_info {
 	char kernel[RK_KERNEL_ID_MAX];
 	enum rk_message_state state;
 	bool cancelled; /* its caller knows already; the worker goes on with it */
+	int worker;	/* that has it, -1 = none has */
 	uint64_t age_ms;
 	struct timespec accepted; /* CLOCK_REALTIME */
 	uid_t uid;

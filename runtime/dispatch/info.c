@@ -46,6 +46,17 @@ void rk_dispatch_snapshot(struct rk_dispatch *d, struct rk_kernel *k, struct rk_
 	rk_counters_read(k ? &k->stats->books : &d->books, counts);
 }
 
+void rk_dispatch_lane_counts(struct rk_dispatch *d, uint32_t lane, struct rk_lane_counts *counts)
+{
+	const struct rk_lane *l = &d->lanes[lane];
+
+	RK_GUARD(&d->lock);
+	*counts = (struct rk_lane_counts){.processed = l->processed, .failed = l->failed};
+	for (uint32_t slot = 0; slot < l->nslots; slot++)
+		for (const struct rk_message *m = l->slots[slot]; m; m = m->with)
+			counts->in_flight++;
+}
+
 uint64_t rk_dispatch_in_flight(struct rk_dispatch *d)
 {
 	RK_GUARD(&d->lock);
@@ -64,6 +75,7 @@ static void describe_locked(const struct rk_message *m, uint64_t now, struct rk_
 		.id = m->id,
 		.state = m->state,
 		.cancelled = m->verdict == ECANCELED,
+		.worker = m->state == RK_MESSAGE_RUNNING ? (int)m->lane : -1,
 		.age_ms = (now > m->accepted_ns ? now - m->accepted_ns : 0) / RK_NS_PER_MS,
 		.accepted = m->accepted,
 		.uid = m->uid,
@@ -123,6 +135,8 @@ void rk_dispatch_reset(struct rk_dispatch *d)
 {
 	RK_GUARD(&d->lock);
 	rk_counters_reset(&d->books);
+	for (struct rk_lane *lane = d->lanes; lane < d->lanes + RK_LANES_MAX; lane++)
+		lane->processed = lane->failed = 0;
 }
 
 void rk_dispatch_reset_kernel(struct rk_dispatch *d, struct rk_kernel *k)

@@ -34,8 +34,8 @@ struct rk_lane *rk_dispatch_free_lane_locked(struct rk_dispatch *d, uint32_t exc
 		struct rk_lane *lane = &d->lanes[i];
 		struct rk_turn *next;
 
-		if (lane->fd < 0 || lane->running >= lane->nslots || except & bit_of(lane) ||
-		    (best && best->running <= lane->running))
+		if (lane->fd < 0 || lane->closed || lane->running >= lane->nslots ||
+		    except & bit_of(lane) || (best && best->running <= lane->running))
 			continue;
 		next = next_turn_locked(d, lane);
 		if (!next)

@@ -149,12 +149,24 @@ bool rk_dispatch_idle_locked(const struct rk_dispatch *d, const struct rk_kernel
 	return TAILQ_EMPTY(&k->inflight) && !k->running;
 }
 
+/* @m is over: the lane that ran it counts it, too. */
+static void count_for_lane_locked(struct rk_dispatch *d, const struct rk_message *m, int code)
+{
+	struct rk_lane *lane = &d->lanes[m->lane];
+
+	if (m->state != RK_MESSAGE_RUNNING)
+		return;
+	lane->processed += !code;
+	lane->failed += counter_of(code) == RK_COUNT_FAILED;
+}
+
 /* Take @m, which is in flight, off the books and the lists. True for its kernel's last message. */
 static bool leave_flight_locked(struct rk_dispatch *d, struct rk_message *m, int code)
 {
 	struct rk_kernel *k = m->kernel;
 
 	book_locked(d, k, counter_of(code), -1);
+	count_for_lane_locked(d, m, code);
 	if (!code)
 		measure_locked(m);
 	d->ended = true;
@@ -436,12 +448,13 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 	struct rk_message_list finished = TAILQ_HEAD_INITIALIZER(finished);
 	TAILQ_HEAD(, rk_kernel) noticed = TAILQ_HEAD_INITIALIZER(noticed);
 	bool idle = !d->accepting && !d->books.in_flight && d->ended;
+	bool lane_idle = d->lane_idle;
 	uint64_t deadline = d->earliest_deadline;
 	struct rk_message *m;
 
 	check_sums_locked(d);
 	d->earliest_deadline = 0;
-	d->ended = false;
+	d->ended = d->lane_idle = false;
 	TAILQ_CONCAT(&finished, &d->finished, finished);
 	while (!TAILQ_EMPTY(&d->noticed)) {
 		struct rk_kernel *k = TAILQ_FIRST(&d->noticed);
@@ -467,6 +480,8 @@ void rk_dispatch_unlock_and_tell(struct rk_dispatch *d)
 	}
 	if (deadline)
 		d->observer.deadline(d->observer.ctx, deadline);
+	if (lane_idle)
+		d->observer.lane_idle(d->observer.ctx);
 	if (idle)
 		d->observer.idle(d->observer.ctx);
 }

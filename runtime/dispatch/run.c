@@ -288,8 +288,8 @@ void rk_dispatch_left_locked(struct rk_dispatch *d, struct rk_message *m)
 		at = &(*at)->with;
 	*at = m->with;
 	m->with = NULL;
-	if (!lane->slots[m->slot] && !m->probe)
-		lane->running--;
+	if (!lane->slots[m->slot] && !m->probe && !--lane->running && lane->closed)
+		d->lane_idle = true;
 	k->running--;
 	if (atomic_load(&k->state) != RK_KERNEL_LOADING)
 		rk_dispatch_ready_locked(d, k); /* a ring kernel runs the next one only now */

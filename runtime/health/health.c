@@ -33,7 +33,7 @@ uint64_t rk_health_begin(struct rk_health *h, uint32_t lanes, rk_health_first *f
 	h->nlanes = lanes;
 	for (struct rk_checks *c = h->lanes; c < h->lanes + lanes; c++) {
 		c->asked = true;
-		c->began = c->out ? RK_HEALTH_BEGAN_NOT : RK_HEALTH_PENDING;
+		c->began = c->out || c->disabled ? RK_HEALTH_BEGAN_NOT : RK_HEALTH_PENDING;
 	}
 	memset(h->told, 0, sizeof(h->told));
 	h->first = first;
@@ -143,6 +143,33 @@ void rk_health_worker_ready(struct rk_health *h, uint32_t lane, const char *fall
 	if (c->began == RK_HEALTH_BEGAN_NOT)
 		c->began = RK_HEALTH_PENDING;
 	pthread_cond_broadcast(&h->changed);
+}
+
+void rk_health_worker_ended(struct rk_health *h, uint32_t lane)
+{
+	RK_GUARD(&h->lock);
+	h->lanes[lane].serves = false;
+	pthread_cond_broadcast(&h->changed);
+}
+
+void rk_health_worker_enabled(struct rk_health *h, uint32_t lane, bool enabled)
+{
+	struct rk_checks *c = &h->lanes[lane];
+
+	pthread_mutex_lock(&h->lock);
+	c->disabled = !enabled;
+	c->out = false;
+	c->unhealthy = c->died = false;
+	c->failures = c->successes = 0;
+	c->ended_ns = 0; /* nothing is known of the next process, or of one that is taken back */
+	c->asked = c->serves;
+	if (c->disabled && c->began == RK_HEALTH_PENDING) {
+		c->began = RK_HEALTH_BEGAN_NOT;
+		snprintf(c->reason, sizeof(c->reason), "it is disabled");
+	}
+	pthread_cond_broadcast(&h->changed);
+	pthread_mutex_unlock(&h->lock);
+	rk_health_tell_change(h);
 }
 
 /* --- the thread --- */

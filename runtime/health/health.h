@@ -136,6 +136,15 @@ void rk_health_checked(struct rk_health *health, uint32_t lane, uint64_t number,
 void rk_health_worker_ready(struct rk_health *health, uint32_t lane, const char *fallback_why);
 void rk_health_worker_died(struct rk_health *health, uint32_t lane, const char *how);
 void rk_health_worker_out(struct rk_health *health, uint32_t lane, const char *why);
+/* It is about to be ended, because that was asked for: its probes are of no interest any more. */
+void rk_health_worker_ended(struct rk_health *health, uint32_t lane);
+
+/* The worker of @lane was disabled or enabled by hand; the former does not serve. */
+void rk_health_worker_enabled(struct rk_health *health, uint32_t lane, bool enabled);
+
+/* The status of the worker of @lane alone, with its reason. */
+enum rk_health_status rk_health_worker(struct rk_health *health, uint32_t lane,
+				       char reason[RK_ERROR_MAX]);
 
 /*
  * If the status is another than when this was last called: log it and call the observer. After

@@ -55,9 +55,10 @@ enum rk_health_began {
 struct rk_checks {
 	struct rk_health *h;
 	uint32_t lane;
-	bool serves; /* it is there, of the latest start */
-	bool asked;  /* somebody has asked for a probe, at once */
-	bool out;    /* it was given up */
+	bool serves;   /* it is there, of the latest start */
+	bool asked;    /* somebody has asked for a probe, at once */
+	bool out;      /* it was given up */
+	bool disabled; /* by hand */
 	enum rk_health_began began;
 
 	/* The probe under way, or the last one. */

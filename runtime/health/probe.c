@@ -301,7 +301,7 @@ bool rk_health_probe_is_over_locked(const struct rk_checks *c)
 {
 	const struct rk_health *h = c->h;
 
-	if (h->quit || h->epoch != c->probe.epoch || c->deaths != c->probe.deaths)
+	if (h->quit || h->epoch != c->probe.epoch || c->deaths != c->probe.deaths || !c->serves)
 		return true;
 	return c->answered && (c->status || !c->echo || c->echo_done);
 }
@@ -406,6 +406,7 @@ void rk_health_end_probe_locked(struct rk_checks *c)
 	bool stands = !h->quit && h->epoch == p->epoch;
 
 	p->died = c->deaths != p->deaths;
+	stands = stands && (c->serves || p->died);
 	p->answered = c->answered;
 	p->echo_done = c->echo_done;
 	p->status = c->status;

@@ -29,6 +29,9 @@ static enum rk_health_status because(enum rk_health_status status, const char *w
 /* What is known of one worker. */
 static enum rk_health_status judge_locked(const struct rk_checks *c, char reason[RK_ERROR_MAX])
 {
+	if (c->disabled)
+		return because(RK_HEALTH_UNHEALTHY, "it is disabled: write 1 to its enable",
+			       reason);
 	if (c->out)
 		return because(RK_HEALTH_UNHEALTHY, c->reason, reason);
 	if (!c->ended_ns)
@@ -43,6 +46,15 @@ static enum rk_health_status judge_locked(const struct rk_checks *c, char reason
 	if (c->fallback[0])
 		return because(RK_HEALTH_DEGRADED, c->fallback, reason);
 	return because(RK_HEALTH_HEALTHY, "ok", reason);
+}
+
+enum rk_health_status rk_health_worker(struct rk_health *h, uint32_t lane,
+				       char reason[RK_ERROR_MAX])
+{
+	RK_GUARD(&h->lock);
+	if (!h->wanted || lane >= h->nlanes)
+		return because(RK_HEALTH_UNKNOWN, "it does not serve", reason);
+	return judge_locked(&h->lanes[lane], reason);
 }
 
 /* Name the worker in @reason, where there are several. */

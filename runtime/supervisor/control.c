@@ -101,6 +101,7 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	p->phase = RK_PHASE_LOADING;
 	memcpy(p->backend, ready->backend, sizeof(p->backend));
 	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
+	memcpy(p->device, ready->uuid, sizeof(p->device));
 	return 0;
 }
 

@@ -164,6 +164,7 @@ struct rk_proc {
 	bool out_of_memory;	  /* it was killed for that */
 	bool dead;		  /* it was seen to have ended */
 	char backend[RK_WIRE_NAME_MAX];
+	char device[RK_WIRE_NAME_MAX];
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
 	uint8_t loads[RK_WIRE_KERNELS_MAX]; /* enum rk_load by slot */
@@ -178,6 +179,10 @@ TAILQ_HEAD(rk_proc_list, rk_proc);
 struct rk_asked {
 	bool check;
 	uint64_t check_number; /* the newest */
+	bool want;	       /* the runtime does have workers */
+	bool enabled;	       /* by hand, just now */
+	bool disabled;	       /* by hand, */
+	uint64_t drain_ms;     /* and how long what runs has then */
 	uint64_t given_up;     /* the process with this number is to be replaced; 0 = none */
 	char why[RK_ERROR_MAX];
 };
@@ -188,6 +193,8 @@ struct rk_seat {
 	struct rk_proc *cur; /* written by the thread with the lock held */
 	bool out;	     /* it was given up; as cur */
 	char why_out[RK_ERROR_MAX];
+	uint32_t procs;	       /* processes that are not dead; as cur */
+	bool draining;	       /* cur ends once nothing runs on it; as cur */
 	uint64_t spawned;      /* processes since the last start request; as cur */
 	struct rk_asked asked; /* guarded by the lock */
 	/* the last death is a library's, which the next process does not open */
@@ -195,7 +202,8 @@ struct rk_seat {
 
 	/* The supervisor thread's own. */
 	uint64_t spawn_at;
-	bool ever_ready; /* since the last start request */
+	uint64_t drain_by; /* what runs on cur is ended then; 0 = never */
+	bool ever_ready;   /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
 };
@@ -211,6 +219,7 @@ struct rk_supervisor {
 	pthread_mutex_t lock; /* guards the requests, what was seen, and cur against readers */
 	bool want, force, quit, settings_changed;
 	uint64_t asked_epoch;
+	uint32_t asked_seats;
 	struct rk_supervisor_params asked; /* payload: a reference, handed on to params */
 	uint64_t sample_ms;		   /* the newest, of a start or of changed settings */
 	struct rk_message_list orphans;
@@ -332,5 +341,12 @@ void rk_supervisor_no_worker(struct rk_supervisor *sup, struct rk_seat *seat, co
 
 /* End the current worker @p because that was asked for. */
 void rk_supervisor_end(struct rk_supervisor *sup, struct rk_proc *p, bool force);
+
+/* Do what is asked of @seat by hand: let its worker drain and end, or have one again. */
+void rk_supervisor_obey(struct rk_supervisor *sup, struct rk_seat *seat,
+			const struct rk_asked *asked);
+
+/* The worker of @seat has had the time for its drain: end what runs, and it. */
+void rk_supervisor_end_drain(struct rk_supervisor *sup, struct rk_seat *seat);
 
 #endif

@@ -139,6 +139,9 @@ static int on_loaded(struct rk_supervisor *sup, struct rk_proc *p, struct rk_ker
 	if (atomic_load(&k->state) != RK_KERNEL_ACTIVE) {
 		activate(sup, p, k);
 		sup->observer.kernel(sup->observer.ctx, k, NULL);
+	} else if (is_ring(k)) {
+		set_backend(p, k);
+		sup->observer.kernel_moved(sup->observer.ctx, k, p->seat->lane);
 	}
 	if (!atomic_load(&k->wanted)) /* disabled meanwhile */
 		rk_dispatch_kernel_state(sup->dispatch, k, RK_KERNEL_ENDING, "disabled");
@@ -467,4 +470,5 @@ void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 	sup->observer.ready(sup->observer.ctx, p->seat->lane, p->os.pid, p->backend,
 			    p->fallback_why);
 	atomic_store(&p->seat->retries, false);
+	sup->observer.moved(sup->observer.ctx);
 }

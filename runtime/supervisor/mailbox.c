@@ -13,16 +13,21 @@ void rk_supervisor_wake(struct rk_supervisor *sup)
 
 /* --- in the supervisor's thread --- */
 
-/* What was known of the processes before this start request is of no interest. */
+/*
+ * Workers are wanted, and what was known of their processes before is of no interest; or none are,
+ * and those that are out are so until the next start.
+ */
 static void begin_seats_locked(struct rk_supervisor *sup)
 {
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + RK_LANES_MAX; seat++) {
-		bool wanted = sup->want && seat < sup->seats + sup->nseats;
+		bool wanted = sup->want && seat < sup->seats + sup->nseats && !seat->asked.disabled;
 
+		seat->spawn_at = wanted ? rk_now_ns() : 0;
+		if (!sup->want)
+			continue;
 		seat->out = seat->ever_ready = false;
 		seat->spawned = 0;
 		seat->ndeaths = 0;
-		seat->spawn_at = wanted ? rk_now_ns() : 0;
 	}
 }
 
@@ -52,7 +57,8 @@ void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
 {
 	RK_GUARD(&sup->lock);
 	*asked = seat->asked;
-	seat->asked.check = false;
+	asked->want = sup->want;
+	seat->asked.check = seat->asked.enabled = false;
 	seat->asked.given_up = 0;
 }
 
@@ -66,6 +72,7 @@ void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_p
 	rk_payload_ref(sup->asked.payload);
 	sup->sample_ms = params->sample_ms;
 	sup->want = true;
+	sup->asked_seats = params->workers;
 	sup->devices_epoch = ++sup->asked_epoch;
 	memset(&sup->devices, 0, sizeof(sup->devices));
 	pthread_mutex_unlock(&sup->lock);
@@ -95,6 +102,51 @@ void rk_supervisor_settings_changed(struct rk_supervisor *sup, uint64_t sample_m
 	sup->settings_changed = true;
 	pthread_mutex_unlock(&sup->lock);
 	rk_supervisor_wake(sup);
+}
+
+void rk_supervisor_enable(struct rk_supervisor *sup, uint32_t lane, bool on, uint64_t drain_ms)
+{
+	pthread_mutex_lock(&sup->lock);
+	sup->seats[lane].asked.disabled = !on;
+	sup->seats[lane].asked.enabled = on;
+	sup->seats[lane].asked.drain_ms = drain_ms;
+	pthread_mutex_unlock(&sup->lock);
+	rk_supervisor_wake(sup);
+}
+
+static enum rk_worker_state state_locked(const struct rk_supervisor *sup,
+					 const struct rk_seat *seat)
+{
+	if (seat->out)
+		return RK_WORKER_OUT;
+	if (seat->cur && seat->cur->epoch == sup->asked_epoch && !seat->draining)
+		return seat->cur->phase == RK_PHASE_READY ? RK_WORKER_RUNNING : RK_WORKER_STARTING;
+	if (sup->want && !seat->asked.disabled && seat->lane < sup->asked_seats)
+		return RK_WORKER_STARTING;
+	return seat->procs ? RK_WORKER_DRAINING : RK_WORKER_STOPPED;
+}
+
+void rk_supervisor_worker(struct rk_supervisor *sup, uint32_t lane, struct rk_worker_info *info)
+{
+	const struct rk_seat *seat = &sup->seats[lane];
+	const struct rk_proc *p;
+
+	*info = (struct rk_worker_info){.backend = "none"};
+	RK_GUARD(&sup->lock);
+	p = seat->cur;
+	info->state = state_locked(sup, seat);
+	info->enabled = !seat->asked.disabled;
+	info->restarts = seat->spawned ? seat->spawned - 1 : 0;
+	if (seat->out)
+		memcpy(info->why, seat->why_out, sizeof(info->why));
+	if (!p)
+		return;
+	info->pid = p->os.pid;
+	if (p->phase != RK_PHASE_HELLO)
+		memcpy(info->backend, p->backend, sizeof(info->backend));
+	memcpy(info->device, p->device, sizeof(info->device));
+	info->gpu_memory_bytes =
+		atomic_load_explicit(&p->os.shared->gpu_memory_bytes, memory_order_relaxed);
 }
 
 void rk_supervisor_check(struct rk_supervisor *sup, uint32_t lane, uint64_t number)

@@ -36,9 +36,15 @@ static void retire(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	rk_supervisor_unwatch(sup, &p->messages);
 	atomic_store(&p->load_by, 0);
-	RK_GUARD(&sup->lock);
+	pthread_mutex_lock(&sup->lock);
 	rk_supervisor_see_devices_locked(sup, p);
 	p->seat->cur = NULL;
+	p->seat->draining = false;
+	pthread_mutex_unlock(&sup->lock);
+	if (p->seat->drain_by)
+		(void)rk_dispatch_close_lane(sup->dispatch, p->seat->lane, false);
+	p->seat->drain_by = 0;
+	sup->observer.moved(sup->observer.ctx);
 }
 
 /* Whether another restart is within the budget; counts this death. */
@@ -72,12 +78,12 @@ static void give_up_seat(struct rk_supervisor *sup, struct rk_seat *seat, const 
 	seat->out = true;
 	snprintf(seat->why_out, sizeof(seat->why_out), "%s", why);
 	pthread_mutex_unlock(&sup->lock);
+	sup->observer.moved(sup->observer.ctx);
 	if (all_out(sup)) {
 		sup->observer.failed(sup->observer.ctx, why);
 		return;
 	}
 	sup->observer.out(sup->observer.ctx, seat->lane, why);
-	rk_supervisor_wake(sup); /* what it alone had loaded is for others now */
 }
 
 /* Another process after a while, if the budget allows it. */
@@ -147,6 +153,7 @@ void rk_supervisor_lost(struct rk_supervisor *sup, struct rk_proc *p, const char
 	atomic_store(&p->seat->retries, rk_supervisor_blame_driver(sup, p, how));
 	sup->observer.died(sup->observer.ctx, lane, p->os.pid, how, running);
 	succeed(sup, p, how, why, running);
+	rk_supervisor_wake(sup); /* it may be wanted no more; what it alone had is for others */
 }
 
 void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const char *how)
@@ -158,6 +165,7 @@ void rk_supervisor_replace(struct rk_supervisor *sup, struct rk_proc *p, const c
 
 void rk_supervisor_end(struct rk_supervisor *sup, struct rk_proc *p, bool force)
 {
+	sup->observer.ended(sup->observer.ctx, p->seat->lane);
 	retire(sup, p);
 	(void)rk_dispatch_detach(sup->dispatch, p->seat->lane, "the worker was stopped", 0,
 				 &p->held);
@@ -167,4 +175,64 @@ void rk_supervisor_end(struct rk_supervisor *sup, struct rk_proc *p, bool force)
 	p->abandon_at = 0;
 	if (force || rk_supervisor_send_shutdown(p))
 		rk_supervisor_kill(p);
+}
+
+/* Nothing more is handed to the worker of @seat, which ends once nothing runs on it. */
+static void drain(struct rk_supervisor *sup, struct rk_seat *seat, uint64_t drain_ms)
+{
+	if (!seat->draining) {
+		pthread_mutex_lock(&sup->lock);
+		seat->draining = true;
+		pthread_mutex_unlock(&sup->lock);
+		seat->drain_by = rk_now_ns() + drain_ms * RK_NS_PER_MS + 1; /* never 0 */
+		sup->observer.moved(sup->observer.ctx);
+	}
+	if (seat->cur->phase != RK_PHASE_READY ||
+	    !rk_dispatch_close_lane(sup->dispatch, seat->lane, true))
+		rk_supervisor_end(sup, seat->cur, false);
+}
+
+/* The worker of @seat is wanted after all, or again. */
+static void resume(struct rk_supervisor *sup, struct rk_seat *seat)
+{
+	if (seat->cur && !seat->draining)
+		return;
+	pthread_mutex_lock(&sup->lock);
+	seat->draining = seat->out = false;
+	pthread_mutex_unlock(&sup->lock);
+	seat->drain_by = 0;
+	if (seat->cur) {
+		(void)rk_dispatch_close_lane(sup->dispatch, seat->lane, false);
+	} else if (!seat->spawn_at) {
+		seat->ndeaths = 0;
+		seat->spawn_at = rk_now_ns();
+	}
+	sup->observer.moved(sup->observer.ctx);
+}
+
+void rk_supervisor_obey(struct rk_supervisor *sup, struct rk_seat *seat,
+			const struct rk_asked *asked)
+{
+	if (asked->disabled && seat->cur) {
+		drain(sup, seat, asked->drain_ms);
+	} else if (asked->disabled) {
+		seat->spawn_at = 0;
+		pthread_mutex_lock(&sup->lock);
+		seat->out = false;
+		pthread_mutex_unlock(&sup->lock);
+	} else if (asked->want && (seat->draining || asked->enabled)) {
+		resume(sup, seat);
+	}
+}
+
+void rk_supervisor_end_drain(struct rk_supervisor *sup, struct rk_seat *seat)
+{
+	struct rk_proc *p = seat->cur;
+
+	(void)rk_dispatch_cancel_lane(sup->dispatch, seat->lane,
+				      "cancelled: its worker was disabled, and the drain took too "
+				      "long",
+				      &p->held);
+	rk_supervisor_end(sup, p, true);
+	rk_supervisor_wake(sup); /* what it alone had loaded is for others now */
 }

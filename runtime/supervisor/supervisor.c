@@ -46,7 +46,9 @@ static void bury(struct rk_supervisor *sup, struct rk_proc *p, bool dead)
 	TAILQ_REMOVE(&sup->procs, p, link);
 	pthread_mutex_lock(&sup->lock);
 	rk_supervisor_see_devices_locked(sup, p);
+	p->seat->procs--;
 	pthread_mutex_unlock(&sup->lock);
+	sup->observer.moved(sup->observer.ctx);
 	if (dead) {
 		release_held(&p->held);
 		rk_process_release(&p->os);
@@ -174,6 +176,7 @@ static void adopt(struct rk_supervisor *sup, struct rk_proc *p)
 	RK_GUARD(&sup->lock);
 	p->seat->cur = p;
 	p->seat->spawned++;
+	p->seat->procs++;
 }
 
 /* Whether @p died before it was greeted: then its pidfd tells how. */
@@ -211,13 +214,18 @@ static void spawn(struct rk_supervisor *sup, struct rk_seat *seat)
 		rk_supervisor_replace(sup, p, "could not be greeted");
 }
 
-/* Pass on what is asked of the current worker @p. */
-static void ask(struct rk_supervisor *sup, struct rk_proc *p, const struct rk_requests *r)
+/* Pass on what is asked of the worker of @seat. */
+static void ask(struct rk_supervisor *sup, struct rk_seat *seat, const struct rk_requests *r)
 {
+	struct rk_proc *p;
 	struct rk_asked asked;
 	char how[RK_ERROR_MAX];
 
-	rk_supervisor_take_asked(sup, p->seat, &asked);
+	rk_supervisor_take_asked(sup, seat, &asked);
+	rk_supervisor_obey(sup, seat, &asked);
+	p = seat->cur;
+	if (!p)
+		return;
 	if (r->settings)
 		rk_supervisor_send_settings(sup, p);
 	if (asked.check && p->phase == RK_PHASE_READY)
@@ -278,8 +286,7 @@ static void serve_requests(struct rk_supervisor *sup)
 	if (r.started) /* it may have loaded one after the runtime had seen to that */
 		rk_supervisor_deactivate(sup);
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
-		if (seat->cur)
-			ask(sup, seat->cur, &r);
+		ask(sup, seat, &r);
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
 		if (seat->cur)
 			rk_supervisor_reconcile(sup, seat->cur);
@@ -361,9 +368,12 @@ static void run_timers(struct rk_supervisor *sup)
 			bury(sup, p, false);
 		}
 	}
-	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
+	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++) {
+		if (seat->drain_by && now >= seat->drain_by)
+			rk_supervisor_end_drain(sup, seat);
 		if (seat->spawn_at && now >= seat->spawn_at)
 			spawn(sup, seat);
+	}
 }
 
 static void earlier(uint64_t *first, uint64_t at)
@@ -380,8 +390,10 @@ static int timeout_ms(struct rk_supervisor *sup)
 
 	earlier(&first, atomic_load(&sup->drain_at));
 	earlier(&first, atomic_load(&sup->expiry_at));
-	for (uint32_t i = 0; i < sup->nseats; i++)
+	for (uint32_t i = 0; i < sup->nseats; i++) {
 		earlier(&first, sup->seats[i].spawn_at);
+		earlier(&first, sup->seats[i].drain_by);
+	}
 	TAILQ_FOREACH (p, &sup->procs, link) {
 		earlier(&first, atomic_load(&p->load_by));
 		earlier(&first, p->kill_at);

@@ -17,6 +17,7 @@
 
 #include "runtime/supervisor/devices.h"
 #include "runtime/supervisor/user.h"
+#include "runtime/supervisor/worker.h"
 #include "runtime/dispatch/dispatch.h"
 #include "runtime/base/error.h"
 #include "runtime/request/payload.h"
@@ -67,6 +68,12 @@ struct rk_supervisor_observer {
 	 * first worker that has it, or the last.
 	 */
 	void (*kernel)(void *ctx, struct rk_kernel *k, const char *why);
+	/* The ring kernel @k was active, and is with the worker of @lane now, its state zeroed. */
+	void (*kernel_moved)(void *ctx, struct rk_kernel *k, uint32_t lane);
+	/* The state of a worker is another one. */
+	void (*moved)(void *ctx);
+	/* The worker of @lane is about to be ended, because that was asked for. */
+	void (*ended)(void *ctx, uint32_t lane);
 	/* The worker of @lane answered check @number: @status is 0 or a positive errno, with the
 	 * reason. */
 	void (*checked)(void *ctx, uint32_t lane, uint64_t number, int status, const char *why);
@@ -95,6 +102,16 @@ void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_p
  * once the processes that had them are dead.
  */
 void rk_supervisor_stop(struct rk_supervisor *sup, bool force, struct rk_message_list *held);
+
+/*
+ * Have the worker of @lane serve, or not. Not: it takes nothing more, what runs on it has
+ * @drain_ms, then is ended with ECANCELED, and the process ends. True: it is back, with a budget of
+ * its own again. Holds for later starts, too.
+ */
+void rk_supervisor_enable(struct rk_supervisor *sup, uint32_t lane, bool on, uint64_t drain_ms);
+
+/* The worker of @lane, below RK_LANES_MAX. */
+void rk_supervisor_worker(struct rk_supervisor *sup, uint32_t lane, struct rk_worker_info *info);
 
 /* Make every kernel OFF. Nothing is in flight. */
 void rk_supervisor_deactivate(struct rk_supervisor *sup);

@@ -27,7 +27,8 @@ files() {
 	local file
 
 	(cd "$MNT" && find . -type f -printf '%P %m\n') |
-		sed -E -e 's,^kernels/[^/]+/[^/]+/,kernels/DOMAIN/NAME/,' -e 's,^inflight/[0-9]+,inflight/ID,' |
+		sed -E -e 's,^kernels/[^/]+/[^/]+/,kernels/DOMAIN/NAME/,' -e 's,^inflight/[0-9]+,inflight/ID,' \
+			-e 's,^workers/[0-9]+/,workers/N/,' |
 		sort -u
 	for file in events_follow wait/running wait/ready wait/drained wait/stopped; do
 		echo "$file $(stat -c %a "$MNT/$file")"
@@ -125,6 +126,7 @@ assert_transcript() {
 		$(sed -nE '/^## Files/,/^## Driving/ s/^\| (`[^|]*) \|.*/\1/p' "$README" | tr -d '`,'); do
 		path=${path/DOMAIN\/NAME/core/echo}
 		path=${path/inflight\/ID/inflight/1}
+		path=${path/workers\/N/workers/0}
 		case $path in
 		devices/*) continue ;; # where there are GPUs
 		esac

@@ -15,7 +15,7 @@ load common
 		assert get("stats/messages_in_flight") == "6"
 		lines = [dict(line.split(" ", 1) for line in get(f"inflight/{i}").splitlines()) for i in ids]
 		for entry, kernel, state in zip(lines, ["core/delay"] * 5 + ["core/echo"], ["running"] * 2 + ["queued"] * 4):
-		    assert list(entry) == ["kernel", "state", "age_ms", "uid", "pid"], entry
+		    assert list(entry) == ["kernel", "state", "age_ms", "uid", "pid"] + ["worker"] * (state == "running"), entry
 		    assert entry["kernel"] == kernel and entry["state"] == state, entry
 		    assert entry["uid"] == "0" and entry["pid"] == str(os.getpid()) and 0 <= int(entry["age_ms"]) < 30000, entry
 		def age(): return int(get(f"inflight/{ids[0]}").splitlines()[2].split()[1])

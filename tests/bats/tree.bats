@@ -46,7 +46,7 @@ up_and_drain() {
 @test "tree: cat of every file: exit 0 during a drain; else only what has no value fails, with ENODATA" {
 	local file
 
-	rk_up
+	rk_up drain_timeout=600s
 	for file in $(files); do
 		run timeout 20 cat "$MNT/$file"
 		case $file in
@@ -58,7 +58,7 @@ up_and_drain() {
 	done
 	assert [ "$(files | wc -l)" -gt 100 ]
 	warm_up
-	call core/delay '{"ms":60000}' 3>&- &
+	call core/delay '{"ms":600000}' 3>&- &
 	until_value stats/messages_in_flight 1
 	control drain
 	assert_equal "$(files | grep -c '^inflight/')" 1

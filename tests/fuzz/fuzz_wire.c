@@ -395,6 +395,26 @@ static void on_kernel_nothing(void *ctx, struct rk_kernel *k)
 	(void)k;
 }
 
+static void on_kernel_moved(void *ctx, struct rk_kernel *k, uint32_t lane)
+{
+	(void)ctx;
+	(void)k;
+	(void)lane;
+}
+
+static void on_out(void *ctx, uint32_t lane, const char *why)
+{
+	(void)ctx;
+	(void)lane;
+	(void)why;
+}
+
+static void on_ended(void *ctx, uint32_t lane)
+{
+	(void)ctx;
+	(void)lane;
+}
+
 static void on_deadline(void *ctx, uint64_t at_ns)
 {
 	(void)ctx;
@@ -424,6 +444,7 @@ static void set_up(void)
 {
 	const struct rk_dispatch_observer dispatch_observer = {
 		.idle = on_nothing,
+		.lane_idle = on_nothing,
 		.deadline = on_deadline,
 		.tripped = on_kernel_nothing,
 		.unloadable = on_kernel_nothing,
@@ -432,8 +453,12 @@ static void set_up(void)
 		.ready = on_ready,
 		.died = on_died,
 		.abandoned = on_abandoned,
+		.out = on_out,
+		.moved = on_nothing,
+		.ended = on_ended,
 		.failed = on_failed,
 		.kernel = on_kernel,
+		.kernel_moved = on_kernel_moved,
 		.checked = on_checked,
 		.drain_deadline = on_nothing,
 	};

@@ -108,6 +108,7 @@ static const struct {
 	{"log_level", {"debug", "info", "warn", "trace"}},
 	{"metrics_interval", {"1m", "15s", "5s", "1s"}},
 	{"metrics_textfile", {"", "", "", ""}},
+	{"workers", {"1", "1", "1", "1"}},
 	{"worker_threads", {"0", "0", "0", "1"}},
 	{"worker_user", {"", "", "", ""}},
 	{"worker_seccomp", {"yes", "yes", "yes", "yes"}},
@@ -473,7 +474,7 @@ TEST(equal_and_copy)
 	load(&a, NULL, NULL, LIST("preset=production"));
 	load(&b, NULL, NULL,
 	     LIST("preset=testing", "log_file=/x", "kernels_dir=/y", "cuda_device=1",
-		  "cuda_unified_memory=yes", "worker_user=x", "worker_seccomp=no",
+		  "cuda_unified_memory=yes", "workers=2", "worker_user=x", "worker_seccomp=no",
 		  "cuda_cache_dir=/c", "max_message_bytes=1M", "max_json_bytes=1M",
 		  "max_header_bytes=2M", "max_buffered_bytes=1M", "max_user_share=1",
 		  "restart_limit=1", "message_timeout=1s", "cancel_grace=1s",

@@ -251,11 +251,12 @@ RIG_TEST(listing)
 			ls("", step),
 			" . .. version state control last_cmd_status "
 			"metrics events stats config health wait drain inflight kernels "
-			"devices ");
+			"devices workers ");
 		assert_string_equal(ls("health", step),
 				    " . .. live ready status reason last_check_age_secs "
 				    "checks_passed checks_failed checks_overdue check ");
 		assert_string_equal(ls("devices", step), " . .. ");
+		assert_string_equal(ls("workers", step), " . .. 0 ");
 		assert_string_equal(ls("wait", step), " . .. ");
 		assert_string_equal(ls("drain", step), " . .. deadline_secs remaining stuck ");
 		assert_string_equal(ls("kernels", step), " . .. core risk graph ");
@@ -347,7 +348,7 @@ RIG_TEST(attributes)
 		mode_t mode;
 		nlink_t links;
 	} cases[] = {
-		{"", S_IFDIR | 0555, 10},
+		{"", S_IFDIR | 0555, 11},
 		{"stats", S_IFDIR | 0555, 2},
 		{"inflight", S_IFDIR | 01777, 2},
 		{"kernels", S_IFDIR | 0555, 1},
@@ -355,6 +356,9 @@ RIG_TEST(attributes)
 		{"kernels/core/echo", S_IFDIR | 0555, 2},
 		{"health", S_IFDIR | 0555, 2},
 		{"devices", S_IFDIR | 0555, 1},
+		{"workers", S_IFDIR | 0555, 1},
+		{"workers/0", S_IFDIR | 0555, 2},
+		{"workers/0/enable", S_IFREG | 0644, 1},
 		{"health/ready", S_IFREG | 0444, 1},
 		{"health/check", S_IFREG | 0200, 1},
 		{"state", S_IFREG | 0444, 1},

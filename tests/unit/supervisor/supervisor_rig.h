@@ -131,6 +131,26 @@ static inline void on_kernel_nothing(void *ctx, struct rk_kernel *k)
 	(void)k;
 }
 
+static inline void on_kernel_moved(void *ctx, struct rk_kernel *k, uint32_t lane)
+{
+	(void)ctx;
+	(void)k;
+	(void)lane;
+}
+
+static inline void on_out(void *ctx, uint32_t lane, const char *why)
+{
+	(void)ctx;
+	(void)lane;
+	(void)why;
+}
+
+static inline void on_ended(void *ctx, uint32_t lane)
+{
+	(void)ctx;
+	(void)lane;
+}
+
 static inline void on_deadline(void *ctx, uint64_t at_ns)
 {
 	(void)ctx;
@@ -154,6 +174,7 @@ static inline int setup(void **state)
 	struct rig *r = calloc(1, sizeof(*r));
 	const struct rk_dispatch_observer dispatch_observer = {
 		.idle = on_nothing,
+		.lane_idle = on_nothing,
 		.deadline = on_deadline,
 		.tripped = on_kernel_nothing,
 		.unloadable = on_kernel_nothing,
@@ -163,8 +184,12 @@ static inline int setup(void **state)
 		.ready = on_ready,
 		.died = on_died,
 		.abandoned = on_abandoned,
+		.out = on_out,
+		.moved = on_nothing,
+		.ended = on_ended,
 		.failed = on_failed,
 		.kernel = on_kernel,
+		.kernel_moved = on_kernel_moved,
 		.checked = on_checked,
 		.drain_deadline = on_nothing,
 		.ctx = r,
