@@ -57,7 +57,6 @@ static struct rk_wire_device_settings device_settings(const struct rk_config *c)
 		.ring_idle_ms = c->ring_idle,
 	};
 
-	snprintf(s.device, sizeof(s.device), "%s", c->cuda_device);
 	return s;
 }
 
@@ -69,7 +68,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 
 	*p = (struct rk_supervisor_params){
 		.payload = rt->means.payload,
-		.workers = (uint32_t)c->workers,
+		.workers = rk_config_workers(c),
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.load_timeout_ms = c->kernel_load_timeout,
@@ -80,6 +79,8 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		.user = rt->means.user,
 		.filter = c->worker_seccomp,
 	};
+	for (uint32_t i = 0; i < p->workers; i++)
+		rk_config_device(c, i, p->devices[i], sizeof(p->devices[i]));
 	snprintf(p->cuda_cache_dir, sizeof(p->cuda_cache_dir), "%s", c->cuda_cache_dir);
 	if (!p->threads)
 		p->threads = cpus > (long)p->workers ? (uint32_t)cpus / p->workers : 1;

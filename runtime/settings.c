@@ -307,7 +307,7 @@ bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *
 uint32_t rk_runtime_workers(struct rk_runtime *rt)
 {
 	RK_GUARD(&rt->config_lock);
-	return (uint32_t)rt->config.workers;
+	return rk_config_workers(&rt->config);
 }
 
 void rk_runtime_worker(struct rk_runtime *rt, uint32_t lane, struct rk_worker_info *info)

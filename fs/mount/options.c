@@ -463,7 +463,7 @@ static void print_field(FILE *out, const struct rk_config_field *field)
 		[RK_CONFIG_BOOL] = "yes|no",   [RK_CONFIG_COUNT] = "NUMBER",
 		[RK_CONFIG_SIZE] = "SIZE",     [RK_CONFIG_DURATION] = "TIME",
 		[RK_CONFIG_FACTOR] = "FACTOR", [RK_CONFIG_CHOICE] = "WORD",
-		[RK_CONFIG_TEXT] = "TEXT",     [RK_CONFIG_DEVICE] = "DEVICE",
+		[RK_CONFIG_TEXT] = "TEXT",     [RK_CONFIG_DEVICES] = "DEVICE",
 	};
 	int n = fprintf(out, "  %s=%s", field->key, kinds[field->type]);
 

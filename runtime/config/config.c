@@ -374,10 +374,49 @@ static int check_paths(const char *key, const char *paths, char separator, struc
 	return 0;
 }
 
+static uint32_t count_devices(const struct rk_config *c)
+{
+	uint32_t n = 1;
+
+	for (const char *at = c->cuda_device; (at = strchr(at, ',')); at++)
+		n++;
+	return n;
+}
+
+static bool is_on_cuda(const struct rk_config *c)
+{
+	return c->gpu_enabled && rk_backend_named(c->primary_backend) == RK_WIRE_CUDA;
+}
+
+uint32_t rk_config_workers(const struct rk_config *config)
+{
+	return (uint32_t)config->workers * (is_on_cuda(config) ? count_devices(config) : 1);
+}
+
+void rk_config_device(const struct rk_config *config, uint32_t index, char *name, size_t size)
+{
+	const char *at = config->cuda_device;
+
+	for (uint32_t skip = index / (uint32_t)config->workers; skip && strchr(at, ','); skip--)
+		at = strchr(at, ',') + 1;
+	snprintf(name, size, "%.*s", (int)strcspn(at, ","), at);
+}
+
+static int check_workers(const struct rk_config *c, struct rk_error *err)
+{
+	if (rk_config_workers(c) <= RK_CONFIG_WORKERS_MAX)
+		return 0;
+	return rk_error_set(
+		err, EINVAL, "workers: %llu for each of %u devices of cuda_device are more than %d",
+		(unsigned long long)c->workers, count_devices(c), RK_CONFIG_WORKERS_MAX);
+}
+
 static int check_all(const struct rk_config *c, struct rk_error *err)
 {
 	int rc = check_backends(c, err);
 
+	if (!rc)
+		rc = check_workers(c, err);
 	if (!rc)
 		rc = check_order(c, "max_message_bytes", "max_buffered_bytes", err);
 	if (!rc)

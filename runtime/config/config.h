@@ -30,7 +30,8 @@ enum rk_config_type {
 	RK_CONFIG_FACTOR,   /* double: 1.5 */
 	RK_CONFIG_CHOICE,   /* char[]: one of the words in choices */
 	RK_CONFIG_TEXT,	    /* char[]: printable ASCII, may be empty */
-	RK_CONFIG_DEVICE,   /* char[]: an index, 0 to 1023, or a UUID: GPU- and 36 characters */
+	RK_CONFIG_DEVICES,  /* char[]: indices, 0 to 1023, or UUIDs, GPU- and 36 characters; by
+			       commas */
 };
 
 /* One member per row of config.def. */
@@ -42,7 +43,7 @@ struct rk_config {
 #define RK_CTYPE_FACTOR(name)		   double name;
 #define RK_CTYPE_CHOICE(name)		   char name[32];
 #define RK_CTYPE_TEXT(name)		   char name[RK_CONFIG_TEXT_MAX];
-#define RK_CTYPE_DEVICE(name)		   char name[64];
+#define RK_CTYPE_DEVICES(name)		   char name[RK_CONFIG_TEXT_MAX];
 #define RK_FIELD(section, name, type, ...) RK_CTYPE_##type(name)
 #include "runtime/config/config.def"
 #undef RK_FIELD
@@ -121,6 +122,14 @@ size_t rk_config_print(const struct rk_config *config, const struct rk_config_fi
 
 /* Read @text in the notation of a duration into *@ms, in milliseconds. False if it is none. */
 bool rk_config_duration(const char *text, uint64_t *ms);
+
+#define RK_CONFIG_WORKERS_MAX 32
+
+/* How many workers @config makes: on cuda, so many for each device. */
+uint32_t rk_config_workers(const struct rk_config *config);
+
+/* The device of worker @index, as cuda_device has it, into @name of @size bytes. */
+void rk_config_device(const struct rk_config *config, uint32_t index, char *name, size_t size);
 
 /* Whether both hold the same value of @field. */
 bool rk_config_equal(const struct rk_config *a, const struct rk_config *b,

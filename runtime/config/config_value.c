@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define WORD_MAX     sizeof(((struct rk_config *)NULL)->log_level)
-#define DEVICE_MAX   sizeof(((struct rk_config *)NULL)->cuda_device)
+#define DEVICES_MAX  sizeof(((struct rk_config *)NULL)->cuda_device)
 #define DIGITS	     "0123456789"
 #define PREFIX_LEN   4 /* of a UUID */
 #define FACTOR_CHARS 64
@@ -38,7 +38,7 @@ union value {
 	double factor;
 	char word[WORD_MAX];
 	char text[RK_CONFIG_TEXT_MAX];
-	char device[DEVICE_MAX];
+	char devices[DEVICES_MAX];
 };
 
 struct value_type {
@@ -232,25 +232,62 @@ static bool is_uuid(const char *text)
 
 /* "GPU-", or "MIG-" for an instance of one, and a UUID, in lower case as nvidia-smi has it; or an
  * index, without leading zeros. */
-static bool parse_device(const struct rk_config_field *field, const char *text, union value *value)
+static bool parse_one_device(char *text)
 {
 	static const struct rk_config_field index_field = {
 		.type = RK_CONFIG_COUNT, .min = "0", .max = "1023"};
 	union value index;
 
-	(void)field;
-	memset(value->device, 0, sizeof(value->device));
 	if (strncmp(text, "GPU-", PREFIX_LEN) == 0 || strncmp(text, "MIG-", PREFIX_LEN) == 0) {
 		if (!is_uuid(text + PREFIX_LEN))
 			return false;
-		memcpy(value->device, text, PREFIX_LEN);
 		for (size_t i = PREFIX_LEN; text[i]; i++)
-			value->device[i] = (char)tolower((unsigned char)text[i]);
+			text[i] = (char)tolower((unsigned char)text[i]);
 		return true;
 	}
 	if (!parse_number(&index_field, text, &index) || !number_in_range(&index_field, &index))
 		return false;
-	snprintf(value->device, sizeof(value->device), "%" PRIu64, index.number);
+	sprintf(text, "%" PRIu64, index.number); /* which is no longer than what was there */
+	return true;
+}
+
+/* Whether @list, by commas, names @device. */
+static bool is_listed(const char *list, const char *device)
+{
+	size_t len = strlen(device);
+
+	for (const char *at = list; (at = strstr(at, device)); at += len)
+		if ((at == list || at[-1] == ',') && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	return false;
+}
+
+/*
+ * Devices separated by commas, or by colons where a comma ends an option; blanks around them are
+ * allowed, none is there twice.
+ */
+static bool parse_devices(const struct rk_config_field *field, const char *text, union value *value)
+{
+	char copy[DEVICES_MAX], *rest = copy, *word;
+	size_t len = strlen(text);
+
+	(void)field;
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len + 1);
+	memset(value->devices, 0, sizeof(value->devices));
+	for (len = 0; (word = strsep(&rest, ",:")); len = strlen(value->devices)) {
+		char *end;
+
+		word += strspn(word, " \t");
+		end = word + strlen(word);
+		while (end > word && (end[-1] == ' ' || end[-1] == '\t'))
+			*--end = '\0';
+		if (!parse_one_device(word) || is_listed(value->devices, word))
+			return false;
+		snprintf(value->devices + len, sizeof(value->devices) - len, "%s%s", len ? "," : "",
+			 word);
+	}
 	return true;
 }
 
@@ -286,10 +323,12 @@ static const struct value_type value_types[] = {
 	[RK_CONFIG_TEXT] = {.what = "text of at most 1023 characters",
 			    .parse = parse_text,
 			    .print = print_string},
-	[RK_CONFIG_DEVICE] = {.what = "an index from 0 to 1023, or a UUID as nvidia-smi -L prints "
-				      "it: GPU- or MIG- and 8-4-4-4-12 hexadecimal digits",
-			      .parse = parse_device,
-			      .print = print_string},
+	[RK_CONFIG_DEVICES] =
+		{.what = "an index from 0 to 1023, or a UUID as nvidia-smi -L prints "
+			 "it: GPU- or MIG- and 8-4-4-4-12 hexadecimal digits; several "
+			 "are separated by commas, or by colons in -o, none twice",
+		 .parse = parse_devices,
+		 .print = print_string},
 };
 
 static const struct value_type *type_of(const struct rk_config_field *field)

@@ -18,6 +18,15 @@ static struct rk_wire_settings settings_of(const struct rk_supervisor *sup)
 	};
 }
 
+/* Whether a worker watches the devices of the machine already. */
+static bool is_watched(const struct rk_supervisor *sup)
+{
+	for (uint32_t i = 0; i < sup->nseats; i++)
+		if (sup->seats[i].cur && sup->seats[i].cur->watches)
+			return true;
+	return false;
+}
+
 int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	p->skip = sup->skip;
@@ -35,7 +44,10 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 	};
 
 	memcpy(packet.hello.primary, sup->params.primary, RK_WIRE_NAME_MAX);
-	memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);
+	if (sup->falls_back)
+		memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);
+	memcpy(packet.hello.device.device, sup->params.devices[p->seat->lane], RK_WIRE_NAME_MAX);
+	packet.hello.device.watched = p->watches = sup->params.device.watched && !is_watched(sup);
 	memcpy(packet.hello.skip_why, sup->skip_why, sizeof(sup->skip_why));
 	return rk_process_send(&p->os, &packet, -1);
 }

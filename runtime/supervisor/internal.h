@@ -157,6 +157,7 @@ struct rk_proc {
 	uint32_t skip;	     /* as it was told: see struct rk_supervisor */
 	struct rk_seat *seat;
 	bool asked_check;	   /* at least once */
+	bool watches;		   /* the devices of the machine, for all */
 	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
 	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
@@ -227,6 +228,7 @@ struct rk_supervisor {
 	uint64_t devices_epoch; /* of the start request since which they were seen */
 	struct rk_seat seats[RK_LANES_MAX];
 	uint32_t nseats; /* of the start request that is served; written by the thread */
+	bool falls_back; /* on the primary backend none could be had; the thread's own */
 
 	/* The supervisor thread's own. */
 	int epoll;

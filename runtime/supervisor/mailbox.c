@@ -47,6 +47,7 @@ void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *
 		sup->asked.payload = NULL;
 		sup->skip = 0;
 		sup->nseats = sup->params.workers;
+		sup->falls_back = sup->nseats == 1; /* a worker that is alone decides itself */
 		begin_seats_locked(sup);
 	}
 	sup->params.sample_ms = sup->sample_ms;

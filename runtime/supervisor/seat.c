@@ -72,6 +72,29 @@ static bool all_out(const struct rk_supervisor *sup)
 	return true;
 }
 
+/* Whether no worker could be had on the primary backend, and the other was not tried. */
+static bool may_fall_back(const struct rk_supervisor *sup)
+{
+	if (sup->falls_back || !sup->params.fallback[0])
+		return false;
+	for (uint32_t i = 0; i < sup->nseats; i++)
+		if (sup->seats[i].ever_ready)
+			return false;
+	return true;
+}
+
+/* All seats once more, on the fallback backend. */
+static void fall_back(struct rk_supervisor *sup)
+{
+	sup->falls_back = true;
+	for (uint32_t i = 0; i < sup->nseats; i++) {
+		pthread_mutex_lock(&sup->lock);
+		sup->seats[i].out = false;
+		pthread_mutex_unlock(&sup->lock);
+		sup->seats[i].spawn_at = rk_now_ns();
+	}
+}
+
 static void give_up_seat(struct rk_supervisor *sup, struct rk_seat *seat, const char *why)
 {
 	pthread_mutex_lock(&sup->lock);
@@ -79,11 +102,13 @@ static void give_up_seat(struct rk_supervisor *sup, struct rk_seat *seat, const 
 	snprintf(seat->why_out, sizeof(seat->why_out), "%s", why);
 	pthread_mutex_unlock(&sup->lock);
 	sup->observer.moved(sup->observer.ctx);
-	if (all_out(sup)) {
+	if (all_out(sup) && may_fall_back(sup)) {
+		fall_back(sup);
+	} else if (all_out(sup)) {
 		sup->observer.failed(sup->observer.ctx, why);
-		return;
+	} else {
+		sup->observer.out(sup->observer.ctx, seat->lane, why);
 	}
-	sup->observer.out(sup->observer.ctx, seat->lane, why);
 }
 
 /* Another process after a while, if the budget allows it. */

@@ -31,14 +31,18 @@ struct rk_supervisor_params {
 	uint32_t workers;	    /* 1 to RK_LANES_MAX; each has a lane of dispatch */
 	uint32_t threads;	    /* of each */
 	char primary[RK_WIRE_NAME_MAX];
-	char fallback[RK_WIRE_NAME_MAX]; /* "" = none */
-	uint64_t restart_limit;		 /* restarts per minute */
-	uint64_t load_timeout_ms;	 /* of one kernel, and of its unloading */
-	uint64_t max_instances;		 /* kernels loaded at most */
+	/*
+	 * "" = none. Several workers use it only together, where none could be had on the primary.
+	 */
+	char fallback[RK_WIRE_NAME_MAX];
+	uint64_t restart_limit;	  /* restarts per minute */
+	uint64_t load_timeout_ms; /* of one kernel, and of its unloading */
+	uint64_t max_instances;	  /* kernels loaded at most */
 	/* messages of one kernel that may run as one, on a backend that does so; 1 = each alone */
 	uint32_t fuse_max;
-	uint64_t sample_ms; /* struct rk_wire_settings */
-	struct rk_wire_device_settings device;
+	uint64_t sample_ms;			      /* struct rk_wire_settings */
+	struct rk_wire_device_settings device;	      /* of all, but for the name of */
+	char devices[RK_LANES_MAX][RK_WIRE_NAME_MAX]; /* each worker's own */
 	struct rk_worker_user user;
 	bool filter;		       /* of system calls */
 	char cuda_cache_dir[PATH_MAX]; /* "" = none */

@@ -107,8 +107,10 @@ CUresult fake_cuDevicePrimaryCtxSetFlags(CUdevice device, unsigned int flags)
 
 CUresult fake_cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device)
 {
-	CUresult result = fake_enter("cuDevicePrimaryCtxRetain", 0);
+	CUresult result;
 
+	fake_trigger_device = device;
+	result = fake_enter("cuDevicePrimaryCtxRetain", 0);
 	if (result)
 		return result;
 	if (device < 0 || (uint64_t)device >= fake_trigger_number("device_count", 1) ||

@@ -14,6 +14,7 @@
 
 static struct fake_line lines[FAKE_LINES];
 static unsigned int nlines;
+int fake_trigger_device = -1;
 static char last[FILE_SIZE];
 
 void fake_complain(const char *fmt, ...)
@@ -75,7 +76,12 @@ static bool split_line(struct fake_line *line)
 	word = strtok_r(line->split, " \t", &save);
 	if (!word || *word == '#')
 		return false;
-	if (strcmp(word, "once") == 0) {
+	line->device = -1;
+	if (*word == '@') {
+		line->device = (int)strtol(word + 1, NULL, 10);
+		word = strtok_r(NULL, " \t", &save);
+	}
+	if (word && strcmp(word, "once") == 0) {
 		line->once = true;
 		word = strtok_r(NULL, " \t", &save);
 	}
@@ -121,7 +127,9 @@ void fake_trigger_read(void)
 struct fake_line *fake_trigger_find(const char *keyword, const char *first)
 {
 	for (unsigned int i = 0; i < nlines; i++)
-		if (!lines[i].gone && strcmp(lines[i].words[0], keyword) == 0 &&
+		if (!lines[i].gone &&
+		    (lines[i].device < 0 || lines[i].device == fake_trigger_device) &&
+		    strcmp(lines[i].words[0], keyword) == 0 &&
 		    (!first || strcmp(lines[i].words[1], first) == 0))
 			return &lines[i];
 	return NULL;

@@ -18,9 +18,13 @@ struct fake_line {
 	char split[FAKE_LINE_SIZE]; /* the same with a NUL behind each word */
 	char *words[FAKE_WORDS];    /* from the keyword on; the rest are "" */
 	bool once;
+	int device;    /* that the line is about, -1 = any */
 	bool gone;     /* consumed */
 	uint64_t hits; /* what the user of a line counted; kept while the line stands */
 };
+
+/* The device that this process runs on, -1 = none yet. */
+extern int fake_trigger_device;
 
 /* Read the file if it says something else than before. */
 void fake_trigger_read(void);

@@ -488,7 +488,7 @@ static void start(void)
 		.max_instances = KERNELS,
 		.fuse_max = 4,
 		.sample_ms = 1000,
-		.device = {.device = "0"},
+		.devices = {"0"},
 	};
 
 	rk_supervisor_start(rig.supervisor, &params);

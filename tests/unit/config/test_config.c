@@ -266,6 +266,8 @@ TEST(bad_sources)
 	assert_refused("[backend]\ncuda_device = all\n", NULL, NULL, "FILE:2: cuda_device: \"all\"",
 		       "it must be an index from 0 to 1023, or a UUID as nvidia-smi -L prints it: "
 		       "GPU- or MIG- and 8-4-4-4-12 hexadecimal digits");
+	assert_refused("[runtime]\nworkers = 17\n[backend]\ncuda_device = 0,1\n", NULL, NULL,
+		       "workers: 17", "for each of 2 devices of cuda_device are more than 32");
 
 	assert_refused(NULL, LIST("RKFS_WHAT=1"), NULL, "RKFS_WHAT: ", "no configuration key");
 	assert_refused(NULL, LIST("RKFS_DRAIN_TIMOUT=1"), NULL,
@@ -397,6 +399,14 @@ TEST(values)
 		 "GPU-01234567-89ab-cdef-0123-456789abcdef"},
 		{"cuda_device", "GPU-01234567-89AB-CDEF-0123-456789ABCDEF",
 		 "GPU-01234567-89ab-cdef-0123-456789abcdef"},
+		{"cuda_device", "0,1, 2 ,03", "0,1,2,3"},
+		{"cuda_device", "7:5", "7,5"},
+		{"cuda_device", "GPU-01234567-89AB-CDEF-0123-456789ABCDEF,0",
+		 "GPU-01234567-89ab-cdef-0123-456789abcdef,0"},
+		{"cuda_device", "1,0,01", NULL},
+		{"cuda_device", "1,", NULL},
+		{"cuda_device", ",1", NULL},
+		{"cuda_device", "1 2", NULL},
 		{"cuda_device", "", NULL},
 		{"cuda_device", "1024", NULL},
 		{"cuda_device", "-1", NULL},

@@ -223,7 +223,8 @@ static inline int setup(void **state)
 		.max_instances = 10,
 		.fuse_max = 1,
 		.sample_ms = 1234,
-		.device = {.device = "0", .ring_idle_ms = 5678, .pool_growth_factor = 2},
+		.devices = {"0"},
+		.device = {.ring_idle_ms = 5678, .pool_growth_factor = 2},
 	};
 	*state = r;
 	return 0;

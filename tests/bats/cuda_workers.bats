@@ -1,0 +1,154 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# Several devices behind one mount: each worker has its own, and what goes wrong on one stays there.
+
+load cuda
+
+UUID=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae
+
+four_up() {
+	triggers 'device_count 4' "$@"
+	cuda_up "cuda_device=0:1:2:3,worker_threads=2,${FOUR_OPTIONS-fallback_backend=none}"
+}
+
+# Python that the tests below share.
+workers_py() {
+	{
+		cat <<-'EOF'
+			def worker(n, name): return get(f"workers/{n}/{name}")
+			def states(): return [worker(n, "state") for n in sorted(os.listdir(path("workers")))]
+			def trigger(*lines):
+			    name = os.environ["RK_FAKE_CUDA"]
+			    with open(name + ".py", "w") as f:
+			        f.write("\n".join(("device_count 4", *lines)) + "\n")
+			    os.rename(name + ".py", name)
+			class Load:
+			    """Calls without end, of which only those on a worker that is at fault may fail."""
+			    def __init__(self):
+			        self.over, self.done, self.failed = threading.Event(), 0, []
+			        self.tasks = [Task(self.run) for _ in range(6)]
+			    def run(self):
+			        while not self.over.is_set():
+			            if (what := outcome(call, "core/echo", b"x" * 100, "raw")) not in ("ok", b"x" * 100):
+			                self.failed.append(what)
+			            self.done += 1
+			    def end(self):
+			        self.over.set()
+			        assert [t.result() for t in self.tasks] == ["ok"] * 6 and self.done > 50
+			        return self.failed
+			def others(n): return [m for m in range(4) if m != n]
+			def fails_alone(n):
+			    """Nothing has failed on another worker than n, and none was replaced."""
+			    assert [worker(m, "messages_failed") for m in others(n)] == ["0"] * 3
+			    assert [worker(m, "restarts") for m in others(n)] == ["0"] * 3
+			    assert {e["worker"] for e in events("WorkerDied")} <= {n}, events("WorkerDied")
+			    assert get("state") == "Running"
+		EOF
+		cat
+	} | py
+}
+
+@test "cuda workers: each has a device of its own, by index or UUID, and all serve" {
+	four_up
+	UUID=$UUID workers_py <<-'EOF'
+		assert states() == ["running"] * 4 and get("health/status") == "healthy"
+		assert [worker(n, "device") for n in range(4)] == [f"{os.environ['UUID']}0{n}" for n in range(4)]
+		assert [worker(n, "backend") for n in range(4)] == ["cuda"] * 4
+		fds = [submit("core/delay", {"ms": 1000}) for _ in range(8)]
+		until(lambda: [worker(n, "messages_in_flight") for n in range(4)], ["2"] * 4)
+		assert [json.loads(answer_of(fd))["waited_ms"] >= 1000 for fd in fds] == [True] * 8
+		assert sum(int(worker(n, "gpu_memory_bytes")) for n in range(4)) == int(get("stats/gpu_memory_bytes"))
+	EOF
+	cuda_down
+	triggers 'device_count 4'
+	cuda_up "cuda_device=${UUID}03 : 1,workers=2"
+	assert_value config/cuda_device "${UUID}03,1"
+	assert_equal "$(cat "$MNT"/workers/{0,1,2,3}/device)" "${UUID}03"$'\n'"${UUID}03"$'\n'"${UUID}01"$'\n'"${UUID}01"
+	cuda_down
+	run timeout 60 "$BIN/mount.rkfs" -o "$CUDA_OPTIONS,cuda_device=0:1,workers=17" none "$MNT"
+	assert_failure
+	assert_output --partial "workers: 17 for each of 2 devices of cuda_device are more than 32"
+}
+
+@test "cuda workers: a device that is lost, hangs or has a sticky error takes no other along" {
+	export FOUR_OPTIONS=fallback_backend=none,health_check_interval=100ms,health_check_timeout=500ms,health_failure_threshold=2,health_stall_timeout=1s,restart_limit=100
+	four_up
+	workers_py <<-'EOF'
+		for n, line in (1, "@1 once sticky CUDA_ERROR_ILLEGAL_ADDRESS"), (2, "@2 lost"), (3, "@3 hang synchronize"):
+		    load = Load()
+		    trigger(line)
+		    until(lambda: worker(n, "restarts") == "0", False)
+		    assert get("health/ready") == "1"
+		    done = load.done
+		    until(lambda: load.done > done + 50, True)
+		    trigger()
+		    until(lambda: worker(n, "state"), "running")
+		    until(lambda: get("health/status"), "healthy")
+		    failed = load.end()
+		    assert set(failed) <= {"EIO"}, failed
+		    assert worker(0, "messages_failed") == "0" and worker(0, "restarts") == "0"
+		    assert [worker(m, "restarts") for m in range(n + 1, 4)] == ["0"] * (3 - n)
+		assert stats()["timed_out"] == 0 and get("state") == "Running"
+	EOF
+}
+
+@test "cuda workers: out of memory on one is a message's failure there, and nothing else" {
+	four_up
+	workers_py <<-'EOF'
+		load = Load()
+		trigger("@2 fail cuMemAlloc CUDA_ERROR_OUT_OF_MEMORY", "@2 fail cuMemAllocAsync CUDA_ERROR_OUT_OF_MEMORY", "@2 fail cuMemAllocFromPoolAsync CUDA_ERROR_OUT_OF_MEMORY")
+		done = load.done
+		until(lambda: load.done > done + 200, True)
+		trigger()
+		failed = load.end()
+		assert set(failed) <= {"ENOMEM"}, failed
+		fails_alone(2)
+		assert states() == ["running"] * 4 and events("WorkerDied") == []
+		assert call("core/echo", b"y", "raw") == b"y"
+	EOF
+}
+
+@test "cuda workers: one that cannot start is out, by name; all of them: Failed, or the fallback" {
+	export FOUR_OPTIONS=fallback_backend=cpu
+	four_up '@2 fail cuDevicePrimaryCtxRetain CUDA_ERROR_ECC_UNCORRECTABLE'
+	workers_py <<-'EOF'
+		assert states() == ["running", "running", "out", "running"], states()
+		assert get("state") == "Running" and get("health/status") == "degraded" and get("health/ready") == "1"
+		assert get("health/reason").startswith("worker 2: ") and "ECC" in get("health/reason"), get("health/reason")
+		assert [worker(n, "backend") for n in range(4)] == ["cuda", "cuda", "none", "cuda"]
+		[out] = events("WorkerOut")
+		assert out["worker"] == 2 and events("BackendFallback") == []
+		for _ in range(10):
+		    assert call("core/echo", b"y", "raw") == b"y"
+		trigger()                                               # it was repaired
+		put("workers/2/enable", "1")
+		until(lambda: get("health/status"), "healthy")
+		assert worker(2, "backend") == "cuda"
+	EOF
+	cuda_down
+	four_up 'fail cuDevicePrimaryCtxRetain CUDA_ERROR_ECC_UNCORRECTABLE'
+	workers_py <<-'EOF'
+		assert get("state") == "Running" and get("health/status") == "degraded"
+		assert "fallback" in get("health/reason"), get("health/reason")
+		until(states, ["running"] * 4)
+		assert [worker(n, "backend") for n in range(4)] == ["cpu"] * 4
+		assert call("core/echo", b"y", "raw") == b"y"
+	EOF
+	cuda_down
+	triggers 'device_count 4' 'fail cuDevicePrimaryCtxRetain CUDA_ERROR_ECC_UNCORRECTABLE'
+	cuda_refused "CUDA_ERROR_ECC_UNCORRECTABLE" "cuda_device=0:1:2:3,fallback_backend=none"
+}
+
+@test "cuda workers: one device is taken out and back while the rest serve; its context is gone meanwhile" {
+	four_up
+	workers_py <<-'EOF'
+		load = Load()
+		for n in range(4):
+		    put(f"workers/{n}/enable", "0")
+		    until(lambda: worker(n, "state"), "stopped")
+		    put(f"workers/{n}/enable", "1")
+		    until(lambda: worker(n, "health"), "healthy")
+		assert load.end() == [] and events("WorkerDied") == [] and states() == ["running"] * 4
+	EOF
+	assert_equal "$(grep -c '^release ' "$RK_FAKE_CUDA_LEDGER")" 4
+}
