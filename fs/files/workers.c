@@ -15,13 +15,7 @@ static struct rk_worker_info look(const struct rkfs_subject *subject)
 
 RKFS_SHOW(state_show)
 {
-	static const char *const names[] = {
-		[RK_WORKER_STOPPED] = "stopped", [RK_WORKER_STARTING] = "starting",
-		[RK_WORKER_RUNNING] = "running", [RK_WORKER_DRAINING] = "draining",
-		[RK_WORKER_OUT] = "out",
-	};
-
-	rkfs_textbuf_line(out, names[look(subject).state]);
+	rkfs_textbuf_line(out, rk_worker_state_name(look(subject).state));
 	return 0;
 }
 

@@ -331,6 +331,86 @@ static void print_devices(struct page *p)
 	}
 }
 
+/* --- of each worker --- */
+
+/* A worker as it is printed. */
+struct worker {
+	struct rk_worker_info info;
+	struct rk_lane_counts counts;
+	uint64_t enabled, healthy;
+};
+
+static const struct worker_family {
+	const char *name, *type, *help;
+	size_t offset; /* in struct worker, of a uint64_t */
+} worker_families[] = {
+	{"worker_enabled", "gauge", "Whether the worker is to serve: its enable.",
+	 offsetof(struct worker, enabled)},
+	{"worker_healthy", "gauge", "Whether its last health checks passed.",
+	 offsetof(struct worker, healthy)},
+	{"worker_restarts_total", "counter", "Processes that followed its first one.",
+	 offsetof(struct worker, info.restarts)},
+	{"worker_messages_in_flight", "gauge", "Messages that it runs.",
+	 offsetof(struct worker, counts.in_flight)},
+	{"worker_messages_processed_total", "counter", "Messages that it has completed.",
+	 offsetof(struct worker, counts.processed)},
+	{"worker_messages_failed_total", "counter", "Messages that failed on it.",
+	 offsetof(struct worker, counts.failed)},
+	{"worker_gpu_memory_bytes", "gauge", "Device memory that it holds.",
+	 offsetof(struct worker, info.gpu_memory_bytes)},
+};
+
+/* All of @workers, of which there is room for RK_LANES_MAX. Returns how many there are. */
+static uint32_t look_at_workers(struct page *p, struct worker *workers)
+{
+	uint32_t count = rk_runtime_workers(p->rt);
+	char reason[RK_ERROR_MAX];
+
+	for (uint32_t n = 0; n < count; n++) {
+		struct worker *w = &workers[n];
+
+		rk_runtime_worker(p->rt, n, &w->info);
+		rk_dispatch_lane_counts(rk_runtime_dispatch(p->rt), n, &w->counts);
+		w->enabled = w->info.enabled;
+		w->healthy = rk_runtime_worker_health(p->rt, n, reason) == RK_HEALTH_HEALTHY;
+	}
+	return count;
+}
+
+static int print_workers(struct page *p)
+{
+	struct worker *workers = calloc(RK_LANES_MAX, sizeof(*workers));
+	uint32_t count;
+	char number[16];
+
+	if (!workers)
+		return -ENOMEM;
+	count = look_at_workers(p, workers);
+	family(p, "worker_info", "gauge", "Backend, device and state of each worker, as labels.");
+	for (uint32_t n = 0; n < count; n++) {
+		snprintf(number, sizeof(number), "%" PRIu32, n);
+		begin(p, "worker_info", "");
+		label(p, "worker", number);
+		label(p, "backend", workers[n].info.backend);
+		label(p, "device", workers[n].info.device);
+		label(p, "state", rk_worker_state_name(workers[n].info.state));
+		end(p, "1");
+	}
+	for (size_t i = 0; i < sizeof(worker_families) / sizeof(worker_families[0]); i++) {
+		const struct worker_family *f = &worker_families[i];
+
+		family(p, f->name, f->type, f->help);
+		for (uint32_t n = 0; n < count; n++) {
+			const char *at = (const char *)&workers[n] + f->offset;
+
+			snprintf(number, sizeof(number), "%" PRIu32, n);
+			sample(p, f->name, "worker", number, *(const uint64_t *)at);
+		}
+	}
+	free(workers);
+	return 0;
+}
+
 int rk_metrics_print(struct rk_runtime *rt, const char *mount, char **text, size_t *len)
 {
 	char *buf = NULL;
@@ -345,7 +425,7 @@ int rk_metrics_print(struct rk_runtime *rt, const char *mount, char **text, size
 	print_stats(&page);
 	print_kernels(&page);
 	print_devices(&page);
-	failed = ferror(page.out);
+	failed = print_workers(&page) || ferror(page.out);
 	if (fclose(page.out) || failed) {
 		free(buf);
 		return -ENOMEM;

@@ -115,6 +115,17 @@ void rk_supervisor_enable(struct rk_supervisor *sup, uint32_t lane, bool on, uin
 	rk_supervisor_wake(sup);
 }
 
+const char *rk_worker_state_name(enum rk_worker_state state)
+{
+	static const char *const names[] = {
+		[RK_WORKER_STOPPED] = "stopped", [RK_WORKER_STARTING] = "starting",
+		[RK_WORKER_RUNNING] = "running", [RK_WORKER_DRAINING] = "draining",
+		[RK_WORKER_OUT] = "out",
+	};
+
+	return names[state];
+}
+
 static enum rk_worker_state state_locked(const struct rk_supervisor *sup,
 					 const struct rk_seat *seat)
 {

@@ -19,6 +19,9 @@ enum rk_worker_state {
 	RK_WORKER_OUT,	    /* it was given up */
 };
 
+/* "stopped", "starting", "running", "draining", "out". Static storage. */
+const char *rk_worker_state_name(enum rk_worker_state state);
+
 /* A worker as it is now. */
 struct rk_worker_info {
 	enum rk_worker_state state;

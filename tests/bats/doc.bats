@@ -330,6 +330,23 @@ cuda_compiler() {
 	command -v nvcc >/dev/null
 }
 
+@test "README's rolling reset takes each worker out and back, and no call is lost" {
+	local calls
+
+	rk_up primary_backend=cpu,workers=4
+	code "$README" 1 sh >"$BATS_TEST_TMPDIR/rolling-reset"
+	(until [[ -e $BATS_TEST_TMPDIR/over ]]; do call core/echo '{"data":[1]}' || exit; done) >"$BATS_TEST_TMPDIR/calls" 3>&- &
+	RESET='echo reset' run timeout 60 sh -e "$BATS_TEST_TMPDIR/rolling-reset" "$MNT"
+	assert_success
+	assert_output "$(printf 'reset none\n%.0s' 1 2 3 4)"
+	: >"$BATS_TEST_TMPDIR/over"
+	wait $!
+	calls=$(sort -u "$BATS_TEST_TMPDIR/calls")
+	assert_equal "$calls" '{"data":[1]}'
+	assert_equal "$(cat "$MNT"/workers/*/state | sort | uniq -c | xargs)" "4 running"
+	assert_equal "$(grep -c '"event":"WorkerDisabled"' "$MNT/events")" 4
+}
+
 @test "README's calls run as printed" {
 	rk_up
 	assert_transcript /mnt/rk "$(code "$README" 5)"

@@ -285,3 +285,54 @@ workers_py() {
 		assert before == after and get("stats/kernels_active") == "5", (before, after)
 	EOF
 }
+
+@test "workers: promtool finds nothing to object to, and each worker is a label" {
+	rk_up primary_backend=cpu,workers=3
+	run promtool check metrics <"$MNT/metrics"
+	assert_success
+	assert_output ''
+	call core/echo '{"data":[1]}'
+	run cat "$MNT/metrics"
+	assert_line --regexp '^rkfs_worker_info\{mount=".*",worker="2",backend="cpu",device="",state="running"\} 1$'
+	assert_line --regexp '^rkfs_worker_enabled\{mount=".*",worker="1"\} 1$'
+	assert_line --regexp '^rkfs_worker_healthy\{mount=".*",worker="1"\} 1$'
+	assert_equal "$(grep '^rkfs_worker_messages_processed_total' <<<"$output" | awk '{ n += $NF } END { print NR, n }')" "3 1"
+}
+
+@test "workers: the books balance while workers are killed at random, and nothing is left" {
+	rk_up "primary_backend=cpu,workers=4,worker_threads=2,restart_limit=1000,kernels_dir="
+	KILL_SECS=${KILL_SECS-5} workers_py <<-'EOF'
+		import random, signal
+		over, rng = threading.Event(), random.Random(1)
+		def client(seed):
+		    rng, done = random.Random(seed), 0
+		    while not over.is_set():
+		        kernel, request, encoding = rng.choice((("core/echo", b"x" * rng.randrange(1, 100000), "raw"),
+		            ("core/delay", {"ms": rng.randrange(20)}, "json"), ("core/running-stats", {"x": [1.0]}, "json")))
+		        what = outcome(call, kernel, request, encoding)
+		        assert what in ("ok", "EIO") or isinstance(what, bytes), what
+		        done += 1
+		    assert done > 10
+		clients = [Task(client, i) for i in range(8)]
+		end = time.monotonic() + float(os.environ["KILL_SECS"])
+		kills = 0
+		while time.monotonic() < end:
+		    n = rng.randrange(4)
+		    pid = outcome(worker, n, "pid")
+		    if isinstance(pid, str) and pid.isdigit():
+		        try:
+		            os.kill(int(pid), signal.SIGKILL)
+		            kills += 1
+		        except ProcessLookupError:
+		            pass
+		    again = time.monotonic() + 0.2
+		    while time.monotonic() < again:
+		        stats()
+		        assert get("state") == "Running"
+		over.set()
+		assert [c.result() for c in clients] == ["ok"] * 8 and kills > 5
+		until(states, ["running"] * 4)
+		until(lambda: stats()["in_flight"], 0)
+		assert [worker(n, "messages_in_flight") for n in range(4)] == ["0"] * 4
+	EOF
+}
