@@ -32,11 +32,13 @@ struct worker {
 	struct rk_backend_env env;
 	struct rk_wire_device_settings device; /* what env points to */
 	const struct rk_wire_hello *hello;     /* while it is handled */
+	struct rk_error unwatchable; /* why NVML is not to be opened; code 0 = it may be */
 	struct rk_executor_backend backends[RK_WIRE_BACKEND_COUNT];
 	enum rk_wire_backend primary; /* the one that runs, where the executor is there */
 	struct rk_executor *executor; /* NULL unless READY said 0, as is check */
 	struct rk_check *check;
 	struct rk_devices_watch *watch; /* NULL: none */
+	bool left_behind;		/* a watch was, in a call of NVML */
 };
 
 /* Any thread. */
@@ -123,7 +125,7 @@ static void tear_down(struct worker *w)
 	if (w->executor)
 		rk_executor_stop(w->executor);
 	w->executor = NULL;
-	left_behind = w->watch && !rk_devices_stop(w->watch);
+	left_behind = w->left_behind || (w->watch && !rk_devices_stop(w->watch));
 	w->watch = NULL;
 	if (w->check && !rk_check_stop(w->check)) {
 		rk_log(RK_LOG_ERROR, "rk-worker: the driver does not return from a health check");
@@ -239,11 +241,31 @@ static void send_checked(void *ctx, uint64_t number, int rc, const struct rk_err
 	send_status(ctx, &out, rc, err);
 }
 
+/*
+ * Watch the devices of the machine as @settings say, or not: whoever does keeps them all open, and
+ * one worker does for all. What cannot be watched is no reason to fail.
+ */
+static void watch_devices(struct worker *w, const struct rk_wire_settings *settings)
+{
+	if (!settings->watched) {
+		w->left_behind |= w->watch && !rk_devices_stop(w->watch);
+		w->watch = NULL;
+	} else if (w->watch) {
+		rk_devices_set_period(w->watch, settings->sample_ms);
+	} else if (!w->left_behind) {
+		struct rk_error err = w->unwatchable;
+
+		if (err.code ||
+		    rk_devices_start(&w->watch, w->env.shared, settings->sample_ms, &err))
+			rk_log(RK_LOG_WARN, "rk-worker: no devices are watched: %s", err.msg);
+	}
+}
+
 /* Start the threads that work on the open backends. */
-static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *err)
+static int start_threads(struct worker *w, const struct rk_wire_settings *settings,
+			 struct rk_error *err)
 {
 	const struct rk_executor_backend *primary = &w->backends[w->primary];
-	struct rk_error unwatched;
 	int rc = rk_check_start(&w->check, primary->ops, primary->backend, w->env.shared,
 				send_checked, w, err);
 
@@ -251,10 +273,7 @@ static int start_threads(struct worker *w, uint64_t sample_ms, struct rk_error *
 		rc = rk_executor_start(&w->executor, &w->env, w->messages, w->backends, err);
 	if (rc)
 		return rc;
-	if (w->device.watched &&
-	    (may_open(w, RK_WIRE_LIBNVML, &unwatched) ||
-	     rk_devices_start(&w->watch, w->env.shared, sample_ms, &unwatched)))
-		rk_log(RK_LOG_WARN, "rk-worker: no devices are watched: %s", unwatched.msg);
+	watch_devices(w, settings);
 	return 0;
 }
 
@@ -283,7 +302,7 @@ static int set_up(struct worker *w, const struct rk_wire_hello *hello, char *why
 	rc = open_either(w, hello, why, err);
 	if (rc)
 		return rc;
-	return start_threads(w, hello->settings.sample_ms, err);
+	return start_threads(w, &hello->settings, err);
 }
 
 static void check_settings(const struct rk_wire_settings *settings)
@@ -323,6 +342,7 @@ static bool handle_hello(struct worker *w, const struct rk_wire_control *in)
 	check_settings(&hello->settings);
 	rk_log_set_level(hello->settings.log_level);
 	w->hello = hello;
+	(void)may_open(w, RK_WIRE_LIBNVML, &w->unwatchable);
 	rc = set_up(w, hello, out.ready.fallback_why, &err);
 	w->hello = NULL;
 	if (rc) {
@@ -436,8 +456,7 @@ static bool handle_settings(struct worker *w, const struct rk_wire_control *in)
 {
 	check_settings(&in->settings);
 	rk_log_set_level(in->settings.log_level);
-	if (w->watch)
-		rk_devices_set_period(w->watch, in->settings.sample_ms);
+	watch_devices(w, &in->settings);
 	return true;
 }
 

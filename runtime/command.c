@@ -50,7 +50,6 @@ static struct rk_wire_device_settings device_settings(const struct rk_config *c)
 		.unified_memory = c->cuda_unified_memory,
 		.async_memory = c->async_memory,
 		.memory_pooling = c->memory_pooling,
-		.watched = c->gpu_enabled,
 		.memory_limit_bytes = c->memory_limit_bytes,
 		.pool_initial_bytes = c->pool_initial_bytes,
 		.pool_growth_factor = c->pool_growth_factor,
@@ -77,6 +76,7 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		.sample_ms = rt->sample_ms,
 		.device = device_settings(c),
 		.user = rt->means.user,
+		.watched = c->gpu_enabled,
 		.filter = c->worker_seccomp,
 	};
 	for (uint32_t i = 0; i < p->workers; i++)

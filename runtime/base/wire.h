@@ -105,8 +105,7 @@ struct rk_wire_device_settings {
 	uint8_t unified_memory;
 	uint8_t async_memory;
 	uint8_t memory_pooling;
-	uint8_t watched; /* whether devices[] of the shared page is to be kept */
-	uint32_t reserved;
+	uint8_t reserved[5];
 	uint64_t memory_limit_bytes; /* 0 = none */
 	uint64_t pool_initial_bytes;
 	double pool_growth_factor;
@@ -116,7 +115,7 @@ struct rk_wire_device_settings {
 /* Those that change while the worker runs. */
 struct rk_wire_settings {
 	uint32_t log_level; /* enum rk_log_level */
-	uint32_t reserved;
+	uint32_t watched;   /* whether devices[] of the shared page is to be kept */
 	uint64_t sample_ms; /* devices[] of the shared page is refreshed this often */
 };
 

@@ -10,26 +10,67 @@
 
 #define LINES_PER_SECOND 200 /* of workers, in the log */
 
-static struct rk_wire_settings settings_of(const struct rk_supervisor *sup)
+static struct rk_wire_settings settings_of(const struct rk_supervisor *sup, const struct rk_proc *p)
 {
 	return (struct rk_wire_settings){
 		.log_level = rk_log_level(),
+		.watched = p->watches,
 		.sample_ms = sup->params.sample_ms,
 	};
 }
 
-/* Whether a worker watches the devices of the machine already. */
-static bool is_watched(const struct rk_supervisor *sup)
+/* The worker that watches the devices of the machine, or NULL. */
+static struct rk_proc *watcher(const struct rk_supervisor *sup)
 {
 	for (uint32_t i = 0; i < sup->nseats; i++)
 		if (sup->seats[i].cur && sup->seats[i].cur->watches)
-			return true;
-	return false;
+			return sup->seats[i].cur;
+	return NULL;
+}
+
+static bool is_watching_wanted(struct rk_supervisor *sup)
+{
+	return sup->params.watched && !rk_supervisor_any_disabled(sup);
+}
+
+static void begin_watch(struct rk_supervisor *sup, struct rk_proc *p)
+{
+	RK_GUARD(&sup->lock);
+	p->watches = true;
+	p->watch = ++sup->watches;
+}
+
+static void end_watch(struct rk_supervisor *sup, struct rk_proc *p)
+{
+	RK_GUARD(&sup->lock);
+	rk_supervisor_see_devices_locked(sup, p);
+	p->watches = false;
+}
+
+void rk_supervisor_choose_watcher(struct rk_supervisor *sup)
+{
+	bool wanted = is_watching_wanted(sup);
+	struct rk_proc *p = watcher(sup);
+
+	if (wanted == !!p)
+		return;
+	if (wanted) {
+		for (uint32_t i = 0; i < sup->nseats && !p; i++)
+			p = sup->seats[i].cur;
+		if (!p)
+			return;
+		begin_watch(sup, p);
+	} else {
+		end_watch(sup, p);
+	}
+	rk_supervisor_send_settings(sup, p);
 }
 
 int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 {
 	p->skip = sup->skip;
+	if (is_watching_wanted(sup) && !watcher(sup))
+		begin_watch(sup, p);
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_HELLO,
@@ -38,7 +79,7 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 				.threads = sup->params.threads,
 				.skip = p->skip,
 				.payload_bytes = rk_payload_size(sup->params.payload),
-				.settings = settings_of(sup),
+				.settings = settings_of(sup, p),
 				.device = sup->params.device,
 			},
 	};
@@ -47,7 +88,6 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 	if (sup->falls_back)
 		memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);
 	memcpy(packet.hello.device.device, sup->params.devices[p->seat->lane], RK_WIRE_NAME_MAX);
-	packet.hello.device.watched = p->watches = sup->params.device.watched && !is_watched(sup);
 	memcpy(packet.hello.skip_why, sup->skip_why, sizeof(sup->skip_why));
 	return rk_process_send(&p->os, &packet, -1);
 }
@@ -67,7 +107,7 @@ void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p)
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_SETTINGS,
-		.settings = settings_of(sup),
+		.settings = settings_of(sup, p),
 	};
 
 	/* A dead worker needs no settings, and a full socket means that it is not listening. */

@@ -158,6 +158,7 @@ struct rk_proc {
 	struct rk_seat *seat;
 	bool asked_check;	   /* at least once */
 	bool watches;		   /* the devices of the machine, for all */
+	uint64_t watch;		   /* number of that watch */
 	enum rk_wire_backend best; /* the one that it is called after; cpu is there too */
 	uint64_t kill_at, abandon_at;
 	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
@@ -238,6 +239,7 @@ struct rk_supervisor {
 	struct rk_proc_list procs; /* those that serve and those that are ending */
 	struct rk_proc_list dead;  /* freed after the batch */
 	uint64_t spawned;	   /* how many were */
+	uint64_t watches;	   /* of devices, so far */
 	struct rk_rate lines;	   /* of workers, in the log */
 	uint64_t memory_kills;	   /* as they were when nothing was known of a death */
 	uint64_t memory_seen_ns;
@@ -265,7 +267,10 @@ void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *
 void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
 			      struct rk_asked *asked);
 
-/* Take over what @p has seen of the devices, with the lock held. */
+/* Whether a worker was disabled by hand. */
+bool rk_supervisor_any_disabled(struct rk_supervisor *sup);
+
+/* Take over what @p, if it watches, has seen of the devices, with the lock held. */
 void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p);
 
 /* loads.c: what is loaded; in the supervisor's thread */
@@ -302,6 +307,12 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p);
 int rk_supervisor_send_shutdown(struct rk_proc *p);
 void rk_supervisor_send_settings(struct rk_supervisor *sup, struct rk_proc *p);
 void rk_supervisor_send_check(struct rk_proc *p, uint64_t number);
+
+/*
+ * Have one worker watch the devices of the machine, or none while one is disabled: its card may be
+ * about to be reset, which cannot be done while it is open.
+ */
+void rk_supervisor_choose_watcher(struct rk_supervisor *sup);
 
 /*
  * Handle one packet from @p. 0, or the reason why @p must be replaced: -EPROTO where the packet

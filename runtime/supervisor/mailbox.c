@@ -63,6 +63,15 @@ void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
 	seat->asked.given_up = 0;
 }
 
+bool rk_supervisor_any_disabled(struct rk_supervisor *sup)
+{
+	RK_GUARD(&sup->lock);
+	for (uint32_t i = 0; i < sup->nseats; i++)
+		if (sup->seats[i].asked.disabled)
+			return true;
+	return false;
+}
+
 /* --- what other threads ask for and read --- */
 
 void rk_supervisor_start(struct rk_supervisor *sup, const struct rk_supervisor_params *params)
@@ -221,8 +230,8 @@ void rk_supervisor_give_up(struct rk_supervisor *sup, uint32_t lane, const char 
 
 void rk_supervisor_see_devices_locked(struct rk_supervisor *sup, const struct rk_proc *p)
 {
-	if (p->epoch == sup->devices_epoch)
-		rk_devices_update(&sup->devices, p->os.shared, p->number);
+	if (p->watches && p->epoch == sup->devices_epoch)
+		rk_devices_update(&sup->devices, p->os.shared, p->watch);
 }
 
 bool rk_supervisor_device(struct rk_supervisor *sup, uint32_t index, struct rk_device *device)

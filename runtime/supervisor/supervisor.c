@@ -287,6 +287,7 @@ static void serve_requests(struct rk_supervisor *sup)
 		rk_supervisor_deactivate(sup);
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
 		ask(sup, seat, &r);
+	rk_supervisor_choose_watcher(sup);
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
 		if (seat->cur)
 			rk_supervisor_reconcile(sup, seat->cur);

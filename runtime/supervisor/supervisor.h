@@ -44,6 +44,7 @@ struct rk_supervisor_params {
 	struct rk_wire_device_settings device;	      /* of all, but for the name of */
 	char devices[RK_LANES_MAX][RK_WIRE_NAME_MAX]; /* each worker's own */
 	struct rk_worker_user user;
+	bool watched;		       /* the devices of the machine are, by one of the workers */
 	bool filter;		       /* of system calls */
 	char cuda_cache_dir[PATH_MAX]; /* "" = none */
 	bool cuda;		       /* may be opened */

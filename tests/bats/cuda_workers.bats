@@ -148,7 +148,44 @@ workers_py() {
 		    until(lambda: worker(n, "state"), "stopped")
 		    put(f"workers/{n}/enable", "1")
 		    until(lambda: worker(n, "health"), "healthy")
-		assert load.end() == [] and events("WorkerDied") == [] and states() == ["running"] * 4
+		assert load.end() == []
+		assert events("WorkerDied") == [], events("WorkerDied")
+		assert states() == ["running"] * 4
 	EOF
 	assert_equal "$(grep -c '^release ' "$RK_FAKE_CUDA_LEDGER")" 4
+}
+
+@test "cuda workers: one of them watches the devices, and none while one is taken out" {
+	export FOUR_OPTIONS=metrics_interval=100ms
+	four_up
+	workers_py <<-'EOF'
+		import signal
+		def watchers():
+		    """The workers that have NVML open, by the thread that looks."""
+		    found = []
+		    for n in range(4):
+		        pid = outcome(worker, n, "pid")
+		        try:
+		            if any(open(f"/proc/{pid}/task/{t}/comm").read() == "rk-devices\n" for t in os.listdir(f"/proc/{pid}/task")):
+		                found.append(n)
+		        except FileNotFoundError:
+		            pass                                        # it has just ended
+		    return found
+		until(watchers, [0])
+		until(lambda: sorted(os.listdir(path("devices"))), list("0123"))
+		assert get("devices/3/name") == "Fake GPU 3"
+		put("workers/2/enable", "0")
+		until(watchers, [])
+		assert get("devices/3/name") == "Fake GPU 3"            # as it was seen last
+		until(lambda: worker(2, "state"), "stopped")
+		assert watchers() == []
+		put("workers/2/enable", "1")
+		until(watchers, [0])
+		os.kill(int(worker(0, "pid")), signal.SIGKILL)          # another one goes on
+		until(lambda: watchers()[:1] not in ([], [0]) or worker(0, "restarts") == "1" and len(watchers()) == 1, True)
+		until(lambda: worker(0, "state"), "running")
+		trigger("temperature 77")
+		until(lambda: get("devices/1/temperature_celsius"), "77")
+		assert len(watchers()) == 1
+	EOF
 }

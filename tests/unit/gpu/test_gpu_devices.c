@@ -438,7 +438,7 @@ static void hello_watched(struct peer *p, uint8_t watched)
 {
 	struct rk_wire_control packet = make_hello("cpu", "");
 
-	packet.hello.device.watched = watched;
+	packet.hello.settings.watched = watched;
 	packet.hello.settings.sample_ms = NEVER_MS;
 	send_packet(p->control, &packet, sizeof(packet));
 	recv_answer(p, &packet, RK_WIRE_READY);
@@ -465,7 +465,7 @@ RIG_TEST(worker)
 	WAIT_FOR(atomic_load(&seen->ndevices) == 1);
 	assert_string_equal(read_device(0).name, "Fake GPU 0");
 	say("once nvml_fail nvmlDeviceGetMemoryInfo 3\nhang nvmlDeviceGetTemperature\n");
-	send_settings(p, RK_LOG_INFO, FAST_MS);
+	send_settings(p, RK_LOG_INFO, true, FAST_MS);
 	WAIT_FOR(!is_said("once"));
 	say_shutdown(p);
 	expect_exit(p, 0);

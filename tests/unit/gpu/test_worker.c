@@ -452,7 +452,7 @@ RIG_TEST(log_level)
 
 	hello_cpu(p);
 	assert_string_equal(p->last_log, ""); /* at info */
-	send_settings(p, RK_LOG_DEBUG, 1000);
+	send_settings(p, RK_LOG_DEBUG, false, 1000);
 	load(p, SLOT, &echo);
 	assert_non_null(strstr(p->last_log, "loaded test/echo in slot 7"));
 }

@@ -284,11 +284,13 @@ static inline struct rk_wire_control unload(struct peer *p, uint32_t slot)
 	return packet;
 }
 
-static inline void send_settings(struct peer *p, uint32_t log_level, uint64_t sample_ms)
+static inline void send_settings(struct peer *p, uint32_t log_level, bool watched,
+				 uint64_t sample_ms)
 {
 	struct rk_wire_control packet = {.version = RK_WIRE_VERSION, .type = RK_WIRE_SETTINGS};
 
 	packet.settings.log_level = log_level;
+	packet.settings.watched = watched;
 	packet.settings.sample_ms = sample_ms;
 	send_packet(p->control, &packet, sizeof(packet));
 }

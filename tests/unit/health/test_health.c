@@ -457,7 +457,7 @@ RIG_TEST(device_lost)
 	struct rig r;
 
 	atomic_store(&knobs->ndevices, 2);
-	open_health(&r);
+	open_health(&r, "gpu_enabled=yes");
 	assert_false(rk_runtime_device(r.rt, 0, &device));
 	rig_start(&r);
 	check_now(&r, "healthy", "passed", "ok");
@@ -488,7 +488,7 @@ RIG_TEST(device_ails)
 
 	atomic_store(&knobs->ndevices, 2);
 	atomic_store(&knobs->known, RK_WIRE_KNOWS_XID | RK_WIRE_KNOWS_REMAP);
-	open_health(&r);
+	open_health(&r, "gpu_enabled=yes");
 	rig_start(&r);
 	check_now(&r, "healthy", "passed", "ok");
 	assert_int_equal(count_events(&r, "DeviceXid"), 0);
@@ -579,7 +579,7 @@ RIG_TEST(params)
 	assert_int_equal(hello->device.unified_memory, 1);
 	assert_int_equal(hello->device.async_memory, 0);
 	assert_int_equal(hello->device.memory_pooling, 1);
-	assert_int_equal(hello->device.watched, 1);
+	assert_int_equal(hello->settings.watched, 1);
 	assert_int_equal(hello->device.memory_limit_bytes, 3 << 20);
 	assert_int_equal(hello->device.pool_initial_bytes, 2 << 20);
 	assert_true(hello->device.pool_growth_factor == 1.5);
@@ -604,7 +604,7 @@ RIG_TEST(params)
 	rig_close(&r);
 	open_health(&r, "gpu_enabled=no", "kernel_fusion=no", "max_batch_size=17");
 	rig_start(&r);
-	assert_int_equal(hello->device.watched, 0);
+	assert_int_equal(hello->settings.watched, 0);
 	assert_int_equal(rk_runtime_dispatch(r.rt)->lanes[RK_ONLY_LANE].fuse_max, 1);
 	rig_close(&r);
 }

@@ -224,6 +224,7 @@ static inline int setup(void **state)
 		.fuse_max = 1,
 		.sample_ms = 1234,
 		.devices = {"0"},
+		.watched = true,
 		.device = {.ring_idle_ms = 5678, .pool_growth_factor = 2},
 	};
 	*state = r;
