@@ -386,7 +386,7 @@ install: all
 	install -D -m 755 $(BUILD)/rk-worker '$(DESTDIR)$(LIBEXECDIR)/rk-worker'
 	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(BUILD)/rkcall $(BUILD)/rktop
 	install -D -m 644 etc/completion/rkcall.bash '$(DESTDIR)$(COMPDIR)/rkcall'
-	install -D -m 644 -t '$(DESTDIR)$(UNITDIR)' etc/systemd/rkfs@.service
+	install -D -m 644 -t '$(DESTDIR)$(UNITDIR)' etc/systemd/rkfs@.service etc/systemd/rkfs-nvidia.service
 	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog
 	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/rkfs' etc/prometheus/rkfs.rules.yml
@@ -402,7 +402,7 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)/sbin/mount.rkfs' '$(DESTDIR)/sbin/mount.fuse.rkfs' '$(DESTDIR)$(LIBEXECDIR)/rk-worker' \
 		'$(DESTDIR)$(PREFIX)/bin/rkcall' '$(DESTDIR)$(PREFIX)/bin/rktop' '$(DESTDIR)$(COMPDIR)/rkcall' \
-		'$(DESTDIR)$(UNITDIR)/rkfs@.service' '$(DESTDIR)/etc/logrotate.d/rkfs' \
+		'$(DESTDIR)$(UNITDIR)/rkfs@.service' '$(DESTDIR)$(UNITDIR)/rkfs-nvidia.service' '$(DESTDIR)/etc/logrotate.d/rkfs' \
 		'$(DESTDIR)$(INCDIR)/ring.h' '$(DESTDIR)$(INCDIR)/ring.cuh' \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man1/%',$(MAN1)) \
 		$(patsubst doc/%,'$(DESTDIR)$(MANDIR)/man5/%',$(MAN5)) \

@@ -48,14 +48,16 @@ int rk_environment_make(char *const *from, const char *cache_dir, struct rk_envi
 /* nvidia.c: what its driver needs of root; both run between fork and exec */
 
 #define RK_NVIDIA_MODPROBE    "/usr/bin/nvidia-modprobe"
+#define RK_NVIDIA_PROC	      "/proc/driver/nvidia"
 #define RK_NVIDIA_MODPROBE_MS 10000
 
 /*
- * Have the program @path load the driver's modules and make its device nodes. The driver would do
- * so itself, by a setuid program that does nothing for a worker. It is killed after @timeout_ms;
- * where it is missing or fails, opening a device will tell.
+ * Have the program @path load the driver's modules and make the device nodes of all cards and parts
+ * of cards that the driver tells of in @proc. The driver would do so itself, by a setuid program
+ * that does nothing for a worker. Blocks for @timeout_ms at most (-1 = for as long as it takes),
+ * after which the program is killed; where it is missing or fails, opening a device will tell.
  */
-void rk_nvidia_load(const char *path, int timeout_ms);
+void rk_nvidia_load(const char *path, const char *proc, int timeout_ms);
 
 /*
  * Add to the @n @groups, of which there is room for @max, those that may use device nodes of NVIDIA

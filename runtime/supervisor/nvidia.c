@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the driver of NVIDIA needs of root, done before a worker gives that up. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,68 +13,114 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/base/clock.h"
 #include "runtime/supervisor/internal.h"
 
-#define GPUS	    "/proc/driver/nvidia/gpus"
-#define DEVICES_MAX 32
-#define MINOR_ROOM  12 /* of any int with its NUL */
+/* as many as the program takes: one more is for the driver's own node */
+#define MINORS_MAX	 63
+#define CAPABILITIES_MAX 256
+#define ARGUMENTS_MAX	 (2 * (1 + MINORS_MAX + CAPABILITIES_MAX) + 2)
+#define MINOR_ROOM	 12 /* of any int with its NUL */
+#define LINE_MAX_BYTES	 256
 
-/* Devices of the driver, as far as it is loaded; at least one. */
-static int count_devices(void)
+static void __attribute__((noreturn)) execute(const char *path, char *const *arguments)
 {
-	DIR *dir = opendir(GPUS);
-	struct dirent *entry;
-	int n = 0;
-
-	if (!dir)
-		return 1;
-	while (n < DEVICES_MAX && (entry = readdir(dir)))
-		n += entry->d_name[0] != '.';
-	closedir(dir);
-	return n ? n : 1;
-}
-
-static void __attribute__((noreturn)) execute(const char *path)
-{
-	static char name[] = "nvidia-modprobe", memory[] = "-u", device[] = "-c";
 	static char *const environment[] = {NULL};
-	char minors[DEVICES_MAX][MINOR_ROOM];
-	char *argv[2 * DEVICES_MAX + 3];
-	int n = count_devices(), argc = 0;
 
-	argv[argc++] = name;
-	argv[argc++] = memory;
-	for (int i = 0; i < n; i++) {
-		snprintf(minors[i], sizeof(minors[i]), "%d", i);
-		argv[argc++] = device;
-		argv[argc++] = minors[i];
-	}
-	argv[argc] = NULL;
-	execve(path, argv, environment);
+	execve(path, arguments, environment);
 	_exit(1);
 }
 
-void rk_nvidia_load(const char *path, int timeout_ms)
+/* Run @path, but not beyond @until, a time of the monotonic clock; 0 = for as long as it takes. */
+static void run(const char *path, char *const *arguments, uint64_t until)
 {
 	struct pollfd dead = {.events = POLLIN};
-	pid_t pid;
+	pid_t pid = fork();
+	int left = -1;
 
-	if (access(path, X_OK))
-		return;
-	pid = fork();
 	if (pid == 0)
-		execute(path);
+		execute(path, arguments);
 	if (pid < 0)
 		return;
 	dead.fd = pidfd_open(pid, 0);
-	while (dead.fd >= 0 && poll(&dead, 1, timeout_ms) < 0 && errno == EINTR)
-		;
+	do {
+		uint64_t now = rk_now_ns();
+
+		if (until)
+			left = now < until ? (int)((until - now) / 1000000) : 0;
+	} while (dead.fd >= 0 && poll(&dead, 1, left) < 0 && errno == EINTR);
 	if (dead.fd < 0 || !dead.revents)
 		kill(pid, SIGKILL);
 	/* one that does not even die of that is left behind */
 	waitpid(pid, NULL, WNOHANG);
 	if (dead.fd >= 0)
 		close(dead.fd);
+}
+
+/* The number of the node of the card that the file @path is about, into @minor; false = none. */
+static bool read_minor(const char *path, char minor[MINOR_ROOM])
+{
+	FILE *f = fopen(path, "re");
+	char line[LINE_MAX_BYTES];
+	bool found = false;
+	int number;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = sscanf(line, "Device Minor: %d", &number) == 1 && number >= 0;
+	if (f)
+		fclose(f);
+	if (found)
+		snprintf(minor, MINOR_ROOM, "%d", number);
+	return found;
+}
+
+static void find(const char *proc, const char *what, int flags, glob_t *found)
+{
+	char pattern[PATH_MAX];
+
+	snprintf(pattern, sizeof(pattern), "%s/%s", proc, what);
+	glob(pattern, flags, NULL, found);
+}
+
+/* The nodes of every card, of the driver itself, and of what MIG divides cards into. */
+static void make_nodes(const char *path, const char *proc, char *name, uint64_t until)
+{
+	static char device[] = "-c", capability[] = "-f", control[] = "255";
+	char minors[MINORS_MAX][MINOR_ROOM];
+	char *arguments[ARGUMENTS_MAX] = {name, device, control};
+	glob_t cards = {0}, parts = {0};
+	int n = 3;
+
+	find(proc, "gpus/*/information", 0, &cards);
+	find(proc, "capabilities/gpu*/mig/gi*/access", 0, &parts);
+	find(proc, "capabilities/gpu*/mig/gi*/ci*/access", GLOB_APPEND, &parts);
+	for (size_t i = 0; i < cards.gl_pathc && i < MINORS_MAX; i++) {
+		if (!read_minor(cards.gl_pathv[i], minors[i]))
+			continue;
+		arguments[n++] = device;
+		arguments[n++] = minors[i];
+	}
+	for (size_t i = 0; i < parts.gl_pathc && i < CAPABILITIES_MAX; i++) {
+		arguments[n++] = capability;
+		arguments[n++] = parts.gl_pathv[i];
+	}
+	run(path, arguments, until);
+	globfree(&cards);
+	globfree(&parts);
+}
+
+void rk_nvidia_load(const char *path, const char *proc, int timeout_ms)
+{
+	static char name[] = "nvidia-modprobe", memory[] = "-u", device[] = "-c", first[] = "0";
+	uint64_t until = timeout_ms < 0 ? 0 : rk_now_ns() + (uint64_t)timeout_ms * 1000000;
+
+	if (access(path, X_OK))
+		return;
+	/* which cards there are is known once the module is loaded */
+	run(path, (char *const[]){name, NULL}, until);
+	make_nodes(path, proc, name, until);
+	/* with -u, the number is that of the node of unified memory, and no card's */
+	run(path, (char *const[]){name, memory, device, first, NULL}, until);
 }
 
 static bool has(const gid_t *groups, int n, gid_t gid)

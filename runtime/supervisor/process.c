@@ -97,7 +97,7 @@ static void __attribute__((noreturn)) become_worker(struct birth *b)
 		_exit(EXIT_CANNOT_EXEC);
 	prefer_for_oom(b->oom_score);
 	if (b->cuda && geteuid() == 0)
-		rk_nvidia_load(RK_NVIDIA_MODPROBE, RK_NVIDIA_MODPROBE_MS);
+		rk_nvidia_load(RK_NVIDIA_MODPROBE, RK_NVIDIA_PROC, RK_NVIDIA_MODPROBE_MS);
 	if (b->user.other) /* NVML shows devices whatever runs the kernels */
 		b->user.ngroups = rk_nvidia_groups("/dev", b->user.groups, b->user.ngroups,
 						   RK_WORKER_GROUPS_MAX);

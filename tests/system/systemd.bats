@@ -165,6 +165,30 @@ property() {
 	refute_line --partial '<6>'
 }
 
+@test "the nodes of every card are made before the daemon starts" {
+	in_container systemctl stop "$UNIT"
+	# the cards show once the module is loaded, which is what the first run does
+	sh_container '
+		mount -t tmpfs tmpfs /proc/driver
+		printf "#!/bin/sh\n%s\n" "echo \"\$*\" >>/run/ran; [ -e /proc/driver/nvidia ] || mv /proc/driver/unloaded /proc/driver/nvidia
+" >/usr/bin/nvidia-modprobe
+		chmod 755 /usr/bin/nvidia-modprobe
+		cd /proc/driver
+		mkdir -p unloaded/gpus/0000:01:00.0 unloaded/gpus/0000:02:00.0 unloaded/capabilities/gpu3/mig/gi7/ci0
+		printf "Model: \t\t NVIDIA H100\nDevice Minor: \t 3\n" >unloaded/gpus/0000:01:00.0/information
+		printf "Device Minor: \t 0\n" >unloaded/gpus/0000:02:00.0/information
+		touch unloaded/capabilities/gpu3/mig/config unloaded/capabilities/gpu3/mig/gi7/access \
+			unloaded/capabilities/gpu3/mig/gi7/ci0/access'
+	in_container systemctl start "$UNIT"
+	run in_container cat /run/ran
+	sh_container 'umount /proc/driver; rm /usr/bin/nvidia-modprobe /run/ran'
+	assert_output "
+-c 255 -c 3 -c 0 -f /proc/driver/nvidia/capabilities/gpu3/mig/gi7/access -f /proc/driver/nvidia/capabilities/gpu3/mig/gi7/ci0/access
+-u -c 0"
+	run in_container journalctl --no-pager -o cat -u rkfs-nvidia.service
+	refute_output --partial 'Failed'
+}
+
 @test "systemd-analyze finds the service exposed by less than 4 of 10" {
 	run in_container systemd-analyze security --offline=yes --no-pager --threshold=39 "/lib/systemd/system/$UNIT"
 	assert_success
@@ -172,7 +196,7 @@ property() {
 
 @test "systemd-analyze verify has nothing to say of the units" {
 	run in_container systemd-analyze verify --man=no "/lib/systemd/system/$UNIT" \
-		/lib/systemd/system/rkfs@.service
+		/lib/systemd/system/rkfs@.service /lib/systemd/system/rkfs-nvidia.service
 	assert_success
 	assert_output ''
 }
