@@ -134,7 +134,7 @@ assert_munge_is_quiet() {
 	apt_install /tmp/rkfs.deb
 	run in_tree 'dpkg -L rkfs'
 	for file in /sbin/mount.rkfs /usr/libexec/rkfs/rk-worker /usr/bin/rkcall /etc/rkfs/rkfs.conf \
-		/lib/systemd/system/rkfs@.service /usr/share/man/man8/mount.rkfs.8.gz \
+		/lib/systemd/system/rkfs@.service /lib/systemd/system/rkfs-nvidia.service /usr/share/man/man8/mount.rkfs.8.gz \
 		/usr/share/man/man5/rkfs.5.gz /usr/share/man/man5/rkfs.conf.5.gz \
 		/usr/share/man/man5/rkfs-kernel.5.gz /usr/share/man/man1/rkcall.1.gz \
 		/usr/share/bash-completion/completions/rkcall /usr/share/rkfs/rkfs.rules.yml /usr/include/rkfs/ring.cuh; do
@@ -188,6 +188,9 @@ assert_munge_is_quiet() {
 	# an upgrade leaves both alone
 	run sh_container 'findmnt --noheadings --list --output TARGET --types fuse.rkfs | sort'
 	assert_output $'/mnt/rk\n/srv/gpu'
+	# whom the package made for it, and none of root's groups
+	run sh_container 'ps -o user=,group= -C rk-worker'
+	assert_output --regexp $'^rkfs +rkfs\nrkfs +rkfs$'
 	sh_container 'dpkg -r rkfs'
 	run sh_container 'findmnt --types fuse.rkfs; pgrep -x mount.rkfs || pgrep -x rk-worker || true'
 	assert_output ''
