@@ -189,6 +189,29 @@ property() {
 	refute_output --partial 'Failed'
 }
 
+# network_of PROCESS: its network namespace
+network_of() {
+	sh_container 'readlink "/proc/$(pgrep -x "$1")/ns/net"' "$1"
+}
+
+@test "kernels have no network, and a drop-in gives it back as rkfs-kernel(5) says" {
+	local machine dir=/run/systemd/system/rkfs@.service.d text
+
+	machine=$(in_container readlink /proc/1/ns/net)
+	assert [ "$(network_of rk-worker)" != "$machine" ]
+	assert_equal "$(network_of rk-worker)" "$(network_of mount.rkfs)"
+	text=$(man -P cat "$SOURCE/doc/rkfs-kernel.5" | tr -s ' \n' ' ')
+	for option in PrivateNetwork=no IPAddressDeny= 'RestrictAddressFamilies=AF_INET AF_INET6'; do
+		[[ $text == *"$option"* ]] || fail "the page does not name $option"
+		sh_container "mkdir -p $dir; [ -e $dir/net.conf ] || echo '[Service]' >$dir/net.conf
+			echo \"\$1\" >>$dir/net.conf" "$option"
+	done
+	sh_container "systemctl daemon-reload; systemctl restart $UNIT"
+	run network_of rk-worker
+	sh_container "rm -r $dir; systemctl daemon-reload"
+	assert_output "$machine"
+}
+
 @test "systemd-analyze finds the service exposed by less than 4 of 10" {
 	run in_container systemd-analyze security --offline=yes --no-pager --threshold=39 "/lib/systemd/system/$UNIT"
 	assert_success
