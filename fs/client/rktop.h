@@ -17,6 +17,7 @@
 #define RKTOP_KERNELS 256
 #define RKTOP_DEVICES 16
 #define RKTOP_FLIGHT  64
+#define RKTOP_WORKERS 32
 #define RKTOP_TEXT    160
 #define RKTOP_HISTORY 300 /* samples that a sparkline may show */
 
@@ -37,6 +38,11 @@ struct rktop_device {
 	char power[16]; /* watts as the file says, "" = unknown */
 };
 
+struct rktop_worker {
+	char state[16], health[16], backend[16];
+	uint64_t in_flight, processed, failed, restarts;
+};
+
 struct rktop_message {
 	uint64_t id, age_ms, uid, pid;
 	char kernel[RKTOP_TEXT];
@@ -53,9 +59,10 @@ struct rktop_snapshot {
 	uint64_t accepted, processed, failed, rejected, cancelled, timed_out, in_flight;
 	uint64_t gpu_memory, gpu_memory_peak;
 	uint64_t drain_left_secs, drain_remaining; /* RKTOP_UNKNOWN outside a drain */
-	unsigned int nkernels, ndevices, nmessages;
+	unsigned int nkernels, ndevices, nworkers, nmessages;
 	struct rktop_kernel kernels[RKTOP_KERNELS];
 	struct rktop_device devices[RKTOP_DEVICES];
+	struct rktop_worker workers[RKTOP_WORKERS];
 	struct rktop_message messages[RKTOP_FLIGHT];
 };
 

@@ -110,7 +110,7 @@ static void read_totals(struct rktop_snapshot *s, const struct rkcall_mount *m)
 	free(text);
 }
 
-/* --- kernels/, devices/, inflight/ --- */
+/* --- kernels/, devices/, workers/, inflight/ --- */
 
 static void read_kernels(struct rktop_snapshot *s, const struct rkcall_mount *m)
 {
@@ -135,6 +135,26 @@ static void read_kernels(struct rktop_snapshot *s, const struct rkcall_mount *m)
 		k->p99_usecs = read_number(m, id, "latency_p99_usecs");
 	}
 	rkcall_kernels_free(&list);
+}
+
+static void read_workers(struct rktop_snapshot *s, const struct rkcall_mount *m)
+{
+	for (s->nworkers = 0; s->nworkers < RKTOP_WORKERS; s->nworkers++) {
+		struct rktop_worker *w = &s->workers[s->nworkers];
+		char path[64];
+
+#define FILE_OF(name) (snprintf(path, sizeof(path), "workers/%u/" name, s->nworkers), path)
+		read_text(m, NULL, FILE_OF("state"), w->state, sizeof(w->state));
+		if (!w->state[0])
+			return;
+		read_text(m, NULL, FILE_OF("health"), w->health, sizeof(w->health));
+		read_text(m, NULL, FILE_OF("backend"), w->backend, sizeof(w->backend));
+		w->in_flight = read_number(m, NULL, FILE_OF("messages_in_flight"));
+		w->processed = read_number(m, NULL, FILE_OF("messages_processed"));
+		w->failed = read_number(m, NULL, FILE_OF("messages_failed"));
+		w->restarts = read_number(m, NULL, FILE_OF("restarts"));
+#undef FILE_OF
+	}
 }
 
 static void read_devices(struct rktop_snapshot *s, const struct rkcall_mount *m)
@@ -227,6 +247,7 @@ void rktop_read(struct rktop_snapshot *s, const char *dir)
 	s->drain_remaining = read_number(&m, NULL, "drain/remaining");
 	read_kernels(s, &m);
 	read_devices(s, &m);
+	read_workers(s, &m);
 	read_messages(s, &m);
 	if (!s->state[0])
 		snprintf(s->problem, sizeof(s->problem), "%s: the mount is gone", m.dir);

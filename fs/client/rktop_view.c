@@ -192,6 +192,21 @@ static void draw_devices(struct output *o, const struct rktop_view *v)
 	}
 }
 
+/* One that is alone says nothing that is not above. */
+static void draw_workers(struct output *o, const struct rktop_view *v)
+{
+	for (unsigned int i = 0; v->now.nworkers > 1 && i < v->now.nworkers && !full(o); i++) {
+		const struct rktop_worker *w = &v->now.workers[i];
+		bool is_well = !strcmp(w->state, "running") && !strcmp(w->health, "healthy");
+
+		line(o, is_well ? A_NORMAL : COLOR_PAIR(3) | A_BOLD,
+		     "worker %-2u %-8.8s %-9.9s %-4.4s runs %-3" PRIu64 " done %-9" PRIu64
+		     " failed %-4" PRIu64 " again %" PRIu64,
+		     i, w->state, w->health, w->backend, w->in_flight, w->processed, w->failed,
+		     w->restarts);
+	}
+}
+
 /* --- kernels, the busiest first --- */
 
 struct load {
@@ -274,6 +289,7 @@ static void draw(struct output *o, const struct rktop_view *v)
 	draw_drain(o, v);
 	draw_totals(o, v);
 	draw_devices(o, v);
+	draw_workers(o, v);
 	draw_kernels(o, v);
 	draw_messages(o, v);
 }

@@ -241,11 +241,10 @@ static void ask(struct rk_supervisor *sup, struct rk_seat *seat, const struct rk
  */
 static struct rk_proc *writer_of(struct rk_supervisor *sup, const struct rk_message *m)
 {
-	struct rk_proc *p;
+	struct rk_proc *p = TAILQ_LAST(&sup->procs, rk_proc_list);
 
-	TAILQ_FOREACH_REVERSE(p, &sup->procs, rk_proc_list, link)
-	if (p->seat->lane == m->lane)
-		break;
+	while (p && p->seat->lane != m->lane)
+		p = TAILQ_PREV(p, rk_proc_list, link);
 	return p;
 }
 

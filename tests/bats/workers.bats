@@ -336,3 +336,21 @@ workers_py() {
 		assert [worker(n, "messages_in_flight") for n in range(4)] == ["0"] * 4
 	EOF
 }
+
+@test "workers: rktop has a line for each, within 80 columns; none where one is alone" {
+	rk_up primary_backend=cpu,workers=3
+	call core/echo '{"data":[1]}'
+	echo 0 >"$MNT/workers/1/enable"
+	until_value workers/1/state stopped
+	run "$BIN/rktop" --once --delay 0.1 -m "$MNT"
+	assert_success
+	assert_line --regexp '^worker 0  running  healthy   cpu  runs 0   done [01] +failed 0    again 0$'
+	assert_line --regexp '^worker 1  stopped  unhealthy none runs 0 '
+	assert_equal "$(grep -c '^worker ' <<<"$output")" 3
+	assert_equal "$(grep '^worker ' <<<"$output" | awk 'length > 80')" ""
+	umount "$MNT"
+	await_exit "$DAEMON"
+	rk_up primary_backend=cpu
+	run "$BIN/rktop" --once --delay 0.1 -m "$MNT"
+	refute_line --regexp '^worker '
+}
