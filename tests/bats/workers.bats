@@ -354,3 +354,45 @@ workers_py() {
 	run "$BIN/rktop" --once --delay 0.1 -m "$MNT"
 	refute_line --regexp '^worker '
 }
+
+@test "workers: a library that hangs one of them while it is loaded: that one is replaced, the kernel blamed" {
+	mkdir "$KERNELS"
+	cat >"$BATS_TEST_TMPDIR/hangs.c" <<-'EOF'
+		#include <fcntl.h>
+		#include <unistd.h>
+		/* the first process that loads it, and no other */
+		__attribute__((constructor)) static void hang(void)
+		{
+			if (open(FIRST, O_CREAT | O_EXCL | O_WRONLY, 0600) >= 0)
+				for (;;)
+					pause();
+		}
+		void half(float x, float *y) { *y = x / 2; }
+	EOF
+	mkdir -m 1777 "$BATS_TEST_TMPDIR/first"
+	cc -shared -fPIC -DFIRST="\"$BATS_TEST_TMPDIR/first/here\"" -o "$KERNELS/hangs.so" "$BATS_TEST_TMPDIR/hangs.c"
+	rk_up "primary_backend=cpu,workers=4,worker_threads=1,kernel_load_timeout=1s,hot_reload_enabled=yes,worker_user=root,kernels_dir=$KERNELS"
+	printf '[kernel]\nid = user/half\n[inputs]\nx = f32\n[outputs]\ny = f32\n[cpu]\nlibrary = hangs.so\nentry = half\nargs = x, y\n' >"$KERNELS/half.ini"
+	workers_py <<-'EOF'
+		beside = [submit("core/delay", {"ms": 2000}) for _ in range(4)]
+		put("control", "reload")
+		until(lambda: get("kernels/user/half/enable"), "0")
+		assert "took longer than kernel_load_timeout" in last_error("user/half"), last_error("user/half")
+		until(states, ["running"] * 4)
+		assert sums("restarts") == 1 and get("state") == "Running"
+		ends = sorted(str(outcome(answer_of, fd)) for fd in beside)
+		assert ends.count("EIO") == 1, ends                     # what ran beside it in that process
+		put("kernels/user/half/enable", "1")                    # nothing hangs any more
+		assert json.loads(call("user/half", {"x": 4})) == {"y": 2.0}
+		for _ in range(20):
+		    assert json.loads(call("user/half", {"x": 8})) == {"y": 4.0}
+		# enable 0 during a load: it ends all the same, and is back with the kernel
+		put("workers/0/enable", "0"), put("workers/0/enable", "1"), put("workers/0/enable", "0")
+		until(lambda: worker(0, "state"), "stopped")
+		put("control", "reload")                                # while one is out
+		put("workers/0/enable", "1")
+		until(states, ["running"] * 4)
+		for _ in range(20):
+		    assert json.loads(call("user/half", {"x": 2})) == {"y": 1.0}
+	EOF
+}
