@@ -85,7 +85,7 @@ up_to_fail() {
 		stuck = get("drain/stuck").splitlines()
 		import re
 		for line in stuck:
-		    assert re.fullmatch(r"\d+ kernel=core/delay state=(running|queued) age_ms=\d+ uid=0 pid=\d+", line), line
+		    assert re.fullmatch(r"\d+ kernel=core/delay state=(running|queued) age_ms=\d+ uid=0 pid=\d+( worker=0)?", line), line
 		assert len(stuck) == 8 and sum("state=running" in line for line in stuck) == 3
 		assert get("wait/stopped") == "Stopped"
 		assert time.monotonic() - begun >= 1

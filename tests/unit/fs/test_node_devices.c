@@ -7,7 +7,7 @@ static const struct rk_caller root = {.uid = 0, .gid = 0, .pid = 1};
 
 static int fs_setup(void **state)
 {
-	static const char *const options[] = {"preset=testing", FOREVER, NULL};
+	static const char *const options[] = {"preset=testing", "gpu_enabled=yes", FOREVER, NULL};
 
 	rk_log_set_sink(rig_drop_line, NULL);
 	return setup(state) || tree_open(FAKE_WORKER, options);
