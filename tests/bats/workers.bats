@@ -280,7 +280,7 @@ workers_py() {
 		for n in range(3):
 		    pid = worker(n, "pid")
 		    os.kill(int(pid), signal.SIGKILL)
-		    until(lambda: worker(n, "state") == "running" and worker(n, "pid") != pid, True)
+		    until(lambda: worker(n, "state") == "running" and worker(n, "restarts") == "1", True)
 		after = sorted(k for d in os.listdir(path("kernels")) for k in os.listdir(path(f"kernels/{d}")) if get(f"kernels/{d}/{k}/backend") != "none")
 		assert before == after and get("stats/kernels_active") == "5", (before, after)
 	EOF
