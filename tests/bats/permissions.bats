@@ -292,6 +292,7 @@ users() {
 		texts = {os.pread(fd, size, 0) for fd in fds[:50]}      # each renders its own again
 		assert len(texts) == 1 and len(texts.pop()) == size
 		put("kernels/core/echo/enable", "0")                    # what comes now is for who looks for it
+		until(lambda: events()[-1]["event"], "KernelDeactivated")
 		assert os.pread(fds[60], 1 << 20, 1) + b"" and os.path.getsize(f"{MNT}/events") > size
 		rest = os.pread(fds[60], 1 << 20, size)
 		assert rest.count(b"\n") == 1 and b"KernelDeactivated" in rest, rest
