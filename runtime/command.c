@@ -46,7 +46,7 @@ static int wrong_state(enum rk_state state, const char *verb, struct rk_error *e
 
 static struct rk_wire_device_settings device_settings(const struct rk_config *c)
 {
-	struct rk_wire_device_settings s = {
+	return (struct rk_wire_device_settings){
 		.unified_memory = c->cuda_unified_memory,
 		.async_memory = c->async_memory,
 		.memory_pooling = c->memory_pooling,
@@ -55,9 +55,9 @@ static struct rk_wire_device_settings device_settings(const struct rk_config *c)
 		.pool_growth_factor = c->pool_growth_factor,
 		.ring_idle_ms = c->ring_idle,
 	};
-
-	return s;
 }
+
+_Static_assert(RK_CONFIG_WORKERS_MAX <= RK_LANES_MAX, "each worker has a lane");
 
 /* With config_lock held. */
 static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor_params *p)

@@ -20,6 +20,12 @@
 int rkfs_line_read(const char *what, const char *text, size_t len, char line[RKFS_LINE_MAX + 1],
 		   struct rk_error *err);
 
+/*
+ * The same for a file @what of @of that is a switch: *@on is what 1 or 0 says. Else -EINVAL, too.
+ */
+int rkfs_switch_read(const char *what, const char *of, const char *text, size_t len, bool *on,
+		     struct rk_error *err);
+
 /* verbs.c */
 
 enum rkfs_verb {

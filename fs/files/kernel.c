@@ -2,7 +2,6 @@
 /* kernels/DOMAIN/NAME/: what a kernel is, what it has done, and its call file. */
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "fs/call/call.h"
 #include "fs/files/files.h"
@@ -45,14 +44,11 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 			const struct rk_caller *caller, const char *text, size_t len)
 {
 	const char *id = subject->kernel->manifest.id;
-	char line[RKFS_LINE_MAX + 1];
 	struct rk_kernel *k = NULL;
 	struct rk_error err;
-	int rc = rkfs_line_read(attr->name, text, len, line, &err);
+	bool on;
+	int rc = rkfs_switch_read(attr->name, id, text, len, &on, &err);
 
-	if (!rc && strcmp(line, "0") && strcmp(line, "1"))
-		rc = rk_error_set(&err, EINVAL, "%s of %s: write 1 to enable, 0 to disable",
-				  attr->name, id);
 	if (!rc) {
 		k = rk_registry_current(rk_runtime_registry(subject->fs->rt), subject->kernel);
 		if (!k)
@@ -61,7 +57,7 @@ static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject 
 	}
 	if (rc)
 		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
-	rk_runtime_enable(subject->fs->rt, k, *line == '1', caller);
+	rk_runtime_enable(subject->fs->rt, k, on, caller);
 	rk_kernel_unref(k);
 	return 0;
 }

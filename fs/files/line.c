@@ -51,3 +51,18 @@ int rkfs_line_read(const char *what, const char *text, size_t len, char line[RKF
 	line[len] = '\0';
 	return 0;
 }
+
+int rkfs_switch_read(const char *what, const char *of, const char *text, size_t len, bool *on,
+		     struct rk_error *err)
+{
+	char line[RKFS_LINE_MAX + 1];
+	int rc = rkfs_line_read(what, text, len, line, err);
+
+	if (rc)
+		return rc;
+	if (strcmp(line, "0") && strcmp(line, "1"))
+		return rk_error_set(err, EINVAL, "%s of %s: write 1 to enable, 0 to disable", what,
+				    of);
+	*on = *line == '1';
+	return 0;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* workers/N/: a worker, where it is in its life, what it has done, and whether it is to serve. */
 #include <errno.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "fs/files/files.h"
 
@@ -92,16 +92,16 @@ RKFS_SHOW(enable_show)
 static int enable_store(const struct rkfs_attr *attr, const struct rkfs_subject *subject,
 			const struct rk_caller *caller, const char *text, size_t len)
 {
-	char line[RKFS_LINE_MAX + 1];
 	struct rk_error err;
-	int rc = rkfs_line_read(attr->name, text, len, line, &err);
+	char name[32];
+	bool on;
+	int rc;
 
-	if (!rc && strcmp(line, "0") && strcmp(line, "1"))
-		rc = rk_error_set(&err, EINVAL, "%s of worker %u: write 1 to enable, 0 to disable",
-				  attr->name, subject->number);
+	snprintf(name, sizeof(name), "worker %u", subject->number);
+	rc = rkfs_switch_read(attr->name, name, text, len, &on, &err);
 	if (rc)
 		return rk_runtime_refuse(subject->fs->rt, "a write", caller, &err);
-	rk_runtime_worker_enable(subject->fs->rt, subject->number, *line == '1', caller);
+	rk_runtime_worker_enable(subject->fs->rt, subject->number, on, caller);
 	return 0;
 }
 

@@ -25,6 +25,13 @@ static inline uint64_t rk_now_ns(void)
 	return (uint64_t)ts.tv_sec * RK_NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+/* Bring *@first, a time or 0 for none, forward to @at, where that is one and is earlier. */
+static inline void rk_earlier(uint64_t *first, uint64_t at)
+{
+	if (at && (!*first || at < *first))
+		*first = at;
+}
+
 /* @ns for pthread_cond_timedwait on a condition of rk_cond_init. */
 static inline struct timespec rk_timespec(uint64_t ns)
 {

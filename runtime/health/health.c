@@ -35,7 +35,7 @@ uint64_t rk_health_begin(struct rk_health *h, uint32_t lanes, rk_health_first *f
 		c->asked = true;
 		c->began = c->out || c->disabled ? RK_HEALTH_BEGAN_NOT : RK_HEALTH_PENDING;
 	}
-	memset(h->told, 0, sizeof(h->told));
+	h->forget_told = true;
 	h->first = first;
 	h->first_ctx = ctx;
 	h->first_by_ns = 0;
@@ -174,12 +174,6 @@ void rk_health_worker_enabled(struct rk_health *h, uint32_t lane, bool enabled)
 
 /* --- the thread --- */
 
-static void earlier(uint64_t *first, uint64_t at)
-{
-	if (!*first || at < *first)
-		*first = at;
-}
-
 /*
  * Do what is to be done for @c: true, and the lock was released meanwhile. Else *@next is no later
  * than when something is.
@@ -194,7 +188,7 @@ static bool attend_locked(struct rk_checks *c, uint64_t *next)
 			rk_health_end_probe_locked(c);
 			return true;
 		}
-		earlier(next, c->probe.deadline);
+		rk_earlier(next, c->probe.deadline);
 	} else if (!h->wanted && c->echo) {
 		pthread_mutex_unlock(&h->lock);
 		rk_health_drop_echo(c);
@@ -204,7 +198,7 @@ static bool attend_locked(struct rk_checks *c, uint64_t *next)
 		rk_health_begin_probe_locked(c);
 		return true;
 	} else if (h->wanted && c->serves) {
-		earlier(next, due);
+		rk_earlier(next, due);
 	}
 	return false;
 }
@@ -242,7 +236,7 @@ static bool settle_locked(struct rk_health *h, uint64_t *next)
 	if (pending && !h->first_by_ns)
 		h->first_by_ns = rk_now_ns() + RK_HEALTH_OTHERS_NS;
 	if (pending && rk_now_ns() < h->first_by_ns) {
-		earlier(next, h->first_by_ns);
+		rk_earlier(next, h->first_by_ns);
 		return false;
 	}
 	if (!passed)

@@ -99,6 +99,7 @@ struct rk_health {
 	uint64_t epoch; /* counts begin, stop and reset: what is older is of no interest */
 	rk_health_first *first;
 	void *first_ctx;
+	bool forget_told;     /* the thread is to, of the devices */
 	uint64_t first_by_ns; /* when those that have not begun are waited for no more; 0 = never */
 	struct rk_health_config config;
 	struct rk_payload *payload; /* where echoes are put; a reference */

@@ -321,6 +321,9 @@ void rk_health_begin_probe_locked(struct rk_checks *c)
 		.stall_timeout = h->config.stall_timeout,
 		.first = first,
 	};
+	if (h->forget_told)
+		memset(h->told, 0, sizeof(h->told));
+	h->forget_told = false;
 	p->deadline = p->begun + h->config.timeout * (first ? RK_HEALTH_FIRST : 1);
 	c->probing = true;
 	c->asked = c->answered = false;

@@ -68,22 +68,22 @@ void rk_supervisor_choose_watcher(struct rk_supervisor *sup)
 
 int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 {
-	p->skip = sup->skip;
-	if (is_watching_wanted(sup) && !watcher(sup))
-		begin_watch(sup, p);
 	struct rk_wire_control packet = {
 		.version = RK_WIRE_VERSION,
 		.type = RK_WIRE_HELLO,
 		.hello =
 			{
 				.threads = sup->params.threads,
-				.skip = p->skip,
+				.skip = sup->skip,
 				.payload_bytes = rk_payload_size(sup->params.payload),
-				.settings = settings_of(sup, p),
 				.device = sup->params.device,
 			},
 	};
 
+	p->skip = sup->skip;
+	if (is_watching_wanted(sup) && !watcher(sup))
+		begin_watch(sup, p);
+	packet.hello.settings = settings_of(sup, p);
 	memcpy(packet.hello.primary, sup->params.primary, RK_WIRE_NAME_MAX);
 	if (sup->falls_back)
 		memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);

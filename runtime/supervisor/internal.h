@@ -198,7 +198,6 @@ struct rk_seat {
 	bool out;	     /* it was given up; as cur */
 	char why_out[RK_ERROR_MAX];
 	uint32_t procs;	       /* processes that are not dead; as cur */
-	bool draining;	       /* cur ends once nothing runs on it; as cur */
 	uint64_t spawned;      /* processes since the last start request; as cur */
 	struct rk_asked asked; /* guarded by the lock */
 	/* the last death is a library's, which the next process does not open */
@@ -206,7 +205,7 @@ struct rk_seat {
 
 	/* The supervisor thread's own. */
 	uint64_t spawn_at;
-	uint64_t drain_by; /* what runs on cur is ended then; 0 = never */
+	uint64_t drain_by; /* cur ends once nothing runs on it, or then; 0 = it goes on */
 	bool ever_ready;   /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;

@@ -200,7 +200,8 @@ static bool over_limit(struct rk_supervisor *sup, const struct rk_kernel *k)
 	struct rk_kernel *other = NULL;
 	uint64_t n = 0;
 
-	if (atomic_load(&k->retired) || elsewhere(sup, NULL, k, HAS))
+	if (rk_registry_count(sup->registry) <= sup->params.max_instances ||
+	    atomic_load(&k->retired) || elsewhere(sup, NULL, k, HAS))
 		return false;
 	while ((other = rk_registry_any_after(sup->registry, other)))
 		n += !atomic_load(&other->retired) && elsewhere(sup, NULL, other, HAS);

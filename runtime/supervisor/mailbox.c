@@ -140,8 +140,7 @@ static enum rk_worker_state state_locked(const struct rk_supervisor *sup,
 {
 	if (seat->out)
 		return RK_WORKER_OUT;
-	if (seat->cur && seat->cur->epoch == sup->asked_epoch && !seat->draining &&
-	    !seat->asked.disabled)
+	if (seat->cur && seat->cur->epoch == sup->asked_epoch && !seat->asked.disabled)
 		return seat->cur->phase == RK_PHASE_READY ? RK_WORKER_RUNNING : RK_WORKER_STARTING;
 	if (sup->want && !seat->asked.disabled && seat->lane < sup->asked_seats)
 		return RK_WORKER_STARTING;

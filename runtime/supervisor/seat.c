@@ -39,7 +39,6 @@ static void retire(struct rk_supervisor *sup, struct rk_proc *p)
 	pthread_mutex_lock(&sup->lock);
 	rk_supervisor_see_devices_locked(sup, p);
 	p->seat->cur = NULL;
-	p->seat->draining = false;
 	pthread_mutex_unlock(&sup->lock);
 	if (p->seat->drain_by)
 		(void)rk_dispatch_close_lane(sup->dispatch, p->seat->lane, false);
@@ -205,10 +204,7 @@ void rk_supervisor_end(struct rk_supervisor *sup, struct rk_proc *p, bool force)
 /* Nothing more is handed to the worker of @seat, which ends once nothing runs on it. */
 static void drain(struct rk_supervisor *sup, struct rk_seat *seat, uint64_t drain_ms)
 {
-	if (!seat->draining) {
-		pthread_mutex_lock(&sup->lock);
-		seat->draining = true;
-		pthread_mutex_unlock(&sup->lock);
+	if (!seat->drain_by) {
 		seat->drain_by = rk_now_ns() + drain_ms * RK_NS_PER_MS + 1; /* never 0 */
 		sup->observer.moved(sup->observer.ctx);
 	}
@@ -220,10 +216,10 @@ static void drain(struct rk_supervisor *sup, struct rk_seat *seat, uint64_t drai
 /* The worker of @seat is wanted after all, or again. */
 static void resume(struct rk_supervisor *sup, struct rk_seat *seat)
 {
-	if (seat->cur && !seat->draining)
+	if (seat->cur && !seat->drain_by)
 		return;
 	pthread_mutex_lock(&sup->lock);
-	seat->draining = seat->out = false;
+	seat->out = false;
 	pthread_mutex_unlock(&sup->lock);
 	seat->drain_by = 0;
 	if (seat->cur) {
@@ -245,7 +241,7 @@ void rk_supervisor_obey(struct rk_supervisor *sup, struct rk_seat *seat,
 		pthread_mutex_lock(&sup->lock);
 		seat->out = false;
 		pthread_mutex_unlock(&sup->lock);
-	} else if (asked->want && (seat->draining || asked->enabled)) {
+	} else if (asked->want && (seat->drain_by || asked->enabled)) {
 		resume(sup, seat);
 	}
 }

@@ -376,28 +376,22 @@ static void run_timers(struct rk_supervisor *sup)
 	}
 }
 
-static void earlier(uint64_t *first, uint64_t at)
-{
-	if (at && (!*first || at < *first))
-		*first = at;
-}
-
 /* Milliseconds until the next timer, rounded up; -1 = none. */
 static int timeout_ms(struct rk_supervisor *sup)
 {
 	uint64_t first = 0, now;
 	struct rk_proc *p;
 
-	earlier(&first, atomic_load(&sup->drain_at));
-	earlier(&first, atomic_load(&sup->expiry_at));
+	rk_earlier(&first, atomic_load(&sup->drain_at));
+	rk_earlier(&first, atomic_load(&sup->expiry_at));
 	for (uint32_t i = 0; i < sup->nseats; i++) {
-		earlier(&first, sup->seats[i].spawn_at);
-		earlier(&first, sup->seats[i].drain_by);
+		rk_earlier(&first, sup->seats[i].spawn_at);
+		rk_earlier(&first, sup->seats[i].drain_by);
 	}
 	TAILQ_FOREACH (p, &sup->procs, link) {
-		earlier(&first, atomic_load(&p->load_by));
-		earlier(&first, p->kill_at);
-		earlier(&first, p->abandon_at);
+		rk_earlier(&first, atomic_load(&p->load_by));
+		rk_earlier(&first, p->kill_at);
+		rk_earlier(&first, p->abandon_at);
 	}
 	if (!first)
 		return -1;
