@@ -167,7 +167,7 @@ bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc 
 	bool blamed = false;
 
 	/* it died of a message, or was killed for something else */
-	if (atomic_load(&p->os.shared->crashed_message) ||
+	if (atomic_load(&p->os.shared->crashed_message) || p->killed_from_outside ||
 	    (p->phase == RK_PHASE_READY && p->abandon_at && !p->load_overdue))
 		return false;
 	for (unsigned int i = 0; i < RK_WIRE_LIBRARY_COUNT; i++) {

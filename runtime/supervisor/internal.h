@@ -166,6 +166,7 @@ struct rk_proc {
 	_Atomic uint64_t load_by; /* the next LOADED or UNLOADED must be here; 0 = none is due */
 	bool load_overdue;	  /* it was not, and that is why it is killed */
 	bool out_of_memory;	  /* it was killed for that */
+	bool killed_from_outside; /* by SIGKILL, neither for that nor by this daemon */
 	bool dead;		  /* it was seen to have ended */
 	char backend[RK_WIRE_NAME_MAX];
 	char device[RK_WIRE_NAME_MAX];

@@ -276,6 +276,9 @@ static bool died_of_load(const struct rk_proc *p, uint32_t running)
 
 	if (p->load_overdue)
 		return true;
+	/* a SIGKILL from outside, as an operator's, says nothing of what it was doing */
+	if (p->killed_from_outside)
+		return false;
 	/*
 	 * It was killed for something else, with messages running. An error that spoils the context
 	 * is told to whoever calls the driver next.

@@ -155,6 +155,9 @@ static void succeed(struct rk_supervisor *sup, struct rk_proc *p, const char *ho
 	else if (seat->ever_ready && rk_dispatch_blamed(sup->dispatch, seat->lane))
 		/* the kernel pays, which is disabled in time */
 		seat->spawn_at = rk_now_ns() + BACKOFF_NS;
+	else if (p->killed_from_outside)
+		try_again(sup, seat,
+			  why); /* even the first one: nothing is wrong with the device */
 	else
 		rk_supervisor_no_worker(sup, seat,
 					!seat->ever_ready && p->refusal[0] ? p->refusal : why);

@@ -19,7 +19,9 @@
 
 #define BATCH	     16
 #define EOF_GRACE_NS (100 * RK_NS_PER_MS) /* sockets closed, but not dead */
-#define START_NS     (60 * RK_NS_PER_SEC) /* spawn -> backend open */
+/* the same in a library's hands: how the process dies decides whether that is to blame */
+#define EOF_LOADING_GRACE_NS (1 * RK_NS_PER_SEC)
+#define START_NS	     (60 * RK_NS_PER_SEC) /* spawn -> backend open */
 
 static int watch(struct rk_supervisor *sup, struct rk_source *source)
 {
@@ -68,12 +70,13 @@ static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 	if (!clean)
 		(void)rk_process_fault(&p->os, how, sizeof(how));
 	/* not by this daemon */
-	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL) &&
-	    rk_memory_kills() > sup->memory_kills) {
-		p->out_of_memory = true;
+	if (!p->abandon_at && !strcmp(how, RK_PROCESS_SIGKILL)) {
+		p->out_of_memory = rk_memory_kills() > sup->memory_kills;
+		p->killed_from_outside = !p->out_of_memory;
+	}
+	if (p->out_of_memory)
 		snprintf(how, sizeof(how),
 			 "was killed by the out-of-memory killer of the kernel (SIGKILL)");
-	}
 	if (rk_proc_is_current(p))
 		rk_supervisor_lost(sup, p, how); /* logs it */
 	else
@@ -83,7 +86,9 @@ static void on_pidfd(struct rk_supervisor *sup, struct rk_proc *p)
 
 static void on_eof(struct rk_supervisor *sup, struct rk_proc *p, struct rk_source *source)
 {
-	uint64_t at = rk_now_ns() + EOF_GRACE_NS;
+	const struct rk_wire_shared *shared = p->os.shared;
+	bool loading = atomic_load(&shared->loading_kernel) || atomic_load(&shared->opening);
+	uint64_t at = rk_now_ns() + (loading ? EOF_LOADING_GRACE_NS : EOF_GRACE_NS);
 
 	rk_supervisor_unwatch(sup, source);
 	if (!p->abandon_at && (!p->kill_at || at < p->kill_at))

@@ -283,6 +283,24 @@ crashes() {
 	EOF
 }
 
+@test "contain: a SIGKILL from outside while a library is loaded says nothing of it: it is loaded again" {
+	rk_up_kernels primary_backend=cpu,kernel_load_timeout=1h
+	kernels hang_load
+	py <<-'EOF'
+		import signal
+		def in_constructor():
+		    return "hang_load.so" in open(f"/proc/{worker()}/maps").read()
+		assert reload() == "ok"
+		until(lambda: outcome(in_constructor), True)
+		os.kill(old := worker(), signal.SIGKILL)
+		until(lambda: len(events("WorkerDied")), 1)
+		until(lambda: outcome(in_constructor), True)
+		assert events("KernelFailed") == [] and get("kernels/user/hang-load/enable") == "1"
+		[died] = events("WorkerDied")
+		assert died["pid"] == old and died["how"] == "was killed by SIGKILL", died
+	EOF
+}
+
 @test "contain: a library whose constructor hangs at the start: Running without it" {
 	kernels hang_load version_1
 	cp "$KERNELS_SRC/version.ini" "$KERNELS/"
