@@ -319,7 +319,7 @@ static void describe(const struct worker *w, struct rk_wire_ready *ready)
 	snprintf(ready->backend, sizeof(ready->backend), "%s", rk_backends[w->primary].name);
 	if (primary->ops->uuid)
 		snprintf(ready->uuid, sizeof(ready->uuid), "%s",
-			 primary->ops->uuid(primary->backend));
+			 primary->ops->uuid(primary->backend, &ready->index));
 }
 
 static bool handle_hello(struct worker *w, const struct rk_wire_control *in)

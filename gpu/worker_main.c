@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* rk-worker: started by mount.rkfs with the descriptors that runtime/base/wire.h names. */
+/*
+ * rk-worker: started by mount.rkfs with the descriptors that runtime/base/wire.h names; or as
+ * `rk-worker --list`, to print the UUID of each device that there is to run on, a line for each.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "gpu/base/packet.h"
+#include "gpu/nvml/list.h"
 #include "gpu/worker.h"
 #include "runtime/base/wire.h"
 
@@ -68,26 +73,58 @@ static int set_stack(void)
 	return -rc;
 }
 
-int main(void)
+static int set_up(void)
 {
-	int rc;
+	int rc = ignore_group_signals();
 
-	if (!is_seqpacket(RK_WIRE_FD_CONTROL) || !is_seqpacket(RK_WIRE_FD_MESSAGES)) {
-		fputs("rk-worker is started by mount.rkfs; it is not a command for users\n",
-		      stderr);
-		return EXIT_USAGE;
-	}
-	rc = ignore_group_signals();
 	if (rc == 0)
 		rc = raise_descriptor_limit();
 	if (rc == 0)
 		rc = set_stack();
 	if (rc == 0 && prctl(PR_SET_NAME, "rk-worker") < 0)
 		rc = -errno;
+	return rc;
+}
+
+/* Their UUIDs, or the reason why they are not known, in the one place where that is read. */
+static int print_list(void)
+{
+	const char *order = getenv("CUDA_DEVICE_ORDER");
+	struct rk_error err = {0};
+	struct rk_listed listed;
+	int rc;
+
+	if (order && strcmp(order, "PCI_BUS_ID") != 0)
+		rc = rk_error_set(&err, EINVAL, "CUDA_DEVICE_ORDER is not PCI_BUS_ID but %.64s",
+				  order);
+	else
+		rc = rk_devices_list(&listed, &err);
+	if (rc) {
+		puts(err.msg);
+	} else {
+		rk_devices_list_visible(&listed, getenv("CUDA_VISIBLE_DEVICES"));
+		for (unsigned int i = 0; i < listed.count; i++)
+			puts(listed.uuids[i][0] ? listed.uuids[i] : "unknown");
+	}
+	return fflush(stdout) || rc ? RK_WORKER_EXIT_FAILURE : 0;
+}
+
+int main(int argc, char **argv)
+{
+	bool lists = argc == 2 && strcmp(argv[1], RK_WIRE_LIST_OPTION) == 0;
+	int rc;
+
+	if (!lists && (!is_seqpacket(RK_WIRE_FD_CONTROL) || !is_seqpacket(RK_WIRE_FD_MESSAGES))) {
+		fputs("rk-worker is started by mount.rkfs; it is not a command for users\n",
+		      stderr);
+		return EXIT_USAGE;
+	}
+	rc = set_up();
 	if (rc) {
 		fprintf(stderr, "rk-worker: cannot set up its process: %s\n", strerror(-rc));
 		return RK_WORKER_EXIT_FAILURE;
 	}
-	return rk_worker_run(RK_WIRE_FD_CONTROL, RK_WIRE_FD_MESSAGES, RK_WIRE_FD_PAYLOAD,
-			     RK_WIRE_FD_SHARED);
+	return lists ? print_list()
+		     : rk_worker_run(RK_WIRE_FD_CONTROL, RK_WIRE_FD_MESSAGES, RK_WIRE_FD_PAYLOAD,
+				     RK_WIRE_FD_SHARED);
 }

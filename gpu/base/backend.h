@@ -90,9 +90,11 @@ struct rk_backend_ops {
 	 */
 	int (*open)(const struct rk_backend_env *env, void **backend, struct rk_error *err);
 
-	/* The device's UUID as NVML has it, "GPU-..."; valid until close. NULL: there is no device.
+	/*
+	 * The device's UUID as NVML has it, "GPU-...", valid until close, and its *@index among
+	 * those that the driver shows. NULL: there is no device.
 	 */
-	const char *(*uuid)(void *backend);
+	const char *(*uuid)(void *backend, uint32_t *index);
 
 	/* Give the device back. Every kernel is unloaded by then. */
 	void (*close)(void *backend);

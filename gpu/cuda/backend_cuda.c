@@ -290,10 +290,11 @@ static int cuda_check(void *backend, struct rk_error *err)
 	return rc == -EIO ? rc : rk_error_set(err, EIO, "cuMemGetInfo: %s", rk_cuda_name(result));
 }
 
-static const char *cuda_uuid(void *backend)
+static const char *cuda_uuid(void *backend, uint32_t *index)
 {
 	const struct rk_cuda *cuda = backend;
 
+	*index = (uint32_t)cuda->device.index;
 	return cuda->device.uuid;
 }
 

@@ -64,6 +64,7 @@ enum {
 #define RK_NVML_ECC_UNCORRECTED 1 /* which errors */
 #define RK_NVML_ECC_VOLATILE	0 /* since the driver was loaded */
 
+#define RK_NVML_MIG_ENABLED	1  /* the GPU is divided: its instances are used instead of it */
 #define RK_NVML_TEMPERATURE_GPU 0  /* which sensor */
 #define RK_NVML_NAME_MAX	96 /* with its NUL */
 #define RK_NVML_UUID_MAX	96 /* the same */
@@ -89,6 +90,11 @@ enum {
 	X(OPTIONAL, int, nvmlDeviceGetRemappedRows,                                                 \
 	  (rk_nvml_device device, unsigned int *correctable, unsigned int *uncorrectable,           \
 	   unsigned int *is_pending, unsigned int *failed))                                         \
+	X(OPTIONAL, int, nvmlDeviceGetMigMode,                                                      \
+	  (rk_nvml_device device, unsigned int *current, unsigned int *pending))                    \
+	X(OPTIONAL, int, nvmlDeviceGetMaxMigDeviceCount, (rk_nvml_device device, unsigned int *count)) \
+	X(OPTIONAL, int, nvmlDeviceGetMigDeviceHandleByIndex,                                       \
+	  (rk_nvml_device device, unsigned int index, rk_nvml_device *instance))                    \
 	X(OPTIONAL, int, nvmlEventSetCreate, (rk_nvml_event_set *set))                              \
 	X(OPTIONAL, int, nvmlDeviceRegisterEvents,                                                  \
 	  (rk_nvml_device device, unsigned long long types, rk_nvml_event_set set))                 \

@@ -24,13 +24,21 @@
 
 #include "runtime/base/backends.h"
 
-#define RK_WIRE_VERSION 6
+#define RK_WIRE_VERSION 7
 
 /* Descriptors a worker finds open when it starts. */
 #define RK_WIRE_FD_CONTROL  3
 #define RK_WIRE_FD_MESSAGES 4
 #define RK_WIRE_FD_PAYLOAD  5
 #define RK_WIRE_FD_SHARED   6
+
+/*
+ * The worker's only option: print the UUID of each device that there is to run on ("unknown" where
+ * one does not tell), a line for each in the order of their index, and exit with 0; or the reason
+ * why not, and exit with another status.
+ */
+#define RK_WIRE_LIST_OPTION "--list"
+#define RK_WIRE_LISTED_MAX  256 /* lines of that */
 
 #define RK_WIRE_EXIT_PROTOCOL 65 /* the worker's exit status after a bad packet */
 #define RK_WIRE_EXIT_FAULT    66 /* the same where it left a struct rk_wire_fault */
@@ -142,6 +150,8 @@ struct rk_wire_ready {
 	char backend[RK_WIRE_NAME_MAX];	     /* the one that runs */
 	char fallback_why[RK_WIRE_TEXT_MAX]; /* why the primary does not, "" if it does */
 	char uuid[RK_WIRE_NAME_MAX];	     /* of the device: "GPU-..."; "" = it has none */
+	uint32_t index;			     /* of the device, as the driver counts it */
+	uint32_t reserved;
 };
 
 struct rk_wire_load {

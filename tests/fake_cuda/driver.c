@@ -205,9 +205,46 @@ static void read_environment_locked(void)
 	fake.blocking = blocking && strcmp(blocking, "0") != 0;
 }
 
+/* The device of the machine that @word of @len characters names, or -1. */
+static int named_locked(const char *word, size_t len)
+{
+	int count = (int)fake_trigger_number("device_count", 1), index;
+	char text[FAKE_UUID_PRINT];
+
+	if (len && strspn(word, "0123456789") >= len)
+		return (index = atoi(word)) < count ? index : -1;
+	for (int i = 0; len && i < count; i++) {
+		fake_uuid_text(text, i, fake_trigger_find("mig", NULL));
+		if (strncmp(text, word, len) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * The devices that CUDA_VISIBLE_DEVICES lets the process see, in its order, up to the first that is
+ * none. Returns how many.
+ */
+static int visible_locked(CUdevice devices[FAKE_DEVICES])
+{
+	const char *at = getenv("CUDA_VISIBLE_DEVICES");
+	int n = 0, device;
+
+	if (!at)
+		for (; n < (int)fake_trigger_number("device_count", 1) && n < FAKE_DEVICES; n++)
+			devices[n] = n;
+	while (at && n < FAKE_DEVICES && (device = named_locked(at, strcspn(at, ","))) >= 0) {
+		devices[n++] = device;
+		at = strchr(at, ',');
+		at = at ? at + 1 : NULL;
+	}
+	return n;
+}
+
 CUresult fake_cuInit(unsigned int flags)
 {
 	struct fake_line *line;
+	CUdevice devices[FAKE_DEVICES];
 	CUresult result = fake_enter("cuInit", FAKE_EARLY);
 
 	if (result)
@@ -220,8 +257,9 @@ CUresult fake_cuInit(unsigned int flags)
 		return fake_leave(fake_result(line->words[1], CUDA_ERROR_UNKNOWN));
 	}
 	line = fake_trigger_find("no_device", NULL);
-	if (line) {
-		fake_trigger_consume(line);
+	if (line || (getenv("CUDA_VISIBLE_DEVICES") && visible_locked(devices) == 0)) {
+		if (line)
+			fake_trigger_consume(line);
 		return fake_leave(CUDA_ERROR_NO_DEVICE);
 	}
 	if (!fake.initialised)
@@ -242,11 +280,12 @@ CUresult fake_cuDriverGetVersion(int *version)
 
 CUresult fake_cuDeviceGetCount(int *count)
 {
+	CUdevice devices[FAKE_DEVICES];
 	CUresult result = fake_enter("cuDeviceGetCount", 0);
 
 	if (result)
 		return result;
-	*count = (int)fake_trigger_number("device_count", 1);
+	*count = visible_locked(devices);
 	return fake_leave(CUDA_SUCCESS);
 }
 
@@ -258,13 +297,14 @@ static bool device_ok(CUdevice device)
 
 CUresult fake_cuDeviceGet(CUdevice *device, int ordinal)
 {
+	CUdevice devices[FAKE_DEVICES];
 	CUresult result = fake_enter("cuDeviceGet", 0);
 
 	if (result)
 		return result;
-	if (!device_ok(ordinal))
+	if (ordinal < 0 || ordinal >= visible_locked(devices))
 		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
-	*device = ordinal;
+	*device = devices[ordinal];
 	return fake_leave(CUDA_SUCCESS);
 }
 
@@ -289,9 +329,7 @@ CUresult fake_cuDeviceGetUuid(CUuuid *uuid, CUdevice device)
 		return result;
 	if (!device_ok(device))
 		return fake_leave(CUDA_ERROR_INVALID_DEVICE);
-	fake_uuid((unsigned char *)uuid->bytes, device);
-	if (fake_trigger_find("mig", NULL)) /* the instance's */
-		uuid->bytes[0] = (char)0x11;
+	fake_uuid((unsigned char *)uuid->bytes, device, fake_trigger_find("mig", NULL));
 	return fake_leave(CUDA_SUCCESS);
 }
 

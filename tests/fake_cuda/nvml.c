@@ -11,14 +11,13 @@
 
 #include "tests/fake_cuda/trigger.h"
 
-#define DEVICES	       16
-#define UNINITIALIZED  1
-#define INVALID	       2
-#define TOO_SMALL      7
-#define MEMORY_USED    (64ULL << 20)
-#define NAP_NS	       50000L
-#define EVENT_NAP_NS   2000000L /* between two looks for an event */
-#define UUID_PRINT_MAX 41	/* with its NUL */
+#define DEVICES	      16
+#define UNINITIALIZED 1
+#define INVALID	      2
+#define TOO_SMALL     7
+#define MEMORY_USED   (64ULL << 20)
+#define NAP_NS	      50000L
+#define EVENT_NAP_NS  2000000L /* between two looks for an event */
 
 /* Declared as they are by the list, all are exported: one that is missing fails to link. */
 #pragma GCC visibility push(default)
@@ -41,13 +40,14 @@ __attribute__((used)) static const struct {
 
 struct nvmlDevice_st {
 	int index;
+	bool instance;
 };
 
 struct nvmlEventSet_st {
 	unsigned long long types[DEVICES];
 };
 
-static struct nvmlDevice_st devices[DEVICES];
+static struct nvmlDevice_st devices[2 * DEVICES]; /* an instance of each, too */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned int initialised;
 
@@ -107,7 +107,7 @@ static int enter_device(const char *name, rk_nvml_device device)
 
 	if (result)
 		return result;
-	if (device < devices || device >= devices + DEVICES) {
+	if (device < devices || device >= devices + 2 * DEVICES) {
 		fake_complain("misuse: %s of no device", name);
 		return leave(INVALID);
 	}
@@ -205,17 +205,48 @@ int nvmlDeviceGetName(rk_nvml_device device, char *name, unsigned int size)
 int nvmlDeviceGetUUID(rk_nvml_device device, char *uuid, unsigned int size)
 {
 	int result = enter_device("nvmlDeviceGetUUID", device);
-	unsigned char u[FAKE_UUID_BYTES];
-	char text[UUID_PRINT_MAX];
+	char text[FAKE_UUID_PRINT];
 
 	if (result)
 		return result;
-	fake_uuid(u, device->index);
-	snprintf(text, sizeof(text),
-		 "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
-		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
-		 u[14], u[15]);
+	fake_uuid_text(text, device->index, device->instance);
 	return leave(print(uuid, size, text));
+}
+
+int nvmlDeviceGetMigMode(rk_nvml_device device, unsigned int *current, unsigned int *pending)
+{
+	int result = enter_device("nvmlDeviceGetMigMode", device);
+
+	if (result)
+		return result;
+	*current = *pending = fake_trigger_find("mig", NULL) ? RK_NVML_MIG_ENABLED : 0;
+	return leave(RK_NVML_SUCCESS);
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(rk_nvml_device device, unsigned int *count)
+{
+	int result = enter_device("nvmlDeviceGetMaxMigDeviceCount", device);
+
+	if (result)
+		return result;
+	*count = 2;
+	return leave(RK_NVML_SUCCESS);
+}
+
+/* The first place is free. */
+int nvmlDeviceGetMigDeviceHandleByIndex(rk_nvml_device device, unsigned int index,
+					rk_nvml_device *instance)
+{
+	int result = enter_device("nvmlDeviceGetMigDeviceHandleByIndex", device);
+
+	if (result)
+		return result;
+	if (index != 1)
+		return leave(RK_NVML_NOT_FOUND);
+	*instance = device + DEVICES;
+	(*instance)->index = device->index;
+	(*instance)->instance = true;
+	return leave(RK_NVML_SUCCESS);
 }
 
 int nvmlDeviceGetMemoryInfo(rk_nvml_device device, struct rk_nvml_memory *memory)

@@ -179,9 +179,28 @@ uint64_t fake_memory_total(void)
 	return fake_trigger_number("memory_total", MEMORY_TOTAL);
 }
 
-void fake_uuid(unsigned char uuid[FAKE_UUID_BYTES], int device)
+void fake_uuid(unsigned char uuid[FAKE_UUID_BYTES], int device, bool instance)
 {
+	char place[16];
+	const struct fake_line *line;
+
+	snprintf(place, sizeof(place), "%d", device);
+	line = fake_trigger_find("serial", place);
 	for (unsigned char i = 0; i < FAKE_UUID_BYTES; i++)
 		uuid[i] = (unsigned char)(0xA0 + i);
-	uuid[FAKE_UUID_BYTES - 1] = (unsigned char)device;
+	uuid[FAKE_UUID_BYTES - 1] =
+		(unsigned char)(line ? strtoul(line->words[2], NULL, 0) : (unsigned long)device);
+	if (instance)
+		uuid[0] = 0x11;
+}
+
+void fake_uuid_text(char text[FAKE_UUID_PRINT], int device, bool instance)
+{
+	unsigned char u[FAKE_UUID_BYTES];
+
+	fake_uuid(u, device, instance);
+	snprintf(text, FAKE_UUID_PRINT,
+		 "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 instance ? "MIG" : "GPU", u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8],
+		 u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
 }

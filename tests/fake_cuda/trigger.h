@@ -47,7 +47,11 @@ uint64_t fake_trigger_number(const char *keyword, uint64_t otherwise);
 #define FAKE_PCI_BUS(device) (0x40 + (device))
 #define FAKE_PCI_DEVICE	     2
 uint64_t fake_memory_total(void);
-void fake_uuid(unsigned char uuid[FAKE_UUID_BYTES], int device);
+void fake_uuid(unsigned char uuid[FAKE_UUID_BYTES], int device, bool instance);
+
+/* The same as text, "GPU-..." or "MIG-..." of FAKE_UUID_PRINT bytes with the NUL. */
+#define FAKE_UUID_PRINT 41
+void fake_uuid_text(char text[FAKE_UUID_PRINT], int device, bool instance);
 
 /* Say on stderr what a caller did wrong, or what a line of the file should be. */
 void fake_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
