@@ -63,11 +63,11 @@ _Static_assert(RK_CONFIG_WORKERS_MAX <= RK_LANES_MAX, "each worker has a lane");
 static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor_params *p)
 {
 	const struct rk_config *c = &rt->config;
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*p = (struct rk_supervisor_params){
 		.payload = rt->means.payload,
 		.workers = rk_config_workers(c),
+		.of_a_device = (uint32_t)c->workers,
 		.threads = (uint32_t)c->worker_threads,
 		.restart_limit = c->restart_limit,
 		.load_timeout_ms = c->kernel_load_timeout,
@@ -78,14 +78,12 @@ static void supervisor_params_locked(struct rk_runtime *rt, struct rk_supervisor
 		.user = rt->means.user,
 		.watched = c->gpu_enabled,
 		.filter = c->worker_seccomp,
+		.lists = rk_config_several_devices(c),
+		.all_devices = rk_config_all_devices(c),
 	};
 	for (uint32_t i = 0; i < p->workers; i++)
 		rk_config_device(c, i, p->devices[i], sizeof(p->devices[i]));
 	snprintf(p->cuda_cache_dir, sizeof(p->cuda_cache_dir), "%s", c->cuda_cache_dir);
-	if (!p->threads)
-		p->threads = cpus > (long)p->workers ? (uint32_t)cpus / p->workers : 1;
-	if (p->threads > RK_WIRE_THREADS_MAX)
-		p->threads = RK_WIRE_THREADS_MAX;
 	snprintf(p->primary, sizeof(p->primary), "%s",
 		 c->gpu_enabled ? c->primary_backend : rk_backends[RK_WIRE_CPU].name);
 	if (strcmp(c->fallback_backend, "none") && strcmp(c->fallback_backend, p->primary))
@@ -124,7 +122,6 @@ static int do_start(struct rk_runtime *rt)
 		/* Until it is told, so that no change of a hot field comes between. */
 		pthread_mutex_lock(&rt->config_lock);
 		supervisor_params_locked(rt, &params);
-		rt->workers = params.workers;
 		rk_supervisor_start(rt->supervisor, &params);
 		pthread_mutex_unlock(&rt->config_lock);
 	}

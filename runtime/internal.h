@@ -51,7 +51,6 @@ struct rk_runtime {
 	/* Guarded by lifecycle.lock; the numbers are only written with it. */
 	bool ending;	    /* by force: a drain does not complete meanwhile */
 	uint64_t beginning; /* of the health checks, whose first one a start waits for; 0 = none */
-	uint32_t workers;   /* of the latest start */
 	char started_backend[RK_WIRE_NAME_MAX];
 	_Atomic uint64_t started_ns, stopped_ns, drain_deadline_ns; /* 0 = not */
 

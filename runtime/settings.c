@@ -306,8 +306,10 @@ bool rk_runtime_device(struct rk_runtime *rt, uint32_t index, struct rk_device *
 
 uint32_t rk_runtime_workers(struct rk_runtime *rt)
 {
+	uint32_t known = rk_supervisor_workers(rt->supervisor);
+
 	RK_GUARD(&rt->config_lock);
-	return rk_config_workers(&rt->config);
+	return rk_config_all_devices(&rt->config) && known ? known : rk_config_workers(&rt->config);
 }
 
 void rk_runtime_worker(struct rk_runtime *rt, uint32_t lane, struct rk_worker_info *info)

@@ -256,7 +256,8 @@ static void on_ready(void *ctx, uint32_t lane, pid_t pid, const char *backend,
 		rk_health_worker_ready(rt->health, lane, fallback_why);
 		if (rk_runtime_state(rt) == RK_STARTING && !rt->ending && !rt->beginning) {
 			rt->beginning =
-				rk_health_begin(rt->health, rt->workers, on_first_check, rt);
+				rk_health_begin(rt->health, rk_supervisor_workers(rt->supervisor),
+						on_first_check, rt);
 			snprintf(rt->started_backend, sizeof(rt->started_backend), "%s", backend);
 		}
 	}

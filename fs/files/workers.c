@@ -39,7 +39,10 @@ RKFS_SHOW(device_show)
 {
 	struct rk_worker_info info = look(subject);
 
-	rkfs_textbuf_line(out, info.device[0] ? info.device : "none");
+	if (info.device[0])
+		rkfs_textbuf_printf(out, "%u %s\n", info.index, info.device);
+	else
+		rkfs_textbuf_line(out, "none");
 	return 0;
 }
 

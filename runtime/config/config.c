@@ -393,10 +393,22 @@ uint32_t rk_config_workers(const struct rk_config *config)
 	return (uint32_t)config->workers * (is_on_cuda(config) ? count_devices(config) : 1);
 }
 
+bool rk_config_all_devices(const struct rk_config *config)
+{
+	return is_on_cuda(config) && !strcmp(config->cuda_device, RK_CONFIG_ALL_DEVICES);
+}
+
+bool rk_config_several_devices(const struct rk_config *config)
+{
+	return rk_config_all_devices(config) || (is_on_cuda(config) && count_devices(config) > 1);
+}
+
 void rk_config_device(const struct rk_config *config, uint32_t index, char *name, size_t size)
 {
 	const char *at = config->cuda_device;
 
+	if (!strcmp(at, RK_CONFIG_ALL_DEVICES))
+		at = "0";
 	for (uint32_t skip = index / (uint32_t)config->workers; skip && strchr(at, ','); skip--)
 		at = strchr(at, ',') + 1;
 	snprintf(name, size, "%.*s", (int)strcspn(at, ","), at);

@@ -124,11 +124,19 @@ size_t rk_config_print(const struct rk_config *config, const struct rk_config_fi
 bool rk_config_duration(const char *text, uint64_t *ms);
 
 #define RK_CONFIG_WORKERS_MAX 32
+#define RK_CONFIG_ALL_DEVICES "all" /* the value of cuda_device */
 
-/* How many workers @config makes: on cuda, so many for each device. */
+/* How many workers @config makes: on cuda, so many for each device; for all devices, of one. */
 uint32_t rk_config_workers(const struct rk_config *config);
 
-/* The device of worker @index, as cuda_device has it, into @name of @size bytes. */
+/* Whether they run on all devices that there are; on several, which need to be told apart. */
+bool rk_config_all_devices(const struct rk_config *config);
+bool rk_config_several_devices(const struct rk_config *config);
+
+/*
+ * The device of worker @index, as cuda_device has it, into @name of @size bytes; the first, where
+ * it has all of them.
+ */
 void rk_config_device(const struct rk_config *config, uint32_t index, char *name, size_t size);
 
 /* Whether both hold the same value of @field. */

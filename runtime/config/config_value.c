@@ -263,8 +263,8 @@ static bool is_listed(const char *list, const char *device)
 }
 
 /*
- * Devices separated by commas, or by colons where a comma ends an option; blanks around them are
- * allowed, none is there twice.
+ * All of them, or some separated by commas, or by colons where a comma ends an option; blanks
+ * around them are allowed, none is there twice.
  */
 static bool parse_devices(const struct rk_config_field *field, const char *text, union value *value)
 {
@@ -276,6 +276,10 @@ static bool parse_devices(const struct rk_config_field *field, const char *text,
 		return false;
 	memcpy(copy, text, len + 1);
 	memset(value->devices, 0, sizeof(value->devices));
+	if (!strcmp(text, RK_CONFIG_ALL_DEVICES)) {
+		memcpy(value->devices, copy, len + 1);
+		return true;
+	}
 	for (len = 0; (word = strsep(&rest, ",:")); len = strlen(value->devices)) {
 		char *end;
 
@@ -326,7 +330,7 @@ static const struct value_type value_types[] = {
 	[RK_CONFIG_DEVICES] =
 		{.what = "an index from 0 to 1023, or a UUID as nvidia-smi -L prints "
 			 "it: GPU- or MIG- and 8-4-4-4-12 hexadecimal digits; several "
-			 "are separated by commas, or by colons in -o, none twice",
+			 "are separated by commas, or by colons in -o, none twice; or all",
 		 .parse = parse_devices,
 		 .print = print_string},
 };

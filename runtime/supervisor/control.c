@@ -73,7 +73,7 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 		.type = RK_WIRE_HELLO,
 		.hello =
 			{
-				.threads = sup->params.threads,
+				.threads = sup->threads,
 				.skip = sup->skip,
 				.payload_bytes = rk_payload_size(sup->params.payload),
 				.device = sup->params.device,
@@ -87,7 +87,11 @@ int rk_supervisor_hello(struct rk_supervisor *sup, struct rk_proc *p)
 	memcpy(packet.hello.primary, sup->params.primary, RK_WIRE_NAME_MAX);
 	if (sup->falls_back)
 		memcpy(packet.hello.fallback, sup->params.fallback, RK_WIRE_NAME_MAX);
-	memcpy(packet.hello.device.device, sup->params.devices[p->seat->lane], RK_WIRE_NAME_MAX);
+	/* one whose device is gone from the list names it as it finds none */
+	memcpy(packet.hello.device.device,
+	       sup->params.lists && p->seat->device[0] ? p->seat->device
+						       : sup->params.devices[p->seat->lane],
+	       RK_WIRE_NAME_MAX);
 	memcpy(packet.hello.skip_why, sup->skip_why, sizeof(sup->skip_why));
 	return rk_process_send(&p->os, &packet, -1);
 }
@@ -154,6 +158,11 @@ static int on_ready(struct rk_supervisor *sup, struct rk_proc *p,
 	memcpy(p->backend, ready->backend, sizeof(p->backend));
 	memcpy(p->fallback_why, ready->fallback_why, sizeof(p->fallback_why));
 	memcpy(p->device, ready->uuid, sizeof(p->device));
+	p->index = p->seat->is_listed ? p->seat->index : ready->index;
+	if (!p->seat->is_listed && p->device[0]) {
+		memcpy(p->seat->device, p->device, sizeof(p->seat->device));
+		p->seat->index = p->index;
+	}
 	return 0;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shared by the files of this folder only, each of which calls only those named before it:
- * mailbox.c (what other threads ask for), loads.c (what is loaded), control.c (the control
- * protocol), seat.c (a worker comes, goes and is replaced), supervisor.c (the thread and its time).
+ * events.c (what the thread waits for), mailbox.c (what other threads ask for), loads.c (what is
+ * loaded), control.c (the control protocol), listing.c (which devices there are), seat.c (a worker
+ * comes, goes and is replaced), supervisor.c (the thread and its time).
  * The order of locks is in doc/ARCHITECTURE.md.
  */
 #ifndef RK_RUNTIME_SUPERVISOR_INTERNAL_H
@@ -35,15 +36,17 @@ int rk_filter_make(struct sock_fprog *program, struct rk_error *err);
 struct rk_environment {
 	char **list; /* ends with NULL; freed by the owner, its strings are borrowed */
 	char cache[PATH_MAX + 32];
+	char visible[RK_WIRE_NAME_MAX + 32];
 };
 
 /*
- * Make *@env, which must stay where it is, of the variables @from that a worker may see, and of
- * where the driver keeps what it has compiled: in @cache_dir, or nowhere where that is "". 0, or
- * -ENOMEM with a sentence.
+ * Make *@env, which must stay where it is, of the variables @from that a worker may see, of where
+ * the driver keeps what it has compiled: in @cache_dir, or nowhere where that is "", and of the one
+ * @device, a UUID, that the driver is to show ("" = as @from has it). 0, or -ENOMEM with a
+ * sentence.
  */
-int rk_environment_make(char *const *from, const char *cache_dir, struct rk_environment *env,
-			struct rk_error *err);
+int rk_environment_make(char *const *from, const char *cache_dir, const char *device,
+			struct rk_environment *env, struct rk_error *err);
 
 /* nvidia.c: what its driver needs of root; both run between fork and exec */
 
@@ -82,7 +85,7 @@ bool rk_confine(const struct rk_worker_user *user, const struct sock_fprog *filt
 struct rk_process {
 	pid_t pid;
 	int pidfd;
-	int control; /* our ends, non-blocking */
+	int control; /* our ends, non-blocking; of a listing, what it prints */
 	int messages;
 	struct rk_wire_shared *shared; /* mapped page */
 	struct rk_payload *payload;    /* a reference: it may be writing there */
@@ -90,12 +93,19 @@ struct rk_process {
 
 /*
  * Fork and execute @worker_fd with fresh sockets, a fresh shared page and the payload of @params,
- * as the user and with the filter of @params. It dies with the calling thread, which must live as
- * long as the worker shall. Returns 0 or a negative errno; what fails in the child shows as an exit
- * status that rk_process_reap knows. Blocks for the fork only.
+ * as the user and with the filter of @params; @device as for rk_environment_make. It dies with the
+ * calling thread, which must live as long as the worker shall. Returns 0 or a negative errno; what
+ * fails in the child shows as an exit status that rk_process_reap knows. Blocks for the fork only.
  */
 int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
-		     struct rk_error *err);
+		     const char *device, struct rk_error *err);
+
+/*
+ * The same for a process that prints which devices there are (RK_WIRE_LIST_OPTION) into p->control
+ * and ends. Only rk_process_kill, rk_process_reap and rk_process_release are for it.
+ */
+int rk_process_list(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
+		    struct rk_error *err);
 
 /* Send one control packet, with descriptor @fd (-1 = none), without waiting. 0, -EAGAIN, or -EPIPE
  * and the like where it is dead. */
@@ -170,6 +180,7 @@ struct rk_proc {
 	bool dead;		  /* it was seen to have ended */
 	char backend[RK_WIRE_NAME_MAX];
 	char device[RK_WIRE_NAME_MAX];
+	uint32_t index; /* of the device */
 	char fallback_why[RK_WIRE_TEXT_MAX];
 	char refusal[RK_WIRE_TEXT_MAX];	    /* why it cannot serve, in its own words */
 	uint8_t loads[RK_WIRE_KERNELS_MAX]; /* enum rk_load by slot */
@@ -198,18 +209,31 @@ struct rk_seat {
 	struct rk_proc *cur; /* written by the thread with the lock held */
 	bool out;	     /* it was given up; as cur */
 	char why_out[RK_ERROR_MAX];
-	uint32_t procs;	       /* processes that are not dead; as cur */
-	uint64_t spawned;      /* processes since the last start request; as cur */
-	struct rk_asked asked; /* guarded by the lock */
+	uint32_t procs;		       /* processes that are not dead; as cur */
+	uint64_t spawned;	       /* processes since the last start request; as cur */
+	char device[RK_WIRE_NAME_MAX]; /* the UUID of its device, "" = not known yet; as cur */
+	uint32_t index;		       /* of that device; as cur */
+	struct rk_asked asked;	       /* guarded by the lock */
 	/* the last death is a library's, which the next process does not open */
 	atomic_bool retries;
 
 	/* The supervisor thread's own. */
 	uint64_t spawn_at;
+	bool awaits_list;  /* a process comes once the devices are listed */
+	bool is_listed;	   /* its device is known from there */
 	uint64_t drain_by; /* cur ends once nothing runs on it, or then; 0 = it goes on */
 	bool ever_ready;   /* since the last start request */
 	uint64_t deaths[RK_DEATHS];
 	unsigned int ndeaths;
+};
+
+/* The process that prints which devices there are. */
+struct rk_listing {
+	struct rk_process os;
+	struct rk_source end; /* its pidfd; fd -1 = there is no process */
+	uint64_t kill_at;     /* nobody waits for it longer; 0 = it is of no use any more, */
+	uint64_t abandon_at;  /* and is forgotten then, dead or not */
+	uint64_t epoch;	      /* the start request whose workers are known from one */
 };
 
 struct rk_supervisor {
@@ -238,6 +262,8 @@ struct rk_supervisor {
 	struct rk_source event;
 	uint64_t epoch;
 	struct rk_supervisor_params params;
+	uint32_t threads; /* of each worker */
+	struct rk_listing listing;
 	struct rk_proc_list procs; /* those that serve and those that are ending */
 	struct rk_proc_list dead;  /* freed after the batch */
 	uint64_t spawned;	   /* how many were */
@@ -257,13 +283,22 @@ struct rk_requests {
 	bool force, settings, started;
 };
 
-/* mailbox.c: what other threads ask for and read; knows none of the files below */
+/* events.c: what the thread waits for */
 
 /* Have the thread look at the requests. Any thread; never blocks. */
 void rk_supervisor_wake(struct rk_supervisor *sup);
 
+/* Have the thread handle @source, or not any more. 0 or a negative errno. */
+int rk_supervisor_watch(struct rk_supervisor *sup, struct rk_source *source);
+void rk_supervisor_unwatch(struct rk_supervisor *sup, struct rk_source *source);
+
+/* mailbox.c: what other threads ask for and read; knows none of the files below */
+
 /* Take the requests over, and the parameters of a start that is among them. */
 void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r);
+
+/* There are @workers seats, as is only known now; those that come to it await the list, too. */
+void rk_supervisor_count_seats(struct rk_supervisor *sup, uint32_t workers);
 
 /* Take over what is asked of the process of @seat. */
 void rk_supervisor_take_asked(struct rk_supervisor *sup, struct rk_seat *seat,
@@ -330,9 +365,20 @@ int rk_supervisor_handle(struct rk_supervisor *sup, struct rk_proc *p,
 bool rk_supervisor_blame_driver(struct rk_supervisor *sup, const struct rk_proc *p,
 				const char *how);
 
-/* seat.c: how a worker is lost, replaced, ended; in the supervisor's thread */
+/* listing.c: which devices there are, and whose each is; in the supervisor's thread */
 
-void rk_supervisor_unwatch(struct rk_supervisor *sup, struct rk_source *source);
+/* Have a process for @seat: now, or once it is known which device is its own. */
+void rk_supervisor_come(struct rk_supervisor *sup, struct rk_seat *seat);
+
+/* There was a start or a stop: a list from before is of no use, and a new one is made if need be.
+ */
+void rk_supervisor_renew_list(struct rk_supervisor *sup);
+
+/* See to the time of a listing at @now, and make *@first the time of what is due next. */
+void rk_supervisor_time_listing(struct rk_supervisor *sup, uint64_t now);
+void rk_supervisor_next_of_listing(const struct rk_supervisor *sup, uint64_t *first);
+
+/* seat.c: how a worker is lost, replaced, ended; in the supervisor's thread */
 
 /* Whether @p serves, or will, and was not told to end. */
 static inline bool rk_proc_is_current(const struct rk_proc *p)

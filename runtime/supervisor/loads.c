@@ -469,8 +469,8 @@ void rk_supervisor_reconcile(struct rk_supervisor *sup, struct rk_proc *p)
 	pthread_mutex_unlock(&sup->lock);
 	p->kill_at = 0;
 	p->seat->ever_ready = true;
-	rk_dispatch_attach(sup->dispatch, p->seat->lane, p->os.messages, p->os.shared,
-			   sup->params.threads, sup->params.fuse_max);
+	rk_dispatch_attach(sup->dispatch, p->seat->lane, p->os.messages, p->os.shared, sup->threads,
+			   sup->params.fuse_max);
 	sup->observer.ready(sup->observer.ctx, p->seat->lane, p->os.pid, p->backend,
 			    p->fallback_why);
 	atomic_store(&p->seat->retries, false);

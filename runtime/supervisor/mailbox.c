@@ -2,14 +2,10 @@
 /* What other threads ask of the supervisor, and what they read of its worker. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/supervisor/internal.h"
-
-void rk_supervisor_wake(struct rk_supervisor *sup)
-{
-	rk_wake(sup->event.fd);
-}
 
 /* --- in the supervisor's thread --- */
 
@@ -22,13 +18,38 @@ static void begin_seats_locked(struct rk_supervisor *sup)
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + RK_LANES_MAX; seat++) {
 		bool wanted = sup->want && seat < sup->seats + sup->nseats && !seat->asked.disabled;
 
-		seat->spawn_at = wanted ? rk_now_ns() : 0;
+		seat->spawn_at = wanted && !sup->params.lists ? rk_now_ns() : 0;
+		seat->awaits_list = wanted && sup->params.lists;
 		if (!sup->want)
 			continue;
-		seat->out = seat->ever_ready = false;
+		seat->out = seat->ever_ready = seat->is_listed = false;
+		seat->device[0] = '\0';
 		seat->spawned = 0;
 		seat->ndeaths = 0;
 	}
+}
+
+/* Of each worker, now that it is known how many there are. */
+static void share_processors(struct rk_supervisor *sup)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	sup->threads = sup->params.threads;
+	if (!sup->threads && sup->nseats) /* none before the first start */
+		sup->threads = cpus > (long)sup->nseats ? (uint32_t)cpus / sup->nseats : 1;
+	if (sup->threads > RK_WIRE_THREADS_MAX)
+		sup->threads = RK_WIRE_THREADS_MAX;
+}
+
+void rk_supervisor_count_seats(struct rk_supervisor *sup, uint32_t workers)
+{
+	RK_GUARD(&sup->lock);
+	for (uint32_t i = sup->nseats; i < workers; i++)
+		sup->seats[i].awaits_list = !sup->seats[i].asked.disabled;
+	sup->nseats = workers;
+	if (sup->asked_epoch == sup->epoch)
+		sup->asked_seats = workers;
+	share_processors(sup);
 }
 
 void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *r)
@@ -48,6 +69,7 @@ void rk_supervisor_take_requests(struct rk_supervisor *sup, struct rk_requests *
 		sup->skip = 0;
 		sup->nseats = sup->params.workers;
 		sup->falls_back = sup->nseats == 1; /* a worker that is alone decides itself */
+		share_processors(sup);
 		begin_seats_locked(sup);
 	}
 	sup->params.sample_ms = sup->sample_ms;
@@ -147,6 +169,12 @@ static enum rk_worker_state state_locked(const struct rk_supervisor *sup,
 	return seat->procs ? RK_WORKER_DRAINING : RK_WORKER_STOPPED;
 }
 
+uint32_t rk_supervisor_workers(struct rk_supervisor *sup)
+{
+	RK_GUARD(&sup->lock);
+	return sup->asked_seats;
+}
+
 void rk_supervisor_worker(struct rk_supervisor *sup, uint32_t lane, struct rk_worker_info *info)
 {
 	const struct rk_seat *seat = &sup->seats[lane];
@@ -158,14 +186,18 @@ void rk_supervisor_worker(struct rk_supervisor *sup, uint32_t lane, struct rk_wo
 	info->state = state_locked(sup, seat);
 	info->enabled = !seat->asked.disabled;
 	info->restarts = seat->spawned ? seat->spawned - 1 : 0;
+	memcpy(info->device, seat->device, sizeof(info->device));
+	info->index = seat->index;
 	if (seat->out)
 		memcpy(info->why, seat->why_out, sizeof(info->why));
 	if (!p)
 		return;
 	info->pid = p->os.pid;
-	if (p->phase != RK_PHASE_HELLO)
+	if (p->phase != RK_PHASE_HELLO) {
 		memcpy(info->backend, p->backend, sizeof(info->backend));
-	memcpy(info->device, p->device, sizeof(info->device));
+		memcpy(info->device, p->device, sizeof(info->device));
+		info->index = p->index;
+	}
 	info->gpu_memory_bytes =
 		atomic_load_explicit(&p->os.shared->gpu_memory_bytes, memory_order_relaxed);
 }

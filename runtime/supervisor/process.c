@@ -37,6 +37,7 @@
 /* What the child gets, made before the fork. */
 struct birth {
 	int fd[4]; /* in the order of RK_WIRE_FD_* */
+	int list;  /* where it prints the devices, and is no worker; -1 = it is */
 	int null;
 	int executable;
 	struct rk_worker_user user; /* the groups of devices are added in the child */
@@ -58,33 +59,43 @@ static void prefer_for_oom(const char *score)
 		close(fd);
 }
 
-/* The descriptors to the numbers where the worker looks for them; false where that fails. */
-static bool place_descriptors(const struct birth *b, int *executable)
+/* The daemon's stdio may be somebody's pipe: a worker that held it would keep it open. */
+static bool place_stdio(const struct birth *b)
 {
-	int moved[4];
+	for (int i = 0; i < 3; i++)
+		if (dup2(b->null, i) < 0 || fcntl(i, F_SETFD, 0)) /* null may be one of them */
+			return false;
+	return true;
+}
+
+/* The descriptors to the numbers where the worker looks for them; false where that fails. */
+static bool place_descriptors(struct birth *b, int *executable)
+{
+	int moved[4], n = b->list < 0 ? 4 : 0;
 
 	/* Out of the way first: a source may have the number of another's target. */
 	*executable = fcntl(b->executable, F_DUPFD_CLOEXEC, 16);
-	for (int i = 0; i < 4; i++) {
+	if (!n)
+		b->list = fcntl(b->list, F_DUPFD_CLOEXEC, 16);
+	for (int i = 0; i < n; i++) {
 		moved[i] = fcntl(b->fd[i], F_DUPFD_CLOEXEC, 16);
 		if (moved[i] < 0)
 			return false;
 	}
-	/* The daemon's stdio may be somebody's pipe: a worker that held it would keep it open. */
-	for (int i = 0; i < 3; i++)
-		if (dup2(b->null, i) < 0 || fcntl(i, F_SETFD, 0)) /* null may be one of them */
-			return false;
-	for (int i = 0; i < 4; i++)
+	if (!place_stdio(b) || (!n && dup2(b->list, STDOUT_FILENO) < 0))
+		return false;
+	for (int i = 0; i < n; i++)
 		if (dup2(moved[i], RK_WIRE_FD_CONTROL + i) < 0)
 			return false;
-	return *executable >= 0 && !close_range(RK_WIRE_FD_SHARED + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	return *executable >= 0 &&
+	       !close_range((unsigned int)(RK_WIRE_FD_CONTROL + n), ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 /* Between fork and exec. */
 static void __attribute__((noreturn)) become_worker(struct birth *b)
 {
-	char name[] = "rk-worker";
-	char *const argv[] = {name, NULL};
+	char name[] = "rk-worker", list[] = RK_WIRE_LIST_OPTION;
+	char *const argv[] = {name, b->list < 0 ? NULL : list, NULL};
 	int executable;
 	sigset_t none;
 
@@ -161,9 +172,10 @@ static int fork_worker(struct rk_process *p, struct birth *b, struct rk_error *e
 
 /* Make what the child needs, but for descriptors, and fork it. */
 static int give_birth(struct rk_process *p, struct birth *b,
-		      const struct rk_supervisor_params *params, struct rk_error *err)
+		      const struct rk_supervisor_params *params, const char *device,
+		      struct rk_error *err)
 {
-	int rc = rk_environment_make(environ, params->cuda_cache_dir, &b->env, err);
+	int rc = rk_environment_make(environ, params->cuda_cache_dir, device, &b->env, err);
 
 	if (!rc && params->filter && !RK_LEAKS_ARE_SOUGHT)
 		rc = rk_filter_make(&b->filter, err);
@@ -186,7 +198,7 @@ static void close_all(const int *fds, size_t n)
 }
 
 int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
-		     struct rk_error *err)
+		     const char *device, struct rk_error *err)
 {
 	int control[2] = {-1, -1}, messages[2] = {-1, -1}, page = -1, null;
 	struct rk_process got = {.pidfd = -1};
@@ -203,11 +215,12 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_superv
 	if (!rc) {
 		struct birth b = {
 			.fd = {control[1], messages[1], rk_payload_fd(params->payload), page},
+			.list = -1,
 			.null = null,
 			.executable = worker_fd,
 		};
 
-		rc = give_birth(&got, &b, params, err);
+		rc = give_birth(&got, &b, params, device, err);
 	}
 	close_all((int[]){control[1], messages[1], page, null}, 4);
 	if (rc) {
@@ -221,6 +234,31 @@ int rk_process_spawn(struct rk_process *p, int worker_fd, const struct rk_superv
 	got.payload = rk_payload_ref(params->payload);
 	*p = got;
 	return 0;
+}
+
+int rk_process_list(struct rk_process *p, int worker_fd, const struct rk_supervisor_params *params,
+		    struct rk_error *err)
+{
+	struct rk_process got = {.pidfd = -1, .messages = -1};
+	int text[2], null = open("/dev/null", O_RDWR | O_CLOEXEC), rc;
+
+	if (null < 0)
+		return rk_error_set(err, errno, "cannot open /dev/null: %m");
+	if (pipe2(text, O_CLOEXEC | O_NONBLOCK)) {
+		rc = rk_error_set(err, errno, "cannot create a pipe: %m");
+	} else {
+		struct birth b = {.list = text[1], .null = null, .executable = worker_fd};
+
+		rc = give_birth(&got, &b, params, "", err);
+		close(text[1]);
+		got.control = text[0];
+		if (rc)
+			close(text[0]);
+	}
+	close(null);
+	if (!rc)
+		*p = got;
+	return rc;
 }
 
 int rk_process_send(const struct rk_process *p, const struct rk_wire_control *packet, int fd)

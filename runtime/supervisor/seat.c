@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <sys/epoll.h>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
@@ -15,14 +14,6 @@
 #define KILL_GRACE_NS (1 * RK_NS_PER_SEC) /* SIGKILL -> abandoned */
 #define BUDGET_NS     (60 * RK_NS_PER_SEC)
 #define BACKOFF_NS    (100 * RK_NS_PER_MS)
-
-void rk_supervisor_unwatch(struct rk_supervisor *sup, struct rk_source *source)
-{
-	if (source->fd < 0)
-		return;
-	(void)epoll_ctl(sup->epoll, EPOLL_CTL_DEL, source->fd, NULL);
-	source->fd = -1;
-}
 
 void rk_supervisor_kill(struct rk_proc *p)
 {
@@ -227,9 +218,9 @@ static void resume(struct rk_supervisor *sup, struct rk_seat *seat)
 	seat->drain_by = 0;
 	if (seat->cur) {
 		(void)rk_dispatch_close_lane(sup->dispatch, seat->lane, false);
-	} else if (!seat->spawn_at) {
+	} else if (!seat->spawn_at && !seat->awaits_list) {
 		seat->ndeaths = 0;
-		seat->spawn_at = rk_now_ns();
+		rk_supervisor_come(sup, seat);
 	}
 	sup->observer.moved(sup->observer.ctx);
 }
@@ -241,6 +232,7 @@ void rk_supervisor_obey(struct rk_supervisor *sup, struct rk_seat *seat,
 		drain(sup, seat, asked->drain_ms);
 	} else if (asked->disabled) {
 		seat->spawn_at = 0;
+		seat->awaits_list = false;
 		pthread_mutex_lock(&sup->lock);
 		seat->out = false;
 		pthread_mutex_unlock(&sup->lock);

@@ -23,13 +23,6 @@
 #define EOF_LOADING_GRACE_NS (1 * RK_NS_PER_SEC)
 #define START_NS	     (60 * RK_NS_PER_SEC) /* spawn -> backend open */
 
-static int watch(struct rk_supervisor *sup, struct rk_source *source)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = source};
-
-	return epoll_ctl(sup->epoll, EPOLL_CTL_ADD, source->fd, &ev) ? -errno : 0;
-}
-
 static void release_held(struct rk_message_list *held)
 {
 	struct rk_message *m;
@@ -202,7 +195,8 @@ static void spawn(struct rk_supervisor *sup, struct rk_seat *seat)
 	if (!p)
 		rc = rk_error_set(&err, ENOMEM, "no memory for a worker");
 	else
-		rc = rk_process_spawn(&p->os, sup->executable, &sup->params, &err);
+		rc = rk_process_spawn(&p->os, sup->executable, &sup->params,
+				      seat->is_listed ? seat->device : "", &err);
 	if (rc) {
 		free(p);
 		rk_log(RK_LOG_WARN, "no worker: %s", err.msg);
@@ -213,7 +207,8 @@ static void spawn(struct rk_supervisor *sup, struct rk_seat *seat)
 	p->seat = seat;
 	p->number = ++sup->spawned;
 	adopt(sup, p);
-	if (watch(sup, &p->control) || watch(sup, &p->messages) || watch(sup, &p->pidfd))
+	if (rk_supervisor_watch(sup, &p->control) || rk_supervisor_watch(sup, &p->messages) ||
+	    rk_supervisor_watch(sup, &p->pidfd))
 		rk_supervisor_replace(sup, p, "could not be watched");
 	else if (rk_supervisor_hello(sup, p) && !hung_up(p))
 		rk_supervisor_replace(sup, p, "could not be greeted");
@@ -287,8 +282,10 @@ static void serve_requests(struct rk_supervisor *sup)
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + RK_LANES_MAX; seat++)
 		if (seat->cur && seat->cur->epoch != sup->epoch)
 			rk_supervisor_end(sup, seat->cur, r.force);
-	if (r.started) /* it may have loaded one after the runtime had seen to that */
+	if (r.started) { /* it may have loaded one after the runtime had seen to that */
 		rk_supervisor_deactivate(sup);
+		rk_supervisor_renew_list(sup);
+	}
 	for (struct rk_seat *seat = sup->seats; seat < sup->seats + sup->nseats; seat++)
 		ask(sup, seat, &r);
 	rk_supervisor_choose_watcher(sup);
@@ -360,6 +357,7 @@ static void run_timers(struct rk_supervisor *sup)
 		sup->observer.drain_deadline(sup->observer.ctx);
 	if (due(&sup->expiry_at, now))
 		expire(sup, now);
+	rk_supervisor_time_listing(sup, now);
 	for (p = TAILQ_FIRST(&sup->procs); p; p = next) {
 		next = TAILQ_NEXT(p, link);
 		if (atomic_load(&p->load_by) && now >= atomic_load(&p->load_by)) {
@@ -389,6 +387,7 @@ static int timeout_ms(struct rk_supervisor *sup)
 
 	rk_earlier(&first, atomic_load(&sup->drain_at));
 	rk_earlier(&first, atomic_load(&sup->expiry_at));
+	rk_supervisor_next_of_listing(sup, &first);
 	for (uint32_t i = 0; i < sup->nseats; i++) {
 		rk_earlier(&first, sup->seats[i].spawn_at);
 		rk_earlier(&first, sup->seats[i].drain_by);
@@ -424,7 +423,7 @@ static bool finished(struct rk_supervisor *sup)
 	pthread_mutex_lock(&sup->lock);
 	quit = sup->quit;
 	pthread_mutex_unlock(&sup->lock);
-	return quit && TAILQ_EMPTY(&sup->procs);
+	return quit && TAILQ_EMPTY(&sup->procs) && sup->listing.end.fd < 0;
 }
 
 /* A worker that has hung up is dying, perhaps by the out-of-memory killer. */
@@ -512,12 +511,13 @@ int rk_supervisor_create(struct rk_supervisor **out, struct rk_dispatch *dispatc
 	sup->observer = *observer;
 	for (uint32_t i = 0; i < RK_LANES_MAX; i++)
 		sup->seats[i].lane = i;
+	sup->listing.end.fd = -1;
 	TAILQ_INIT(&sup->procs);
 	TAILQ_INIT(&sup->dead);
 	TAILQ_INIT(&sup->orphans);
 	sup->epoll = epoll_create1(EPOLL_CLOEXEC);
 	sup->event = (struct rk_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_wake, NULL};
-	if (sup->epoll < 0 || sup->event.fd < 0 || watch(sup, &sup->event))
+	if (sup->epoll < 0 || sup->event.fd < 0 || rk_supervisor_watch(sup, &sup->event))
 		rc = rk_error_set(err, errno, "cannot create an event queue: %m");
 	else
 		rc = start_thread(sup, err);

@@ -29,7 +29,8 @@ struct rk_supervisor;
 struct rk_supervisor_params {
 	struct rk_payload *payload; /* borrowed by start, which takes a reference */
 	uint32_t workers;	    /* 1 to RK_LANES_MAX; each has a lane of dispatch */
-	uint32_t threads;	    /* of each */
+	uint32_t of_a_device;	    /* of these, how many share each device */
+	uint32_t threads;	    /* of each; 0 = an equal part of the processors */
 	char primary[RK_WIRE_NAME_MAX];
 	/*
 	 * "" = none. Several workers use it only together, where none could be had on the primary.
@@ -43,6 +44,12 @@ struct rk_supervisor_params {
 	uint64_t sample_ms;			      /* struct rk_wire_settings */
 	struct rk_wire_device_settings device;	      /* of all, but for the name of */
 	char devices[RK_LANES_MAX][RK_WIRE_NAME_MAX]; /* each worker's own */
+	/*
+	 * Ask which devices there are before a worker comes for the first time, or back by hand, so
+	 * that each sees its own alone and keeps it whatever becomes of the others' numbers.
+	 */
+	bool lists;
+	bool all_devices; /* whatever is listed; @workers are those of one device */
 	struct rk_worker_user user;
 	bool watched;		       /* the devices of the machine are, by one of the workers */
 	bool filter;		       /* of system calls */
@@ -114,6 +121,12 @@ void rk_supervisor_stop(struct rk_supervisor *sup, bool force, struct rk_message
  * its own again. Holds for later starts, too.
  */
 void rk_supervisor_enable(struct rk_supervisor *sup, uint32_t lane, bool on, uint64_t drain_ms);
+
+/*
+ * How many workers the last start has, 0 before the first one. Where it has all devices they are
+ * known soon after it, until when those of one device are counted.
+ */
+uint32_t rk_supervisor_workers(struct rk_supervisor *sup);
 
 /* The worker of @lane, below RK_LANES_MAX. */
 void rk_supervisor_worker(struct rk_supervisor *sup, uint32_t lane, struct rk_worker_info *info);

@@ -28,7 +28,8 @@ struct rk_worker_info {
 	bool enabled;
 	pid_t pid;			/* 0 = there is none */
 	char backend[RK_WIRE_NAME_MAX]; /* "none" where it is not known yet */
-	char device[RK_WIRE_NAME_MAX];	/* its UUID, "" = it has none */
+	char device[RK_WIRE_NAME_MAX];	/* its UUID, "" = it has none, or it is not known yet */
+	uint32_t index;			/* of that device, as cuda_device counts them */
 	uint64_t restarts;		/* since the start */
 	uint64_t gpu_memory_bytes;
 	char why[RK_ERROR_MAX]; /* it is out; else "" */

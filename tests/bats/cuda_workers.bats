@@ -16,6 +16,10 @@ workers_py() {
 	{
 		cat <<-'EOF'
 			def worker(n, name): return get(f"workers/{n}/{name}")
+			def visible(n):
+			    """The devices that the driver shows to the process of worker n."""
+			    environ = open(f"/proc/{worker(n, 'pid')}/environ").read().split("\0")
+			    return dict(v.split("=", 1) for v in environ if v).get("CUDA_VISIBLE_DEVICES")
 			def states(): return [worker(n, "state") for n in sorted(os.listdir(path("workers")))]
 			def trigger(*lines):
 			    name = os.environ["RK_FAKE_CUDA"]
@@ -52,7 +56,8 @@ workers_py() {
 	four_up
 	UUID=$UUID workers_py <<-'EOF'
 		assert states() == ["running"] * 4 and get("health/status") == "healthy"
-		assert [worker(n, "device") for n in range(4)] == [f"{os.environ['UUID']}0{n}" for n in range(4)]
+		assert [worker(n, "device") for n in range(4)] == [f"{n} {os.environ['UUID']}0{n}" for n in range(4)]
+		assert [visible(n) for n in range(4)] == [f"{os.environ['UUID']}0{n}" for n in range(4)]
 		assert [worker(n, "backend") for n in range(4)] == ["cuda"] * 4
 		fds = [submit("core/delay", {"ms": 1000}) for _ in range(8)]
 		until(lambda: [worker(n, "messages_in_flight") for n in range(4)], ["2"] * 4)
@@ -63,11 +68,85 @@ workers_py() {
 	triggers 'device_count 4'
 	cuda_up "cuda_device=${UUID}03 : 1,workers=2"
 	assert_value config/cuda_device "${UUID}03,1"
-	assert_equal "$(cat "$MNT"/workers/{0,1,2,3}/device)" "${UUID}03"$'\n'"${UUID}03"$'\n'"${UUID}01"$'\n'"${UUID}01"
+	assert_equal "$(cat "$MNT"/workers/{0,1,2,3}/device)" "3 ${UUID}03"$'\n'"3 ${UUID}03"$'\n'"1 ${UUID}01"$'\n'"1 ${UUID}01"
 	cuda_down
 	run timeout 60 "$BIN/mount.rkfs" -o "$CUDA_OPTIONS,cuda_device=0:1,workers=17" none "$MNT"
 	assert_failure
 	assert_output --partial "workers: 17 for each of 2 devices of cuda_device are more than 32"
+}
+
+@test "cuda workers: cuda_device = all has whatever devices there are" {
+	triggers 'device_count 4'
+	cuda_up "cuda_device=all,fallback_backend=none"
+	assert_value config/cuda_device all
+	UUID=$UUID workers_py <<-'EOF'
+		assert states() == ["running"] * 4 and get("health/status") == "healthy"
+		assert [worker(n, "device") for n in range(4)] == [f"{n} {os.environ['UUID']}0{n}" for n in range(4)]
+		assert [visible(n) for n in range(4)] == [f"{os.environ['UUID']}0{n}" for n in range(4)]
+	EOF
+	cuda_down
+	CUDA_VISIBLE_DEVICES=3,$UUID,7,0 cuda_up "cuda_device=all,workers=2,fallback_backend=none"
+	assert_equal "$(cat "$MNT"/workers/*/device)" "0 ${UUID}03"$'\n'"0 ${UUID}03"$'\n'"1 ${UUID}00"$'\n'"1 ${UUID}00"
+	cuda_down
+	triggers 'device_count 2' 'mig'
+	cuda_up "cuda_device=all,fallback_backend=none"
+	assert_equal "$(cat "$MNT"/workers/*/device)" "0 MIG-11${UUID#GPU-a0}00"$'\n'"1 MIG-11${UUID#GPU-a0}01"
+	assert_value health/status healthy
+	cuda_down
+	triggers 'device_count 16'
+	cuda_up "cuda_device=all,workers=3,worker_threads=1,fallback_backend=none"
+	assert_equal "$(ls "$MNT/workers" | wc -l)" 30
+	run cat "$LOG"
+	assert_output --partial "of 16 devices the first 10 are used: there are 32 workers at most"
+	cuda_down
+	triggers 'device_count 4' 'nvml_fail nvmlInit_v2 9'
+	cuda_up "cuda_device=all,fallback_backend=none"
+	assert_equal "$(cat "$MNT"/workers/*/device)" "0 ${UUID}00"
+	run cat "$LOG"
+	assert_output --partial "the devices cannot be listed: nvmlInit: "
+}
+
+@test "cuda workers: a list that hangs in the driver does not keep a stop waiting" {
+	triggers 'device_count 4' 'hang nvmlInit_v2'
+	cuda_up "cuda_device=all,nostart"
+	workers_py <<-'EOF'
+		for _ in range(2):
+		    put("control", "start")
+		    assert get("state") == "Starting" and states() == ["starting"]
+		    put("control", "stop")
+		    assert get("state") == "Stopped"
+		    put("control", "reset")
+		put("control", "start")
+		trigger()
+		until(lambda: get("state"), "Running")
+		until(states, ["running"] * 4)
+	EOF
+}
+
+@test "cuda workers: each keeps its card whatever becomes of the numbers, and takes a new one in its place" {
+	four_up
+	UUID=$UUID workers_py <<-'EOF'
+		uuid = os.environ["UUID"]
+		def again(n, *lines):
+		    put(f"workers/{n}/enable", "0")
+		    until(lambda: worker(n, "state"), "stopped")
+		    trigger(*lines)
+		    put(f"workers/{n}/enable", "1")
+		    until(lambda: worker(n, "state") in ("running", "out"), True)
+		    return worker(n, "state"), worker(n, "device")
+		assert again(2, "serial 2 0x77") == ("running", f"2 {uuid}77")         # it was swapped
+		# card 0 is gone: the numbers of those behind it are others
+		three = "serial 0 1", "serial 1 0x77", "serial 2 3", "device_count 3"
+		assert again(3, *three) == ("running", f"2 {uuid}03")
+		assert again(0, *three) == ("out", f"0 {uuid}00")                      # what is there has others
+		assert "there is no cuda_device" in worker(0, "reason"), worker(0, "reason")
+		assert get("state") == "Running" and get("health/status") == "degraded"
+		# another one came, in another slot: nobody has it
+		four = "serial 0 1", "serial 1 0x77", "serial 2 3", "serial 3 0x99"
+		assert again(0, *four) == ("running", f"3 {uuid}99")
+		until(lambda: get("health/status"), "healthy")
+		assert [worker(n, "device").split()[1] for n in range(4)] == [uuid + n for n in ("99", "01", "77", "03")]
+	EOF
 }
 
 @test "cuda workers: a device that is lost, hangs or has a sticky error takes no other along" {

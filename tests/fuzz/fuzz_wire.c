@@ -110,15 +110,18 @@ static void spawn_idler(struct rk_process *p)
 }
 
 int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd,
-			    const struct rk_supervisor_params *params, struct rk_error *err);
+			    const struct rk_supervisor_params *params, const char *device,
+			    struct rk_error *err);
 
 /* The linker has put this in the place of rk_process_spawn. */
 int __wrap_rk_process_spawn(struct rk_process *p, int worker_fd,
-			    const struct rk_supervisor_params *params, struct rk_error *err)
+			    const struct rk_supervisor_params *params, const char *device,
+			    struct rk_error *err)
 {
 	int control[2], messages[2];
 
 	(void)worker_fd;
+	(void)device;
 	(void)err;
 	FUZZ_CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) &&
 		   !socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, messages));

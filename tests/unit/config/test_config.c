@@ -263,7 +263,8 @@ TEST(bad_sources)
 	assert_refused("[runtime]\nlog_level = loud\n", NULL, LIST("log_level=info"),
 		       "FILE:2: ", "");
 
-	assert_refused("[backend]\ncuda_device = all\n", NULL, NULL, "FILE:2: cuda_device: \"all\"",
+	assert_refused("[backend]\ncuda_device = every\n", NULL, NULL,
+		       "FILE:2: cuda_device: \"every\"",
 		       "it must be an index from 0 to 1023, or a UUID as nvidia-smi -L prints it: "
 		       "GPU- or MIG- and 8-4-4-4-12 hexadecimal digits");
 	assert_refused("[runtime]\nworkers = 17\n[backend]\ncuda_device = 0,1\n", NULL, NULL,
@@ -403,6 +404,9 @@ TEST(values)
 		{"cuda_device", "7:5", "7,5"},
 		{"cuda_device", "GPU-01234567-89AB-CDEF-0123-456789ABCDEF,0",
 		 "GPU-01234567-89ab-cdef-0123-456789abcdef,0"},
+		{"cuda_device", "all", "all"},
+		{"cuda_device", "all,0", NULL},
+		{"cuda_device", "0,all", NULL},
 		{"cuda_device", "1,0,01", NULL},
 		{"cuda_device", "1,", NULL},
 		{"cuda_device", ",1", NULL},

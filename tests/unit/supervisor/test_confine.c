@@ -241,7 +241,8 @@ TEST(the_environment_is_an_allow_list)
 	struct rk_error err;
 
 	for (int cached = 0; cached < 2; cached++) {
-		assert_int_equal(rk_environment_make(given, cached ? "/cache" : "", &env, &err), 0);
+		assert_int_equal(rk_environment_make(given, cached ? "/cache" : "", "", &env, &err),
+				 0);
 		for (size_t i = 0; i < n; i++)
 			assert_string_equal(env.list[i], want[i]);
 		assert_string_equal(env.list[n],
@@ -249,6 +250,12 @@ TEST(the_environment_is_an_allow_list)
 		assert_null(env.list[n + 1]);
 		free(env.list);
 	}
+	/* a worker with a device of its own sees that one, whatever the daemon may see */
+	assert_int_equal(rk_environment_make(given, "", "GPU-1", &env, &err), 0);
+	assert_string_equal(env.list[1], "LD_LIBRARY_PATH=l");
+	assert_string_equal(env.list[n], "CUDA_VISIBLE_DEVICES=GPU-1");
+	assert_null(env.list[n + 1]);
+	free(env.list);
 }
 
 /* --- NVIDIA's driver --- */
