@@ -268,3 +268,34 @@ workers_py() {
 		assert len(watchers()) == 1
 	EOF
 }
+
+@test "cuda workers: a kernel that loads on two of four devices runs there, and only there" {
+	vector_kernels square
+	mv "$KERNELS/square.ini" "$BATS_TEST_TMPDIR"
+	four_up
+	SPARE=$BATS_TEST_TMPDIR workers_py <<-'EOF'
+		import shutil
+		def done(): return [int(worker(n, "messages_processed")) for n in range(4)]
+		trigger(*(f"@{n} fail cuModuleLoadDataEx CUDA_ERROR_NO_BINARY_FOR_GPU" for n in (1, 3)))
+		shutil.copy(os.environ["SPARE"] + "/square.ini", KERNELS)
+		assert reload() == "ok"
+		before = done()
+		for _ in range(20):
+		    assert json.loads(call("user/square", {"x": [3.0]})) == {"y": [9.0]}
+		ran = [now - was for now, was in zip(done(), before)]
+		assert ran[0] + ran[2] == 20 and ran[1] == ran[3] == 0, ran
+		assert get("kernels/user/square/backend") == "cuda" and events("KernelFailed") == []
+		put("workers/0/enable", "0")
+		until(lambda: worker(0, "state"), "stopped")
+		assert json.loads(call("user/square", {"x": [2.0]})) == {"y": [4.0]}
+		put("workers/2/enable", "0")                            # the last that has it
+		until(lambda: worker(2, "state"), "stopped")
+		call("core/echo", b"x", "raw")
+		waits = submit("user/square", {"x": [5.0]})             # for one that may have it
+		until_in_flight(1)
+		put("workers/2/enable", "1")
+		assert json.loads(answer_of(waits)) == {"y": [25.0]}
+		put("workers/0/enable", "1")
+		until(states, ["running"] * 4)
+	EOF
+}
