@@ -387,7 +387,8 @@ install: all
 	install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' $(BUILD)/rkcall $(BUILD)/rktop
 	install -D -m 644 etc/completion/rkcall.bash '$(DESTDIR)$(COMPDIR)/rkcall'
 	install -D -m 644 -t '$(DESTDIR)$(UNITDIR)' etc/systemd/rkfs@.service etc/systemd/rkfs-nvidia.service
-	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog
+	install -D -m 755 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/healthcheck etc/slurm/prolog etc/slurm/epilog \
+		etc/slurm/gpus.sbatch
 	install -D -m 644 -t '$(DESTDIR)$(LIBEXECDIR)/slurm' etc/slurm/rkfs-slurm.sh
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/rkfs' etc/prometheus/rkfs.rules.yml
 	install -D -m 644 -t '$(DESTDIR)$(INCDIR)' gpu/kernels/ring.h gpu/kernels/ring.cuh

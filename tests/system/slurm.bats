@@ -12,6 +12,10 @@ setup_file() {
 	load container
 	container_up
 	install_there
+	make -s -C "$SOURCE" fake-cuda >/dev/null
+	mkdir "$ROOT/opt/driver"
+	cp "$SOURCE"/build/fake_cuda/*.so.1 "$ROOT/opt/driver/"
+	echo 'device_count 4' >"$ROOT/opt/driver/says"
 	sh_container '
 		# the C library takes a machine that has 127.0.0.1 alone for one without IPv4
 		ip address add 127.0.0.2/8 dev lo
@@ -23,6 +27,8 @@ setup_file() {
 		printf "[runtime]\npreset = development\nworker_threads = 2\n" >/etc/rkfs/rkfs.conf
 		echo "OPTIONS=call_mode=0666" >/etc/default/rkfs-mnt-rk
 		useradd -m worker
+		for n in 0 1 2 3; do ln -s null /dev/nvidia$n; done # four cards, as far as Slurm looks
+		echo "Name=gpu File=/dev/nvidia[0-3]" >/etc/slurm/gres.conf
 		systemctl daemon-reload
 		systemctl start munge rkfs@mnt-rk
 		systemctl start slurmctld slurmd' <<-EOF
@@ -37,6 +43,7 @@ setup_file() {
 		TaskPlugin=task/none
 		SelectType=select/cons_tres
 		SelectTypeParameters=CR_CPU
+		GresTypes=gpu
 		ReturnToService=1
 		SlurmdParameters=config_overrides
 		KillWait=1
@@ -45,7 +52,7 @@ setup_file() {
 		HealthCheckNodeState=ANY
 		Prolog=$SCRIPTS/prolog
 		Epilog=$SCRIPTS/epilog
-		NodeName=node1 NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
+		NodeName=node1 NodeAddr=127.0.0.1 CPUs=4 Gres=gpu:4 State=UNKNOWN
 		PartitionName=all Nodes=node1 Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
 	EOF
 	LEADER=$LEADER until_node idle
@@ -89,6 +96,21 @@ until_state() {
 		cat [1-8].out"
 	assert_success
 	assert_equal "$(sort <<<"$output")" "$(printf '{"c":[%d.0]}\n' 101 102 103 104 105 106 107 108)"
+}
+
+@test "a job that got two cards of the node has a runtime of its own on these" {
+	# both at once: each gets two of the four
+	sh_container '
+		cd /root
+		export LD_LIBRARY_PATH=/opt/driver RK_FAKE_CUDA=/opt/driver/says
+		for job in 1 2; do
+			sbatch --quiet --wait --output=gpus.$job "$1/gpus.sbatch" &
+		done
+		wait' "$SCRIPTS"
+	run sh_container 'cat /root/gpus.[12]'
+	assert_success
+	assert_equal "$(sed -n 's/ GPU-.*ae/ /p' <<<"$output" | sort)" $'0 00\n0 02\n1 01\n1 03'
+	assert_equal "$(grep -cxF '{"c":[4.0,6.0]}' <<<"$output")" 2
 }
 
 @test "echo drain takes the node out, resume brings it back" {
