@@ -53,11 +53,11 @@ static bool within_budget(const struct rk_supervisor *sup, struct rk_seat *seat,
 	return n <= sup->params.restart_limit && n < RK_DEATHS;
 }
 
-/* Whether no seat has a worker, or will have one. */
-static bool all_out(const struct rk_supervisor *sup)
+/* Whether no other seat than @seat has a worker, or will have one. */
+static bool is_last(const struct rk_supervisor *sup, const struct rk_seat *seat)
 {
 	for (uint32_t i = 0; i < sup->nseats; i++)
-		if (!sup->seats[i].out)
+		if (&sup->seats[i] != seat && !sup->seats[i].out)
 			return false;
 	return true;
 }
@@ -87,18 +87,20 @@ static void fall_back(struct rk_supervisor *sup)
 
 static void give_up_seat(struct rk_supervisor *sup, struct rk_seat *seat, const char *why)
 {
+	bool last = is_last(sup, seat);
+
+	/* whoever sees that it is out finds the reason in health, too */
+	if (!last)
+		sup->observer.out(sup->observer.ctx, seat->lane, why);
 	pthread_mutex_lock(&sup->lock);
 	seat->out = true;
 	snprintf(seat->why_out, sizeof(seat->why_out), "%s", why);
 	pthread_mutex_unlock(&sup->lock);
 	sup->observer.moved(sup->observer.ctx);
-	if (all_out(sup) && may_fall_back(sup)) {
+	if (last && may_fall_back(sup))
 		fall_back(sup);
-	} else if (all_out(sup)) {
+	else if (last)
 		sup->observer.failed(sup->observer.ctx, why);
-	} else {
-		sup->observer.out(sup->observer.ctx, seat->lane, why);
-	}
 }
 
 /* Another process after a while, if the budget allows it. */

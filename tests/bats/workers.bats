@@ -107,6 +107,7 @@ workers_py() {
 		    kill(n)
 		    kill(n)
 		    assert worker(n, "state") == "out"
+		until(lambda: get("health/status"), "healthy")          # no other has a reason
 		until_out(1)
 		assert get("state") == "Running" and get("health/ready") == "1" and get("health/status") == "degraded"
 		assert get("health/reason").startswith("worker 1: ") and "more than restart_limit 1" in get("health/reason")
