@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which devices there are to run on. */
-#include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -73,12 +71,10 @@ int rk_devices_list(struct rk_listed *listed, struct rk_error *err)
 /* The device that @word of @len characters names, or -1. */
 static int named(const struct rk_listed *listed, const char *word, size_t len)
 {
-	char *end;
-	unsigned long index;
+	if (len && strspn(word, "0123456789") == len) {
+		unsigned long index = strtoul(word, NULL, 10);
 
-	if (len && word[strspn(word, "0123456789")] == word[len]) {
-		index = strtoul(word, &end, 10);
-		return end == word + len && index < listed->count ? (int)index : -1;
+		return index < listed->count ? (int)index : -1;
 	}
 	/* "GPU-8932" is enough where one alone begins so; the first of several is as good */
 	for (unsigned int i = 0; len > strlen("GPU-") && i < listed->count; i++)

@@ -3,7 +3,6 @@
  * Which devices there are, and whose each is. A process of its own asks the driver, which the
  * daemon never loads; it may hang for as long as the driver does.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,8 +123,7 @@ static void take_all(struct rk_supervisor *sup, const struct list *list)
 	if (workers > RK_LANES_MAX) {
 		workers = RK_LANES_MAX / of_a_device * of_a_device;
 		rk_log(RK_LOG_WARN,
-		       "of %u devices the first %u are used: there are %d workers at "
-		       "most",
+		       "of %u devices the first %u are used: there are %d workers at most",
 		       list->count, workers / of_a_device, RK_LANES_MAX);
 	}
 	if (!workers)

@@ -149,8 +149,8 @@ static void succeed(struct rk_supervisor *sup, struct rk_proc *p, const char *ho
 		/* the kernel pays, which is disabled in time */
 		seat->spawn_at = rk_now_ns() + BACKOFF_NS;
 	else if (p->killed_from_outside)
-		try_again(sup, seat,
-			  why); /* even the first one: nothing is wrong with the device */
+		/* even the first one of a start: nothing is wrong with the device */
+		try_again(sup, seat, why);
 	else
 		rk_supervisor_no_worker(sup, seat,
 					!seat->ever_ready && p->refusal[0] ? p->refusal : why);
